@@ -1,0 +1,1 @@
+"""Datasets: loaders, the decoded cache, and the generator of faces."""

@@ -1,0 +1,76 @@
+"""CelebA-HQ as users have it: ``CelebAMask-HQ/`` with 30,000 pictures of 6,217 people.
+
+The generated faces use the same layout, so this loader reads them too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from oneshui.data.table import ImageTable, file_sizes, parse_attributes, parse_identities
+from oneshui.errors import DataError
+
+FOLDER = "CelebAMask-HQ"
+IMAGES = "CelebA-HQ-img"
+ATTRIBUTES = "CelebAMask-HQ-attribute-anno.txt"
+IDENTITIES = "CelebA-HQ-identity.txt"
+
+
+def load_celebahq(data_dir: Path) -> ImageTable:
+    """Read the annotations of a folder in CelebA-HQ's layout.
+
+    Args:
+        data_dir: The folder that contains ``CelebAMask-HQ``.
+
+    Returns:
+        Images ordered by the number in their file name; identities 0..max, some maybe empty,
+        because the published seeds shuffle the empty ones too.
+
+    Raises:
+        DataError: A folder, file, line or picture is absent or wrong; the message names it.
+    """
+    root = Path(data_dir) / FOLDER
+    pictures = root / IMAGES
+    for folder in (root, pictures):
+        if not folder.is_dir():
+            raise DataError(
+                f"{folder} is absent: CelebA-HQ with identities is obtained from the "
+                "CelebAMask-HQ project page after accepting its licence; set data_dir to the "
+                "folder that contains it, or use sweep=demo, which generates its faces"
+            )
+    attributes = root / ATTRIBUTES
+    names, files, label = parse_attributes(attributes)
+    numbers = _numbers(files, attributes)
+    identity = parse_identities(root / IDENTITIES, files, attributes)
+    order = np.argsort(numbers, kind="stable")
+    ordered = [files[i] for i in order]
+    return ImageTable(
+        dataset="celebahq",
+        task="multilabel",
+        class_names=names,
+        root=pictures,
+        paths=tuple(ordered),
+        identity=identity[order],
+        label=label[order],
+        identity_order=tuple(range(int(identity.max()) + 1)),
+        sizes=file_sizes(pictures, ordered, attributes),
+    )
+
+
+def _numbers(files: list[str], attributes: Path) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    numbers = np.empty(len(files), dtype=np.int64)
+    for row, name in enumerate(files):
+        stem, dot, suffix = name.partition(".")
+        if not stem.isdigit() or not dot or suffix.lower() not in ("jpg", "png"):
+            raise DataError(f"{attributes} line {row + 3}: {name!r} is not a name like 123.jpg")
+        numbers[row] = int(stem)
+    ordered = np.sort(numbers)
+    gaps = np.flatnonzero(ordered != np.arange(len(ordered)))
+    if len(gaps):
+        raise DataError(
+            f"{attributes}: pictures are numbered from 0 without gaps, but {int(gaps[0])}.jpg "
+            "has no line or two"
+        )
+    return numbers

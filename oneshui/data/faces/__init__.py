@@ -1,0 +1,11 @@
+"""Synthetic faces: pictures of people who do not exist, and their labels in CelebA's names.
+
+Nothing in this package imports torch or reads or writes a file.
+"""
+
+from __future__ import annotations
+
+from oneshui.data.faces.drawing import render
+from oneshui.data.faces.labels import ATTRIBUTES, HIDDEN, picture_labels
+
+__all__ = ["ATTRIBUTES", "HIDDEN", "picture_labels", "render"]

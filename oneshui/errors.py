@@ -1,0 +1,49 @@
+"""The errors that oneshui raises on purpose.
+
+    OneshuiError
+    +-- InputError          what the user gave cannot be used; one sentence with the remedy
+    |   +-- DataError       a dataset on disk is absent, incomplete or damaged
+    +-- DataAccessError     code reached for data that its phase must not see
+    +-- NumericalError      a computation left the finite numbers
+
+The command line turns an InputError into exit code 2 without a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OneshuiError(Exception):
+    """Base of every error that oneshui raises on purpose."""
+
+
+class InputError(OneshuiError, ValueError):
+    """What the user gave cannot be used; the message names it and says what to do."""
+
+
+class DataError(InputError):
+    """A dataset on disk is absent, incomplete or damaged; the message names file and line."""
+
+
+class DataAccessError(OneshuiError, PermissionError):
+    """Code reached for data that its phase must not see."""
+
+
+class NumericalError(OneshuiError, ArithmeticError):
+    """A computation produced NaN or infinity where finite numbers are required."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that nobody registered: it lists the known ones and the nearest.
+
+    Args:
+        kind: What the name was meant to be, for example "method".
+        name: What was given.
+        known: The names that exist.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return InputError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")

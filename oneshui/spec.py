@@ -1,0 +1,131 @@
+"""What a model and a training run are: plain values, checked when they are made.
+
+Imports nothing heavy, so that planning can use it without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from oneshui.errors import InputError
+
+Task = Literal["multilabel", "multiclass"]
+
+
+class Access(StrEnum):
+    """Which data a method may see when it unlearns, after the training data are deleted."""
+
+    SUPPORT = "support"
+    """The pretrained model and the support set, nothing else."""
+    PREPARED = "prepared"
+    """Also what the method itself computed before deletion."""
+    FULL = "full"
+    """Forget and retain set too: reference rows, never ranked with the others."""
+
+
+DATA_SEEN: dict[Access, str] = {
+    Access.SUPPORT: "S",
+    Access.PREPARED: "S + own preparation",
+    Access.FULL: "D_f, D_r",
+}
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise an InputError that names the field, its value and the allowed range.
+
+    Args:
+        condition: Whether the value is allowed.
+        name: The field.
+        value: What it holds.
+        allowed: The range in words, for example "a number above 0".
+
+    Raises:
+        InputError: The condition is false.
+    """
+    if not condition:
+        raise InputError(f"{name} is {value!r}, but it must be {allowed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A timm model.
+
+    Attributes:
+        name: Name in timm's registry.
+        image_size: Side of the square input in pixels.
+        weights: "random", "imagenet" (timm downloads them), or the path of a safetensors file
+            with timm's keys; a classifier of another size in it is left out.
+        options: Further keyword arguments of ``timm.create_model``.
+    """
+
+    name: str = "vit_base_patch16_224"
+    image_size: int = 224
+    weights: str = "imagenet"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "model.name", self.name, "the name of a timm model")
+        require(8 <= self.image_size <= 1024, "model.image_size", self.image_size, "8 to 1024")
+        require(
+            self.weights in ("random", "imagenet") or self.weights.endswith(".safetensors"),
+            "model.weights",
+            self.weights,
+            "'random', 'imagenet' or the path of a .safetensors file",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """One training run: the recipe of pretraining and retraining.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images per step; the last batch of an epoch may be smaller.
+        optimizer: "sgd" or "adamw".
+        learning_rate: Peak learning rate.
+        momentum: Of SGD.
+        weight_decay: L2 penalty for SGD, decoupled decay for AdamW.
+        schedule: "cosine_by_epoch" is the paper's (stepped per epoch after the warm-up, never
+            reaching 0); "cosine_by_step" anneals to 0 over the steps after the warm-up.
+        warmup_epochs: Linear warm-up, in epochs, fractions allowed with "cosine_by_step".
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
+        augmentation: "none", "flip" (horizontal) or "crop" (RandomResizedCrop and flip).
+        keep: "best" keeps the weights of the epoch with the best validation score (the paper's
+            choice), "last" those of the last epoch.
+    """
+
+    epochs: int = 30
+    batch_size: int = 32
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Literal["cosine_by_epoch", "cosine_by_step"] = "cosine_by_epoch"
+    warmup_epochs: float = 2.0
+    clip_norm: float = 0.0
+    augmentation: Literal["none", "flip", "crop"] = "crop"
+    keep: Literal["best", "last"] = "best"
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "training.epochs", self.epochs, "at least 1")
+        require(self.batch_size >= 1, "training.batch_size", self.batch_size, "at least 1")
+        require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
+        require(0 <= self.momentum < 1, "training.momentum", self.momentum, "in [0, 1)")
+        require(self.weight_decay >= 0, "training.weight_decay", self.weight_decay, "0 or more")
+        require(self.clip_norm >= 0, "training.clip_norm", self.clip_norm, "0 or more")
+        require(
+            0 <= self.warmup_epochs < self.epochs,
+            "training.warmup_epochs",
+            self.warmup_epochs,
+            "0 or more and below training.epochs",
+        )
+        whole = self.schedule == "cosine_by_step" or self.warmup_epochs == int(self.warmup_epochs)
+        require(
+            whole,
+            "training.warmup_epochs",
+            self.warmup_epochs,
+            "a whole number of epochs with schedule cosine_by_epoch",
+        )

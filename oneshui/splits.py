@@ -1,0 +1,183 @@
+"""Who is trained on, who is forgotten, and which one picture of each remains.
+
+The protocol of the 1-SHUI benchmark (arXiv 2407.12069, Section 4): train, validation and test
+sets share no identity; the forget identities are drawn from the training identities; one image
+of each is set aside as the support set and is never trained on. Pure functions of the identity
+of every image and of seeds; no pictures are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from oneshui.errors import InputError
+from oneshui.seeding import python_random
+
+Walk = Literal["reference", "corrected"]
+SetName = Literal["retain", "forget", "test", "val", "support"]
+SET_NAMES: tuple[SetName, ...] = ("retain", "forget", "test", "val", "support")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """One identity-disjoint split with its forget request.
+
+    Attributes:
+        train: Training identities, in the order of the shuffle; so are ``val`` and ``test``.
+        val: Validation identities.
+        test: Test identities.
+        forget: Identities that ask to be forgotten, in the order in which they were chosen.
+        retain: The other training identities.
+        support: One image (row of the image table) per forget identity, in ``forget``'s order.
+        identity_of_image: Identity of every image of the dataset, int64 [images].
+    """
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+    test: tuple[int, ...]
+    forget: tuple[int, ...]
+    retain: tuple[int, ...]
+    support: tuple[int, ...]
+    identity_of_image: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        assert not set(self.train) & set(self.val)
+        assert not set(self.train) & set(self.test)
+        assert not set(self.val) & set(self.test)
+        assert sorted(self.forget + self.retain) == sorted(self.train)
+        assert [int(self.identity_of_image[i]) for i in self.support] == list(self.forget)
+
+    def images(self, name: SetName | Literal["train"]) -> npt.NDArray[np.int64]:
+        """Rows of one set, int64 [n], ascending; the support set in the order of ``forget``.
+
+        The support images belong to no other set.
+        """
+        support = np.asarray(self.support, dtype=np.int64)
+        if name == "support":
+            return support
+        identities = np.asarray(getattr(self, name), dtype=np.int64)
+        rows = np.flatnonzero(np.isin(self.identity_of_image, identities))
+        return np.setdiff1d(rows, support).astype(np.int64)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any identity list or support image."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.val, self.test, self.forget, self.retain, self.support):
+            digest.update(np.asarray(part, dtype="<i8").tobytes() + b"|")
+        return digest.hexdigest()[:16]
+
+
+def images_by_identity(
+    identity_of_image: npt.NDArray[np.int64], order: Sequence[int]
+) -> dict[int, list[int]]:
+    """Rows of every identity, ascending, for all identities of ``order`` (maybe none)."""
+    images: dict[int, list[int]] = {identity: [] for identity in order}
+    for row, identity in enumerate(identity_of_image.tolist()):
+        images[identity].append(row)
+    return images
+
+
+def _take(
+    queue: list[int], share: float, count: Mapping[int, int], walk: Walk
+) -> tuple[list[int], list[int]]:
+    """The first identities of the queue that hold about ``share`` of its images, and the rest.
+
+    The reference moves the boundary left by subtracting the images of the identity that is still
+    inside; ``walk="corrected"`` subtracts those of the one that was removed (spec, D1).
+    """
+    target = share * sum(count[identity] for identity in queue)
+    limit = int(share * len(queue))
+    images = sum(count[identity] for identity in queue[:limit])
+    if images > target:
+        while images > target:
+            limit -= 1
+            images -= count[queue[limit - 1 if walk == "reference" else limit]]
+    else:
+        while images <= target:
+            limit += 1
+            images += count[queue[limit - 1]]
+    return queue[:limit], queue[limit:]
+
+
+def make_split(
+    identity_of_image: npt.NDArray[np.int64],
+    identity_order: Sequence[int],
+    *,
+    num_forget: int,
+    seed: int,
+    support_seed: int | None = None,
+    walk: Walk = "reference",
+    min_images: int = 2,
+) -> Split:
+    """Draw the split, the forget identities and their support images.
+
+    Source: arXiv 2407.12069 and its code; golden numbers fix every draw. 60/20/20 by images.
+
+    Args:
+        identity_of_image: Identity of every image, int64 [images].
+        identity_order: All identities in the dataset's order; identities without images take
+            part in the shuffle and can never be chosen.
+        num_forget: Identities that ask to be forgotten.
+        seed: Of the split and of the choice of forget identities.
+        support_seed: Of the choice of support images. None or ``seed`` draws them from the
+            split's own stream, as the paper did.
+        walk: How the boundary between the sets is found.
+        min_images: Images that an identity needs in order to be forgotten (6 when a single
+            identity is forgotten, as in the paper).
+
+    Raises:
+        InputError: ``num_forget`` is below 1, or fewer training identities have enough images;
+            or there are too few identities to fill three sets.
+    """
+    if num_forget < 1:
+        raise InputError(f"forget size {num_forget} is not possible: it must be at least 1")
+    images = images_by_identity(identity_of_image, identity_order)
+    count = {identity: len(rows) for identity, rows in images.items()}
+    stream = python_random(seed)
+    queue = list(identity_order)
+    stream.shuffle(queue)
+    inside, train = _take(queue, 0.4, count, walk)
+    val, test = _take(inside, 0.5, count, walk)
+    if not all(any(count[identity] for identity in part) for part in (train, val, test)):
+        raise InputError(
+            f"{len(identity_order)} identities are too few for a train, a val and a test set"
+        )
+
+    order = list(identity_order)
+    stream.shuffle(order)
+    chooser = stream if support_seed in (None, seed) else python_random(support_seed)
+    needed = max(min_images, 6) if num_forget == 1 else min_images
+    members = set(train)
+    forget: list[int] = []
+    retain: list[int] = []
+    support: list[int] = []
+    for identity in order:
+        if identity not in members:
+            continue
+        if count[identity] >= needed and len(forget) < num_forget:
+            support += chooser.sample(images[identity], 1)
+            forget.append(identity)
+        else:
+            retain.append(identity)
+    if len(forget) < num_forget or not any(count[identity] for identity in retain):
+        raise InputError(
+            f"forget size {num_forget} is too large: of {len(train)} training identities "
+            f"{sum(count[i] >= needed for i in train)} have the {needed} images that forgetting "
+            "needs, and some must be left to retain; choose a smaller forget size"
+        )
+    return Split(
+        train=tuple(train),
+        val=tuple(val),
+        test=tuple(test),
+        forget=tuple(forget),
+        retain=tuple(retain),
+        support=tuple(support),
+        identity_of_image=identity_of_image,
+    )
