@@ -1,0 +1,71 @@
+"""Predictions of a model on every set, computed once; all measures are functions of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from oneshui.data.images import LabelledImages
+from oneshui.errors import NumericalError
+from oneshui.losses import sample_losses
+from oneshui.spec import Task
+
+BATCH_SIZE = 256
+
+
+@torch.no_grad()
+def predict_logits(
+    model: nn.Module,
+    data: LabelledImages,
+    *,
+    device: torch.device,
+    batch_size: int = BATCH_SIZE,
+) -> torch.Tensor:
+    """Logits in float32 on the CPU, [n, C], in the order of the images; the model stays in eval."""
+    model.eval()
+    model.to(device)
+    parts = [model(images).float().cpu() for images, _ in data.batches(batch_size, device)]
+    return torch.cat(parts)
+
+
+def predict(
+    model: nn.Module,
+    sets: dict[str, LabelledImages],
+    *,
+    task: Task,
+    device: torch.device,
+) -> pd.DataFrame:
+    """Predictions of every image of the named sets.
+
+    Returns:
+        One row per image: ``set`` (name), ``image`` (row of the dataset), ``identity``, ``loss``
+        (float32, of the sample), ``label`` and ``logits`` (float32 lists of length C; ``label``
+        is a list of 0/1, or of length 1 with the class index).
+
+    Raises:
+        NumericalError: A logit is not finite.
+    """
+    frames = []
+    for name, data in sets.items():
+        logits = predict_logits(model, data, device=device)
+        if not torch.isfinite(logits).all():
+            raise NumericalError(
+                f"{int((~torch.isfinite(logits)).any(dim=1).sum())} of {len(data)} images of the "
+                f"{name} set have logits that are not finite: the unlearning step was too large"
+            )
+        labels = data.labels if data.labels.ndim == 2 else data.labels[:, None]
+        frames.append(
+            pd.DataFrame(
+                {
+                    "set": name,
+                    "image": data.rows.astype(np.int64),
+                    "identity": data.identities.numpy(),
+                    "loss": sample_losses(logits, data.labels, task).numpy(),
+                    "label": list(labels.to(torch.float32).numpy()),
+                    "logits": list(logits.numpy()),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)

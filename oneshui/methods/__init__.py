@@ -1,0 +1,25 @@
+"""Unlearning methods: one file each, found by name."""
+
+from oneshui.methods.base import (
+    Method,
+    PreparedMethod,
+    Range,
+    build,
+    get,
+    hyperparameters,
+    names,
+    prepare_hyperparameters,
+    register,
+)
+
+__all__ = [
+    "Method",
+    "PreparedMethod",
+    "Range",
+    "build",
+    "get",
+    "hyperparameters",
+    "names",
+    "prepare_hyperparameters",
+    "register",
+]

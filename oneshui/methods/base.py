@@ -1,0 +1,184 @@
+"""What a method is, and the registry that finds them.
+
+A method is one file in this folder: a frozen dataclass whose fields are its hyperparameters,
+decorated with ``register``. Its file is imported in order to plan a sweep, on machines without
+torch at hand, so heavy imports belong inside ``prepare`` and ``unlearn``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from oneshui.errors import InputError, unknown_name
+from oneshui.spec import Access
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from oneshui.requests import PrepareRequest, UnlearnRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Values that tuning may try for one hyperparameter.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Whether to draw on a logarithmic scale.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise InputError(f"search range {self.low} to {self.high} is empty or not positive")
+
+
+@runtime_checkable
+class Method(Protocol):
+    """One unlearning method with its hyperparameters.
+
+    Attributes:
+        name: How configurations and tables call it.
+        access: Which data ``unlearn`` may see.
+        search_space: What tuning may vary.
+    """
+
+    name: ClassVar[str]
+    access: ClassVar[Access]
+    search_space: ClassVar[Mapping[str, Range]]
+
+    def unlearn(self, request: UnlearnRequest) -> nn.Module:
+        """The unlearned model, a new one; the request's model is left as it was."""
+        ...
+
+
+@runtime_checkable
+class PreparedMethod(Method, Protocol):
+    """A method that computes something while the training data still exist.
+
+    Attributes:
+        prepare_fields: Hyperparameters that ``prepare`` depends on; the others can be varied
+            without preparing again.
+    """
+
+    prepare_fields: ClassVar[tuple[str, ...]]
+
+    def prepare(self, request: PrepareRequest) -> Mapping[str, torch.Tensor]:
+        """What ``unlearn`` will find in ``request.prepared``."""
+        ...
+
+
+M = TypeVar("M", bound=type[Any])
+_registry: dict[str, type[Method]] = {}
+
+
+def register(cls: M) -> M:
+    """Class decorator that makes a method known under its ``name``.
+
+    Raises:
+        TypeError: The class is no frozen dataclass, a required attribute is absent, a declared
+            range is of no hyperparameter, or the name is taken.
+    """
+    problems = [
+        f"has no {attribute}"
+        for attribute in ("name", "access", "search_space", "unlearn")
+        if not hasattr(cls, attribute)
+    ]
+    if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        problems.append("is no frozen dataclass")
+    if problems:
+        raise TypeError(f"method {cls.__name__} {' and '.join(problems)}")
+    fields = {field.name for field in dataclasses.fields(cls)}
+    prepares = cls.access is Access.PREPARED
+    if prepares != hasattr(cls, "prepare") or prepares != hasattr(cls, "prepare_fields"):
+        raise TypeError(
+            f"method {cls.name} must have prepare and prepare_fields if, and only if, its access "
+            "is Access.PREPARED"
+        )
+    unknown = (set(cls.search_space) | set(getattr(cls, "prepare_fields", ()))) - fields
+    if unknown:
+        raise TypeError(f"method {cls.name} declares {sorted(unknown)}, which it does not have")
+    taken = _registry.get(cls.name)
+    if taken is not None and inspect.getsourcefile(taken) != inspect.getsourcefile(cls):
+        raise TypeError(f"two methods are called {cls.name!r}")
+    _registry[cls.name] = cls
+    return cls
+
+
+@cache
+def _discover() -> None:
+    package = importlib.import_module("oneshui.methods")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"oneshui.methods.{module.name}")
+
+
+def names() -> tuple[str, ...]:
+    """Names of all methods, sorted."""
+    _discover()
+    return tuple(sorted(_registry))
+
+
+def get(name: str) -> type[Method]:
+    """The method class of this name.
+
+    Raises:
+        InputError: There is none; lists the known ones and the nearest.
+    """
+    _discover()
+    if name not in _registry:
+        raise unknown_name("method", name, _registry)
+    return _registry[name]
+
+
+def build(name: str, hyperparameters: Mapping[str, Any]) -> Method:
+    """A method with these hyperparameters; those not given keep their defaults.
+
+    Raises:
+        InputError: Unknown method or hyperparameter, wrong type, or value out of range.
+    """
+    cls = get(name)
+    types = {field.name: str(field.type) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key, value in hyperparameters.items():
+        if key not in types:
+            raise unknown_name(f"hyperparameter of {name}", key, types)
+        if not _fits(value, types[key]):
+            raise InputError(f"{name}.{key} is {value!r}, but it must be of type {types[key]}")
+    try:
+        return cls(**hyperparameters)
+    except InputError as error:
+        raise InputError(f"{name}.{error}") from None
+
+
+def _fits(value: object, annotation: str) -> bool:
+    match annotation:
+        case "float":
+            return isinstance(value, (int, float)) and not isinstance(value, bool)
+        case "int":
+            return isinstance(value, int) and not isinstance(value, bool)
+        case "bool":
+            return isinstance(value, bool)
+        case _:
+            return isinstance(value, str)
+
+
+def hyperparameters(method: Method) -> dict[str, Any]:
+    """Field values of a method by name."""
+    return dataclasses.asdict(method)  # type: ignore[call-overload,no-any-return]
+
+
+def prepare_hyperparameters(method: Method) -> dict[str, Any]:
+    """The hyperparameters that the method's preparation depends on."""
+    fields: tuple[str, ...] = getattr(method, "prepare_fields", ())
+    return {name: getattr(method, name) for name in fields}

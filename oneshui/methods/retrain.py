@@ -1,0 +1,56 @@
+"""Exact unlearning: train again from the start without the forget set."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from oneshui.errors import DataAccessError
+from oneshui.methods.base import Range, register
+from oneshui.spec import Access, require
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from oneshui.requests import UnlearnRequest
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Retrain:
+    """The yardstick: what the model would be, had the forgotten people never been in it."""
+
+    name: ClassVar[str] = "retrain"
+    access: ClassVar[Access] = Access.FULL
+    search_space: ClassVar[Mapping[str, Range]] = {}
+
+    reseed: int = 0
+    """Other than 0: retrain with other random numbers, to see how far two retrainings differ."""
+
+    def __post_init__(self) -> None:
+        require(self.reseed >= 0, "reseed", self.reseed, "0 or more")
+
+    def unlearn(self, request: UnlearnRequest) -> nn.Module:
+        """A model trained on D_r from pretraining's starting weights with its recipe.
+
+        Raises:
+            DataAccessError: The request carries no D_r.
+        """
+        from oneshui.requests import FullAccessRequest
+        from oneshui.training import train
+
+        if not isinstance(request, FullAccessRequest):
+            raise DataAccessError("retrain needs the retain set, so a FullAccessRequest")
+        model = copy.deepcopy(request.fresh_model)
+        train(
+            model,
+            request.retain,
+            request.val,
+            request.training,
+            task=request.task,
+            seed=request.seed + self.reseed,
+            device=request.device,
+        )
+        return model

@@ -1,0 +1,134 @@
+"""Models: timm networks whose features and classifier can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from oneshui.errors import InputError, unknown_name
+from oneshui.seeding import derive_seed
+from oneshui.spec import ModelSpec
+
+
+def make_model(spec: ModelSpec, num_outputs: int, seed: int) -> nn.Module:
+    """Build the network with its starting weights, in evaluation mode on the CPU.
+
+    Args:
+        spec: Which network, and from which weights.
+        num_outputs: Attributes or classes, C.
+        seed: Of everything that starts from random numbers.
+
+    Raises:
+        InputError: timm does not know the name or an option, ImageNet weights cannot be
+            obtained, a weights file does not fit, or the network has no linear classifier.
+    """
+    if not timm.is_model(spec.name):
+        raise unknown_name("model", spec.name, timm.list_models())
+    options = {key: _tuples(value) for key, value in spec.options.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "model"))
+        try:
+            model: nn.Module = timm.create_model(
+                spec.name,
+                pretrained=spec.weights == "imagenet",
+                num_classes=num_outputs,
+                **_size_option(spec),
+                **options,
+            )
+        except TypeError as error:
+            raise InputError(f"model.options do not fit {spec.name}: {error}") from error
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"ImageNet weights of {spec.name} cannot be obtained ({error}); where there is "
+                "no network, set model.weights to a .safetensors file with timm's keys"
+            ) from error
+    if spec.weights.endswith(".safetensors"):
+        _load_backbone(model, Path(spec.weights))
+    classifier_of(model)
+    return model.eval()
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _size_option(spec: ModelSpec) -> dict[str, Any]:
+    is_transformer = spec.name.startswith(("vit", "deit"))
+    return {"img_size": spec.image_size} if is_transformer else {}
+
+
+def _load_backbone(model: nn.Module, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"model.weights {path} cannot be read: {error}") from None
+    own = model.state_dict()
+    head = {
+        name for name, value in weights.items() if name in own and value.shape != own[name].shape
+    }
+    unknown = sorted(weights.keys() - own.keys())
+    missing = sorted(own.keys() - weights.keys())
+    prefix = next(
+        (name for name, module in model.named_modules() if module is classifier_of(model))
+    )
+    foreign = [name for name in (*head, *unknown, *missing) if not name.startswith(prefix)]
+    if foreign:
+        raise InputError(f"model.weights {path} does not fit the model: {foreign[0]} differs")
+    model.load_state_dict({k: v for k, v in weights.items() if k not in head}, strict=False)
+
+
+def classifier_of(model: nn.Module) -> nn.Linear:
+    """The last linear layer, which turns features [B, D] into logits [B, C].
+
+    Raises:
+        InputError: The model has none that timm can name.
+    """
+    getter = getattr(model, "get_classifier", None)
+    classifier = getter() if callable(getter) else None
+    if not isinstance(classifier, nn.Linear):
+        raise InputError(
+            f"{type(model).__name__} has no linear classifier that timm can name; methods need "
+            "features and classifier apart: use another timm model"
+        )
+    return classifier
+
+
+class FeaturesAndLogits(nn.Module):
+    """A view on a model whose forward gives logits [B, C] and features [B, D] together.
+
+    The features are what enters the classifier; for a ViT the class token after the final norm.
+    Parameters are the model's own, their names begin with "model.".
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [B, C] and features [B, D] of images [B, 3, S, S]."""
+        model: Any = self.model
+        features = model.forward_head(model.forward_features(images), pre_logits=True)
+        return classifier_of(model)(features), features
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the state dict as safetensors."""
+    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, path)
+
+
+def load_weights(model: nn.Module, path: Path) -> nn.Module:
+    """Read weights that ``save_weights`` wrote into the model, and return it.
+
+    Raises:
+        RuntimeError: They belong to another model.
+    """
+    weights: Mapping[str, torch.Tensor] = load_file(path)
+    model.load_state_dict(weights)
+    return model
