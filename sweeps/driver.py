@@ -1,0 +1,300 @@
+"""One command from start to end: checks, data, jobs, tracking, report, exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from oneshui.errors import InputError
+from sweeps.engine import Scheduler
+from sweeps.jobs import digest
+from sweeps.plan import Plan, ResultRow, expand, index_job
+from sweeps.progress import Bar, SweepProgress
+from sweeps.results import is_complete, results_frame
+from sweeps.scan import Scan, scan
+from sweeps.spec import LaunchSpec
+from sweeps.store import DamagedEntryError, Entry, LocalStore, open_store
+from sweeps.tracking import Publisher
+from sweeps.worker import log_path
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+USAGE = """usage: python launch.py [key=value ...]
+
+  python launch.py                           the demo: generated faces, a few minutes, no GPU
+  python launch.py sweep=full data_dir=/data the paper's grid
+  ... mode=plan                              count the jobs and say why they must run; run nothing
+  ... mode=report                            rebuild tables, figures and MLflow from the store
+  ... sweep.methods=[ssd,jit] sweep.seeds=[0,1] sweep.datasets=[celebahq] sweep.forget_sizes=[20]
+  ... output_dir=runs/x store.uri=/shared/store tracking.uri=http://host:5000 cluster=existing
+
+sweeps: {sweeps}
+exit status: 0 all done, 1 some jobs failed, 2 bad input, 130 interrupted"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit status."""
+    from sweeps.config import load, sweep_names
+
+    console = Console(highlight=False)
+    if set(arguments) & {"-h", "--help"}:
+        console.print(USAGE.format(sweeps=", ".join(sweep_names())), markup=False)
+        return DONE
+    try:
+        spec = load(arguments)
+        return {"plan": show_plan, "report": rebuild, "run": run}[spec.mode](spec, console)
+    except InputError as error:
+        print(f"launch.py: {error}", file=sys.stderr)  # noqa: T201
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        again = " ".join(["python launch.py", *arguments])
+        print(f"\ninterrupted; finished jobs are kept, go on with: {again}", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+
+
+def show_plan(spec: LaunchSpec, console: Console) -> int:
+    """Count the jobs by stage and say which must run and why; runs nothing, needs no data."""
+    plan = expand(spec.sweep)
+    stored = Path(spec.places.store_uri).is_dir()
+    found = scan(plan, LocalStore(Path(spec.places.store_uri)), discard=False) if stored else None
+    reasons = found.reasons if found else dict.fromkeys(plan.jobs, "new")
+    console.print(f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(plan.results)} results")
+    for stage, count in plan.counts().items():
+        missing = [
+            reasons[k] for k, job in plan.jobs.items() if job.stage == stage and k in reasons
+        ]
+        why = ", ".join(f"{missing.count(r)} {r}" for r in sorted(set(missing)))
+        console.print(
+            f"  {stage:<9} {count:>5}   {count - len(missing)} done"
+            + (f", to run: {why}" if why else "")
+        )
+    return DONE
+
+
+def rebuild(spec: LaunchSpec, console: Console) -> int:
+    """Write report and MLflow view again from the store; runs no job.
+
+    Raises:
+        InputError: There is no store.
+    """
+    if not Path(spec.places.store_uri).is_dir():
+        raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
+    plan = expand(spec.sweep)
+    store = LocalStore(Path(spec.places.store_uri))
+    return _conclude(spec, console, plan, store, None, _publisher(spec, plan))
+
+
+def run(spec: LaunchSpec, console: Console) -> int:
+    """Run what is missing of a sweep and write the report.
+
+    Raises:
+        InputError: The user's input cannot be used.
+    """
+    output = Path(spec.places.output_dir)
+    _writable(output)
+    store = open_store(spec.places.store_uri)
+    store.sweep_leftovers()
+    plan = expand(spec.sweep)
+    folders = _datasets(spec, store, console)
+    found = scan(plan, store, discard=True)
+    for line in found.damage:
+        console.print(f"{line}; it is computed again", soft_wrap=True)
+    publisher = _publisher(spec, plan)
+    if not found.reasons:
+        console.print(
+            f"nothing to do: all {len(plan.jobs)} jobs of sweep {spec.sweep.name} are done"
+        )
+        return _conclude(spec, console, plan, store, None, publisher)
+    why = ", ".join(f"{count} {reason}" for reason, count in found.counts().items())
+    console.print(
+        f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(found.entries)} done, "
+        f"{len(found.reasons)} to run ({why})"
+    )
+    publisher.start()
+    try:
+        scheduler = _run_jobs(spec, console, plan, store, found, folders, publisher)
+    except BaseException:
+        publisher.close("KILLED")
+        raise
+    return _conclude(spec, console, plan, store, scheduler, publisher)
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"the output folder {folder} cannot be written ({error.strerror}); set output_dir to "
+            "one that can"
+        ) from None
+
+
+def _datasets(spec: LaunchSpec, store: LocalStore, console: Console) -> dict[str, Path]:
+    """Generate, read and check every dataset before any job starts; folders by index key."""
+    from oneshui.data.registry import load_dataset
+    from sweeps.datasets import (
+        check_requests,
+        ensure_generated,
+        folder_of,
+        is_current,
+    )
+    from sweeps.stages import Environment
+    from sweeps.stages import run as run_stage
+
+    folders = {}
+    for dataset in spec.sweep.datasets.values():
+        job = index_job(dataset)
+        folder = folders[job.key] = folder_of(dataset, spec.places)
+        with Bar(console, f"drawing faces for {dataset.name}") as bar:
+            ensure_generated(dataset, spec.places, bar, os.cpu_count() or 1)
+        table = load_dataset(dataset.layout, folder)
+        check_requests(table, spec.sweep, dataset.name)
+        if is_current(store, job, table) is None:
+            store.discard(job.stage, job.key)
+            logs = Path(spec.places.output_dir) / "logs"
+            run_stage(job, {}, Environment(store=store, data_folders=folders, logs=logs))
+    return folders
+
+
+def _run_jobs(
+    spec: LaunchSpec,
+    console: Console,
+    plan: Plan,
+    store: LocalStore,
+    found: Scan,
+    folders: dict[str, Path],
+    publisher: Publisher,
+) -> Scheduler:
+    from sweeps.ray_engine import ray_cluster, run_sweep, slots_of
+    from sweeps.stages import Environment
+
+    logs = Path(spec.places.output_dir) / "logs"
+    env = Environment(store=store, data_folders=folders, logs=logs)
+    with ray_cluster(spec.cluster, Path(spec.places.output_dir)):
+        scheduler = Scheduler(plan.jobs, found.entries, workers=slots_of(spec.cluster))
+        feed = _Feed(plan, store, scheduler, publisher)
+        with SweepProgress(console, scheduler.snapshot), feed:
+            run_sweep(scheduler, plan.jobs, env, spec.cluster, feed.wake)
+    return scheduler
+
+
+class _Feed:
+    """Hands rows to the publisher as soon as all their jobs are done, beside the engine."""
+
+    def __init__(
+        self, plan: Plan, store: LocalStore, scheduler: Scheduler, publisher: Publisher
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._scheduler = scheduler
+        self._publisher = publisher
+        self._rows = list(plan.results)
+        self._changed = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._changed.wait()
+            self._changed.clear()
+            time.sleep(0.5)
+            self._offer()
+
+    def _offer(self) -> None:
+        done = set(self._scheduler.keys("done"))
+        waiting: list[ResultRow] = []
+        for row in self._rows:
+            needed = {row.score_key, row.model_key, *filter(None, [row.prepare_key])}
+            entries = self._find(needed) if done >= needed else None
+            if entries is None:
+                waiting.append(row)
+            else:
+                self._publisher.offer(row, entries)
+        self._rows = waiting
+
+    def _find(self, keys: set[str]) -> dict[str, Entry] | None:
+        entries = {}
+        for key in keys:
+            try:
+                entry = self._store.find(self._plan.jobs[key].stage, key)
+            except DamagedEntryError:
+                return None
+            if entry is None:
+                return None
+            entries[key] = entry
+        return entries
+
+    def __enter__(self) -> _Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing = True
+        self._changed.set()
+        self._thread.join()
+
+
+def _publisher(spec: LaunchSpec, plan: Plan) -> Publisher:
+    output = Path(spec.places.output_dir)
+    return Publisher(spec.places.tracking_uri, plan, output, spec.command)
+
+
+def _conclude(
+    spec: LaunchSpec,
+    console: Console,
+    plan: Plan,
+    store: LocalStore,
+    scheduler: Scheduler | None,
+    publisher: Publisher,
+) -> int:
+    """Write what is not written yet, print the table and say where everything is."""
+    from sweeps.report import write_report
+    from sweeps.tables import summarise, terminal
+
+    output = Path(spec.places.output_dir)
+    failures = scheduler.failures() if scheduler else {}
+    blocked = scheduler.keys("blocked") if scheduler else []
+    refused = [failure for failure in failures.values() if failure.kind == "input"]
+    if refused:
+        publisher.close("FAILED")
+        raise InputError(refused[0].message)
+    entries = scan(plan, store, discard=False).entries
+    frame = results_frame(plan, entries)
+    terminal(summarise(frame), console)
+    missing = [plan.jobs[key] for key in plan.jobs if key not in entries]
+    for key, failure in failures.items():
+        console.print(
+            f"failed: {plan.jobs[key].label}: {failure.message}\n"
+            f"        log {log_path(output / 'logs', key)}",
+            soft_wrap=True,
+        )
+    if missing:
+        console.print(f"{len(missing)} of {len(plan.jobs)} jobs have no result; run again to retry")
+    page = output / "report" / "index.html"
+    state = digest({key: entry.content for key, entry in entries.items()})
+    marker = output / "report" / ".state"
+    is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
+    if spec.mode == "report" or failures or not is_current:
+        page = write_report(plan, frame, entries, failures, blocked, output, spec.command)
+        publisher.start()
+        for row in plan.results:
+            if is_complete(row, entries):
+                publisher.offer(row, entries)
+        for problem in publisher.close("FAILED" if missing else "FINISHED", page):
+            console.print(f"warning: {problem}", soft_wrap=True)
+        marker.write_text(state, encoding="utf-8")
+    console.print(f"report: {page}", soft_wrap=True)
+    for hint in publisher.hints():
+        console.print(hint, soft_wrap=True)
+    return FAILED if missing else DONE

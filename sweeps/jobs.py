@@ -1,0 +1,133 @@
+"""Jobs and their identity: the nodes of a sweep's graph.
+
+Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+Stage = Literal[
+    "index", "cache", "split", "pretrain", "retrain", "prepare", "unlearn", "evaluate", "score"
+]
+STAGES: tuple[Stage, ...] = (
+    "index",
+    "cache",
+    "split",
+    "pretrain",
+    "retrain",
+    "prepare",
+    "unlearn",
+    "evaluate",
+    "score",
+)
+
+STAGE_VERSION: Mapping[Stage, int] = dict.fromkeys(STAGES, 1)
+"""Bumped by hand when a stage's meaning changes, so that its stored results no longer count."""
+
+STAGE_SECONDS: Mapping[Stage, float] = {
+    "index": 1,
+    "cache": 5,
+    "split": 0.2,
+    "pretrain": 40,
+    "retrain": 40,
+    "prepare": 10,
+    "unlearn": 2,
+    "evaluate": 2,
+    "score": 1,
+}
+"""Guesses that order the work and start the ETA, until measured times replace them."""
+
+
+def canonical(value: Any) -> Any:
+    """The form of a value that enters a key: one meaning, one form.
+
+    Integral floats become integers, tuples become lists, mappings are sorted by the JSON encoder.
+
+    Raises:
+        TypeError: A type that has no canonical form.
+        ValueError: NaN or infinity.
+    """
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise ValueError(f"{value} cannot be part of a job's identity")
+            return int(value) if value.is_integer() else value
+        case list() | tuple():
+            return [canonical(item) for item in value]
+        case Mapping():
+            if not all(isinstance(key, str) for key in value):
+                raise TypeError("keys of a job's identity must be strings")
+            return {key: canonical(item) for key, item in value.items()}
+    raise TypeError(f"{type(value).__name__} cannot be part of a job's identity")
+
+
+def canonical_json(value: Any) -> str:
+    """Compact JSON with sorted keys of ``canonical(value)``."""
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON, hexadecimal."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One node of the graph.
+
+    Attributes:
+        stage: Kind of job.
+        spec: What to do, canonical JSON values only; everything in it can change the result.
+        inputs: Key of the job behind each input, by role.
+        label: For people, not part of the identity.
+        key: First 16 hex digits of the identity's sha256.
+    """
+
+    stage: Stage
+    spec: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    label: str = field(compare=False)
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", canonical(self.spec))
+        object.__setattr__(self, "key", digest(self.identity)[:16])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the key is the hash of."""
+        return {
+            "stage": self.stage,
+            "version": STAGE_VERSION[self.stage],
+            "spec": dict(self.spec),
+            "inputs": dict(self.inputs),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The identity with label and key, as it is written beside a result."""
+        return {**self.identity, "label": self.label, "key": self.key}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Job:
+        """The job of a document that ``to_json`` made.
+
+        Raises:
+            ValueError: The key in it is not the key of its content.
+        """
+        job = cls(
+            stage=cast(Stage, document["stage"]),
+            spec=document["spec"],
+            inputs=document["inputs"],
+            label=document["label"],
+        )
+        if job.key != document["key"]:
+            raise ValueError(f"job document carries key {document['key']}, its content {job.key}")
+        return job

@@ -1,0 +1,78 @@
+"""The results table: one row per dataset, forget size, seed and method, from the store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from sweeps.jobs import Stage
+from sweeps.plan import Plan, ResultRow
+from sweeps.store import Entry
+
+IDENTITY = ("dataset", "num_forget", "seed", "method", "access")
+SCORES = ("retain_score", "forget_score", "test_score", "val_score", "support_score")
+LOSSES = ("retain_loss", "forget_loss", "test_loss", "val_loss", "support_loss")
+MEASURES = ("tow", "mia_auc", "mia_acc", "mia_threshold_auc", "rmia_auc", "rmia_tpr")
+SECONDS = ("unlearn_seconds", "prepare_seconds")
+COLUMNS = (*IDENTITY, *SCORES, *LOSSES, *MEASURES, *SECONDS, "job_key")
+"""Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null."""
+
+Entries = Mapping[str, Entry]
+
+
+def is_complete(row: ResultRow, entries: Entries) -> bool:
+    """Whether everything that the row shows is in the store."""
+    needed = (row.model_key, row.score_key, *filter(None, [row.prepare_key]))
+    return all(key in entries for key in needed)
+
+
+def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
+    """One row of the table; values that are missing are None."""
+    values: dict[str, Any] = dict.fromkeys(COLUMNS)
+    values |= {
+        "dataset": row.cell.dataset,
+        "num_forget": row.cell.num_forget,
+        "seed": row.cell.seed,
+        "method": row.row.name,
+        "access": str(row.row.access),
+        "job_key": row.score_key,
+    }
+    if row.score_key in entries:
+        values |= {k: v for k, v in entries[row.score_key].value.items() if k in COLUMNS}
+    if row.row.method != "pretrain":
+        values["unlearn_seconds"] = _seconds(entries.get(row.model_key))
+    if row.prepare_key is not None:
+        values["prepare_seconds"] = _seconds(entries.get(row.prepare_key))
+    return values
+
+
+def _seconds(entry: Entry | None) -> float | None:
+    return None if entry is None else float(entry.cost["method_seconds"])
+
+
+def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
+    """The contract's results table, rows in the order of the plan.
+
+    Args:
+        plan: The sweep's graph.
+        entries: Finished jobs by key.
+
+    Returns:
+        Columns ``COLUMNS``; numbers are float64, missing is null.
+    """
+    frame = pd.DataFrame([row_values(row, entries) for row in plan.results], columns=list(COLUMNS))
+    numbers = [*SCORES, *LOSSES, *MEASURES, *SECONDS]
+    return frame.astype(
+        {**dict.fromkeys(numbers, "float64"), "num_forget": "int64", "seed": "int64"}
+    )
+
+
+def stages_left(plan: Plan, entries: Entries) -> dict[Stage, int]:
+    """Number of jobs without a result, by stage."""
+    left: dict[Stage, int] = {}
+    for key, job in plan.jobs.items():
+        if key not in entries:
+            left[job.stage] = left.get(job.stage, 0) + 1
+    return left

@@ -1,0 +1,83 @@
+"""What of a plan is in the store already, and why the rest must run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeps.plan import Plan
+from sweeps.store import DamagedEntryError, Entry, Store
+
+Reason = Literal["new", "input changed", "damaged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """The state of a plan in a store.
+
+    Attributes:
+        entries: Finished jobs by key.
+        reasons: Why each other job must run, by key.
+        damage: What was found wrong, one line each.
+    """
+
+    entries: Mapping[str, Entry]
+    reasons: Mapping[str, Reason]
+    damage: tuple[str, ...]
+
+    def counts(self) -> dict[Reason, int]:
+        """Jobs that must run, by reason."""
+        return dict(Counter(self.reasons.values()))
+
+
+def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
+    """Look every job of the plan up.
+
+    A result counts only if it was computed from the inputs that are in the store now.
+
+    Args:
+        plan: The graph.
+        store: Where results are.
+        discard: Whether to take damaged and outdated entries out of the way.
+    """
+    entries: dict[str, Entry] = {}
+    reasons: dict[str, Reason] = {}
+    damage: list[str] = []
+    for key, job in plan.jobs.items():
+        try:
+            entry = store.find(job.stage, key)
+        except DamagedEntryError as error:
+            damage.append(str(error))
+            reasons[key] = "damaged"
+        else:
+            if entry is None:
+                reasons[key] = "new"
+            elif _is_outdated(entry, job.inputs, entries, reasons):
+                reasons[key] = "input changed"
+            else:
+                entries[key] = entry
+        if discard and reasons.get(key) in ("damaged", "input changed"):
+            store.discard(job.stage, key)
+    return Scan(entries=entries, reasons=reasons, damage=tuple(damage))
+
+
+def _is_outdated(
+    entry: Entry,
+    inputs: Mapping[str, str],
+    entries: Mapping[str, Entry],
+    reasons: Mapping[str, Reason],
+) -> bool:
+    """Whether an input has another content than when the entry was made.
+
+    An input that is only absent will be computed again; if it turns out the same, nothing of
+    what was made from it is lost.
+    """
+    for role, key in inputs.items():
+        if key in entries:
+            if entries[key].content != entry.inputs.get(role):
+                return True
+        elif reasons.get(key) == "input changed":
+            return True
+    return False

@@ -1,0 +1,375 @@
+"""The one door between the engine and the benchmark: what each kind of job does.
+
+A stage reads its inputs from the store, calls oneshui, and writes files into its work folder.
+Runs in a worker; must not import Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import pandas as pd
+
+from oneshui.data.registry import load_dataset
+from sweeps.jobs import Job, Stage
+from sweeps.store import DamagedEntryError, Entry, LocalStore
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from oneshui.data.images import LabelledImages
+    from oneshui.splits import SetName, Split
+
+T = TypeVar("T")
+WEIGHTS = "weights.safetensors"
+PREDICTIONS = "predictions.parquet"
+PREPARED = "prepared.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What a worker knows besides the job; no part of any identity.
+
+    Attributes:
+        store: Where inputs come from and results go.
+        data_folders: Folder of each dataset, by the key of its index job.
+        logs: Folder of the log files.
+        device: Torch device.
+        threads: Threads that torch uses for one job.
+    """
+
+    store: LocalStore
+    data_folders: Mapping[str, Path]
+    logs: Path
+    device: str = "cpu"
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """A running job's view of the world.
+
+    Attributes:
+        job: The job.
+        entries: Finished inputs by role.
+        folder: Where to write files.
+        env: The worker's environment.
+        cost: Seconds of named parts, filled by the stage.
+    """
+
+    job: Job
+    entries: Mapping[str, Entry]
+    folder: Path
+    env: Environment
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def timed(self, name: str, action: Callable[[], T]) -> T:
+        """Run the action and note its seconds."""
+        start = time.perf_counter()
+        result = action()
+        self.cost[name] = time.perf_counter() - start
+        return result
+
+
+def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
+    """Compute one job and publish its result.
+
+    Args:
+        job: What to do.
+        jobs: The whole graph, to find the inputs' stages.
+        env: Store, folders and device.
+
+    Raises:
+        DamagedEntryError: An input is not as it was written.
+        OneshuiError, Exception: Whatever the stage raises; nothing is published then.
+    """
+    start = time.perf_counter()
+    entries = {}
+    for role, key in job.inputs.items():
+        found = env.store.find(jobs[key].stage, key)
+        if found is None:
+            raise DamagedEntryError(jobs[key].stage, key, "it has disappeared")
+        entries[role] = found
+    with env.store.work(job) as work:
+        inputs = Inputs(job=job, entries=entries, folder=work.folder, env=env)
+        value = _STAGES[job.stage](inputs)
+        cost = {"seconds": time.perf_counter() - start, **inputs.cost}
+        return work.publish(value, {role: e.content for role, e in entries.items()}, cost)
+
+
+def limit_threads(threads: int) -> None:
+    """Fix torch's threads: results depend on their number, and slots share the processors."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def warm_up(env: Environment) -> None:
+    """Import what jobs need, so that the first one does not wait for it."""
+    limit_threads(env.threads)
+    import oneshui.evaluation
+    import oneshui.methods
+    import oneshui.models
+    import oneshui.training
+
+    oneshui.methods.names()
+
+
+def _index(inputs: Inputs) -> dict[str, Any]:
+    table = load_dataset(inputs.job.spec["layout"], inputs.env.data_folders[inputs.job.key])
+    labels = table.label if table.label.ndim == 2 else table.label[:, None]
+    pd.DataFrame(
+        {"path": table.paths, "identity": table.identity, "label": list(labels)}
+    ).to_parquet(inputs.folder / "images.parquet", index=False)
+    pd.DataFrame({"identity": table.identity_order}).to_parquet(
+        inputs.folder / "identities.parquet", index=False
+    )
+    return {
+        "fingerprint": table.fingerprint,
+        "task": table.task,
+        "class_names": list(table.class_names),
+        "num_images": len(table),
+        "num_identities": len(set(table.identity.tolist())),
+    }
+
+
+def _cache(inputs: Inputs) -> dict[str, Any]:
+    from oneshui.data.cache import build_cache
+    from oneshui.errors import DataError
+
+    index = inputs.entries["index"]
+    folder = inputs.env.data_folders[index.key]
+    table = load_dataset(_spec_of(index)["layout"], folder)
+    if table.fingerprint != index.value["fingerprint"]:
+        raise DataError(f"the pictures in {folder} changed while the sweep ran; start it again")
+    build_cache(table, inputs.job.spec["size"], inputs.folder / "images.npy")
+    return {"size": inputs.job.spec["size"], "num_images": len(table)}
+
+
+def _spec_of(entry: Entry) -> dict[str, Any]:
+    document = json.loads(entry.file("job.json").read_text(encoding="utf-8"))
+    spec: dict[str, Any] = document["spec"]
+    return spec
+
+
+def _split(inputs: Inputs) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    from oneshui.splits import SET_NAMES, make_split
+
+    index = inputs.entries["index"]
+    rows = pd.read_parquet(index.file("images.parquet"), columns=["identity"])
+    order = pd.read_parquet(index.file("identities.parquet"))["identity"].tolist()
+    spec = inputs.job.spec
+    split = make_split(
+        rows["identity"].to_numpy(),
+        order,
+        num_forget=spec["num_forget"],
+        seed=spec["split_seed"],
+        support_seed=spec["support_seed"],
+    )
+    names = ("train", "val", "test", "forget", "retain", "support")
+    document = {name: list(getattr(split, name)) for name in names}
+    (inputs.folder / "split.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
+    support = _images(inputs, split, "support")
+    save_file(
+        {"images": support.raw(), "labels": support.labels, "identities": support.identities},
+        inputs.folder / "support.safetensors",
+    )
+    return {
+        "fingerprint": split.fingerprint,
+        "task": index.value["task"],
+        "num_outputs": len(index.value["class_names"]),
+        "num_images": {name: len(split.images(name)) for name in SET_NAMES},
+        "num_identities": {name: len(document[name]) for name in names[:5]},
+    }
+
+
+def _load_split(inputs: Inputs) -> Split:
+    from oneshui.splits import Split
+
+    document = json.loads(inputs.entries["split"].file("split.json").read_text(encoding="utf-8"))
+    rows = pd.read_parquet(inputs.entries["index"].file("images.parquet"), columns=["identity"])
+    return Split(
+        **{name: tuple(document[name]) for name in document},
+        identity_of_image=rows["identity"].to_numpy(),
+    )
+
+
+def _images(inputs: Inputs, split: Split, name: SetName | Literal["train"]) -> LabelledImages:
+    import numpy as np
+
+    from oneshui.data.cache import open_cache
+    from oneshui.data.images import make_images
+
+    index = inputs.entries["index"]
+    frame = pd.read_parquet(index.file("images.parquet"), columns=["identity", "label"])
+    label = np.stack(frame["label"].to_list())
+    if index.value["task"] == "multiclass":
+        label = label[:, 0].astype(np.int64)
+    pixels = open_cache(inputs.entries["cache"].file("images.npy"))
+    return make_images(pixels, label, frame["identity"].to_numpy(), split.images(name))
+
+
+def _device(inputs: Inputs) -> torch.device:
+    import torch
+
+    return torch.device(inputs.env.device)
+
+
+def _new_model(inputs: Inputs, seed: int) -> nn.Module:
+    from oneshui.models import make_model
+    from oneshui.spec import ModelSpec
+
+    spec = ModelSpec(**inputs.job.spec["model"])
+    return make_model(spec, inputs.entries["split"].value["num_outputs"], seed)
+
+
+def _stored_model(inputs: Inputs, role: str) -> nn.Module:
+    from oneshui.models import load_weights, make_model
+    from oneshui.spec import ModelSpec
+
+    spec = ModelSpec(**{**inputs.job.spec["model"], "weights": "random"})
+    model = make_model(spec, inputs.entries["split"].value["num_outputs"], 0)
+    return load_weights(model, inputs.entries[role].file(WEIGHTS)).to(_device(inputs))
+
+
+def _train(inputs: Inputs, set_name: SetName | Literal["train"]) -> dict[str, Any]:
+    from oneshui.models import save_weights
+    from oneshui.seeding import derive_seed
+    from oneshui.spec import TrainingSpec
+    from oneshui.training import train
+
+    spec = inputs.job.spec
+    split = _load_split(inputs)
+    seed = derive_seed(spec["training_seed"], spec["reseed"])
+    model = _new_model(inputs, seed)
+    data, val = _images(inputs, split, set_name), _images(inputs, split, "val")
+    history = inputs.timed(
+        "method_seconds",
+        lambda: train(
+            model,
+            data,
+            val,
+            TrainingSpec(**spec["training"]),
+            task=inputs.entries["split"].value["task"],
+            seed=seed,
+            device=_device(inputs),
+        ),
+    )
+    save_weights(model, inputs.folder / WEIGHTS)
+    return {"epochs": [dataclasses.asdict(epoch) for epoch in history]}
+
+
+def _pretrain(inputs: Inputs) -> dict[str, Any]:
+    return _train(inputs, "train")
+
+
+def _retrain(inputs: Inputs) -> dict[str, Any]:
+    return _train(inputs, "retain")
+
+
+def _prepare(inputs: Inputs) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    from oneshui import methods
+    from oneshui.requests import PrepareRequest
+    from oneshui.seeding import derive_seed
+
+    spec = inputs.job.spec
+    method = methods.build(spec["method"], spec["hyperparameters"])
+    split = _load_split(inputs)
+    request = PrepareRequest(
+        model=_stored_model(inputs, "pretrained"),
+        task=inputs.entries["split"].value["task"],
+        seed=derive_seed(spec["unlearning_seed"], spec["method"], "prepare"),
+        device=_device(inputs),
+        train=_images(inputs, split, "train"),
+        val=_images(inputs, split, "val"),
+        train_identities=split.train,
+        num_forget=spec["num_forget"],
+    )
+    assert isinstance(method, methods.PreparedMethod)
+    prepared = inputs.timed("method_seconds", lambda: method.prepare(request))
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in prepared.items()},
+        inputs.folder / PREPARED,
+    )
+    return {"tensors": len(prepared)}
+
+
+def _unlearn(inputs: Inputs) -> dict[str, Any]:
+    """After deletion: the inputs are weights, S and the method's own preparation, no dataset."""
+    from safetensors.torch import load_file
+
+    from oneshui import methods
+    from oneshui.models import save_weights
+    from oneshui.requests import SupportSet, UnlearnRequest
+    from oneshui.seeding import derive_seed
+
+    assert not {"index", "cache"} & inputs.entries.keys()
+    spec = inputs.job.spec
+    method = methods.build(spec["method"], spec["hyperparameters"])
+    prepared = {}
+    if "prepared" in inputs.entries:
+        prepared = load_file(inputs.entries["prepared"].file(PREPARED))
+    request = UnlearnRequest(
+        model=_stored_model(inputs, "pretrained"),
+        task=inputs.entries["split"].value["task"],
+        seed=derive_seed(spec["unlearning_seed"], spec["method"], "unlearn"),
+        device=_device(inputs),
+        support=SupportSet(**load_file(inputs.entries["split"].file("support.safetensors"))),
+        prepared=prepared,
+    )
+    model = inputs.timed("method_seconds", lambda: method.unlearn(request))
+    save_weights(model, inputs.folder / WEIGHTS)
+    return {}
+
+
+def _evaluate(inputs: Inputs) -> dict[str, Any]:
+    from oneshui.evaluation import predict
+    from oneshui.splits import SET_NAMES
+
+    split = _load_split(inputs)
+    predictions = predict(
+        _stored_model(inputs, "weights"),
+        {name: _images(inputs, split, name) for name in SET_NAMES},
+        task=inputs.entries["split"].value["task"],
+        device=_device(inputs),
+    )
+    predictions.to_parquet(inputs.folder / PREDICTIONS, index=False)
+    return {"num_images": len(predictions), "task": inputs.entries["split"].value["task"]}
+
+
+def _score(inputs: Inputs) -> dict[str, Any]:
+    from oneshui.measures import measure
+
+    own, retrained = inputs.entries["predictions"], inputs.entries["retrained"]
+    return measure(
+        pd.read_parquet(own.file(PREDICTIONS)),
+        pd.read_parquet(retrained.file(PREDICTIONS)),
+        task=own.value["task"],
+    )
+
+
+_STAGES: Mapping[Stage, Callable[[Inputs], dict[str, Any]]] = {
+    "index": _index,
+    "cache": _cache,
+    "split": _split,
+    "pretrain": _pretrain,
+    "retrain": _retrain,
+    "prepare": _prepare,
+    "unlearn": _unlearn,
+    "evaluate": _evaluate,
+    "score": _score,
+}

@@ -1,0 +1,299 @@
+"""The results of jobs: content-addressed, published atomically, never trusted unread.
+
+An entry is the folder ``<store>/<stage>/<key>/`` with ``job.json``, data files and ``result.json``.
+It exists if and only if ``result.json`` does and names every file with its size and sha256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from oneshui.errors import InputError, OneshuiError
+from sweeps.jobs import Job, Stage, canonical, digest
+
+MANIFEST = "result.json"
+STALE_WORK_SECONDS = 7 * 24 * 3600.0
+
+
+class DamagedEntryError(OneshuiError):
+    """An entry's files do not match its manifest, or it belongs to another job.
+
+    Attributes:
+        stage: Stage of the entry.
+        key: Key of the entry.
+    """
+
+    def __init__(self, stage: Stage, key: str, what: str) -> None:
+        super().__init__(f"store entry {stage}/{key} is damaged: {what}")
+        self.stage = stage
+        self.key = key
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DamagedEntryError, (self.stage, self.key, self.what)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A finished job.
+
+    Attributes:
+        stage: Kind of job.
+        key: Of the job.
+        folder: Where its files are.
+        files: sha256 and size in bytes by file name.
+        value: The job's small result.
+        content: sha256 over files and value: equal results have equal content.
+        inputs: Content of each input when the job ran, by role.
+        cost: Seconds and peak memory; not part of the content.
+    """
+
+    stage: Stage
+    key: str
+    folder: Path
+    files: Mapping[str, Mapping[str, Any]]
+    value: Mapping[str, Any]
+    content: str
+    inputs: Mapping[str, str]
+    cost: Mapping[str, Any]
+
+    def file(self, name: str) -> Path:
+        """Path of a data file, after comparing its bytes with the manifest.
+
+        Raises:
+            DamagedEntryError: The file is absent or differs.
+        """
+        path = self.folder / name
+        if name not in self.files:
+            raise DamagedEntryError(self.stage, self.key, f"its manifest does not name {name}")
+        with _damage(self.stage, self.key):
+            status = path.stat()
+            if _sha256_of(path, status.st_mtime_ns, status.st_size) != self.files[name]["sha256"]:
+                raise DamagedEntryError(
+                    self.stage, self.key, f"{name} has changed since it was written"
+                )
+        return path
+
+
+class Work(Protocol):
+    """A job's private folder until it is published."""
+
+    folder: Path
+
+    def publish(
+        self, value: Mapping[str, Any], inputs: Mapping[str, str], cost: Mapping[str, Any]
+    ) -> Entry:
+        """Make folder and value the job's entry, all or nothing; the first to publish wins."""
+        ...
+
+
+class Store(Protocol):
+    """Where results live. All methods may be called by many processes at the same time."""
+
+    def find(self, stage: Stage, key: str) -> Entry | None:
+        """The entry, or None if there is none.
+
+        Sizes of the files are compared with the manifest, contents when a file is opened.
+
+        Raises:
+            DamagedEntryError: It is there but not as it was written.
+        """
+        ...
+
+    def work(self, job: Job) -> contextlib.AbstractContextManager[Work]:
+        """A private folder for the job's files; removed at the end if it was not published."""
+        ...
+
+    def discard(self, stage: Stage, key: str) -> None:
+        """Take an entry out of the way, so that its job runs again."""
+        ...
+
+
+@contextlib.contextmanager
+def _damage(stage: Stage, key: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedEntryError(stage, key, f"{type(error).__name__} {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256_of(path: Path, _modified: int, _size: int) -> str:
+    """As ``sha256``, once per process while the file's time and size stay."""
+    return sha256(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@dataclass(kw_only=True)
+class _LocalWork:
+    store: LocalStore
+    job: Job
+    folder: Path
+
+    def publish(
+        self, value: Mapping[str, Any], inputs: Mapping[str, str], cost: Mapping[str, Any]
+    ) -> Entry:
+        _write_json(self.folder / "job.json", self.job.to_json())
+        names = sorted(path.name for path in self.folder.iterdir())
+        files = {
+            name: {
+                "sha256": sha256(self.folder / name),
+                "bytes": (self.folder / name).stat().st_size,
+            }
+            for name in names
+        }
+        value = canonical(value)
+        content = digest({"files": {n: files[n]["sha256"] for n in names}, "value": value})
+        document = {
+            "stage": self.job.stage,
+            "key": self.job.key,
+            "files": files,
+            "value": value,
+            "content": content,
+            "inputs": dict(inputs),
+            "cost": dict(cost),
+        }
+        _write_json(self.folder / MANIFEST, document)
+        for name in (*names, MANIFEST):
+            _sync(self.folder / name)
+        _sync(self.folder)
+        return self.store.adopt(self.job, self.folder)
+
+
+class LocalStore:
+    """A store in a folder of this machine or of a shared file system."""
+
+    def __init__(self, root: Path) -> None:
+        """Create the folder if need be.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        self.root = root
+        try:
+            for folder in (root, root / ".work", root / ".discarded"):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = root / ".work" / f"probe-{uuid.uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"the store folder {root} cannot be written ({error.strerror}); "
+                "set output_dir or store.uri to a folder that can"
+            ) from None
+
+    def _folder(self, stage: Stage, key: str) -> Path:
+        return self.root / stage / key
+
+    def find(self, stage: Stage, key: str) -> Entry | None:
+        """See ``Store.find``."""
+        folder = self._folder(stage, key)
+        try:
+            text = (folder / MANIFEST).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            if folder.exists():
+                raise DamagedEntryError(stage, key, f"it has no {MANIFEST}") from None
+            return None
+        with _damage(stage, key):
+            document = json.loads(text)
+            if (document["stage"], document["key"]) != (stage, key):
+                raise DamagedEntryError(stage, key, "it belongs to another job")
+            for name, known in document["files"].items():
+                if (folder / name).stat().st_size != known["bytes"]:
+                    raise DamagedEntryError(stage, key, f"{name} has another size")
+            job = Job.from_json(json.loads((folder / "job.json").read_text(encoding="utf-8")))
+            if (job.stage, job.key) != (stage, key):
+                raise DamagedEntryError(stage, key, "its job.json belongs to another job")
+            return Entry(
+                stage=stage,
+                key=key,
+                folder=folder,
+                files=document["files"],
+                value=document["value"],
+                content=document["content"],
+                inputs=document["inputs"],
+                cost=document["cost"],
+            )
+
+    @contextlib.contextmanager
+    def work(self, job: Job) -> Iterator[Work]:
+        """See ``Store.work``."""
+        folder = self.root / ".work" / f"{job.stage}-{job.key}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        try:
+            yield _LocalWork(store=self, job=job, folder=folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def adopt(self, job: Job, folder: Path) -> Entry:
+        """Rename a complete folder into its place; an equal entry that is there already stays."""
+        target = self._folder(job.stage, job.key)
+        target.parent.mkdir(exist_ok=True)
+        for _ in range(3):
+            try:
+                folder.rename(target)
+                _sync(target.parent)
+            except OSError:
+                if not target.exists():
+                    raise
+            try:
+                entry = self.find(job.stage, job.key)
+            except DamagedEntryError:
+                self.discard(job.stage, job.key)
+                continue
+            if entry is not None:
+                return entry
+        raise OSError(f"cannot publish {target}: something keeps removing or damaging it")
+
+    def discard(self, stage: Stage, key: str) -> None:
+        """See ``Store.discard``; the entry is kept under ``.discarded`` for inspection."""
+        with contextlib.suppress(FileNotFoundError):
+            self._folder(stage, key).rename(
+                self.root / ".discarded" / f"{stage}-{key}-{uuid.uuid4().hex[:8]}"
+            )
+
+    def sweep_leftovers(self) -> None:
+        """Remove work folders that a crash left behind long ago."""
+        for folder in (self.root / ".work").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - folder.stat().st_mtime > STALE_WORK_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def open_store(uri: str) -> LocalStore:
+    """The store at a folder.
+
+    Raises:
+        InputError: It cannot be written, or the address is of a kind that is not supported.
+    """
+    if "://" in uri and not uri.startswith("file://"):
+        raise InputError(f"store.uri {uri!r} is not supported: give a folder")
+    return LocalStore(Path(uri.removeprefix("file://")).absolute())
