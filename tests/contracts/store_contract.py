@@ -1,0 +1,140 @@
+"""What every store must do; a test module calls it with its own store."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from sweeps.jobs import Job
+from sweeps.store import DamagedEntryError, Entry, Store
+
+
+def job(number: int = 0) -> Job:
+    return Job(stage="split", spec={"number": number}, inputs={}, label=f"split {number}")
+
+
+def publish(store: Store, what: Job, text: str = "hello", value: float = 1.5) -> Entry:
+    with store.work(what) as work:
+        (work.folder / "data.txt").write_text(text)
+        return work.publish({"value": value}, {"index": "abc"}, {"seconds": 0.25})
+
+
+class StoreContract:
+    """Subclass it and give a ``store`` fixture, and ``folder_of`` to damage entries."""
+
+    def folder_of(self, store: Store, what: Job) -> Path:
+        entry = store.find(what.stage, what.key)
+        assert entry is not None
+        return entry.folder
+
+    def test_finds_nothing_before_and_the_entry_after(self, store: Store) -> None:
+        assert store.find("split", job().key) is None
+        made = publish(store, job())
+        found = store.find("split", job().key)
+        assert found == made
+        assert found.value == {"value": 1.5}
+        assert found.inputs == {"index": "abc"}
+        assert found.cost == {"seconds": 0.25}
+        assert found.file("data.txt").read_text() == "hello"
+        document = json.loads(found.file("job.json").read_text())
+        assert Job.from_json(document) == job()
+
+    def test_content_follows_files_and_value_but_not_the_cost(self, store: Store) -> None:
+        first = publish(store, job())
+        store.discard("split", job().key)
+        with store.work(job()) as work:
+            (work.folder / "data.txt").write_text("hello")
+            again = work.publish({"value": 1.5}, {"index": "xyz"}, {"seconds": 99.0})
+        assert again.content == first.content
+        store.discard("split", job().key)
+        assert publish(store, job(), text="other").content != first.content
+        store.discard("split", job().key)
+        assert publish(store, job(), value=2.5).content != first.content
+
+    def test_the_first_to_publish_wins(self, store: Store) -> None:
+        first = publish(store, job())
+        second = publish(store, job(), text="late")
+        assert second.content == first.content
+        assert second.file("data.txt").read_text() == "hello"
+
+    def test_an_unpublished_work_folder_leaves_nothing(self, store: Store) -> None:
+        with pytest.raises(RuntimeError, match="crash"), store.work(job()) as work:
+            (work.folder / "data.txt").write_text("half")
+            raise RuntimeError("crash")
+        assert not work.folder.exists()
+        assert store.find("split", job().key) is None
+
+    def test_racing_publishers_leave_one_whole_entry(self, store: Store) -> None:
+        barrier = threading.Barrier(8)
+        contents = []
+
+        def race(number: int) -> None:
+            with store.work(job()) as work:
+                (work.folder / "data.txt").write_text(f"writer {number}")
+                barrier.wait()
+                contents.append(work.publish({"n": number}, {}, {}).content)
+
+        threads = [threading.Thread(target=race, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = store.find("split", job().key)
+        assert found is not None
+        assert contents == [found.content] * 8
+        assert found.file("data.txt").read_text() == f"writer {found.value['n']}"
+
+    @pytest.mark.parametrize(
+        ("name", "text", "says"),
+        [
+            ("data.txt", "longer than it was", "another size"),
+            ("result.json", "{", "damaged"),
+            ("result.json", "{}", "damaged"),
+            ("job.json", "{}", "damaged"),
+        ],
+    )
+    def test_damage_is_found_when_looked_up(
+        self, store: Store, name: str, text: str, says: str
+    ) -> None:
+        publish(store, job())
+        (self.folder_of(store, job()) / name).write_text(text)
+        with pytest.raises(DamagedEntryError, match=says) as caught:
+            store.find("split", job().key)
+        assert caught.value.key == job().key
+
+    def test_a_flipped_bit_is_found_when_read(self, store: Store) -> None:
+        publish(store, job())
+        path = self.folder_of(store, job()) / "data.txt"
+        path.write_text("hellp")
+        entry = store.find("split", job().key)
+        assert entry is not None
+        with pytest.raises(DamagedEntryError, match=r"data.txt has changed"):
+            entry.file("data.txt")
+
+    def test_a_missing_file_is_damage(self, store: Store) -> None:
+        publish(store, job())
+        (self.folder_of(store, job()) / "data.txt").unlink()
+        with pytest.raises(DamagedEntryError):
+            store.find("split", job().key)
+
+    def test_an_entry_of_another_job_is_foreign(self, store: Store) -> None:
+        publish(store, job(1))
+        mine = self.folder_of(store, job(1))
+        mine.rename(mine.parent / job(2).key)
+        with pytest.raises(DamagedEntryError, match="another job"):
+            store.find("split", job(2).key)
+
+    def test_a_discarded_entry_can_be_made_again(self, store: Store) -> None:
+        publish(store, job())
+        store.discard("split", job().key)
+        store.discard("split", job().key)
+        assert store.find("split", job().key) is None
+        assert publish(store, job(), text="new").file("data.txt").read_text() == "new"
+
+    def test_a_damaged_entry_is_replaced_when_published_again(self, store: Store) -> None:
+        publish(store, job())
+        (self.folder_of(store, job()) / "result.json").write_text("{")
+        assert publish(store, job(), text="healed").file("data.txt").read_text() == "healed"

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oneshui import load_dataset
+from oneshui.data.celebahq import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
+from oneshui.data.synthetic import FacesSpec, generate_celebahq
+from oneshui.errors import DataError, InputError
+
+SPEC = FacesSpec(identities=12, pictures=2, size=16)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faces") / "set"
+    generate_celebahq(SPEC, folder)
+    return folder
+
+
+@pytest.fixture
+def data_dir(pristine: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "copy"
+    shutil.copytree(pristine, copy)
+    return copy
+
+
+def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(change(lines)) + "\n", encoding="utf-8")
+
+
+def test_reads_what_the_files_say(pristine: Path) -> None:
+    table = load_dataset("celebahq", pristine)
+    assert len(table) == 24
+    assert table.paths == tuple(f"{i}.jpg" for i in range(24))
+    assert table.identity_order == tuple(range(12))
+    assert table.label.shape == (24, 40)
+    assert table.label.dtype == np.uint8
+    lines = (pristine / FOLDER / ATTRIBUTES).read_text(encoding="utf-8").splitlines()
+    for row, line in enumerate(lines[2:]):
+        assert [int(v) == 1 for v in line.split()[1:]] == table.label[row].astype(bool).tolist()
+    for line in (pristine / FOLDER / IDENTITIES).read_text(encoding="utf-8").splitlines():
+        name, identity = line.split()
+        assert table.identity[int(name.split(".")[0])] == int(identity)
+    assert table.sizes[3] == (pristine / FOLDER / IMAGES / "3.jpg").stat().st_size
+
+
+def test_lines_may_stand_in_any_order(data_dir: Path) -> None:
+    before = load_dataset("celebahq", data_dir)
+    edit(data_dir / FOLDER / ATTRIBUTES, lambda lines: lines[:2] + lines[2:][::-1])
+    edit(data_dir / FOLDER / IDENTITIES, lambda lines: lines[::-1])
+    assert load_dataset("celebahq", data_dir).fingerprint == before.fingerprint
+
+
+def test_the_fingerprint_follows_labels_identities_and_sizes(data_dir: Path) -> None:
+    seen = {load_dataset("celebahq", data_dir).fingerprint}
+    flip = {"1": "-1", "-1": "1"}
+
+    def flip_one(lines: list[str]) -> list[str]:
+        cells = lines[2].split()
+        return [*lines[:2], " ".join([cells[0], flip[cells[1]], *cells[2:]]), *lines[3:]]
+
+    edit(data_dir / FOLDER / ATTRIBUTES, flip_one)
+    seen.add(load_dataset("celebahq", data_dir).fingerprint)
+    edit(data_dir / FOLDER / IDENTITIES, lambda lines: [f"{lines[0].split()[0]} 11", *lines[1:]])
+    seen.add(load_dataset("celebahq", data_dir).fingerprint)
+    with (data_dir / FOLDER / IMAGES / "0.jpg").open("ab") as stream:
+        stream.write(b"x")
+    seen.add(load_dataset("celebahq", data_dir).fingerprint)
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda root: shutil.rmtree(root), r"CelebAMask-HQ is absent.*sweep=demo"),
+        (lambda root: shutil.rmtree(root / IMAGES), r"CelebA-HQ-img is absent"),
+        (lambda root: (root / ATTRIBUTES).unlink(), r"attribute-anno.txt is absent"),
+        (lambda root: (root / IDENTITIES).unlink(), r"identity.txt is absent"),
+        (lambda root: edit(root / ATTRIBUTES, lambda x: x[:-3]), r"line 1 announces 24 .* 21 lines"),
+        (lambda root: edit(root / ATTRIBUTES, lambda x: ["many", *x[1:]]), r"line 1 must be"),
+        (lambda root: edit(root / ATTRIBUTES, lambda x: [x[0], "a b", *x[2:]]), r"line 2 .*not 2"),
+        (
+            lambda root: edit(root / ATTRIBUTES, lambda x: [*x[:4], x[4] + " 1", *x[5:]]),
+            r"line 5 has 41 values",
+        ),
+        (
+            lambda root: edit(root / ATTRIBUTES, lambda x: [*x[:4], x[4][:-2] + " 0", *x[5:]]),
+            r"line 5: Young is '0'",
+        ),
+        (
+            lambda root: edit(root / ATTRIBUTES, lambda x: [*x[:4], x[3], *x[5:]]),
+            r"line 5: .* second time",
+        ),
+        (
+            lambda root: edit(root / IDENTITIES, lambda x: [*x[:3], "3.jpg nobody", *x[4:]]),
+            r"identity.txt line 4: '3.jpg nobody'",
+        ),
+        (lambda root: edit(root / IDENTITIES, lambda x: x[:-1]), r"no line for 1 pictures"),
+        (
+            lambda root: edit(root / IDENTITIES, lambda x: [*x, "99.jpg 1"]),
+            r"line 25: 99.jpg is not listed",
+        ),
+        (lambda root: (root / IMAGES / "7.jpg").unlink(), r"1 pictures listed .* absent.* 7.jpg"),
+        (lambda root: (root / IMAGES / "7.jpg").write_bytes(b""), r"empty files.* 7.jpg"),
+    ],
+)
+def test_names_file_and_line_of_what_is_wrong(
+    data_dir: Path, change: Callable[[Path], object], says: str
+) -> None:
+    change(data_dir / FOLDER)
+    with pytest.raises(DataError, match=says) as caught:
+        load_dataset("celebahq", data_dir)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gap_in_the_numbering_is_an_error(data_dir: Path) -> None:
+    root = data_dir / FOLDER
+    edit(root / ATTRIBUTES, lambda x: ["23", x[1], *(y for y in x[2:] if not y.startswith("5.jpg"))])
+    edit(root / IDENTITIES, lambda x: [y for y in x if not y.startswith("5.jpg")])
+    with pytest.raises(DataError, match=r"5.jpg has no line"):
+        load_dataset("celebahq", data_dir)
+
+
+def test_an_unknown_layout_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"celebahk.*did you mean 'celebahq'"):
+        load_dataset("celebahk", tmp_path)

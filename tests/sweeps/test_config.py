@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oneshui.errors import InputError
+from sweeps.config import load
+
+
+def test_command_line_values_arrive_as_typed_values(tmp_path: Path) -> None:
+    spec = load(
+        [
+            "sweep=demo",
+            "sweep.seeds=[3,4]",
+            "sweep.methods=[pretrain,ssd]",
+            "sweep.forget_sizes=[10]",
+            "sweep.rows.ssd.alpha=9",
+            "cluster.workers=2",
+            f"output_dir={tmp_path}",
+        ]
+    )
+    assert [(cell.num_forget, cell.seed) for cell in spec.sweep.cells] == [(10, 3), (10, 4)]
+    (_, ssd) = spec.sweep.rows[spec.sweep.cells[0]]
+    assert ssd.hyperparameters["alpha"] == 9
+    assert ssd.prepare == {"batch_size": 128, "importance": "batch"}
+    assert spec.cluster.workers == 2
+    assert spec.places.store_uri == str(tmp_path / "store")
+
+
+def test_full_uses_the_published_hyperparameters_of_each_forget_size() -> None:
+    sweep = load(["sweep=full", "sweep.seeds=[0]", "sweep.methods=[ssd]"]).sweep
+    found = {cell.num_forget: rows[0].hyperparameters for cell, rows in sweep.rows.items()}
+    assert (found[20]["alpha"], found[20]["dampening"]) == (50.0, 0.1)
+    assert (found[50]["alpha"], found[50]["dampening"]) == (10.0, 0.5)
+
+
+def test_a_dataset_changes_its_own_training_values() -> None:
+    sweep = load(["sweep=full"]).sweep
+    assert sweep.training["celebahq"].weight_decay == 1e-3
+    assert sweep.training["celebahq"].epochs == 30
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["sweep=demmo"], "unknown sweep 'demmo'; did you mean 'demo'"),
+        (["cluster=lokal"], "unknown cluster 'lokal'; did you mean 'local'"),
+        (["sweep.methods=[sssd]"], "unknown method 'sssd'; did you mean 'ssd'"),
+        (["sweep.datasets=[celebhq]"], "unknown dataset 'celebhq'; did you mean 'celebahq'"),
+        (["sweep.sseeds=[1]"], "unknown configuration key 'sweep.sseeds'; did you mean 'sweep.seeds'"),
+        (["+sweep.extra=1"], "unknown configuration key 'sweep.extra'"),
+        (["mode=fast"], "mode is 'fast'"),
+        (["sweep.seeds=[a]"], "sweep.seeds.0 is 'a'"),
+        (["sweep.seeds=3"], "sweep.seeds is 3"),
+        (["sweep.seeds=[true]"], "sweep.seeds.0 is True"),
+        (["sweep.seeds=[]"], "sweep.seeds is empty"),
+        (["sweep.seeds=[-1]"], "seeds must be 0 or more"),
+        (["sweep.seeds=[0,0]"], "repeats a value"),
+        (["sweep.forget_sizes=[0]"], "forget sizes are 1 or more"),
+        (["sweep.rows.ssd.alpha=x"], "ssd.alpha is 'x', but it must be of type float"),
+        (["sweep.rows.ssd.alpha=-1"], "ssd.alpha is -1"),
+        (["+sweep.rows.ssd.alfa=1"], "unknown hyperparameter of ssd 'alfa'; did you mean 'alpha'"),
+        (["sweep.rows.gradient_ascent.parameters=some"], "parameters is 'some'"),
+        (["sweep.training.epochs=0"], "training.epochs is 0"),
+        (["sweep.training.optimizer=adam"], "sweep.training.optimizer is 'adam'"),
+        (["sweep.model.image_size=3"], "model.image_size is 3"),
+        (["cluster.workers=-1"], "cluster.workers is -1"),
+        (["datasets.synthetic.generate.size=3"], "size must be an integer from 16 to 2048, not 3"),
+        (["sweep.hparams=papr"], "unknown sweep.hparams 'papr'; did you mean 'paper'"),
+        (["nonsense"], "'nonsense' is not of the form key=value"),
+        (["sweep.seeds=[1"], "cannot be used"),
+        (
+            ["sweep=full", "sweep.forget_sizes=[7]"],
+            "ssd has no published hyperparameters for celebahq with forget size 7 .known sizes: 1, 20",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_that_names_it(overrides: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        load(overrides)
+    assert "\n" not in str(caught.value)
