@@ -291,9 +291,11 @@ def _conclude(
         for row in plan.results:
             if is_complete(row, entries):
                 publisher.offer(row, entries)
-        for problem in publisher.close("FAILED" if missing else "FINISHED", page):
+        problems = publisher.close("FAILED" if missing else "FINISHED", page)
+        for problem in problems:
             console.print(f"warning: {problem}", soft_wrap=True)
-        marker.write_text(state, encoding="utf-8")
+        if not problems:
+            marker.write_text(state, encoding="utf-8")
     console.print(f"report: {page}", soft_wrap=True)
     for hint in publisher.hints():
         console.print(hint, soft_wrap=True)

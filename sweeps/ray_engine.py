@@ -6,6 +6,7 @@ What was measured, and why it is done this way, is in docs/decisions/0002-ray-tu
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import tempfile
@@ -119,8 +120,8 @@ class GraphSearcher(Searcher):
             self._scheduler.fail(key, Failure(kind="lost", message=message))
             # The freed slot would stay empty while short jobs reuse the surviving processes.
             self._warm_ups_to_start += 1
-        elif result["failure"] is not None:
-            self._scheduler.fail(key, Failure(**result["failure"]))
+        elif result["failure"]:
+            self._scheduler.fail(key, Failure(**json.loads(result["failure"])))
         else:
             self._scheduler.succeed(key)
 

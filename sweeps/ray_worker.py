@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -47,4 +48,6 @@ class JobTrainable(tune.Trainable):
             time.sleep(WARM_UP_POLL_SECONDS)
             return {"warm_pid": os.getpid()}
         failure = execute(self._jobs[self._job], self._jobs, self._env)
-        return {"failure": dataclasses.asdict(failure) if failure else None, "done": True}
+        # As text, because Tune takes nested results apart.
+        text = json.dumps(dataclasses.asdict(failure)) if failure else ""
+        return {"failure": text, "done": True}

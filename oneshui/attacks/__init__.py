@@ -1,0 +1,1 @@
+"""Attacks that try to tell whether a picture was trained on."""

@@ -1,0 +1,155 @@
+"""Just in time unlearning: make the model smooth around the support images.
+
+Source: Foster et al., "Zero-shot machine unlearning at scale via Lipschitz regularization"
+(arXiv 2402.01401), as the 1-SHUI benchmark (arXiv 2407.12069) runs it. One pass over the batches
+of S; on a batch of images x_i with noise e_ik ~ N(0, 1):
+
+    x_ik = clamp(x_i + sigma e_ik, min x, max x)                 bounds over the whole batch
+    L = (1/n) sum_k sum_i |f(x_i) - f(x_ik)|_2 / |x_i - x_ik|_2  f(x_ik) without gradient
+    theta <- theta - lr grad_theta L
+
+Deviations from the reference: gradients are cleared between batches, while
+``variant="reference"`` lets them add up (spec, J1; it matters only beyond ``batch_size``
+identities); the model is in evaluation mode (J5). Kept: the sum over images, so that the step
+grows with the number of identities (J3); sigma = 30, which after clamping turns the images into
+black and white noise (J2).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from oneshui.methods.base import Range, register
+from oneshui.spec import Access, require
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from oneshui.requests import UnlearnRequest
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class JiT:
+    """Lowers the model's local Lipschitz constant at the support images.
+
+    Attributes:
+        learning_rate: Of the single SGD pass.
+        sigma: Standard deviation of the noise; images are in [-1, 1].
+        num_samples: Noisy copies of every image.
+        batch_size: Support images per step.
+        variant: "corrected" clears the gradients between batches, "reference" adds them up.
+    """
+
+    name: ClassVar[str] = "jit"
+    access: ClassVar[Access] = Access.SUPPORT
+    search_space: ClassVar[Mapping[str, Range]] = {
+        "learning_rate": Range(low=0.001, high=0.3, log=True),
+        "sigma": Range(low=0.1, high=30.0, log=True),
+    }
+
+    learning_rate: float = 0.01
+    sigma: float = 30.0
+    num_samples: int = 25
+    batch_size: int = 128
+    variant: Literal["corrected", "reference"] = "corrected"
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        require(self.sigma > 0, "sigma", self.sigma, "above 0")
+        require(self.num_samples >= 1, "num_samples", self.num_samples, "at least 1")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        require(
+            self.variant in ("corrected", "reference"),
+            "variant",
+            self.variant,
+            "'corrected' or 'reference'",
+        )
+
+    def unlearn(self, request: UnlearnRequest) -> nn.Module:
+        """A smoothed copy of the model, in evaluation mode."""
+        import torch
+
+        model = copy.deepcopy(request.model).to(request.device).eval()
+        generator = request.generator("jit noise")
+
+        def noisy(inputs: torch.Tensor) -> Iterator[torch.Tensor]:
+            for _ in range(self.num_samples):
+                noise = torch.randn(inputs.shape, generator=generator).to(inputs.device)
+                yield perturb(inputs, noise, self.sigma)
+
+        inputs = request.support.inputs().to(request.device)
+        smooth(
+            model,
+            ((part, noisy(part)) for part in torch.split(inputs, self.batch_size)),
+            learning_rate=self.learning_rate,
+            accumulate=self.variant == "reference",
+        )
+        return model
+
+
+def perturb(inputs: torch.Tensor, noise: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Noisy images, clamped to the range of the whole batch.
+
+    Args:
+        inputs: [B, 3, S, S].
+        noise: Standard normal, of the same shape.
+        sigma: Standard deviation to give it.
+    """
+    return (inputs + sigma * noise).clamp(inputs.min(), inputs.max())
+
+
+def smoothing_loss(
+    model: nn.Module, inputs: torch.Tensor, noisy: Iterable[torch.Tensor]
+) -> torch.Tensor:
+    """Mean over noisy copies of the sum over images of |f(x) - f(x')| / |x - x'|, a scalar.
+
+    Args:
+        model: In evaluation mode.
+        inputs: [B, 3, S, S].
+        noisy: Copies of the batch, each [B, 3, S, S], at least one.
+    """
+    import torch
+
+    logits = model(inputs)
+    ratios = []
+    for copy_of_inputs in noisy:
+        with torch.no_grad():
+            noisy_logits = model(copy_of_inputs)
+        change = (logits - noisy_logits).norm(dim=1)
+        distance = (inputs - copy_of_inputs).flatten(1).norm(dim=1)
+        # A batch of one constant image is clamped back to itself.
+        ratios.append((change / distance.clamp_min(1e-12)).sum())
+    return torch.stack(ratios).mean()
+
+
+def smooth(
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, Iterable[torch.Tensor]]],
+    *,
+    learning_rate: float,
+    accumulate: bool,
+) -> None:
+    """One SGD pass that lowers the smoothing loss, in place.
+
+    Args:
+        model: In evaluation mode.
+        batches: (inputs, noisy copies) as ``smoothing_loss`` takes them.
+        learning_rate: Of every step.
+        accumulate: Whether a step also uses the gradients of all earlier batches.
+    """
+    import torch
+
+    moved: list[torch.Tensor] = [p for p in model.parameters() if p.requires_grad]
+    total = [torch.zeros_like(parameter) for parameter in moved]
+    for inputs, noisy in batches:
+        gradients = torch.autograd.grad(smoothing_loss(model, inputs, noisy), moved)
+        if not accumulate:
+            torch._foreach_zero_(total)
+        torch._foreach_add_(total, gradients)
+        with torch.no_grad():
+            torch._foreach_add_(moved, total, alpha=-learning_rate)

@@ -1,0 +1,239 @@
+"""Simulated unlearning requests, drawn from training identities before deletion.
+
+What MetaUnlearn learns from, and what tuning may try its points on: the protocol of the real
+request, one image of each identity as support set and the others as forget set, played on people
+whose images still exist (spec section 2, "Simulated requests").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from oneshui.data.images import LabelledImages
+from oneshui.errors import InputError
+from oneshui.meta_loss import Support
+from oneshui.meta_objective import Batch, BatchGroup
+from oneshui.models import FeaturesAndLogits
+from oneshui.seeding import python_random
+from oneshui.splits import images_by_identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedRequest:
+    """One request; images are whatever numbers the caller knows them by.
+
+    Attributes:
+        identities: Who asks to be forgotten, distinct.
+        support: One image of each, in the same order.
+        forget: Their other images, identity by identity; of an identity with a single image that
+            image, which then is in both sets (spec, D7).
+    """
+
+    identities: tuple[int, ...]
+    support: tuple[int, ...]
+    forget: tuple[int, ...]
+
+
+def simulate_requests(
+    train: Sequence[int],
+    images: Mapping[int, Sequence[int]],
+    *,
+    num_forget: int,
+    seed: int,
+    exclude: Collection[int] = (),
+) -> list[SimulatedRequest]:
+    """One pass over the training identities in groups of ``num_forget``, in random order.
+
+    The last group is filled up with identities of the first. Identities without a usable image
+    are left out. The draws are those of the reference for the same seed and image numbers.
+
+    Args:
+        train: Training identities in the split's order.
+        images: Images of every identity.
+        num_forget: Identities per request.
+        seed: Of the order and of the support images.
+        exclude: Images that must not be used: the real support set.
+
+    Raises:
+        InputError: ``num_forget`` is below 1, or does not leave any identity to retain.
+    """
+    excluded = set(exclude)
+    usable = {}
+    for identity in train:
+        # The reference samples from the order of a set, which in CPython is fixed for ints but
+        # depends on how the set was made.
+        left = set(images[identity])
+        left -= excluded
+        usable[identity] = list(left)
+    stream = python_random(seed)
+    queue = list(train)
+    stream.shuffle(queue)
+    queue = [identity for identity in queue if usable[identity]]
+    if not 1 <= num_forget < len(queue):
+        raise InputError(
+            f"simulated requests of {num_forget} identities are not possible: {len(queue)} "
+            "training identities have images, and a request takes at least 1 and leaves some"
+        )
+    requests = []
+    for start in range(0, len(queue), num_forget):
+        group = queue[start : start + num_forget]
+        group += queue[: num_forget - len(group)]
+        support = [stream.sample(usable[identity], 1)[0] for identity in group]
+        forget: list[int] = []
+        for identity, chosen in zip(group, support, strict=True):
+            others = [image for image in usable[identity] if image != chosen]
+            forget += others or [chosen]
+        requests.append(
+            SimulatedRequest(identities=tuple(group), support=tuple(support), forget=tuple(forget))
+        )
+    return requests
+
+
+def retained(
+    identity_of_image: npt.NDArray[np.int64], request: SimulatedRequest
+) -> npt.NDArray[np.int64]:
+    """Positions of the images that the request leaves alone, int64, ascending.
+
+    Args:
+        identity_of_image: Identity of every usable training image, int64 [images].
+        request: The request.
+    """
+    return np.flatnonzero(~np.isin(identity_of_image, request.identities)).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePool:
+    """Images from which batches are drawn, with what is known about them beforehand.
+
+    Attributes:
+        data: The images, n of them.
+        device: Where batches go, and where the tensors below are.
+        logits: Of the original model, [n, C].
+        features: [n, D]; if given, they are a batch's inputs instead of the pictures.
+    """
+
+    data: LabelledImages
+    device: torch.device
+    logits: torch.Tensor | None = None
+    features: torch.Tensor | None = None
+
+    def batch(self, positions: torch.Tensor) -> Batch:
+        """The images at these positions, int64 [B] on the CPU."""
+        there = positions.to(self.device)
+        return Batch(
+            inputs=(
+                self.data.inputs(positions).to(self.device)
+                if self.features is None
+                else self.features[there]
+            ),
+            labels=self.data.labels[positions].to(self.device),
+            original=None if self.logits is None else self.logits[there],
+        )
+
+
+@torch.no_grad()
+def make_pool(
+    model: nn.Module,
+    data: LabelledImages,
+    device: torch.device,
+    *,
+    keep_logits: bool,
+    keep_features: bool,
+    batch_size: int = 256,
+) -> ImagePool:
+    """A pool of the images with the model's logits, features, both or neither.
+
+    Args:
+        model: In evaluation mode, on ``device``.
+        data: The images; read once if anything is to be kept.
+        device: Where to compute and keep.
+        keep_logits: Whether to keep the logits.
+        keep_features: Whether to keep the features, so that pictures are never read again.
+        batch_size: Images per pass.
+    """
+    if not (keep_logits or keep_features):
+        return ImagePool(data=data, device=device)
+    module = FeaturesAndLogits(model)
+    pairs = [module(inputs) for inputs, _ in data.batches(batch_size, device)]
+    return ImagePool(
+        data=data,
+        device=device,
+        logits=torch.cat([pair[0] for pair in pairs]) if keep_logits else None,
+        features=torch.cat([pair[1] for pair in pairs]) if keep_features else None,
+    )
+
+
+class RequestSampler:
+    """Turns simulated requests into the tensors that MetaUnlearn learns from.
+
+    Attributes:
+        images: Positions in the training pool of every training identity's images.
+
+    Args:
+        train: D_tr.
+        val: D_v.
+        train_identities: In the split's order.
+        batch_size: Images per forget, val and retain batch.
+        with_retain: Whether to draw retain batches.
+        generator: Of the order of val and retain images.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: ImagePool,
+        val: ImagePool,
+        train_identities: Sequence[int],
+        batch_size: int,
+        with_retain: bool,
+        generator: torch.Generator,
+    ) -> None:
+        self._train = train
+        self._val = val
+        self._batch_size = batch_size
+        self._with_retain = with_retain
+        self._generator = generator
+        self._identity_of_image = train.data.identities.numpy()
+        self._index = {identity: index for index, identity in enumerate(train_identities)}
+        self.images = images_by_identity(self._identity_of_image, train_identities)
+
+    def sample(self, request: SimulatedRequest) -> tuple[Support, list[BatchGroup]]:
+        """The request's support set, and its forget batches with their val and retain batches.
+
+        The val and retain images are shuffled for every request; where a request has more forget
+        batches than they fill, they are used again from the start.
+        """
+        support = self._train.batch(torch.tensor(request.support))
+        index = torch.tensor([self._index[identity] for identity in request.identities])
+        val = self._shuffle(torch.arange(len(self._val.data)))
+        retain = None
+        if self._with_retain:
+            retain = self._shuffle(torch.from_numpy(retained(self._identity_of_image, request)))
+        groups = [
+            BatchGroup(
+                forget=self._train.batch(forget),
+                val=self._val.batch(self._part(val, number)),
+                retain=(None if retain is None else self._train.batch(self._part(retain, number))),
+            )
+            for number, forget in enumerate(
+                torch.split(torch.tensor(request.forget), self._batch_size)
+            )
+        ]
+        return Support(
+            inputs=support.inputs, labels=support.labels, index=index.to(support.inputs.device)
+        ), groups
+
+    def _shuffle(self, positions: torch.Tensor) -> torch.Tensor:
+        return positions[torch.randperm(len(positions), generator=self._generator)]
+
+    def _part(self, positions: torch.Tensor, number: int) -> torch.Tensor:
+        num_batches = math.ceil(len(positions) / self._batch_size)
+        start = number % num_batches * self._batch_size
+        return positions[start : start + self._batch_size]

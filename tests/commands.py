@@ -1,0 +1,76 @@
+"""Runs ``launch.py`` as a person would: as a command, in its own process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+PROJECT = Path(__file__).parents[1]
+TIMES = ["unlearn_seconds", "prepare_seconds"]
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(PROJECT / "launch.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+        env={**os.environ, "COLUMNS": "120"},
+        start_new_session=True,
+    )
+
+
+def launch(*arguments: str, timeout: float = 600) -> Done:
+    begin = time.monotonic()
+    process = start(*arguments)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return Done(process.returncode, out, err, time.monotonic() - begin)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def results(output_dir: Path) -> pd.DataFrame:
+    """The results without the columns of seconds, which no two runs share."""
+    return pd.read_parquet(output_dir / "report" / "results.parquet").drop(columns=TIMES)
+
+
+def finished(output_dir: Path, stage: str) -> int:
+    return len(list((output_dir / "store" / stage).glob("*/result.json")))
+
+
+def children(pid: int) -> list[tuple[int, str]]:
+    """Process ids and names of all descendants."""
+    table = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(None, 2) for line in table.splitlines()]
+    found = [(pid, "")]
+    for parent, _ in found:
+        found += [(int(own), name) for own, above, name in rows if int(above) == parent]
+    return found[1:]

@@ -1,0 +1,162 @@
+"""What every method keeps to, whoever wrote it. Methods are found by name; nothing to edit here."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+from tiny import Network, TinyProblem
+from torch import nn
+
+from oneshui import methods
+from oneshui.methods.base import Method, PreparedMethod, hyperparameters
+from oneshui.requests import PrepareRequest, UnlearnRequest
+from oneshui.spec import Access, Task
+
+PROBLEMS: list[tuple[Network, Task]] = [("vit", "multilabel"), ("convnext", "multiclass")]
+
+every_method = pytest.mark.parametrize("name", methods.names())
+every_problem = pytest.mark.parametrize(("network", "task"), PROBLEMS)
+
+
+def prepare(method: Method, request: PrepareRequest) -> Mapping[str, torch.Tensor]:
+    is_prepared = method.access is Access.PREPARED
+    return cast("PreparedMethod", method).prepare(request) if is_prepared else {}
+
+
+def unlearn_request(
+    method: Method, problem: TinyProblem, prepared: Mapping[str, torch.Tensor]
+) -> UnlearnRequest:
+    if method.access is Access.FULL:
+        return problem.full_request()
+    return problem.unlearn_request(prepared)
+
+
+@cache
+def prepared_state(name: str, network: Network, task: Task) -> Mapping[str, torch.Tensor]:
+    return prepare(methods.build(name, {}), TinyProblem(network, task).prepare_request())
+
+
+@cache
+def unlearned_weights(name: str, network: Network, task: Task) -> Mapping[str, torch.Tensor]:
+    method = methods.build(name, {})
+    problem = TinyProblem(network, task)
+    model = method.unlearn(unlearn_request(method, problem, prepared_state(name, network, task)))
+    return model.state_dict()
+
+
+def assert_equal(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
+    assert not different
+
+
+def random_states() -> tuple[str, bytes, Any]:
+    return repr(np.random.get_state()), torch.get_rng_state().numpy().tobytes(), random.getstate()  # noqa: NPY002
+
+
+def snapshot(model: nn.Module) -> tuple[dict[str, torch.Tensor], list[bool], list[bool]]:
+    return (
+        {name: value.clone() for name, value in model.state_dict().items()},
+        [module.training for module in model.modules()],
+        [parameter.requires_grad for parameter in model.parameters()],
+    )
+
+
+def test_methods_are_listed_without_importing_torch() -> None:
+    code = "import sys, oneshui.methods as m; m.names(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@every_method
+def test_defaults_and_the_ends_of_the_search_space_are_valid(name: str) -> None:
+    method = methods.build(name, {})
+    assert method.name == name
+    types = {field.name: field.type for field in dataclasses.fields(cast("Any", method))}
+    for field, values in method.search_space.items():
+        assert values.low <= hyperparameters(method)[field] <= values.high
+        for end in (values.low, values.high):
+            methods.build(name, {field: int(end) if types[field] == "int" else end})
+
+
+@every_method
+@every_problem
+def test_it_returns_a_finite_model_of_the_same_shape(
+    name: str, network: Network, task: Task
+) -> None:
+    weights = unlearned_weights(name, network, task)
+    before = TinyProblem(network, task).unlearn_request().model.state_dict()
+    assert {n: v.shape for n, v in weights.items()} == {n: v.shape for n, v in before.items()}
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+@every_method
+@every_problem
+def test_the_same_seed_gives_bitwise_the_same_weights(
+    name: str, network: Network, task: Task
+) -> None:
+    method = methods.build(name, {})
+    problem = TinyProblem(network, task)
+    again = prepare(method, problem.prepare_request())
+    assert_equal(again, prepared_state(name, network, task))
+    model = method.unlearn(unlearn_request(method, problem, again))
+    assert_equal(model.state_dict(), unlearned_weights(name, network, task))
+
+
+@every_method
+@every_problem
+def test_prepared_state_survives_storage(name: str, network: Network, task: Task) -> None:
+    method = methods.build(name, {})
+    prepared = dict(prepared_state(name, network, task))
+    stored = load(save(prepared)) if prepared else {}
+    assert_equal(stored, prepared)
+    model = method.unlearn(unlearn_request(method, TinyProblem(network, task), stored))
+    assert_equal(model.state_dict(), unlearned_weights(name, network, task))
+
+
+@every_method
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_it_leaves_what_it_was_given_and_all_random_state_alone(name: str, training: bool) -> None:
+    method = methods.build(name, {})
+    problem = TinyProblem()
+    prepare_request = problem.prepare_request()
+    prepare_request.model.train(training)
+    next(prepare_request.model.parameters()).requires_grad_(False)
+    before, states = snapshot(prepare_request.model), random_states()
+    prepared = prepare(method, prepare_request)
+    after = snapshot(prepare_request.model)
+    assert_equal(after[0], before[0])
+    assert after[1:] == before[1:]
+    assert random_states() == states
+
+    request = unlearn_request(method, problem, prepared_state(name, "vit", "multilabel"))
+    request.model.train(training)
+    before, inputs = snapshot(request.model), request.support.images.clone()
+    kept = {key: value.clone() for key, value in request.prepared.items()}
+    unlearned = method.unlearn(request)
+    after = snapshot(request.model)
+    assert_equal(after[0], before[0])
+    assert after[1:] == before[1:]
+    assert_equal(dict(request.prepared), kept)
+    assert torch.equal(request.support.images, inputs)
+    assert random_states() == states
+    shared = {p.data_ptr() for p in request.model.parameters()}
+    assert not shared & {p.data_ptr() for p in unlearned.parameters()}
+    assert all(value.device.type == "cpu" for value in prepared.values())
+
+
+@every_method
+def test_outputs_do_not_depend_on_the_mode_of_the_model(name: str) -> None:
+    method = methods.build(name, {})
+    request = unlearn_request(method, TinyProblem(), prepared_state(name, "vit", "multilabel"))
+    request.model.train()
+    assert_equal(method.unlearn(request).state_dict(), unlearned_weights(name, "vit", "multilabel"))

@@ -1,0 +1,103 @@
+"""What a person gets wrong is answered with one sentence and status 2, and leaves nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import launch
+
+from oneshui.data.synthetic import FacesSpec, generate_celebahq
+
+REAL = (
+    "sweep=smoke",
+    "sweep.datasets=[celebahq]",
+    "sweep.forget_sizes=[2]",
+    "sweep.methods=[pretrain,retrain]",
+)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    generate_celebahq(FacesSpec(identities=40, pictures=4, size=16), tmp_path / "data")
+    return tmp_path / "data"
+
+
+def refuse(*arguments: str, says: str) -> None:
+    done = launch(*arguments)
+    assert done.status == 2, done.out + done.err
+    assert says in done.err
+    assert done.err.count("\n") == 1
+    assert "Traceback" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("sweep=smoek", "did you mean 'smoke'"),
+        ("sweep.methods=[jot]", "did you mean 'jit'"),
+        ("sweep.sedes=[0]", "did you mean 'sweep.seeds'"),
+        ("sweep.forget_sizes=[5000]", "forget size 5000 is too large"),
+    ],
+)
+def test_a_wrong_word_is_named_with_the_nearest_right_one(
+    argument: str, says: str, tmp_path: Path
+) -> None:
+    arguments = [argument] if argument.startswith("sweep=") else ["sweep=smoke", argument]
+    refuse(*arguments, f"output_dir={tmp_path / 'out'}", says=says)
+
+
+def test_an_absent_data_folder(tmp_path: Path) -> None:
+    refuse(
+        *REAL,
+        f"data_dir={tmp_path / 'nowhere'}",
+        f"output_dir={tmp_path / 'out'}",
+        says=f"{tmp_path / 'nowhere' / 'CelebAMask-HQ'} is absent",
+    )
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refuse("sweep=smoke", f"output_dir={tmp_path / 'file' / 'out'}", says="cannot be written")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_output_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    refuse("sweep=smoke", f"output_dir={tmp_path / 'out'}", says="cannot be written")
+
+
+def cut(folder: Path) -> None:
+    path = folder / "CelebA-HQ-img" / "5.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def lose(folder: Path) -> None:
+    (folder / "CelebA-HQ-img" / "5.jpg").unlink()
+
+
+def garble(folder: Path) -> None:
+    path = folder / "CelebAMask-HQ-attribute-anno.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:6], lines[6].replace("1", "2", 1), *lines[7:]]) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [(cut, "5.jpg"), (lose, "absent"), (garble, "line 7")],
+    ids=["truncated picture", "missing picture", "annotation line"],
+)
+def test_damaged_data(
+    damage: Callable[[Path], None], says: str, data_dir: Path, tmp_path: Path
+) -> None:
+    damage(data_dir / "CelebAMask-HQ")
+    before = sorted(path for path in data_dir.rglob("*"))
+    refuse(*REAL, f"data_dir={data_dir}", f"output_dir={tmp_path / 'out'}", says=says)
+    assert sorted(path for path in data_dir.rglob("*")) == before
+    finished = {path.parts[-3] for path in (tmp_path / "out" / "store").glob("*/*/result.json")}
+    assert finished <= {"index"}
+    assert not list((tmp_path / "out" / "store" / ".work").iterdir())

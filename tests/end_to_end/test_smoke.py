@@ -1,0 +1,176 @@
+"""The whole product at toy size, by its command: the path that ``sweep=demo`` takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from commands import children, finished, launch, results, start, wait_for
+
+from sweeps.config import load
+from sweeps.results import COLUMNS
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished smoke sweep; tests must not change it."""
+    folder = tmp_path_factory.mktemp("smoke")
+    done = launch("sweep=smoke", f"output_dir={folder}")
+    assert done.status == 0, done.err
+    assert "Traceback" not in done.out + done.err
+    (folder / "printed.txt").write_text(done.out)
+    return folder
+
+
+def test_leaves_what_the_contract_says(undisturbed: Path) -> None:
+    report = undisturbed / "report"
+    frame = pd.read_parquet(report / "results.parquet")
+    assert list(frame.columns) == list(COLUMNS)
+    sweep = load(["sweep=smoke"]).sweep
+    expected = [(c.seed, row.name) for c in sweep.cells for row in sweep.rows[c]]
+    assert list(zip(frame["seed"], frame["method"], strict=True)) == expected
+    measured = ["retain_score", "forget_score", "test_score", "tow", "mia_auc", "mia_acc"]
+    assert frame[measured].notna().all(axis=None)
+    assert frame[measured].apply(lambda column: column.between(0, 1)).all(axis=None)
+    assert (frame.loc[frame["method"] == "retrain", "tow"] == 1.0).all()
+    assert frame["rmia_auc"].isna().all()
+    for name in ("results.csv", "summary.md", "summary.csv", "summary.tex", "index.html"):
+        assert (report / name).stat().st_size > 100
+    assert list((report / "figures").glob("*.png"))
+    logs = {path.stem for path in (undisturbed / "logs").glob("*.log")}
+    assert set(frame["job_key"]) <= logs
+
+
+def test_prints_progress_and_the_table(undisturbed: Path) -> None:
+    printed = (undisturbed / "printed.txt").read_text()
+    assert "\x1b" not in printed
+    assert "ETA" in printed
+    for name in load(["sweep=smoke"]).sweep.rows[load(["sweep=smoke"]).sweep.cells[0]]:
+        assert name.name in printed
+    assert "mlflow ui" in printed
+    assert str(undisturbed / "report" / "index.html") in printed
+
+
+def test_mlflow_has_a_parent_and_one_finished_run_per_model(undisturbed: Path) -> None:
+    with sqlite3.connect(undisturbed / "mlflow.db") as database:
+        statuses = database.execute("select status, count(*) from runs group by status").fetchall()
+        parents = database.execute(
+            "select count(distinct value) from tags where key = 'mlflow.parentRunId'"
+        ).fetchone()
+    rows = len(pd.read_parquet(undisturbed / "report" / "results.parquet"))
+    assert statuses == [("FINISHED", rows + 1)]
+    assert parents == (1,)
+
+
+def test_a_second_run_does_nothing_and_says_so_within_seconds(undisturbed: Path) -> None:
+    def times() -> dict[Path, int]:
+        files = [p for p in undisturbed.rglob("*") if p.is_file()]
+        # SQLite's own side files come and go with whoever reads the database.
+        return {p: p.stat().st_mtime_ns for p in files if not p.name.startswith("mlflow.db-")}
+
+    before = times()
+    done = launch("sweep=smoke", f"output_dir={undisturbed}")
+    assert done.status == 0
+    assert "nothing to do" in done.out
+    assert done.seconds < 30
+    assert times() == before
+
+
+def test_the_plan_of_a_finished_sweep_has_nothing_to_run(undisturbed: Path) -> None:
+    done = launch("sweep=smoke", f"output_dir={undisturbed}", "mode=plan")
+    assert done.status == 0
+    assert "to run" not in done.out
+
+
+def test_results_do_not_depend_on_the_number_of_workers(undisturbed: Path, tmp_path: Path) -> None:
+    done = launch("sweep=smoke", f"output_dir={tmp_path}", "cluster.workers=1")
+    assert done.status == 0, done.err
+    assert results(tmp_path).equals(results(undisturbed))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in (folder / "store").glob("*/*/result.json"):
+        found[path.parent.name] = json.loads(path.read_text())["content"]
+    return found
+
+
+def test_killed_driver_and_killed_workers_cost_nothing_but_time(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    with start("sweep=smoke", f"output_dir={tmp_path}") as driver:
+        wait_for(lambda: finished(tmp_path, "pretrain") >= 1)
+        os.kill(driver.pid, signal.SIGKILL)
+
+    with start("sweep=smoke", f"output_dir={tmp_path}") as driver:
+        before = finished(tmp_path, "unlearn")
+        wait_for(lambda: finished(tmp_path, "unlearn") > before)
+        workers = [pid for pid, name in children(driver.pid) if "Trainable" in name]
+        assert workers
+        os.kill(workers[0], signal.SIGKILL)
+        out, err = driver.communicate(timeout=300)
+    assert driver.returncode == 0, out + err
+    assert results(tmp_path).equals(results(undisturbed))
+    assert contents(tmp_path) == contents(undisturbed)
+
+
+def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    with start("sweep=smoke", f"output_dir={tmp_path}") as driver:
+        wait_for(lambda: finished(tmp_path, "pretrain") >= 1)
+        os.kill(driver.pid, signal.SIGINT)
+        _, err = driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    assert f"go on with: python launch.py sweep=smoke output_dir={tmp_path}" in err
+    assert "Traceback" not in err
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").glob("*/*/result.json")}
+    done = launch("sweep=smoke", f"output_dir={tmp_path}")
+    assert done.status == 0, done.err
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert results(tmp_path).equals(results(undisturbed))
+
+
+def test_a_job_that_fails_leaves_the_rest_and_status_1(undisturbed: Path, tmp_path: Path) -> None:
+    done = launch(
+        "sweep=smoke",
+        f"output_dir={tmp_path}",
+        "sweep.methods=[pretrain,retrain,gradient_ascent]",
+        "sweep.rows.gradient_ascent.learning_rate=1e30",
+    )
+    assert done.status == 1, done.out + done.err
+    assert "Traceback" not in done.out + done.err
+    failed = [line for line in done.out.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 2
+    assert all("not finite" in line for line in failed)
+    logs = [Path(line.split("log ", 1)[1]) for line in done.out.splitlines() if " log /" in line]
+    assert logs
+    assert all("Traceback" in log.read_text() for log in logs)
+    ours, theirs = results(tmp_path), results(undisturbed)
+    assert ours.loc[ours["method"] == "gradient_ascent", "tow"].isna().all()
+    for method in ("pretrain", "retrain"):
+        left, right = (
+            frame[frame["method"] == method].reset_index(drop=True) for frame in (ours, theirs)
+        )
+        assert left.equals(right)
+
+
+def test_a_damaged_result_is_reported_and_computed_again(undisturbed: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(undisturbed, copy)
+    entry = next((copy / "store" / "evaluate").iterdir())
+    (entry / "predictions.parquet").write_bytes(b"damaged")
+    done = launch("sweep=smoke", f"output_dir={copy}")
+    assert done.status == 0, done.out + done.err
+    assert f"store entry evaluate/{entry.name} is damaged" in done.out
+    assert "1 to run (1 damaged)" in done.out
+    assert contents(copy) == contents(undisturbed)

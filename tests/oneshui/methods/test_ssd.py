@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from golden import GoldenCase, each_case
+from reference.ssd import dampened
+from reference.ssd import sample_importances as sample_by_sample
+from tiny import TinyProblem, tiny_model
+
+from oneshui.errors import InputError
+from oneshui.methods import build, ssd
+
+MEASURES = {"faithful": ssd.batch_importances, "persample": ssd.sample_importances}
+
+
+def assert_importances(
+    ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]
+) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        tolerance = 1e-5 * expected.abs().max().item() + 1e-9
+        torch.testing.assert_close(ours[name], expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("problem", [TinyProblem("vit", "multiclass"), TinyProblem("convnext")])
+@pytest.mark.parametrize("limit", [1, 2**28], ids=["one at a time", "all at once"])
+def test_sample_importances_are_those_of_a_plain_loop(
+    problem: TinyProblem, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssd, "MAX_GRADIENT_NUMBERS", limit)
+    data = problem.images("val")
+    batches = data.batches(5, torch.device("cpu"))
+    ours = ssd.sample_importances(tiny_model(problem.network), batches, problem.task)
+    theirs = sample_by_sample(tiny_model(problem.network), data.inputs(), data.labels)
+    assert_importances(ours, theirs)
+
+
+def test_sample_importances_are_batch_importances_of_single_images() -> None:
+    problem = TinyProblem()
+    data, cpu = problem.images("val"), torch.device("cpu")
+    model = tiny_model(problem.network)
+    samples = ssd.sample_importances(model, data.batches(5, cpu), problem.task)
+    assert_importances(samples, ssd.batch_importances(model, data.batches(1, cpu), problem.task))
+
+
+def test_dampening_treats_every_weight_by_itself() -> None:
+    model = torch.nn.Linear(4, 3)
+    weights = {name: value.clone() for name, value in model.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    forget = {n: torch.rand(v.shape, generator=generator) for n, v in weights.items()}
+    original = {n: torch.rand(v.shape, generator=generator) for n, v in weights.items()}
+    forget["bias"][0] = original["bias"][0] = 0.0
+    ssd.dampen(model, forget, original, alpha=0.5, dampening=0.9)
+    for name, value in model.named_parameters():
+        rows = torch.stack([weights[name], forget[name], original[name]]).flatten(1).T.tolist()
+        expected = [dampened(w, f, o, alpha=0.5, lam=0.9) for w, f, o in rows]
+        torch.testing.assert_close(value.flatten(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("importance", ["batch", "sample"])
+def test_nothing_is_selected_by_a_huge_alpha(importance: str) -> None:
+    problem = TinyProblem()
+    method = build("ssd", {"alpha": 1e30, "importance": importance, "batch_size": 4})
+    prepared = method.prepare(problem.prepare_request())  # type: ignore[attr-defined]
+    request = problem.unlearn_request(prepared)
+    before = request.model.state_dict()
+    after = method.unlearn(request).state_dict()
+    noise = ("qkv.bias",)  # the key part has no gradient but rounding, so anything may happen
+    assert all(torch.equal(after[n], before[n]) for n in before if not n.endswith(noise))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("alpha", -1.0), ("dampening", -0.1), ("batch_size", 0), ("importance", "fisher")],
+)
+def test_values_out_of_range_are_refused(field: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"ssd.{field} is {value!r}"):
+        build("ssd", {field: value})
+
+
+@each_case
+@pytest.mark.parametrize("tag", ["faithful", "persample"])
+def test_ssd_is_the_reference_s(case: GoldenCase, tag: str) -> None:
+    expected = case.expected["ssd.hyper"]
+    batch_size = expected["batch_size"]
+    importances = {}
+    for part in ("support", "train"):
+        batches = case.batches(part, batch_size)
+        importances[part] = MEASURES[tag](case.model(), batches, case.task)
+        assert_importances(importances[part], case.tensors("ssd", f"{tag}.importance_{part}."))
+
+    stable = case.tensors("ssd", f"{tag}.stable_mask.")
+    unstable = expected["runs"][f"{tag}.unstable_entries"]
+    before = case.model().state_dict()
+    runs = [name for name in (f"{tag}.after_damp", f"{tag}.after_clip") if name in expected["runs"]]
+    for name in runs:
+        run = expected["runs"][name]
+        model = case.model()
+        ssd.dampen(
+            model,
+            importances["support"],
+            importances["train"],
+            alpha=run["alpha"],
+            dampening=run["lambda"],
+        )
+        after = model.state_dict()
+        for parameter, value in case.tensors("ssd", f"{name}.").items():
+            where = stable[parameter].bool()
+            torch.testing.assert_close(after[parameter][where], value[where], rtol=0, atol=3e-6)
+        selected = sum(
+            int((importances["support"][n] > run["alpha"] * importances["train"][n]).sum())
+            for n in before
+        )
+        changed = sum(int((after[n] != before[n]).sum()) for n in before)
+        assert abs(selected - run["selected"]) <= unstable
+        assert abs(changed - run["changed"]) <= unstable
