@@ -68,6 +68,13 @@ def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimize
     )
 
 
+def _score(model: nn.Module, val: LabelledImages, task: Task, device: torch.device) -> float:
+    logits = predict_logits(model, val, device=device)
+    if not torch.isfinite(logits).all():
+        raise NumericalError("training left the finite numbers: lower training.learning_rate")
+    return score(logits, val.labels, task)
+
+
 def train(
     model: nn.Module,
     data: LabelledImages,
@@ -129,8 +136,7 @@ def train(
                 f"training loss is {mean_loss} in epoch {epoch + 1}: lower training.learning_rate "
                 f"(now {spec.learning_rate})"
             )
-        model.eval()
-        val_score = score(predict_logits(model, val, device=device), val.labels, task)
+        val_score = _score(model, val, task, device)
         history.append(Epoch(number=epoch + 1, loss=mean_loss, val_score=val_score))
         if spec.keep == "best" and val_score > max((e.val_score for e in history[:-1]), default=-1):
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}

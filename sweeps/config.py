@@ -133,9 +133,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
             known = _keys(OmegaConf.to_container(compose("config")))
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return (
-            f"unknown configuration key {key!r}{hint} (new keys in sweep.rows need a +)"
-        )
+        return f"unknown configuration key {key!r}{hint} (new keys in sweep.rows need a +)"
     text = " ".join(str(error).split())
     return f"the overrides {' '.join(overrides)} cannot be used: {text}"
 

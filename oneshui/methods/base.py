@@ -149,16 +149,24 @@ def build(name: str, hyperparameters: Mapping[str, Any]) -> Method:
         InputError: Unknown method or hyperparameter, wrong type, or value out of range.
     """
     cls = get(name)
-    types = {field.name: str(field.type) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    types = {field.name: _annotation(field) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = dict(hyperparameters)
     for key, value in hyperparameters.items():
         if key not in types:
             raise unknown_name(f"hyperparameter of {name}", key, types)
         if not _fits(value, types[key]):
             raise InputError(f"{name}.{key} is {value!r}, but it must be of type {types[key]}")
+        if types[key] == "float":
+            # A job's identity writes integral floats as integers; torch refuses large ones.
+            values[key] = float(value)
     try:
-        return cls(**hyperparameters)
+        return cls(**values)
     except InputError as error:
         raise InputError(f"{name}.{error}") from None
+
+
+def _annotation(field: dataclasses.Field[Any]) -> str:
+    return field.type if isinstance(field.type, str) else field.type.__name__
 
 
 def _fits(value: object, annotation: str) -> bool:

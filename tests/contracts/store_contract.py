@@ -61,10 +61,17 @@ class StoreContract:
         assert second.file("data.txt").read_text() == "hello"
 
     def test_an_unpublished_work_folder_leaves_nothing(self, store: Store) -> None:
-        with pytest.raises(RuntimeError, match="crash"), store.work(job()) as work:
-            (work.folder / "data.txt").write_text("half")
-            raise RuntimeError("crash")
-        assert not work.folder.exists()
+        folders = []
+
+        def crash() -> None:
+            with store.work(job()) as work:
+                folders.append(work.folder)
+                (work.folder / "data.txt").write_text("half")
+                raise RuntimeError("crash")
+
+        with pytest.raises(RuntimeError, match="crash"):
+            crash()
+        assert not folders[0].exists()
         assert store.find("split", job().key) is None
 
     def test_racing_publishers_leave_one_whole_entry(self, store: Store) -> None:

@@ -121,9 +121,7 @@ def test_killed_driver_and_killed_workers_cost_nothing_but_time(
     assert contents(tmp_path) == contents(undisturbed)
 
 
-def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(
-    undisturbed: Path, tmp_path: Path
-) -> None:
+def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(undisturbed: Path, tmp_path: Path) -> None:
     with start("sweep=smoke", f"output_dir={tmp_path}") as driver:
         wait_for(lambda: finished(tmp_path, "pretrain") >= 1)
         os.kill(driver.pid, signal.SIGINT)

@@ -34,9 +34,7 @@ def test_paper_schedule_equals_the_golden_one(name: str) -> None:
 
 
 def test_cosine_by_step_rises_and_ends_near_zero() -> None:
-    spec = TrainingSpec(
-        epochs=10, warmup_epochs=1.5, schedule="cosine_by_step", learning_rate=0.5
-    )
+    spec = TrainingSpec(epochs=10, warmup_epochs=1.5, schedule="cosine_by_step", learning_rate=0.5)
     rates = [learning_rate(spec, step, 20) for step in range(200)]
     assert max(rates) == pytest.approx(0.5, rel=1e-3)
     assert rates.index(max(rates)) in (29, 30)
@@ -138,7 +136,7 @@ def test_best_keeps_the_epoch_with_the_best_validation_score() -> None:
 
 
 def test_a_diverging_run_says_so() -> None:
-    with pytest.raises(NumericalError, match="lower training.learning_rate"):
+    with pytest.raises(NumericalError, match=r"lower training\.learning_rate"):
         trained(0, recipe(optimizer="sgd", learning_rate=1e9, clip_norm=0.0))
 
 
@@ -181,7 +179,7 @@ def test_task_loss_is_the_mean_of_the_sample_losses(task: str) -> None:
 def test_predictions_cover_every_image_once_and_do_not_depend_on_the_batch_size() -> None:
     problem = TinyProblem("vit")
     model = tiny_model("vit")
-    sets = {name: problem.images(name) for name in ("retain", "forget", "support")}  # type: ignore[arg-type]
+    sets = {name: problem.images(name) for name in ("retain", "forget", "support")}
     frame = predict(model, sets, task="multilabel", device=CPU)
     assert len(frame) == sum(len(data) for data in sets.values())
     for name, data in sets.items():

@@ -48,7 +48,10 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["cluster=lokal"], "unknown cluster 'lokal'; did you mean 'local'"),
         (["sweep.methods=[sssd]"], "unknown method 'sssd'; did you mean 'ssd'"),
         (["sweep.datasets=[celebhq]"], "unknown dataset 'celebhq'; did you mean 'celebahq'"),
-        (["sweep.sseeds=[1]"], "unknown configuration key 'sweep.sseeds'; did you mean 'sweep.seeds'"),
+        (
+            ["sweep.sseeds=[1]"],
+            "unknown configuration key 'sweep.sseeds'; did you mean 'sweep.seeds'",
+        ),
         (["+sweep.extra=1"], "unknown configuration key 'sweep.extra'"),
         (["mode=fast"], "mode is 'fast'"),
         (["sweep.seeds=[a]"], "sweep.seeds.0 is 'a'"),
@@ -72,7 +75,7 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["sweep.seeds=[1"], "cannot be used"),
         (
             ["sweep=full", "sweep.forget_sizes=[7]"],
-            "ssd has no published hyperparameters for celebahq with forget size 7 .known sizes: 1, 20",
+            "no published hyperparameters for celebahq with forget size 7 .known sizes: 1, 20",
         ),
     ],
 )

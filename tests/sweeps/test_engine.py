@@ -10,7 +10,9 @@ from sweeps.engine import ATTEMPTS, Failure, FailureKind, Scheduler, run_inline
 from sweeps.jobs import Job, Stage
 
 
-def graph(edges: Mapping[str, list[str]], stages: Mapping[str, Stage] | None = None) -> dict[str, Job]:
+def graph(
+    edges: Mapping[str, list[str]], stages: Mapping[str, Stage] | None = None
+) -> dict[str, Job]:
     """Jobs by name, in the order given; ``edges`` names each one's inputs."""
     jobs: dict[str, Job] = {}
     for name, needed in edges.items():
@@ -35,13 +37,17 @@ def random_graphs(draw: st.DrawFn) -> dict[str, Job]:
     edges: dict[str, list[str]] = {}
     for number in range(draw(st.integers(1, 14))):
         known = sorted(edges)
-        edges[f"j{number:02d}"] = draw(st.lists(st.sampled_from(known), unique=True)) if known else []
+        edges[f"j{number:02d}"] = (
+            draw(st.lists(st.sampled_from(known), unique=True)) if known else []
+        )
     return graph(edges)
 
 
 @given(random_graphs(), st.integers(1, 4), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_every_job_runs_once_and_after_its_inputs(jobs: dict[str, Job], workers: int, rng: object) -> None:
+def test_every_job_runs_once_and_after_its_inputs(
+    jobs: dict[str, Job], workers: int, rng: object
+) -> None:
     scheduler = Scheduler(by_key(jobs), workers=workers)
     running: list[Job] = []
     finished: list[str] = []
@@ -156,6 +162,6 @@ def test_the_estimate_follows_measured_times() -> None:
 
 
 def test_a_chain_cannot_be_finished_faster_by_more_workers() -> None:
-    jobs = graph({"a": [], "b": ["a"], "c": ["b"]}, dict.fromkeys("abc", "pretrain"))  # type: ignore[arg-type]
+    jobs = graph({"a": [], "b": ["a"], "c": ["b"]}, dict.fromkeys("abc", "pretrain"))
     few, many = (Scheduler(by_key(jobs), workers=n).snapshot().remaining for n in (1, 64))
     assert few == many

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TinyProblem
+
+from oneshui import methods
+from oneshui.methods import base
+from oneshui.models import classifier_of
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def python_block(containing: str) -> str:
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (found,) = [block for block in blocks if containing in block]
+    return str(found)
+
+
+def test_the_example_method_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    methods.names()
+    monkeypatch.setattr(base, "_registry", dict(base._registry))
+    (tmp_path / "shrink.py").write_text(python_block("class Shrink"))
+    spec = importlib.util.spec_from_file_location("shrink", tmp_path / "shrink.py")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    method = methods.build("shrink", {"factor": 0.25})
+    request = TinyProblem("convnext").unlearn_request()
+    before, after = (
+        classifier_of(model).weight for model in (request.model, method.unlearn(request))
+    )
+    assert torch.equal(after, before * 0.25)
+
+
+def test_the_example_is_about_ten_lines() -> None:
+    code = [line for line in python_block("class Shrink").splitlines() if line.strip()]
+    body = [line for line in code if not line.startswith(("import", "from", '"""'))]
+    assert len(body) <= 12
+
+
+def test_every_command_in_the_readme_is_one_that_parses() -> None:
+    from sweeps.config import load
+
+    commands = re.findall(r"^uv run launch\.py ([^\n#]*)", README, flags=re.MULTILINE)
+    assert commands
+    for command in commands:
+        load(command.split())
+
+
+def test_the_two_commands_stand_in_the_readme() -> None:
+    assert "pip install uv && uv run launch.py" in README
+    assert "uv run pytest" in README
+    ci = (Path(__file__).parents[1] / ".ci" / "run").read_text(encoding="utf-8")
+    assert "uv run pytest" in ci
