@@ -19,42 +19,49 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+Means = dict[str, dict[str, float]]
+
+
 @pytest.fixture(scope="module")
-def mean(demo: Path) -> pd.DataFrame:
-    """Means over seeds, by method."""
-    frame = pd.read_parquet(demo / "report" / "results.parquet")
+def frame(demo: Path) -> pd.DataFrame:
+    return pd.read_parquet(demo / "report" / "results.parquet")
+
+
+@pytest.fixture(scope="module")
+def mean(frame: pd.DataFrame) -> Means:
+    """Means over seeds: measures by method."""
     assert frame["seed"].nunique() >= 2
-    return frame.groupby("method")[
-        ["retain_score", "forget_score", "test_score", "tow", "mia_auc", "mia_threshold_auc"]
-    ].mean()
+    measures = ["retain_score", "forget_score", "test_score", "tow", "mia_auc"]
+    return {
+        str(method): {name: float(rows[name].mean()) for name in measures}
+        for method, rows in frame.groupby("method")
+    }
 
 
-def test_the_pretrained_model_remembers_people(mean: pd.DataFrame) -> None:
-    gap = mean.loc["pretrain", "forget_score"] - mean.loc["retrain", "forget_score"]
-    assert gap >= 0.05
+def test_the_pretrained_model_remembers_people(mean: Means) -> None:
+    assert mean["pretrain"]["forget_score"] - mean["retrain"]["forget_score"] >= 0.05
 
 
-def test_the_attack_finds_the_pretrained_model_out_and_not_the_retrained(
-    mean: pd.DataFrame,
-) -> None:
-    assert mean.loc["pretrain", "mia_auc"] >= 0.65
-    assert 0.45 <= mean.loc["retrain", "mia_auc"] <= 0.60
+def test_the_attack_finds_the_pretrained_model_out_and_not_the_retrained(mean: Means) -> None:
+    assert mean["pretrain"]["mia_auc"] >= 0.65
+    assert 0.45 <= mean["retrain"]["mia_auc"] <= 0.60
 
 
-def test_retraining_is_the_yardstick_and_repeats_itself(demo: Path) -> None:
-    frame = pd.read_parquet(demo / "report" / "results.parquet").set_index("method")
-    assert (frame.loc["retrain", "tow"] == 1.0).all()
-    assert (frame.loc["retrain_again", "tow"] >= 0.95).all()
+def test_retraining_is_the_yardstick_and_repeats_itself(frame: pd.DataFrame) -> None:
+    assert (frame.loc[frame["method"] == "retrain", "tow"] == 1.0).all()
+    assert (frame.loc[frame["method"] == "retrain_again", "tow"] >= 0.95).all()
 
 
-def test_a_one_shot_method_helps(demo: Path) -> None:
-    frame = pd.read_parquet(demo / "report" / "results.parquet")
-    one_shot = frame[frame["access"] != "full"].groupby("method")["tow"].mean()
-    assert one_shot.max() >= one_shot["pretrain"] + 0.03
+def test_a_one_shot_method_helps(frame: pd.DataFrame, mean: Means) -> None:
+    one_shot = set(frame.loc[frame["access"] != "full", "method"])
+    best = max(mean[method]["tow"] for method in one_shot)
+    assert best >= mean["pretrain"]["tow"] + 0.03
 
 
-def test_a_method_that_is_pushed_too_far_does_harm(mean: pd.DataFrame) -> None:
-    assert mean.loc["gradient_ascent_too_far", "tow"] < mean.loc["pretrain", "tow"]
-    assert (
-        mean.loc["gradient_ascent_too_far", "retain_score"] < mean.loc["pretrain", "retain_score"]
-    )
+def test_metaunlearn_helps(mean: Means) -> None:
+    assert mean["metaunlearn"]["tow"] >= mean["pretrain"]["tow"] + 0.02
+
+
+def test_a_method_that_is_pushed_too_far_does_harm(mean: Means) -> None:
+    for measure in ("tow", "retain_score"):
+        assert mean["gradient_ascent_too_far"][measure] < mean["pretrain"][measure]
