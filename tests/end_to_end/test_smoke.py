@@ -97,7 +97,7 @@ def test_results_do_not_depend_on_the_number_of_workers(undisturbed: Path, tmp_p
 
 def contents(folder: Path) -> dict[str, str]:
     found = {}
-    for path in (folder / "store").glob("*/*/result.json"):
+    for path in (folder / "store").glob("[a-z]*/*/result.json"):
         found[path.parent.name] = json.loads(path.read_text())["content"]
     return found
 
@@ -129,7 +129,7 @@ def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(undisturbed: Path, tmp_
     assert driver.returncode == 130
     assert f"go on with: python launch.py sweep=smoke output_dir={tmp_path}" in err
     assert "Traceback" not in err
-    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").glob("*/*/result.json")}
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").glob("[a-z]*/*/result.json")}
     done = launch("sweep=smoke", f"output_dir={tmp_path}")
     assert done.status == 0, done.err
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
