@@ -20,8 +20,7 @@ not change the model's output (S4).
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -29,17 +28,11 @@ from oneshui.methods.base import Range, register
 from oneshui.spec import Access, require
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
+    from oneshui.importance import Importances, Measure
     from oneshui.requests import PrepareRequest, UnlearnRequest
     from oneshui.spec import Task
-
-Importances = dict[str, "torch.Tensor"]
-"""Importance of every entry of every parameter, by the parameter's name."""
-
-MAX_GRADIENT_NUMBERS = 2**28
-"""Numbers that the per-image gradients of one chunk may hold (1 GiB in float32)."""
 
 
 @register
@@ -80,130 +73,20 @@ class SSD:
 
     def prepare(self, request: PrepareRequest) -> Importances:
         """Importances of D_tr, float32 on the CPU, by parameter name."""
-        import torch
+        from oneshui.importance import train_importances
 
-        model = copy.deepcopy(request.model).to(request.device).eval()
-        order = torch.randperm(len(request.train), generator=request.generator("ssd order"))
-        batches = request.train.select(order).batches(self.batch_size, request.device)
-        result = self._importances(model, batches, request.task)
-        return {name: value.cpu() for name, value in result.items()}
+        return train_importances(
+            request, self._measure(request.task), request.generator("ssd order")
+        )
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A dampened copy of the model, in evaluation mode."""
-        model = copy.deepcopy(request.model).to(request.device).eval()
-        inputs = request.support.inputs().to(request.device)
-        labels = request.support.labels.to(request.device)
-        batches = _smaller([(inputs, labels)], self.batch_size)
-        forget = self._importances(model, batches, request.task)
-        original = {name: request.prepared[name].to(request.device) for name in forget}
-        dampen(model, forget, original, alpha=self.alpha, dampening=self.dampening)
-        return model
+        from oneshui.importance import dampened_model
 
-    def _importances(
-        self, model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], task: Task
-    ) -> Importances:
-        measure = batch_importances if self.importance == "batch" else sample_importances
-        return measure(model, batches, task)
+        measure = self._measure(request.task)
+        return dampened_model(request, measure, alpha=self.alpha, dampening=self.dampening)
 
+    def _measure(self, task: Task) -> Measure:
+        from oneshui.importance import Measure, loss_of
 
-def batch_importances(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], task: Task
-) -> Importances:
-    """Mean over batches of the squared gradient of the batch's mean loss.
-
-    Args:
-        model: In evaluation mode; only its parameters that require a gradient are measured.
-        batches: (inputs [B, 3, S, S], labels) on the model's device, at least one.
-        task: Which loss.
-    """
-    import torch
-
-    from oneshui.losses import task_loss
-
-    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    total = [torch.zeros_like(parameter) for parameter in parameters.values()]
-    count = 0
-    for inputs, labels in batches:
-        loss = task_loss(model(inputs), labels, task)
-        gradients = torch.autograd.grad(loss, list(parameters.values()))
-        torch._foreach_addcmul_(total, gradients, gradients)
-        count += 1
-    torch._foreach_div_(total, count)
-    return dict(zip(parameters, total, strict=True))
-
-
-def sample_importances(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], task: Task
-) -> Importances:
-    """Mean over images of the squared gradient of the image's loss.
-
-    Equals ``batch_importances`` with batches of one image. Gradients of several images are
-    computed at once, of as many as MAX_GRADIENT_NUMBERS allows.
-
-    Args:
-        model: In evaluation mode; only its parameters that require a gradient are measured.
-        batches: (inputs [B, 3, S, S], labels) on the model's device, at least one.
-        task: Which loss.
-    """
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    from oneshui.losses import task_loss
-
-    parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-    num_numbers = sum(parameter.numel() for parameter in parameters.values())
-    chunk_size = max(1, MAX_GRADIENT_NUMBERS // num_numbers)
-
-    def loss(
-        parameters: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor
-    ) -> torch.Tensor:
-        logits = torch.func.functional_call(model, parameters, image[None])
-        return task_loss(logits, label[None], task)
-
-    gradients_of = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))
-    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    count = 0
-    # The fused attention kernels have no rule for a batch of gradients.
-    with sdpa_kernel(SDPBackend.MATH):
-        for inputs, labels in _smaller(batches, chunk_size):
-            for name, gradient in gradients_of(parameters, inputs, labels).items():
-                total[name] += gradient.square().sum(dim=0)
-            count += len(inputs)
-    return {name: value / count for name, value in total.items()}
-
-
-def _smaller(
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]], size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    import torch
-
-    for inputs, labels in batches:
-        yield from zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
-
-
-def dampen(
-    model: nn.Module,
-    forget: Mapping[str, torch.Tensor],
-    original: Mapping[str, torch.Tensor],
-    *,
-    alpha: float,
-    dampening: float,
-) -> None:
-    """Dampen the model's weights in place.
-
-    Args:
-        model: The model.
-        forget: Importances of S.
-        original: Importances of D_tr, with the same names and shapes.
-        alpha: Selection threshold.
-        dampening: Lambda.
-    """
-    import torch
-
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, importance in forget.items():
-            # A selected weight has a positive importance to S, so nothing is divided by 0.
-            selected = importance > alpha * original[name]
-            factor = (dampening * original[name] / importance).clamp(max=1.0)
-            parameters[name].mul_(torch.where(selected, factor, 1.0))
+        return Measure(objective=loss_of(task), kind=self.importance, batch_size=self.batch_size)

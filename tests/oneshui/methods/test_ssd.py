@@ -9,10 +9,12 @@ from reference.ssd import dampened
 from reference.ssd import sample_importances as sample_by_sample
 from tiny import TinyProblem, tiny_model
 
+from oneshui import importance as measures
 from oneshui.errors import InputError
-from oneshui.methods import build, ssd
+from oneshui.importance import loss_of
+from oneshui.methods import build
 
-MEASURES = {"faithful": ssd.batch_importances, "persample": ssd.sample_importances}
+MEASURES = {"faithful": measures.batch_importances, "persample": measures.sample_importances}
 
 
 def assert_importances(
@@ -29,10 +31,10 @@ def assert_importances(
 def test_sample_importances_are_those_of_a_plain_loop(
     problem: TinyProblem, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssd, "MAX_GRADIENT_NUMBERS", limit)
+    monkeypatch.setattr(measures, "MAX_GRADIENT_NUMBERS", limit)
     data = problem.images("val")
     batches = data.batches(5, torch.device("cpu"))
-    ours = ssd.sample_importances(tiny_model(problem.network), batches, problem.task)
+    ours = measures.sample_importances(tiny_model(problem.network), batches, loss_of(problem.task))
     theirs = sample_by_sample(tiny_model(problem.network), data.inputs(), data.labels)
     assert_importances(ours, theirs)
 
@@ -41,8 +43,10 @@ def test_sample_importances_are_batch_importances_of_single_images() -> None:
     problem = TinyProblem()
     data, cpu = problem.images("val"), torch.device("cpu")
     model = tiny_model(problem.network)
-    samples = ssd.sample_importances(model, data.batches(5, cpu), problem.task)
-    assert_importances(samples, ssd.batch_importances(model, data.batches(1, cpu), problem.task))
+    samples = measures.sample_importances(model, data.batches(5, cpu), loss_of(problem.task))
+    assert_importances(
+        samples, measures.batch_importances(model, data.batches(1, cpu), loss_of(problem.task))
+    )
 
 
 def test_dampening_treats_every_weight_by_itself() -> None:
@@ -52,7 +56,7 @@ def test_dampening_treats_every_weight_by_itself() -> None:
     forget = {n: torch.rand(v.shape, generator=generator) for n, v in weights.items()}
     original = {n: torch.rand(v.shape, generator=generator) for n, v in weights.items()}
     forget["bias"][0] = original["bias"][0] = 0.0
-    ssd.dampen(model, forget, original, alpha=0.5, dampening=0.9)
+    measures.dampen(model, forget, original, alpha=0.5, dampening=0.9)
     for name, value in model.named_parameters():
         rows = torch.stack([weights[name], forget[name], original[name]]).flatten(1).T.tolist()
         expected = [dampened(w, f, o, alpha=0.5, lam=0.9) for w, f, o in rows]
@@ -88,7 +92,7 @@ def test_ssd_is_the_reference_s(case: GoldenCase, tag: str) -> None:
     importances = {}
     for part in ("support", "train"):
         batches = case.batches(part, batch_size)
-        importances[part] = MEASURES[tag](case.model(), batches, case.task)
+        importances[part] = MEASURES[tag](case.model(), batches, loss_of(case.task))
         assert_importances(importances[part], case.tensors("ssd", f"{tag}.importance_{part}."))
 
     stable = case.tensors("ssd", f"{tag}.stable_mask.")
@@ -98,7 +102,7 @@ def test_ssd_is_the_reference_s(case: GoldenCase, tag: str) -> None:
     for name in runs:
         run = expected["runs"][name]
         model = case.model()
-        ssd.dampen(
+        measures.dampen(
             model,
             importances["support"],
             importances["train"],

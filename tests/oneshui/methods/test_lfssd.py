@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from golden import largest_difference
+from reference.lfssd import sample_importances as sample_by_sample
+from tiny import TinyProblem, tiny_model
+
+from oneshui.errors import InputError
+from oneshui.importance import batch_importances, sample_importances, squared_norm
+from oneshui.methods import build
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("problem", [TinyProblem("vit", "multiclass"), TinyProblem("convnext")])
+def test_importances_are_those_of_a_plain_loop(problem: TinyProblem) -> None:
+    model, data = tiny_model(problem.network), problem.images("val")
+    theirs = sample_by_sample(tiny_model(problem.network), data.inputs())
+    for ours in (
+        sample_importances(model, data.batches(5, CPU), squared_norm),
+        batch_importances(model, data.batches(1, CPU), squared_norm),
+    ):
+        assert ours.keys() == theirs.keys()
+        for name, expected in theirs.items():
+            tolerance = 1e-5 * expected.abs().max().item() + 1e-9
+            torch.testing.assert_close(ours[name], expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("importance", ["batch", "sample"])
+def test_labels_do_not_matter(importance: str) -> None:
+    problem = TinyProblem()
+    method: Any = build("lfssd", {"importance": importance, "alpha": 1.0, "dampening": 0.5})
+    request = problem.prepare_request()
+    train = dataclasses.replace(request.train, labels=1 - request.train.labels)
+    prepared = method.prepare(request)
+    blind = method.prepare(dataclasses.replace(request, train=train))
+    assert largest_difference(prepared, blind) == 0
+
+    asked = problem.unlearn_request(prepared)
+    unlearned = method.unlearn(asked).state_dict()
+    asked.support.labels.zero_()
+    assert largest_difference(method.unlearn(asked).state_dict(), unlearned) == 0
+    assert largest_difference(asked.model.state_dict(), unlearned) > 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("alpha", -1.0), ("dampening", -0.1), ("batch_size", 0), ("importance", "fisher")],
+)
+def test_values_out_of_range_are_refused(field: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"lfssd.{field} is {value!r}"):
+        build("lfssd", {field: value})

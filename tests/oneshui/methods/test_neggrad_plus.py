@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from golden import largest_difference
+from reference.training import loss_of, sgd
+from tiny import TinyProblem
+
+from oneshui.errors import DataAccessError, InputError
+from oneshui.methods import build
+
+
+@pytest.mark.parametrize("problem", [TinyProblem("vit"), TinyProblem("convnext", "multiclass")])
+def test_a_step_weighs_retain_against_forget_images(problem: TinyProblem) -> None:
+    request = problem.full_request()
+    forget, retain = request.forget, request.retain
+    model = problem.full_request().model
+
+    def loss() -> torch.Tensor:
+        kept = loss_of(model(retain.inputs()), retain.labels)
+        return 0.7 * kept - 0.3 * loss_of(model(forget.inputs()), forget.labels)
+
+    sgd(model, [loss], epochs=3, learning_rate=0.1, clip_norm=0.05)
+    whole = {"epochs": 3, "learning_rate": 0.1, "batch_size": len(retain)}
+    method = build("neggrad_plus", whole | {"beta": 0.7, "clip_norm": 0.05})
+    unlearned = method.unlearn(request)
+    assert largest_difference(unlearned.state_dict(), model.state_dict()) < 1e-5
+
+
+def test_a_beta_of_one_is_fine_tuning() -> None:
+    request = TinyProblem().full_request()
+    whole = {"epochs": 2, "batch_size": len(request.retain)}
+    ours = build("neggrad_plus", whole | {"beta": 1.0, "clip_norm": 0.0}).unlearn(request)
+    theirs = build("finetune", whole).unlearn(request)
+    assert largest_difference(ours.state_dict(), theirs.state_dict()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "changes", [{"beta": 0.5}, {"augmentation": "flip"}, {"batch_size": 8}, {"clip_norm": 0.01}]
+)
+def test_every_hyperparameter_changes_the_result(changes: dict[str, Any]) -> None:
+    request = TinyProblem().full_request()
+    quick = {"epochs": 1}
+    plain, changed = (build("neggrad_plus", quick | c).unlearn(request) for c in ({}, changes))
+    assert largest_difference(plain.state_dict(), changed.state_dict()) > 0
+
+
+def test_the_support_set_alone_is_refused() -> None:
+    with pytest.raises(DataAccessError, match="neggrad_plus needs forget and retain set"):
+        build("neggrad_plus", {}).unlearn(TinyProblem().unlearn_request())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", 0.0),
+        ("epochs", 0),
+        ("beta", 1.1),
+        ("batch_size", 0),
+        ("momentum", 1.0),
+        ("weight_decay", -1.0),
+        ("clip_norm", -1.0),
+        ("augmentation", "rotate"),
+    ],
+)
+def test_values_out_of_range_are_refused(field: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"neggrad_plus.{field} is {value!r}"):
+        build("neggrad_plus", {field: value})

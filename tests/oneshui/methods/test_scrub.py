@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import torch
+from golden import GoldenCase, each_case, largest_difference
+from reference import distillation as reference
+from tiny import TinyProblem, tiny_model
+
+from oneshui import distillation
+from oneshui.distillation import ScrubOptions, scrub
+from oneshui.errors import DataAccessError, InputError
+from oneshui.finetuning import support_images
+from oneshui.methods import build
+
+
+@pytest.mark.parametrize("kind", ["softmax", "bernoulli"])
+def test_the_divergence_is_that_of_a_plain_loop(kind: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = (3 * torch.randn(4, 5, generator=generator) for _ in range(2))
+    target = distillation.probabilities(theirs, kind)
+    value = distillation.divergence(target, ours, kind)
+    assert value.item() == pytest.approx(reference.divergence(target, ours, kind), rel=1e-5)
+    certain = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0]])
+    value = distillation.divergence(certain, ours[:1], kind)
+    assert value.item() == pytest.approx(reference.divergence(certain, ours[:1], kind), rel=1e-5)
+
+
+def test_the_steps_are_those_of_a_plain_loop() -> None:
+    problem = TinyProblem("convnext")
+    sets = {name: problem.images(name) for name in ("forget", "retain")}
+    cpu = torch.device("cpu")
+    forget = list(sets["forget"].batches(4, cpu))
+    retain = list(sets["retain"].batches(16, cpu))
+    steps = {"epochs": 3, "forget_epochs": 2, "learning_rate": 0.05}
+    theirs = reference.scrub(tiny_model("convnext"), forget, retain, **steps)  # type: ignore[arg-type]
+    ours = tiny_model("convnext")
+    scrub(ours, lambda: forget, lambda: retain, ScrubOptions(**steps), task="multilabel")  # type: ignore[arg-type]
+    assert largest_difference(ours.state_dict(), theirs.state_dict()) < 1e-5
+
+
+def test_the_support_set_alone_gives_the_forget_steps_alone() -> None:
+    request = TinyProblem().unlearn_request()
+    alone = build("scrub_support", {"learning_rate": 0.1, "epochs": 3}).unlearn(request)
+    model = TinyProblem().unlearn_request().model
+    support = support_images(request.support)
+    options = ScrubOptions(epochs=3, forget_epochs=3, learning_rate=0.1)
+    batches = list(support.batches(32, torch.device("cpu")))
+    scrub(model, lambda: batches, None, options, task="multilabel")
+    assert largest_difference(alone.state_dict(), model.state_dict()) < 1e-6
+
+
+def test_the_first_forget_batch_has_no_gradient() -> None:
+    model, support = tiny_model("vit"), TinyProblem().images("support")
+    options = ScrubOptions(epochs=2, forget_epochs=2, learning_rate=0.1)
+    batches = list(support.batches(8, torch.device("cpu")))
+    norms = scrub(model, lambda: batches, None, options, task="multilabel")
+    assert norms[0] < 1e-6 < norms[1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"forget_epochs": 0},
+        {"divergence": "bernoulli"},
+        {"augmentation": "none"},
+        {"forget_batch_size": 2},
+        {"temperature": 1.0},
+    ],
+)
+def test_every_hyperparameter_changes_the_result(changes: dict[str, Any]) -> None:
+    request = TinyProblem().full_request()
+    quick = {"epochs": 2, "forget_epochs": 2}
+    plain, changed = (build("scrub", quick | c).unlearn(request) for c in ({}, changes))
+    assert largest_difference(plain.state_dict(), changed.state_dict()) > 0
+
+
+@pytest.mark.parametrize("name", ["scrub", "scrub_support"])
+def test_a_divergence_of_attributes_is_refused_for_classes(name: str) -> None:
+    request = TinyProblem("vit", "multiclass").full_request()
+    with pytest.raises(InputError, match=f"{name}.divergence is 'bernoulli'.*has classes"):
+        build(name, {"divergence": "bernoulli"}).unlearn(request)
+
+
+def test_the_support_set_alone_is_refused() -> None:
+    with pytest.raises(DataAccessError, match="scrub needs forget and retain set"):
+        build("scrub", {}).unlearn(TinyProblem().unlearn_request())
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("scrub", "learning_rate", 0.0),
+        ("scrub", "epochs", 0),
+        ("scrub", "forget_epochs", -1),
+        ("scrub", "temperature", 0.0),
+        ("scrub", "alpha", -0.1),
+        ("scrub", "gamma", -0.1),
+        ("scrub", "forget_batch_size", 0),
+        ("scrub", "retain_batch_size", 0),
+        ("scrub", "momentum", 1.0),
+        ("scrub", "weight_decay", -1.0),
+        ("scrub", "divergence", "kl"),
+        ("scrub", "augmentation", "rotate"),
+        ("scrub_support", "learning_rate", 0.0),
+        ("scrub_support", "temperature", -1.0),
+        ("scrub_support", "epochs", 0),
+        ("scrub_support", "batch_size", 0),
+        ("scrub_support", "momentum", -0.1),
+        ("scrub_support", "weight_decay", -1.0),
+        ("scrub_support", "divergence", "kl"),
+    ],
+)
+def test_values_out_of_range_are_refused(name: str, field: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{name}.{field} is {value!r}"):
+        build(name, {field: value})
+
+
+@each_case
+@pytest.mark.parametrize("tag", ["faithful", "bernoulli"])
+def test_scrub_is_the_reference_s(case: GoldenCase, tag: str) -> None:
+    expected = case.tensors("scrub", f"{tag}.after_epoch3.")
+    if not expected:
+        assert (case.task, tag) == ("multiclass", "bernoulli")
+        return
+    hyper = case.expected["scrub.hyper"]
+    options = ScrubOptions(
+        epochs=hyper["epochs"],
+        forget_epochs=hyper["forgetting_epochs"],
+        learning_rate=hyper["lr"],
+        momentum=hyper["momentum"],
+        weight_decay=hyper["weight_decay"],
+        temperature=hyper["temperature_scrub"],
+        alpha=hyper["alpha_scrub"],
+        gamma=hyper["gamma_scrub"],
+        clip_norm=hyper["clip_norm_forget"],
+        divergence="softmax" if tag == "faithful" else "bernoulli",
+    )
+    model = case.model()
+    snapshots: list[dict[str, torch.Tensor]] = []
+
+    def retain() -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+        yield from case.batches("retain", hyper["batch_size_retain"])
+        snapshots.append({name: value.clone() for name, value in model.state_dict().items()})
+
+    norms = scrub(
+        model,
+        lambda: case.batches("forget", hyper["batch_size"]),
+        retain,
+        options,
+        task=case.task,
+    )
+    assert largest_difference(model.state_dict(), expected) < 5e-6
+    assert largest_difference(snapshots[-1], model.state_dict()) == 0
+    if tag == "faithful":
+        after_two = case.tensors("scrub", "faithful.after_epoch2.")
+        assert largest_difference(snapshots[1], after_two) < 5e-6
+        theirs = hyper["forget_grad_norm_before_clip"]
+        assert [norm.item() for norm in norms] == pytest.approx(theirs, rel=1e-4, abs=1e-6)
