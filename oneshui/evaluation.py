@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import nn
 
-from oneshui.data.images import LabelledImages
+from oneshui.data.images import LabelledImages, make_images
+from oneshui.data.table import ImageTable
 from oneshui.errors import NumericalError
 from oneshui.losses import sample_losses
 from oneshui.spec import Task
+from oneshui.splits import SET_NAMES, Split
 
 BATCH_SIZE = 256
 
@@ -69,3 +72,30 @@ def predict(
             )
         )
     return pd.concat(frames, ignore_index=True)
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    table: ImageTable,
+    pixels: npt.NDArray[np.uint8],
+    *,
+    device: torch.device,
+) -> pd.DataFrame:
+    """Predictions of every image of the split, as ``predict`` gives them.
+
+    Args:
+        model: The model.
+        split: Which image belongs to which set.
+        table: Labels and identities.
+        pixels: The dataset's decoded pictures, uint8 [N, 3, S, S], see ``oneshui.data.cache``.
+        device: Where to compute.
+
+    Raises:
+        NumericalError: A logit is not finite.
+    """
+    sets: dict[str, LabelledImages] = {
+        name: make_images(pixels, table.label, table.identity, split.images(name))
+        for name in SET_NAMES
+    }
+    return predict(model, sets, task=table.task, device=device)

@@ -24,7 +24,18 @@ from oneshui.data.synthetic import FacesSpec
 from oneshui.errors import InputError, unknown_name
 from oneshui.methods.base import prepare_hyperparameters
 from oneshui.spec import ModelSpec, TrainingSpec
-from sweeps.spec import Cell, ClusterSpec, DatasetSpec, LaunchSpec, Layout, Places, Row, SweepSpec
+from sweeps.spec import (
+    Cell,
+    ClusterSpec,
+    DatasetSpec,
+    LaunchSpec,
+    Layout,
+    Places,
+    Preprocessing,
+    Row,
+    SeedLevel,
+    SweepSpec,
+)
 
 CONF = Path(__file__).parent / "conf"
 _FORBID: dict[str, Any] = {"extra": "forbid", "strict": True}
@@ -43,6 +54,7 @@ class _Dataset:
     forget_sizes: tuple[int, ...]
     generate: FacesSpec | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    path: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +65,12 @@ class _Sweep:
     forget_sizes: tuple[int, ...] | None
     seeds: tuple[int, ...]
     methods: tuple[str, ...]
-    hparams: str | None
+    hparams: tuple[str, ...]
     rows: Mapping[str, Mapping[str, Any] | None]
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    preprocessing: Preprocessing = "corrected"
+    vary: SeedLevel = "all"
+    fixed_seed: int = 0
     model: ModelSpec
     training: TrainingSpec
 
@@ -112,7 +128,7 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
         key, equals, value = override.lstrip("+~").partition("=")
         if not equals and not override.startswith("~"):
             raise InputError(f"{override!r} is not of the form key=value, for example sweep=smoke")
-        if key in ("sweep", "cluster") and value not in _group(key):
+        if key in ("sweep", "cluster", "scale") and value not in _group(key):
             raise unknown_name(key, value, _group(key))
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -176,7 +192,13 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     if any(seed < 0 for seed in sweep.seeds):
         raise InputError(f"sweep.seeds is {list(sweep.seeds)}: seeds must be 0 or more")
     cells = tuple(
-        Cell(dataset=name, num_forget=size, seed=seed)
+        Cell(
+            dataset=name,
+            num_forget=size,
+            seed=seed,
+            vary=sweep.vary,
+            fixed_seed=sweep.fixed_seed,
+        )
         for name in sweep.datasets
         for size in (sweep.forget_sizes or config.datasets[name].forget_sizes)
         for seed in sweep.seeds
@@ -191,6 +213,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
                 name=name,
                 layout=config.datasets[name].layout,
                 generate=config.datasets[name].generate,
+                path=config.datasets[name].path,
             )
             for name in sweep.datasets
         },
@@ -199,6 +222,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
             cell: tuple(_row(sweep, name, cell, table) for name in sweep.methods) for cell in cells
         },
         model=sweep.model,
+        preprocessing=sweep.preprocessing,
         training={
             name: _training(composed["sweep"]["training"], config.datasets[name].training, name)
             for name in sweep.datasets
@@ -217,13 +241,13 @@ def _training(recipe: Mapping[str, Any], own: Mapping[str, Any], dataset: str) -
         raise InputError(f"datasets.{dataset}.training.{key}: {first['msg']}") from None
 
 
-def _hparams(name: str | None) -> list[dict[str, Any]]:
-    if name is None:
-        return []
-    if name not in _group("hparams"):
-        raise unknown_name("sweep.hparams", name, _group("hparams"))
-    loaded: Any = OmegaConf.to_container(OmegaConf.load(CONF / "hparams" / f"{name}.yaml"))
-    rows: list[dict[str, Any]] = loaded["rows"]
+def _hparams(names: Sequence[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        if name not in _group("hparams"):
+            raise unknown_name("sweep.hparams", name, _group("hparams"))
+        loaded: Any = OmegaConf.to_container(OmegaConf.load(CONF / "hparams" / f"{name}.yaml"))
+        rows += loaded["rows"]
     return rows
 
 
@@ -234,9 +258,14 @@ def _row(sweep: _Sweep, name: str, cell: Cell, table: list[dict[str, Any]]) -> R
         raise unknown_name("method", name, {*methods.names(), *sweep.rows})
     if not isinstance(method, str):
         raise InputError(f"sweep.rows.{name}.method is {method!r}, but it must be a method's name")
-    published = _published(sweep, method, cell, table) if not own else {}
+    values = {**sweep.defaults.get(method, {}), **own}
+    published = _published(method, cell, table)
+    if sweep.hparams and published is None and not values:
+        raise _unpublished(method, cell, table)
+    if name != method:
+        published = {**(published or {}), **(_published(name, cell, table) or {})}
     try:
-        built = methods.build(method, {**published, **own})
+        built = methods.build(method, {**(published or {}), **values})
     except InputError as error:
         raise InputError(f"sweep.rows.{name}: {error}") from None
     cls = methods.get(method)
@@ -249,18 +278,26 @@ def _row(sweep: _Sweep, name: str, cell: Cell, table: list[dict[str, Any]]) -> R
     )
 
 
-def _published(
-    sweep: _Sweep, method: str, cell: Cell, table: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """The table's values for this cell; a method with hyperparameters must have some."""
-    if sweep.hparams is None or not methods.get(method).search_space:
+def _published(name: str, cell: Cell, table: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The table's values of a method, or of a row of its own, for this cell; None if none."""
+    if _needs_no_values(name):
         return {}
-    found = [row for row in table if (row["dataset"], row["method"]) == (cell.dataset, method)]
-    for row in found:
-        if row["num_forget"] == cell.num_forget:
+    wanted = (cell.dataset, cell.num_forget, name)
+    for row in table:
+        if (row["dataset"], row["num_forget"], row["method"]) == wanted:
             return {k: v for k, v in row.items() if k not in ("dataset", "num_forget", "method")}
+    return None
+
+
+def _needs_no_values(name: str) -> bool:
+    """Whether a method has nothing that could be tuned, so needs no published values."""
+    return name in methods.names() and not methods.get(name).search_space
+
+
+def _unpublished(method: str, cell: Cell, table: list[dict[str, Any]]) -> InputError:
+    found = [row for row in table if (row["dataset"], row["method"]) == (cell.dataset, method)]
     known = ", ".join(str(row["num_forget"]) for row in found) or "none"
-    raise InputError(
+    return InputError(
         f"{method} has no published hyperparameters for {cell.dataset} with forget size "
         f"{cell.num_forget} (known sizes: {known}); give them as +sweep.rows.{method}.NAME=VALUE"
     )

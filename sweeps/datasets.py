@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from oneshui.data.synthetic import FacesSpec, generate_celebahq
+from oneshui.data.synthetic import generate
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.splits import make_split
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 def folder_of(dataset: DatasetSpec, places: Places) -> Path:
     """The folder that contains the dataset's own: generated faces live in the output folder."""
     if dataset.generate is None:
-        return Path(places.data_dir).absolute()
+        return (Path(places.data_dir) / dataset.path).absolute()
     recipe = canonical_json(index_job(dataset).spec)
     name = f"{dataset.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
     return (Path(places.output_dir) / "data" / name).absolute()
@@ -37,9 +37,9 @@ def ensure_generated(
     """
     if dataset.generate is None:
         return False
-    spec: FacesSpec = dataset.generate
+    assert dataset.layout in ("celebahq", "celeba", "mufac")
     folder = folder_of(dataset, places)
-    return generate_celebahq(spec, folder, workers=workers, progress=progress)
+    return generate(dataset.layout, dataset.generate, folder, workers=workers, progress=progress)
 
 
 def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:

@@ -18,18 +18,20 @@ from sweeps.jobs import STAGE_SECONDS, STAGES, Job, Stage
 from sweeps.plan import dependants, remaining_chain
 
 State = Literal["waiting", "ready", "running", "done", "failed", "blocked"]
-FailureKind = Literal["input", "numerical", "memory", "damaged", "lost", "error"]
+FailureKind = Literal["input", "numerical", "access", "memory", "damaged", "lost", "error"]
 
 ATTEMPTS: Mapping[FailureKind, int] = {
     "input": 1,
     "numerical": 1,
+    "access": 1,
     "memory": 2,
     "damaged": 3,
     "lost": 6,
     "error": 2,
 }
-"""How often a job may fail in a way before it counts as failed. Input and arithmetic do not get
-better by repetition; a lost worker is nobody's fault, but a job that kills every worker is."""
+"""How often a job may fail in a way before it counts as failed. Input, arithmetic and forbidden
+access do not get better by repetition; a lost worker is nobody's fault, but a job that kills
+every worker is."""
 
 
 @dataclass(frozen=True, kw_only=True)

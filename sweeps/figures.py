@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from oneshui.spec import Access
-from sweeps.tables import is_retrained_again
+from sweeps.tables import SCORE_NAMES, is_retrained_again, request_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +76,7 @@ def draw(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> list[Path]
         methods = [m for m in part["method"] if m in set(rows["method"])]
         if not methods:
             continue
-        title = f"{dataset}, {num_forget} forget {'identity' if num_forget == 1 else 'identities'}"
+        title = request_title(str(dataset), int(str(num_forget)))
         stem = re.sub(r"[^A-Za-z0-9_.]", "_", str(dataset))
         for kind, make in kinds.items():
             with mpl.rc_context(_STYLE):
@@ -135,8 +135,9 @@ def _forgetting_utility(rows: pd.DataFrame, methods: list[str], title: str) -> F
             zorder=3,
         )
     axes.margins(0.08)
-    axes.set_xlabel("mAP on the forget set (%)")
-    axes.set_ylabel("mAP on the test set (%)")
+    score = SCORE_NAMES.get(str(rows["task"].iloc[0]), "score")
+    axes.set_xlabel(f"{score} on the forget set (%)")
+    axes.set_ylabel(f"{score} on the test set (%)")
     _title(figure, f"Forgetting against utility: {title}")
     axes.scatter([], [], s=220, color=_RETRAIN_COLOUR, alpha=0.2, label="cloud of retrained models")
     figure.legend(loc="outside right center", labelspacing=0.9)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oneshui.data.synthetic import RECIPE_VERSION
+from oneshui.spec import Access
 from sweeps.jobs import STAGE_SECONDS, STAGES, Job, Stage
 from sweeps.spec import Cell, DatasetSpec, Row, SweepSpec
 
@@ -101,9 +102,8 @@ def _cell(graph: _Graph, sweep: SweepSpec, cell: Cell) -> list[ResultRow]:
     model = dataclasses.asdict(sweep.model)
     reading = index_job(sweep.datasets[cell.dataset])
     index = graph.jobs.setdefault(reading.key, reading).key
-    cache = graph.add(
-        "cache", f"cache {cell.dataset}", {"size": sweep.model.image_size}, index=index
-    )
+    pictures = {"size": sweep.model.image_size, "variant": sweep.preprocessing}
+    cache = graph.add("cache", f"cache {cell.dataset}", pictures, index=index)
     split = graph.add(
         "split",
         f"split {name}",
@@ -138,7 +138,7 @@ def _cell(graph: _Graph, sweep: SweepSpec, cell: Cell) -> list[ResultRow]:
         elif row.method == "retrain":
             weights = train("retrain", row.hyperparameters["reseed"])
         else:
-            prepare, weights = _unlearn(graph, cell, row, model, name, pretrained, data)
+            prepare, weights = _unlearn(graph, cell, row, recipe, name, pretrained, data)
         predictions = evaluate(row.name, weights)
         scores = graph.add(
             "score", f"score {row.name} {name}", {}, predictions=predictions, retrained=retrained
@@ -160,14 +160,21 @@ def _unlearn(
     graph: _Graph,
     cell: Cell,
     row: Row,
-    model: Mapping[str, Any],
+    recipe: Mapping[str, Any],
     name: str,
     pretrained: str,
     data: Mapping[str, str],
 ) -> tuple[str | None, str]:
-    """Prepare and unlearn jobs of a one-shot row; the latter has no way to the training data."""
-    common = {"method": row.method, "model": model, "unlearning_seed": cell.unlearning_seed}
+    """Prepare and unlearn jobs; a one-shot row's unlearn has no way to the training data."""
+    common = {
+        "method": row.method,
+        "model": recipe["model"],
+        "unlearning_seed": cell.unlearning_seed,
+    }
     inputs = {"pretrained": pretrained, "split": data["split"]}
+    if row.access is Access.FULL:
+        inputs |= data
+        common |= {"training": recipe["training"], "training_seed": cell.training_seed}
     prepare = None
     if row.prepare is not None:
         prepare = graph.add(

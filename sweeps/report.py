@@ -231,8 +231,8 @@ def _findings(frame: pd.DataFrame) -> list[_Finding]:
             for m in floors
             if tow[m].notna().any()
         ]
-        block = tables.Block(dataset=str(dataset), num_forget=int(str(num_forget)), lines=())
-        findings.append(_Finding(title=block.title, sentences=tuple(sentences)))
+        title = tables.request_title(str(dataset), int(str(num_forget)))
+        findings.append(_Finding(title=title, sentences=tuple(sentences)))
     return findings
 
 

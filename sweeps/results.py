@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.jobs import Stage
 from sweeps.plan import Plan, ResultRow
 from sweeps.store import Entry
 
-IDENTITY = ("dataset", "num_forget", "seed", "method", "access")
+IDENTITY = ("dataset", "num_forget", "seed", "method", "access", "task")
 SCORES = ("retain_score", "forget_score", "test_score", "val_score", "support_score")
 LOSSES = ("retain_loss", "forget_loss", "test_loss", "val_loss", "support_loss")
 MEASURES = ("tow", "mia_auc", "mia_acc", "mia_threshold_auc", "rmia_auc", "rmia_tpr")
@@ -39,6 +38,8 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         "access": str(row.row.access),
         "job_key": row.score_key,
     }
+    if row.evaluate_key in entries:
+        values["task"] = entries[row.evaluate_key].value["task"]
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in COLUMNS}
     if row.row.method != "pretrain":
@@ -64,15 +65,5 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     """
     frame = pd.DataFrame([row_values(row, entries) for row in plan.results], columns=list(COLUMNS))
     numbers = [*SCORES, *LOSSES, *MEASURES, *SECONDS]
-    return frame.astype(
-        {**dict.fromkeys(numbers, "float64"), "num_forget": "int64", "seed": "int64"}
-    )
-
-
-def stages_left(plan: Plan, entries: Entries) -> dict[Stage, int]:
-    """Number of jobs without a result, by stage."""
-    left: dict[Stage, int] = {}
-    for key, job in plan.jobs.items():
-        if key not in entries:
-            left[job.stage] = left.get(job.stage, 0) + 1
-    return left
+    types = {**dict.fromkeys(numbers, "float64"), "num_forget": "int64", "seed": "int64"}
+    return frame.astype({**types, "task": "str"})

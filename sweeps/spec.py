@@ -10,7 +10,9 @@ from oneshui.data.synthetic import FacesSpec
 from oneshui.errors import InputError
 from oneshui.spec import Access, ModelSpec, TrainingSpec, require
 
-Layout = Literal["celebahq"]
+Layout = Literal["celebahq", "celeba", "mufac", "mufac_clean", "table"]
+Preprocessing = Literal["corrected", "reference"]
+SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +23,21 @@ class DatasetSpec:
         name: How tables call it.
         layout: Whose on-disk layout it has.
         generate: How to draw it, when it is generated and not brought.
+        path: Where it is, relative to the data folder; not part of any identity.
     """
 
     name: str
     layout: Layout
     generate: FacesSpec | None = None
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        drawn = ("celebahq", "celeba", "mufac")
+        if self.generate is not None and self.layout not in drawn:
+            raise InputError(
+                f"datasets.{self.name} cannot be generated in the layout {self.layout!r}, only in "
+                f"{', '.join(drawn)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,31 +48,38 @@ class Cell:
         dataset: Name of the dataset.
         num_forget: Identities in the request.
         seed: The integer that names the cell in tables.
+        vary: What the seed varies; "all" is the paper's way.
+        fixed_seed: The seed of everything else.
     """
 
     dataset: str
     num_forget: int
     seed: int
+    vary: SeedLevel = "all"
+    fixed_seed: int = 0
+
+    def _seed(self, level: SeedLevel) -> int:
+        return self.seed if self.vary in ("all", level) else self.fixed_seed
 
     @property
     def split_seed(self) -> int:
         """Seed of the split and of the choice of forget identities."""
-        return self.seed
+        return self._seed("split")
 
     @property
     def support_seed(self) -> int:
         """Seed of the choice of support images."""
-        return self.seed
+        return self._seed("support")
 
     @property
     def training_seed(self) -> int:
         """Seed of starting weights, shuffling and augmentation."""
-        return self.seed
+        return self._seed("training")
 
     @property
     def unlearning_seed(self) -> int:
         """Seed of preparation and unlearning."""
-        return self.seed
+        return self._seed("unlearning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +112,7 @@ class SweepSpec:
         rows: The rows of every cell.
         model: The network.
         training: Recipe of pretraining and retraining, by dataset.
+        preprocessing: "corrected" resizes with antialiasing; "reference" as the authors' code.
     """
 
     name: str
@@ -101,6 +121,7 @@ class SweepSpec:
     rows: Mapping[Cell, tuple[Row, ...]]
     model: ModelSpec
     training: Mapping[str, TrainingSpec]
+    preprocessing: Preprocessing = "corrected"
 
     def __post_init__(self) -> None:
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")

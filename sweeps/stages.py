@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from oneshui.data.images import LabelledImages
+    from oneshui.requests import FullAccessRequest, UnlearnRequest
     from oneshui.splits import SetName, Split
 
 T = TypeVar("T")
@@ -51,6 +52,11 @@ class Environment:
     logs: Path
     device: str = "cpu"
     threads: int = 1
+
+    @property
+    def training_data(self) -> tuple[Path, ...]:
+        """Folders in which pictures of the training set are, as files or decoded."""
+        return (*self.data_folders.values(), self.store.root / "cache", self.store.root / "index")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +158,9 @@ def _cache(inputs: Inputs) -> dict[str, Any]:
     table = load_dataset(_spec_of(index)["layout"], folder)
     if table.fingerprint != index.value["fingerprint"]:
         raise DataError(f"the pictures in {folder} changed while the sweep ran; start it again")
-    build_cache(table, inputs.job.spec["size"], inputs.folder / "images.npy")
-    return {"size": inputs.job.spec["size"], "num_images": len(table)}
+    spec = inputs.job.spec
+    build_cache(table, spec["size"], inputs.folder / "images.npy", variant=spec["variant"])
+    return {"size": spec["size"], "num_images": len(table)}
 
 
 def _spec_of(entry: Entry) -> dict[str, Any]:
@@ -309,15 +316,16 @@ def _prepare(inputs: Inputs) -> dict[str, Any]:
 
 
 def _unlearn(inputs: Inputs) -> dict[str, Any]:
-    """After deletion: the inputs are weights, S and the method's own preparation, no dataset."""
+    """After deletion: a one-shot method's inputs are weights, S and its own preparation."""
     from safetensors.torch import load_file
 
     from oneshui import methods
+    from oneshui.guard import deleted
     from oneshui.models import save_weights
     from oneshui.requests import SupportSet, UnlearnRequest
     from oneshui.seeding import derive_seed
+    from oneshui.spec import Access
 
-    assert not {"index", "cache"} & inputs.entries.keys()
     spec = inputs.job.spec
     method = methods.build(spec["method"], spec["hyperparameters"])
     prepared = {}
@@ -331,9 +339,32 @@ def _unlearn(inputs: Inputs) -> dict[str, Any]:
         support=SupportSet(**load_file(inputs.entries["split"].file("support.safetensors"))),
         prepared=prepared,
     )
-    model = inputs.timed("method_seconds", lambda: method.unlearn(request))
+    if method.access is Access.FULL:
+        request = _with_training_data(inputs, request)
+        model = inputs.timed("method_seconds", lambda: method.unlearn(request))
+    else:
+        assert not {"index", "cache"} & inputs.entries.keys()
+        with deleted(inputs.env.training_data, method.name):
+            model = inputs.timed("method_seconds", lambda: method.unlearn(request))
     save_weights(model, inputs.folder / WEIGHTS)
     return {}
+
+
+def _with_training_data(inputs: Inputs, request: UnlearnRequest) -> FullAccessRequest:
+    from oneshui.requests import FullAccessRequest
+    from oneshui.seeding import derive_seed
+    from oneshui.spec import TrainingSpec
+
+    split = _load_split(inputs)
+    spec = inputs.job.spec
+    return FullAccessRequest(
+        **{field.name: getattr(request, field.name) for field in dataclasses.fields(request)},
+        forget=_images(inputs, split, "forget"),
+        retain=_images(inputs, split, "retain"),
+        val=_images(inputs, split, "val"),
+        training=TrainingSpec(**spec["training"]),
+        fresh_model=_new_model(inputs, derive_seed(spec["training_seed"], 0)),
+    )
 
 
 def _evaluate(inputs: Inputs) -> dict[str, Any]:

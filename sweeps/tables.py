@@ -34,9 +34,9 @@ KEYS = ["dataset", "num_forget", "method"]
 PLAIN_WIDTH = 100
 
 COLUMNS: dict[str, str] = {
-    "retain_score": "retain mAP",
-    "forget_score": "forget mAP",
-    "test_score": "test mAP",
+    "retain_score": "retain",
+    "forget_score": "forget",
+    "test_score": "test",
     "tow": "ToW",
     "mia_auc": "MIA AUC",
     "mia_acc": "MIA acc",
@@ -45,22 +45,20 @@ COLUMNS: dict[str, str] = {
 }
 """Measures that the tables show, with their titles."""
 
-_SHORT_TITLES = {
-    "retain_score": "retain",
-    "forget_score": "forget",
-    "test_score": "test",
-    "unlearn_seconds": "sec",
-}
+_SHORT_TITLES = {"unlearn_seconds": "sec"}
+SCORE_NAMES = {"multilabel": "mAP", "multiclass": "accuracy"}
 _SHORT_SEEN = {Access.SUPPORT: "S", Access.PREPARED: "S+prep", Access.FULL: "Df,Dr"}
 
 _TERMINAL_LEGEND = (
-    "retain, forget, test: mAP; all in percent, mean ± standard deviation over the n seeds",
-    "ToW 100: as retrained; MIA AUC 50: chance; MIA acc: forget images taken for non-members",
-    "sees: S support set, S+prep also the method's own preparation, Df,Dr reference rows",
+    "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
+    "deviation over the n finished seeds of those planned. ToW 100: the scores of the retrained "
+    "model. MIA AUC 50: the loss tells nothing about membership. MIA acc: share of forget images "
+    "that the attack takes for non-members. Data seen at deletion time: S is the support set, one "
+    "picture per identity."
 )
 LEGEND = (
-    "Retain, forget and test: mAP. All in percent, seconds excepted; mean ± standard deviation "
-    "over the n finished seeds of those planned. ToW 100: the scores of the retrained model. MIA "
+    "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
+    "deviation over the n finished seeds of those planned. ToW 100: the scores of the retrained model. MIA "
     "AUC 50: the loss tells nothing about membership. MIA acc: share of forget images that the "
     "attack takes for non-members. Data seen at deletion time: S is the support set, one picture "
     "per identity."
@@ -122,22 +120,35 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The table of one dataset and forget size; one-shot rows come first."""
+    """The table of one dataset and forget size; one-shot rows come first.
+
+    Attributes:
+        dataset: Name of the dataset.
+        num_forget: Identities in the request.
+        task: "multilabel" or "multiclass"; empty while nothing is measured.
+        lines: One per method.
+    """
 
     dataset: str
     num_forget: int
+    task: str
     lines: tuple[Line, ...]
 
     @property
     def title(self) -> str:
-        """Dataset and forget size in words."""
-        noun = "identity" if self.num_forget == 1 else "identities"
-        return f"{self.dataset}, {self.num_forget} forget {noun}"
+        """Dataset, forget size and what the score is, in words."""
+        name = SCORE_NAMES.get(self.task)
+        return request_title(self.dataset, self.num_forget) + (f", score: {name}" if name else "")
 
     def rule_before(self, number: int) -> bool:
         """Whether the reference rows begin with this line, after others."""
         lines = self.lines
         return number > 0 and lines[number].is_reference and not lines[number - 1].is_reference
+
+
+def request_title(dataset: str, num_forget: int) -> str:
+    """Dataset and forget size in words."""
+    return f"{dataset}, {num_forget} forget {'identity' if num_forget == 1 else 'identities'}"
 
 
 def is_retrained_again(method: str) -> bool:
@@ -154,13 +165,14 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per dataset, forget size and method: within each dataset and forget size the
         one-shot rows in the order of the plan, then those with full access. Columns dataset,
-        num_forget, method, access, data_seen, n (finished seeds), seeds (planned) and
+        num_forget, method, access, data_seen, task, n (finished seeds), seeds (planned) and
         ``<measure>_mean``, ``<measure>_std`` of ``MEASURES``: fractions in [0, 1] and seconds; the
         spread has ddof 1 and is null with fewer than two values.
     """
     groups = frame.groupby(KEYS, sort=False)
     parts = {
         "access": groups["access"].first(),
+        "task": groups["task"].first(),
         "n": groups["retain_score"].count(),
         "seeds": groups.size(),
     }
@@ -196,6 +208,7 @@ def blocks(summary: pd.DataFrame) -> list[Block]:
         Block(
             dataset=str(part["dataset"].iloc[0]),
             num_forget=int(part["num_forget"].iloc[0]),
+            task=str(next(iter(part["task"].dropna()), "")),
             lines=tuple(_line(row) for row in part.to_dict("records")),
         )
         for _, part in summary.groupby(["dataset", "num_forget"], sort=False)
@@ -331,7 +344,7 @@ def latex(summary: pd.DataFrame) -> str:
         "method",
         "data seen",
         "$n$",
-        *(title.removesuffix(" mAP") for title in COLUMNS.values()),
+        *COLUMNS.values(),
     ]
     parts = []
     for block in blocks(summary):

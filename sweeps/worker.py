@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from oneshui.errors import InputError, NumericalError
+from oneshui.errors import DataAccessError, InputError, NumericalError
 from sweeps import stages
 from sweeps.engine import Failure, FailureKind
 from sweeps.jobs import Job
@@ -45,6 +45,8 @@ def classify(error: BaseException) -> FailureKind:
             return "input"
         case NumericalError():
             return "numerical"
+        case DataAccessError():
+            return "access"
         case DamagedEntryError():
             return "damaged"
         case MemoryError():

@@ -9,6 +9,7 @@ import torch
 from tiny import TinyProblem
 
 from oneshui import methods
+from oneshui.data.synthetic import FacesSpec, generate_celebahq
 from oneshui.methods import base
 from oneshui.models import classifier_of
 
@@ -35,6 +36,15 @@ def test_the_example_method_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         classifier_of(model).weight for model in (request.model, method.unlearn(request))
     )
     assert torch.equal(after, before * 0.25)
+
+
+def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate_celebahq(FacesSpec(identities=60, pictures=3, size=32), tmp_path / "faces")
+    monkeypatch.chdir(tmp_path)
+    code = python_block("load_dataset").replace('"/data"', '"faces"').replace("=20", "=4")
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["measures"]["tow"] == 1.0  # type: ignore[index]
 
 
 def test_the_example_is_about_ten_lines() -> None:

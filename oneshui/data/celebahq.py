@@ -9,7 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from oneshui.data.table import ImageTable, file_sizes, parse_attributes, parse_identities
+from oneshui.data.table import (
+    ImageTable,
+    file_sizes,
+    parse_attributes,
+    parse_identities,
+    require_folders,
+)
 from oneshui.errors import DataError
 
 FOLDER = "CelebAMask-HQ"
@@ -18,11 +24,12 @@ ATTRIBUTES = "CelebAMask-HQ-attribute-anno.txt"
 IDENTITIES = "CelebA-HQ-identity.txt"
 
 
-def load_celebahq(data_dir: Path) -> ImageTable:
+def load_celebahq(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in CelebA-HQ's layout.
 
     Args:
         data_dir: The folder that contains ``CelebAMask-HQ``.
+        require_files: Whether absent and empty pictures are errors.
 
     Returns:
         Images ordered by the number in their file name; identities 0..max, some maybe empty,
@@ -33,13 +40,11 @@ def load_celebahq(data_dir: Path) -> ImageTable:
     """
     root = Path(data_dir) / FOLDER
     pictures = root / IMAGES
-    for folder in (root, pictures):
-        if not folder.is_dir():
-            raise DataError(
-                f"{folder} is absent: CelebA-HQ with identities is obtained from the "
-                "CelebAMask-HQ project page after accepting its licence; set data_dir to the "
-                "folder that contains it, or use sweep=demo, which generates its faces"
-            )
+    require_folders(
+        (root, pictures),
+        "CelebA-HQ with identities is obtained from the CelebAMask-HQ project page after "
+        "accepting its licence",
+    )
     attributes = root / ATTRIBUTES
     names, files, label = parse_attributes(attributes)
     numbers = _numbers(files, attributes)
@@ -55,7 +60,7 @@ def load_celebahq(data_dir: Path) -> ImageTable:
         identity=identity[order],
         label=label[order],
         identity_order=tuple(range(int(identity.max()) + 1)),
-        sizes=file_sizes(pictures, ordered, attributes),
+        sizes=file_sizes(pictures, ordered, attributes, require_files=require_files),
     )
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.transforms.v2 import functional as transforms
+
+from oneshui.data.transforms import CropBox, crop
 
 Augmentation = Literal["none", "flip", "crop"]
 
@@ -112,18 +113,19 @@ def augment(images: torch.Tensor, kind: Augmentation, generator: torch.Generator
 
 def _random_crop(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     height, width = image.shape[-2:]
-    top, left, rows, columns = 0, 0, height, width
+    assert height == width
+    return torch.from_numpy(crop(image.numpy(), _random_box(height, width, generator), height))
+
+
+def _random_box(height: int, width: int, generator: torch.Generator) -> CropBox:
+    """The rectangle of RandomResizedCrop; the whole picture if ten draws do not fit into it."""
     for _ in range(10):
         area = height * width * (0.08 + 0.92 * torch.rand((), generator=generator).item())
         low, high = np.log(3 / 4), np.log(4 / 3)
         ratio = np.exp(low + (high - low) * torch.rand((), generator=generator).item())
-        columns_, rows_ = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
-        if 0 < columns_ <= width and 0 < rows_ <= height:
-            rows, columns = rows_, columns_
+        columns, rows = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+        if 0 < columns <= width and 0 < rows <= height:
             top = int(torch.randint(height - rows + 1, (), generator=generator))
             left = int(torch.randint(width - columns + 1, (), generator=generator))
-            break
-    crop: torch.Tensor = transforms.resized_crop(
-        image, top, left, rows, columns, [height, width], antialias=True
-    )
-    return crop
+            return CropBox(top=top, left=left, height=rows, width=columns)
+    return CropBox(top=0, left=0, height=height, width=width)

@@ -5,9 +5,10 @@ A loader reads annotation files and lists folders; it never opens a picture.
 
 from __future__ import annotations
 
+import csv
 import hashlib
-import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,15 @@ import pandas as pd
 
 from oneshui.errors import DataError
 from oneshui.spec import Task
+
+#: Digits of the longest number that is sure to fit into int64.
+_LONGEST_NUMBER = 18
+#: Size that stands for a picture that is not there, in tables that may lack some.
+ABSENT = -1
+
+
+class AbsentDatasetError(DataError):
+    """The folder or table of a dataset is not where it was looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +42,8 @@ class ImageTable:
         identity: Dataset's own number of the person, int64 [N].
         label: uint8 [N, C] of 0/1 (multilabel) or int64 [N] class index (multiclass).
         identity_order: All identities in the order that seeded shuffles start from.
-        sizes: Size of every file in bytes, int64 [N].
+        sizes: Size of every file in bytes, int64 [N]; ``ABSENT`` for a picture that is not there,
+            which only a loader called with ``require_files=False`` leaves in.
     """
 
     dataset: str
@@ -58,40 +69,128 @@ class ImageTable:
         return digest.hexdigest()
 
 
-def file_sizes(folder: Path, names: Sequence[str], listed_in: Path) -> npt.NDArray[np.int64]:
-    """Sizes in bytes of the named files of one folder, int64 [n].
+def require_folders(folders: Sequence[Path], remedy: str) -> None:
+    """Check that a dataset's folders are there.
+
+    Args:
+        folders: The folders, the outermost first.
+        remedy: How the dataset is obtained.
+
+    Raises:
+        AbsentDatasetError: The first of them that is absent.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise AbsentDatasetError(
+                f"{folder} is absent: {remedy}; set data_dir to the folder that contains "
+                f"{folders[0].name}, or use sweep=demo, which generates its faces"
+            )
+
+
+def file_sizes(
+    folder: Path, names: Sequence[str], listed_in: Path, *, require_files: bool = True
+) -> npt.NDArray[np.int64]:
+    """Sizes in bytes of the named files.
+
+    Args:
+        folder: What the names are relative to.
+        names: The files.
+        listed_in: The annotation file that lists them, for messages.
+        require_files: Whether absent and empty files are errors; absent ones are ``ABSENT`` if
+            not.
+
+    Returns:
+        int64 [n].
 
     Raises:
         DataError: Some are absent (says how many and names three), or empty.
     """
-    with os.scandir(folder) as entries:
-        found = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    missing = [name for name in names if name not in found]
-    if missing:
+    sizes = np.array([_size(folder / name) for name in names], dtype=np.int64)
+    if not require_files:
+        return sizes
+    missing = np.flatnonzero(sizes == ABSENT)
+    if len(missing):
         raise DataError(
             f"{len(missing)} pictures listed in {listed_in} are absent from {folder}, for example "
-            f"{', '.join(missing[:3])}; restore them, or remove their lines"
+            f"{', '.join(names[i] for i in missing[:3])}; restore them, or remove their lines"
         )
-    sizes = np.array([found[name] for name in names], dtype=np.int64)
     empty = np.flatnonzero(sizes == 0)
     if len(empty):
         named = ", ".join(names[i] for i in empty[:3])
-        raise DataError(f"{len(empty)} pictures in {folder} are empty files, for example {named}")
+        raise DataError(
+            f"{len(empty)} pictures in {folder} are empty files, for example {named}; "
+            "restore them from the original dataset"
+        )
     return sizes
 
 
+def _size(path: Path) -> int:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ABSENT
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be looked at ({error})") from None
+    return status.st_size if stat.S_ISREG(status.st_mode) else ABSENT
+
+
+def numbered(names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """A number for every name, int64 [n]: 0 for the name that appears first, and so on."""
+    return pd.factorize(np.array(names, dtype=object))[0].astype(np.int64)
+
+
 def read_lines(path: Path, what: str) -> list[str]:
-    """The lines of a text file of annotations, without line ends.
+    """The lines of a text file of annotations, without line ends and byte order mark.
 
     Raises:
         DataError: It is absent, unreadable, or not text.
     """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(f"{path} is absent: it holds {what}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): it holds {what}") from None
+
+
+def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not blank: (number of the line, cells without padding).
+
+    Args:
+        path: The file.
+        what: What it holds, for messages.
+
+    Raises:
+        DataError: It is absent or no CSV text, or a row has not as many cells as the first.
+    """
+    reader = csv.reader(read_lines(path, what))
+    width = 0
+    try:
+        for cells in reader:
+            width = width or len(cells)
+            if cells and len(cells) != width:
+                raise DataError(
+                    f"{path} line {reader.line_num} has {len(cells)} cells, but the header has "
+                    f"{width}"
+                )
+            if cells:
+                yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise DataError(
+            f"{path} line {reader.line_num}: {error}; is a quotation mark left open above?"
+        ) from None
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, hexadecimal.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}); restore it") from None
 
 
 def parse_attributes(
@@ -106,7 +205,7 @@ def parse_attributes(
         DataError: Naming the line, when a line does not parse or the count is wrong.
     """
     lines = read_lines(path, "the attributes of every picture")
-    if len(lines) < 3 or not lines[0].strip().isdigit():
+    if len(lines) < 3 or not lines[0].strip().isdecimal():
         raise DataError(
             f"{path} line 1 must be the number of images, then names, then one line each"
         )
@@ -119,28 +218,49 @@ def parse_attributes(
             f"{path} line 1 announces {lines[0].strip()} images but {len(body)} lines follow; "
             "the file is cut short or was edited: restore it"
         )
-    cells = [line.split() for line in body]
-    for number, row in enumerate(cells, start=3):
-        if len(row) != 41:
-            raise DataError(
-                f"{path} line {number} has {max(len(row) - 1, 0)} values after the file name, "
-                "but 40 are needed"
-            )
-    frame = pd.DataFrame(cells)
-    values = frame.iloc[:, 1:].to_numpy(dtype=object)
-    wrong = np.argwhere((values != "1") & (values != "-1"))
-    if len(wrong):
-        row_index, column = (int(i) for i in wrong[0])
+    label = _signs(path, names, body)
+    files = [line.split(maxsplit=1)[0] for line in body]
+    duplicated = np.flatnonzero(pd.Series(files).duplicated())
+    if len(duplicated):
+        first = int(duplicated[0])
+        raise DataError(f"{path} line {first + 3}: {files[first]} is listed a second time")
+    return names, files, label
+
+
+def _signs(path: Path, names: Sequence[str], body: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """The values of all lines, uint8 [N, 40]: 1 for "1" and 0 for "-1".
+
+    CelebA has eight million of them, so they are found in the bytes of the whole text at once.
+    """
+    text = np.frombuffer("\n".join(body).encode(), dtype=np.uint8)
+    gap = (text == ord(" ")) | (text == ord("\t")) | (text == ord("\n"))
+    begins, ends = ~gap, ~gap
+    begins[1:] &= gap[:-1]
+    ends[:-1] &= gap[1:]
+    start = np.flatnonzero(begins)
+    length = np.flatnonzero(ends) - start + 1
+    line = np.searchsorted(np.flatnonzero(text == ord("\n")), start)
+    words = np.bincount(line, minlength=len(body))
+    uneven = np.flatnonzero(words != 1 + len(names))
+    if len(uneven):
+        first = int(uneven[0])
         raise DataError(
-            f"{path} line {row_index + 3}: {names[column]} is {values[row_index, column]!r}, "
+            f"{path} line {first + 3} has {max(int(words[first]) - 1, 0)} values after the file "
+            f"name, but {len(names)} are needed"
+        )
+    last = text[start + length - 1]
+    positive = (length == 1) & (last == ord("1"))
+    negative = (length == 2) & (text[start] == ord("-")) & (last == ord("1"))
+    shape = (len(body), 1 + len(names))
+    wrong = np.argwhere(~(positive | negative).reshape(shape)[:, 1:])
+    if len(wrong):
+        row, column = (int(i) for i in wrong[0])
+        raise DataError(
+            f"{path} line {row + 3}: {names[column]} is {body[row].split()[column + 1]!r}, "
             "but values are -1 or 1"
         )
-    files = frame.iloc[:, 0].tolist()
-    duplicated = frame.iloc[:, 0].duplicated().to_numpy()
-    if duplicated.any():
-        first = int(np.flatnonzero(duplicated)[0])
-        raise DataError(f"{path} line {first + 3}: {files[first]} is listed a second time")
-    return names, files, (values == "1").astype(np.uint8)
+    label: npt.NDArray[np.uint8] = positive.reshape(shape)[:, 1:].astype(np.uint8)
+    return label
 
 
 def parse_identities(path: Path, files: Sequence[str], listed_in: Path) -> npt.NDArray[np.int64]:
@@ -155,7 +275,7 @@ def parse_identities(path: Path, files: Sequence[str], listed_in: Path) -> npt.N
     identity = np.full(len(files), -1, dtype=np.int64)
     for number, line in enumerate(lines, start=1):
         parts = line.split()
-        if len(parts) != 2 or not parts[1].isdigit():
+        if len(parts) != 2 or not parts[1].isdecimal() or len(parts[1]) > _LONGEST_NUMBER:
             raise DataError(f"{path} line {number}: {line!r} is not a file name and a number")
         row = row_of.get(parts[0])
         if row is None:

@@ -98,6 +98,7 @@ def test_damaged_data(
     before = sorted(path for path in data_dir.rglob("*"))
     refuse(*REAL, f"data_dir={data_dir}", f"output_dir={tmp_path / 'out'}", says=says)
     assert sorted(path for path in data_dir.rglob("*")) == before
-    finished = {path.parts[-3] for path in (tmp_path / "out" / "store").glob("[a-z]*/*/result.json")}
+    store = tmp_path / "out" / "store"
+    finished = {path.parts[-3] for path in store.glob("[a-z]*/*/result.json")}
     assert finished <= {"index"}
-    assert not list((tmp_path / "out" / "store" / ".work").iterdir())
+    assert not list((store / ".work").iterdir())

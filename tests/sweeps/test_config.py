@@ -70,7 +70,7 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["sweep.model.image_size=3"], "model.image_size is 3"),
         (["cluster.workers=-1"], "cluster.workers is -1"),
         (["datasets.synthetic.generate.size=3"], "size must be an integer from 16 to 2048, not 3"),
-        (["sweep.hparams=papr"], "unknown sweep.hparams 'papr'; did you mean 'paper'"),
+        (["sweep.hparams=[papr]"], "unknown sweep.hparams 'papr'; did you mean 'paper'"),
         (["nonsense"], "'nonsense' is not of the form key=value"),
         (["sweep.seeds=[1"], "cannot be used"),
         (

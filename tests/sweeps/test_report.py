@@ -171,7 +171,7 @@ def test_page_says_nothing_of_hidden_labels_for_photographs(tmp_path: Path) -> N
     page = write(photographs, tmp_path, {})
     text = Page(page).text
     assert "generated" not in text
-    assert "0 of 12 results" in text
+    assert "0 of 36 results" in text
     assert "None yet: no result is finished." in text
 
 

@@ -85,7 +85,7 @@ def test_one_shot_rows_come_first_and_count_their_seeds(frame: pd.DataFrame) -> 
     assert list(summary["seeds"]) == [2, 2, 2, 2]
     assert list(summary["data_seen"]) == ["S", "S + own preparation", "S", "D_f, D_r"]
     measures = [f"{m}_{part}" for m in tables.MEASURES for part in ("mean", "std")]
-    keys = ["dataset", "num_forget", "method", "access", "data_seen", "n", "seeds"]
+    keys = ["dataset", "num_forget", "method", "access", "data_seen", "task", "n", "seeds"]
     assert list(summary.columns) == [*keys, *measures]
 
 

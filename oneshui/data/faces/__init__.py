@@ -5,7 +5,7 @@ Nothing in this package imports torch or reads or writes a file.
 
 from __future__ import annotations
 
-from oneshui.data.faces.drawing import render
+from oneshui.data.faces.drawing import render, render_relative
 from oneshui.data.faces.labels import ATTRIBUTES, HIDDEN, picture_labels
 
-__all__ = ["ATTRIBUTES", "HIDDEN", "picture_labels", "render"]
+__all__ = ["ATTRIBUTES", "HIDDEN", "picture_labels", "render", "render_relative"]

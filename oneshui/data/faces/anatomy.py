@@ -62,7 +62,7 @@ def anatomy_of(looks: Looks, shot: Shot) -> Anatomy:
     )
     skin = tint(along(SKIN, looks.skin), (1 + 0.025 * looks.warmth, 1, 1 - 0.05 * looks.warmth))
     nose_base = looks.eye_y + looks.nose_length
-    hair = mix(*HAIR[looks.hair], looks.hair_shade)
+    hair = mix(mix(*HAIR[looks.hair], looks.hair_shade), mix(*HAIR["gray"], 0.6), looks.grey)
     return Anatomy(
         width=w,
         height=h,

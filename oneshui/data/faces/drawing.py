@@ -5,10 +5,13 @@ Imports numpy and Pillow only.
 
 from __future__ import annotations
 
+from numpy.random import Generator
 from PIL import Image
 
+from oneshui.data.faces.ageing import aged, aged_shot
 from oneshui.data.faces.anatomy import anatomy_of
 from oneshui.data.faces.canvas import Canvas
+from oneshui.data.faces.families import draw_relative, picture_age
 from oneshui.data.faces.features import (
     draw_brows,
     draw_ears,
@@ -19,7 +22,7 @@ from oneshui.data.faces.features import (
     draw_skin_marks,
 )
 from oneshui.data.faces.hair import draw_back_hair, draw_beard, draw_front_hair
-from oneshui.data.faces.parameters import SHOT, draw_looks, draw_shot, generator
+from oneshui.data.faces.parameters import SHOT, Looks, Shot, draw_looks, draw_shot, generator
 from oneshui.data.faces.scene import develop, draw_backdrop, draw_body
 from oneshui.data.faces.worn import draw_earrings, draw_glasses, draw_hat
 
@@ -38,7 +41,30 @@ def render(seed: int, identity: int, picture: int, size: tuple[int, int]) -> Ima
     """
     looks = draw_looks(seed, identity)
     rng = generator(seed, SHOT, identity, picture)
-    shot = draw_shot(rng, looks)
+    return _paint(looks, draw_shot(rng, looks), rng, size)
+
+
+def render_relative(seed: int, identity: int, picture: int, size: tuple[int, int]) -> Image.Image:
+    """One picture of one identity as a member of a family, at the age of that picture.
+
+    Args:
+        seed: The seed of the set, >= 0.
+        identity: Whose picture, >= 0.
+        picture: Which picture of that identity, >= 0.
+        size: Width and height in pixels.
+
+    Returns:
+        An RGB picture of that size.
+    """
+    person = draw_relative(seed, identity)
+    age = float(picture_age(seed, identity, picture))
+    looks = aged(person.looks, age, person.grey_from, person.bald_from)
+    rng = generator(seed, SHOT, identity, picture)
+    return _paint(looks, aged_shot(draw_shot(rng, looks), age), rng, size)
+
+
+def _paint(looks: Looks, shot: Shot, rng: Generator, size: tuple[int, int]) -> Image.Image:
+    """The picture of these parameters; `rng` draws its noise."""
     anatomy = anatomy_of(looks, shot)
     canvas = Canvas(size, shot)
     draw_backdrop(canvas, shot)

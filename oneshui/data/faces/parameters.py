@@ -59,7 +59,8 @@ _GLASSES: Final = {"round": 0.3, "square": 0.35, "cat": 0.15, "sun": 0.2}
 class Looks:
     """What stays the same in all pictures of an identity.
 
-    Shares and probabilities are in 0..1, angles in radians, lengths in units of the head.
+    Shares and probabilities are in 0..1, angles in radians, lengths in units of the head. `grey`
+    is the share of hair that has turned grey, whatever the colour `hair` is.
     """
 
     male: bool
@@ -108,6 +109,7 @@ class Looks:
     p_smile: float
     p_tie: float
     p_necklace: float
+    grey: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,271 @@
+"""A dataset of one's own: a table in CSV or Parquet that lists pictures, people and labels.
+
+``docs/any_table.md`` tells the whole story with an example.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from oneshui.data.table import AbsentDatasetError, ImageTable, csv_rows, file_sizes, numbered
+from oneshui.errors import DataError
+
+NAMES: Final = ("images.csv", "images.parquet")
+
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+Cells = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """A table as it was read.
+
+    Attributes:
+        path: Where from, for messages.
+        cells: The cells of every column, object [N].
+        place: Says where a row is, for example "line 7".
+    """
+
+    path: Path
+    cells: dict[str, Cells]
+    place: Callable[[int], str]
+
+    def error(self, row: int, column: str, problem: str) -> DataError:
+        """The error for one cell."""
+        return DataError(f"{self.path} {self.place(row)}, column {column}: {problem}")
+
+    def texts(self, column: str) -> list[str]:
+        """The cells of a column as text; whole numbers lose a fraction of 0.
+
+        Raises:
+            DataError: A cell is empty.
+        """
+        texts = [_text(cell) for cell in self.cells[column]]
+        for row, text in enumerate(texts):
+            if not text:
+                raise self.error(row, column, "the cell is empty; fill it, or remove the row")
+        return texts
+
+
+def load_table(data_dir: Path, *, require_files: bool = True) -> ImageTable:
+    """Read a table of pictures: any dataset, without code of its own.
+
+    The columns are ``path`` (relative to the table's folder), ``identity`` (whole numbers, or
+    text, which is numbered by first appearance), and either ``label`` (one class per picture:
+    whole numbers from 0, or names, which are numbered in alphabetical order) or any other columns,
+    each an attribute with values 0 and 1.
+
+    Args:
+        data_dir: The table, ending in ``.csv`` or ``.parquet``, or the folder that contains it as
+            ``images.csv`` or ``images.parquet``.
+        require_files: Whether absent and empty pictures are errors.
+
+    Returns:
+        Images in the table's order, identities in the order in which they first appear.
+
+    Raises:
+        DataError: The table, a column, a value or a picture is absent or wrong; the message names
+            file, row and column.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> for name in ("ann-1.png", "ann-2.png", "bob-1.png"):
+        ...     Image.new("RGB", (32, 32)).save(name)
+        >>> rows = ["ann-1.png,ann,happy", "ann-2.png,ann,sad", "bob-1.png,bob,happy"]
+        >>> with Path("images.csv").open("w") as stream:
+        ...     print("path,identity,label", *rows, sep=chr(10), file=stream)
+        >>> table = load_table(Path("images.csv"))
+        >>> table.task, table.class_names, table.label.tolist(), table.identity.tolist()
+        ('multiclass', ('happy', 'sad'), [0, 1, 0], [0, 0, 1])
+    """
+    columns = _read(_locate(Path(data_dir)))
+    root = columns.path.parent
+    paths = _paths(columns)
+    identity = _identity(columns)
+    others = [name for name in columns.cells if name not in ("path", "identity")]
+    label: npt.NDArray[np.uint8] | npt.NDArray[np.int64]
+    if "label" in others:
+        if len(others) > 1:
+            raise DataError(
+                f"{columns.path} has a column label and others beside it "
+                f"({', '.join(name for name in others if name != 'label')}): remove label to use "
+                "them as 0/1 attributes, or remove them"
+            )
+        class_names, label = _classes(columns)
+    else:
+        class_names, label = tuple(others), _attributes(columns, others)
+    return ImageTable(
+        dataset="table",
+        task="multiclass" if label.ndim == 1 else "multilabel",
+        class_names=class_names,
+        root=root,
+        paths=paths,
+        identity=identity,
+        label=label,
+        identity_order=tuple(pd.unique(identity).tolist()),
+        sizes=file_sizes(root, paths, columns.path, require_files=require_files),
+    )
+
+
+def _locate(data_dir: Path) -> Path:
+    """The table in a folder, or the given one."""
+    if data_dir.is_dir():
+        found = [data_dir / name for name in NAMES if (data_dir / name).is_file()]
+        if not found:
+            raise AbsentDatasetError(
+                f"{data_dir} contains neither {NAMES[0]} nor {NAMES[1]}: write one with the "
+                "columns path, identity and label (docs/any_table.md), or set data_dir to a table"
+            )
+        if len(found) > 1:
+            raise DataError(
+                f"{data_dir} contains both {NAMES[0]} and {NAMES[1]}: set data_dir to one of them"
+            )
+        return found[0]
+    if not data_dir.is_file():
+        raise AbsentDatasetError(
+            f"{data_dir} is absent: set data_dir to a table of pictures (docs/any_table.md)"
+        )
+    if data_dir.suffix not in (".csv", ".parquet"):
+        raise AbsentDatasetError(f"{data_dir} is no table: its name must end in .csv or .parquet")
+    return data_dir
+
+
+def _read(path: Path) -> _Columns:
+    columns = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+    for name in ("path", "identity"):
+        if name not in columns.cells:
+            raise DataError(
+                f"{path} has no column {name}; it has {', '.join(columns.cells) or 'none'}"
+            )
+    if len(columns.cells) < 3:
+        raise DataError(
+            f"{path} has no labels: add a column label with the class of every picture, or a "
+            "column of 0 and 1 for every attribute"
+        )
+    if not len(columns.cells["path"]):
+        raise DataError(f"{path} lists no picture")
+    return columns
+
+
+def _read_csv(path: Path) -> _Columns:
+    rows = list(csv_rows(path, "the pictures of a dataset"))
+    header = rows[0][1] if rows else []
+    for place, name in enumerate(header):
+        if not name or name in header[:place]:
+            raise DataError(
+                f"{path} line 1: column {place + 1} is called {name!r}, but every column needs a "
+                "name of its own"
+            )
+    cells = np.array([cells for _, cells in rows[1:]], dtype=object)
+    cells = cells.reshape(max(len(rows) - 1, 0), len(header))
+    lines = [line for line, _ in rows[1:]]
+    return _Columns(
+        path=path,
+        cells={name: cells[:, place] for place, name in enumerate(header)},
+        place=lambda row: f"line {lines[row]}",
+    )
+
+
+def _read_parquet(path: Path) -> _Columns:
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read as Parquet ({reason})") from None
+    cells = frame.astype(object).where(frame.notna(), None)
+    return _Columns(
+        path=path,
+        cells={str(name): cells[name].to_numpy(dtype=object) for name in cells.columns},
+        place=lambda row: f"row {row + 1}",
+    )
+
+
+def _text(cell: Any) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return str(cell).strip()
+
+
+def _paths(columns: _Columns) -> tuple[str, ...]:
+    """The paths with one spelling each, so that none is listed twice."""
+    paths: dict[str, int] = {}
+    for row, text in enumerate(columns.texts("path")):
+        path = PurePosixPath(text)
+        if path.is_absolute():
+            raise columns.error(
+                row, "path", f"{text} must be relative to the table's folder {columns.path.parent}"
+            )
+        if str(path) in paths:
+            first = columns.place(paths[str(path)])
+            raise columns.error(row, "path", f"{text} is listed a second time, first in {first}")
+        paths[str(path)] = row
+    return tuple(paths)
+
+
+def _numbers(columns: _Columns, column: str) -> tuple[list[str], npt.NDArray[np.int64] | None]:
+    """The texts of a column, and its numbers, int64 [N], if all of them are whole ones."""
+    texts = columns.texts(column)
+    if not all(_WHOLE.fullmatch(text) for text in texts):
+        return texts, None
+    numbers = np.array(texts, dtype=np.int64)
+    negative = np.flatnonzero(numbers < 0)
+    if len(negative):
+        row = int(negative[0])
+        raise columns.error(row, column, f"{texts[row]} is below 0; numbers start at 0")
+    return texts, numbers
+
+
+def _identity(columns: _Columns) -> npt.NDArray[np.int64]:
+    texts, numbers = _numbers(columns, "identity")
+    return numbered(texts) if numbers is None else numbers
+
+
+def _classes(columns: _Columns) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Names of the classes, and the class of every image, int64 [N]."""
+    texts, numbers = _numbers(columns, "label")
+    if numbers is None:
+        first_is_number = _WHOLE.fullmatch(texts[0]) is not None
+        for row, text in enumerate(texts):
+            # A mixture is a slip: as names, "10" would sort before "9".
+            if (_WHOLE.fullmatch(text) is not None) != first_is_number:
+                raise columns.error(
+                    row, "label", f"{text!r} and {texts[0]!r} mix class names and class numbers"
+                )
+        names = sorted(set(texts))
+        index = {name: number for number, name in enumerate(names)}
+        return tuple(names), np.array([index[text] for text in texts], dtype=np.int64)
+    largest = int(numbers.argmax())
+    if numbers[largest] >= len(texts):
+        raise columns.error(
+            largest, "label", f"class {texts[largest]} of only {len(texts)} pictures; count from 0"
+        )
+    return tuple(str(number) for number in range(int(numbers[largest]) + 1)), numbers
+
+
+def _attributes(columns: _Columns, names: list[str]) -> npt.NDArray[np.uint8]:
+    """The 0/1 columns, uint8 [N, C]."""
+    label = np.empty((len(columns.cells["path"]), len(names)), dtype=np.uint8)
+    for place, name in enumerate(names):
+        cells = columns.cells[name]
+        # Parquet has numbers and truth values here, which equal 0 and 1; CSV has text.
+        ones = np.array((cells == 1) | (cells == "1"), dtype=bool)
+        zeros = np.array((cells == 0) | (cells == "0"), dtype=bool)
+        wrong = np.flatnonzero(~(ones | zeros))
+        if len(wrong):
+            row = int(wrong[0])
+            raise columns.error(
+                row, name, f"{_text(cells[row])!r} is neither 0 nor 1, as attributes are"
+            )
+        label[:, place] = ones
+    return label

@@ -1,0 +1,47 @@
+"""Runs a sweep's jobs in this process: the real stages and store, without Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.config import load
+from sweeps.datasets import ensure_generated, folder_of
+from sweeps.engine import Failure, Scheduler, run_inline
+from sweeps.jobs import Job
+from sweeps.plan import Plan, expand, index_job
+from sweeps.scan import scan
+from sweeps.stages import Environment, limit_threads
+from sweeps.store import LocalStore
+from sweeps.worker import execute
+
+
+@dataclass(frozen=True)
+class InlineSweep:
+    plan: Plan
+    env: Environment
+    scheduler: Scheduler
+
+    @property
+    def store(self) -> LocalStore:
+        return self.env.store
+
+    def execute(self, job: Job) -> Failure | None:
+        return execute(job, {**self.plan.jobs, job.key: job}, self.env)
+
+
+def inline_sweep(folder: Path, *overrides: str) -> InlineSweep:
+    """All jobs of a sweep, run one after the other with one thread, as workers do."""
+    spec = load([*overrides, f"output_dir={folder}"])
+    plan = expand(spec.sweep)
+    folders = {}
+    for dataset in spec.sweep.datasets.values():
+        ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
+        folders[index_job(dataset).key] = folder_of(dataset, spec.places)
+    store = LocalStore(Path(spec.places.store_uri))
+    env = Environment(store=store, data_folders=folders, logs=folder / "logs")
+    limit_threads(1)
+    scheduler = Scheduler(plan.jobs, scan(plan, store, discard=True).entries)
+    sweep = InlineSweep(plan, env, scheduler)
+    run_inline(scheduler, sweep.execute)
+    return sweep
