@@ -50,18 +50,16 @@ SCORE_NAMES = {"multilabel": "mAP", "multiclass": "accuracy"}
 _SHORT_SEEN = {Access.SUPPORT: "S", Access.PREPARED: "S+prep", Access.FULL: "Df,Dr"}
 
 _TERMINAL_LEGEND = (
+    "retain, forget, test: the score; all in percent, mean ± standard deviation of n seeds",
+    "ToW 100: as retrained; MIA AUC 50: chance; MIA acc: forget images taken for non-members",
+    "sees: S support set, S+prep also the method's own preparation, Df,Dr reference rows",
+)
+LEGEND = (
     "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
     "deviation over the n finished seeds of those planned. ToW 100: the scores of the retrained "
     "model. MIA AUC 50: the loss tells nothing about membership. MIA acc: share of forget images "
     "that the attack takes for non-members. Data seen at deletion time: S is the support set, one "
     "picture per identity."
-)
-LEGEND = (
-    "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
-    "deviation over the n finished seeds of those planned. ToW 100: the scores of the retrained model. MIA "
-    "AUC 50: the loss tells nothing about membership. MIA acc: share of forget images that the "
-    "attack takes for non-members. Data seen at deletion time: S is the support set, one picture "
-    "per identity."
 )
 REFERENCE_NOTE = (
     "Rows under the rule saw the forget set D_f or the retain set D_r: references, never ranked."

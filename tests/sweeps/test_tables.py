@@ -124,6 +124,12 @@ def test_a_log_gives_long_names_a_line_of_their_own(frame: pd.DataFrame) -> None
     assert lines[lines.index(name) + 1].startswith("  S")
 
 
+def test_terminal_explains_its_columns_in_whole_lines(frame: pd.DataFrame) -> None:
+    lines = printed(tables.summarise(frame), width=120).splitlines()
+    for beginning in ("retain, forget, test: ", "ToW 100: as retrained", "sees: S support set"):
+        assert any(line.startswith(beginning) for line in lines)
+
+
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_terminal_keeps_to_the_width_of_a_terminal(frame: pd.DataFrame, width: int) -> None:
     text = printed(
