@@ -8,6 +8,7 @@ Shapes: N images, C attributes or classes.
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,32 +38,16 @@ def average_precisions(logits: ArrayLike, labels: ArrayLike) -> npt.NDArray[np.f
         InputError: Shapes differ or are not [N, C], the set is empty, a score is not finite, or
             a label is neither 0 nor 1.
     """
-    scores, truth = _logits(logits), _numpy(labels)
+    scores, truth = as_logits(logits), as_numpy(labels)
     if scores.shape != truth.shape:
         raise InputError(
             f"logits have shape {scores.shape} and labels {truth.shape}, but average "
             "precision needs one 0/1 label for every logit"
         )
-    if not np.isin(truth, (0, 1)).all():
-        raise InputError("average precision needs labels of 0 and 1 only, but got other values")
+    _require_binary(truth)
 
-    order = np.argsort(-scores, axis=0, kind="stable")
-    scores = np.take_along_axis(scores, order, axis=0)
-    hits = np.take_along_axis(truth, order, axis=0).astype(np.float64)
-    rank = np.arange(1, len(scores) + 1)[:, None]
-
-    # Every image gets the precision at the last rank of its group of equal scores.
-    is_last = np.ones(scores.shape, dtype=bool)
-    is_last[:-1] = scores[:-1] != scores[1:]
-    last = np.where(is_last, rank - 1, len(scores))
-    last = np.minimum.accumulate(last[::-1], axis=0)[::-1]
-    precision = np.take_along_axis(np.cumsum(hits, axis=0) / rank, last, axis=0)
-
-    positives = hits.sum(axis=0)
-    total = (precision * hits).sum(axis=0)
-    precisions = np.full(len(positives), np.nan)
-    np.divide(total, positives, out=precisions, where=positives > 0)
-    return precisions
+    # Attribute by attribute: one column fits the cache, and that is worth more than one call.
+    return np.array([_average_precision(*pair) for pair in zip(scores.T, truth.T, strict=True)])
 
 
 def mean_average_precision(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -79,10 +64,29 @@ def mean_average_precision(logits: ArrayLike, labels: ArrayLike) -> float:
     present = ~np.isnan(precisions)
     if not present.any():
         raise InputError(
-            f"mAP of {len(_numpy(labels))} images is undefined because none of them has any "
+            f"mAP of {len(as_numpy(labels))} images is undefined because none of them has any "
             "attribute; give a set with at least one positive label"
         )
     return float(precisions[present].mean())
+
+
+def num_attributes_counted(labels: ArrayLike) -> int:
+    """How many attributes enter the mAP of these images: those that at least one image has.
+
+    Args:
+        labels: 0/1 [N, C].
+
+    Raises:
+        InputError: The labels are not [N, C], empty, or neither 0 nor 1.
+    """
+    truth = as_numpy(labels)
+    if truth.ndim != 2 or truth.size == 0:
+        raise InputError(
+            f"labels have shape {truth.shape}, but attributes are counted over at least one image "
+            "by at least one attribute"
+        )
+    _require_binary(truth)
+    return int(truth.any(axis=0).sum())
 
 
 def accuracy(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -96,7 +100,7 @@ def accuracy(logits: ArrayLike, labels: ArrayLike) -> float:
         InputError: Shapes do not fit, the set is empty, a logit is not finite, or a label is no
             class index.
     """
-    scores, truth = _logits(logits), _numpy(labels)
+    scores, truth = as_logits(logits), as_numpy(labels)
     if truth.shape != scores.shape[:1]:
         raise InputError(
             f"logits have shape {scores.shape} and labels {truth.shape}, but accuracy "
@@ -124,8 +128,16 @@ def score(logits: ArrayLike, labels: ArrayLike, task: Task) -> float:
     return measure(logits, labels)
 
 
-def _logits(values: ArrayLike) -> npt.NDArray[np.float64]:
-    array = _numpy(values).astype(np.float64)
+def as_logits(values: ArrayLike) -> npt.NDArray[np.float64]:
+    """Logits as float64 [N, C], checked.
+
+    Args:
+        values: [N, C].
+
+    Raises:
+        InputError: They are not [N, C], there are none, or one is not finite.
+    """
+    array = as_numpy(values).astype(np.float64)
     if array.ndim != 2:
         raise InputError(f"logits have shape {array.shape}, but must be images by outputs")
     if array.size == 0:
@@ -136,7 +148,32 @@ def _logits(values: ArrayLike) -> npt.NDArray[np.float64]:
     return array
 
 
-def _numpy(values: ArrayLike) -> npt.NDArray[Any]:
+def as_numpy(values: ArrayLike) -> npt.NDArray[Any]:
+    """The values as a numpy array, whatever holds them; torch is not imported for it.
+
+    Args:
+        values: An array, a tensor on any device (with a gradient or in bfloat16 as well), or
+            nested lists.
+    """
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu()
+        # numpy has no bfloat16; float32 holds its values exactly.
+        narrow = values.is_floating_point() and values.itemsize < 4
+        values = (values.float() if narrow else values).numpy()
     return np.asarray(values)
+
+
+def _average_precision(scores: npt.NDArray[np.float64], truth: npt.NDArray[Any]) -> float:
+    order = np.argsort(-scores)
+    ordered = scores[order]
+    last_of_equals = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    found = np.cumsum(truth[order], dtype=np.float64)[last_of_equals]
+    if found[-1] == 0:
+        return math.nan
+    precision = found / (last_of_equals + 1)
+    return float((np.diff(found, prepend=0) * precision).sum() / found[-1])
+
+
+def _require_binary(truth: npt.NDArray[Any]) -> None:
+    if not np.isin(truth, (0, 1)).all():
+        raise InputError("average precision needs labels of 0 and 1 only, but got other values")

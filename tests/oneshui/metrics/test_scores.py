@@ -15,7 +15,13 @@ from reference.ap import average_precision
 from sklearn.metrics import average_precision_score
 
 from oneshui.errors import InputError
-from oneshui.metrics.scores import accuracy, average_precisions, mean_average_precision, score
+from oneshui.metrics.scores import (
+    accuracy,
+    average_precisions,
+    mean_average_precision,
+    num_attributes_counted,
+    score,
+)
 
 Array = npt.NDArray[Any]
 
@@ -48,6 +54,46 @@ def test_an_attribute_nobody_has_is_left_out_of_the_mean() -> None:
     labels = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     assert math.isnan(average_precisions(logits, labels)[1])
     assert mean_average_precision(logits, labels) == 1.0
+
+
+@pytest.mark.parametrize("name", ["forget", "val", "test"])
+def test_counting_absent_attributes_as_0_moves_the_map_by_ten_points(name: str) -> None:
+    case = GoldenCase("multilabel")
+    logits = case.tensors("metrics")[f"logits.before.{name}"]
+    labels = case.labels[case.rows(name)]
+    counted = num_attributes_counted(labels)
+    ours = 100 * mean_average_precision(logits, labels)
+    # Plain arithmetic: the same sum divided by all attributes is what torchmetrics 1.9 gives.
+    counting_all = ours * counted / labels.shape[1]
+    expected = case.expected["metrics"]["before"][name]
+    assert counted == sum(ap is not None for ap in expected["ap_per_attribute_sklearn"])
+    assert ours == pytest.approx(expected["map_absent_ignored"], abs=1e-4)
+    assert counting_all == pytest.approx(expected["map_absent_counted_zero"], abs=1e-4)
+    assert ours - counting_all > 8
+
+
+def test_the_attributes_that_count_are_those_that_somebody_has() -> None:
+    labels = np.array([[1, 0, 0], [1, 1, 0]])
+    assert num_attributes_counted(labels) == 2
+    assert num_attributes_counted(np.zeros((2, 3))) == 0
+
+
+@pytest.mark.parametrize("labels", [np.zeros((0, 3)), np.zeros(3), np.full((2, 2), np.nan)])
+def test_attributes_that_cannot_be_counted_are_refused(labels: Array) -> None:
+    with pytest.raises(InputError):
+        num_attributes_counted(labels)
+
+
+@pytest.mark.parametrize("constant", [-3.0, 5.0])
+def test_neither_order_nor_a_constant_changes_a_score(constant: float) -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.integers(-8, 8, size=(60, 5)) / 4
+    labels, classes = generator.integers(0, 2, size=(60, 5)), generator.integers(0, 5, size=60)
+    order = generator.permutation(60)
+    for measure, truth in ((mean_average_precision, labels), (accuracy, classes)):
+        expected = measure(logits, truth)
+        assert measure(logits + constant, truth) == expected
+        assert measure(logits[order], truth[order]) == pytest.approx(expected, abs=1e-15)
 
 
 def test_accuracy_counts_the_largest_logit() -> None:
