@@ -116,7 +116,9 @@ def _percent(rows: pd.DataFrame, method: str, measure: str) -> pd.Series[float]:
 def _forgetting_utility(rows: pd.DataFrame, methods: list[str], title: str) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    # The legend stands beside the plot, one line a method, and is cut where it does not fit.
+    height = max(4.4, 0.6 + 0.27 * (len(methods) + 1))
+    figure = Figure(figsize=(7.2, height), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(color="#e6e6e6", linewidth=0.8)
     for method, look in _looks(methods).items():

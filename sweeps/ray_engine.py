@@ -107,6 +107,9 @@ class GraphSearcher(Searcher):
     def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         if trial_id in self._warming:
             self._warming.discard(trial_id)
+            if result is not None and result.get("refused"):
+                self.error = InputError(result["refused"])
+                self._scheduler.stop()
             if error and self._warm_ups_to_repeat:
                 self._warm_ups_to_repeat -= 1
                 self._warm_ups_to_start += 1

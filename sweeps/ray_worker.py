@@ -11,8 +11,10 @@ from typing import Any
 
 from ray import tune
 
+from oneshui.errors import InputError
 from sweeps import stages
 from sweeps.jobs import Job
+from sweeps.store import DamagedEntryError
 from sweeps.worker import execute
 
 WARM_UP_POLL_SECONDS = 0.05
@@ -33,6 +35,17 @@ class JobTrainable(tune.Trainable):
         self._jobs, self._env = jobs, env
         self._job = config["job"]
         self._warm = False
+        self._refused = ""
+
+    def _preflight(self) -> str:
+        try:
+            stages.preflight(self._jobs.values(), self._env)
+        except InputError as error:
+            return str(error)
+        except DamagedEntryError:
+            # The job that reads the entry reports it, and it is computed again.
+            return ""
+        return ""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next job without a new process."""
@@ -43,10 +56,11 @@ class JobTrainable(tune.Trainable):
         """Run the job; its failure is a value, so that the process stays."""
         if not self._warm:
             stages.warm_up(self._env)
+            self._refused = self._preflight()
             self._warm = True
         if not self._job:
             time.sleep(WARM_UP_POLL_SECONDS)
-            return {"warm_pid": os.getpid()}
+            return {"warm_pid": os.getpid(), "refused": self._refused}
         failure = execute(self._jobs[self._job], self._jobs, self._env)
         # As text, because Tune takes nested results apart.
         text = json.dumps(dataclasses.asdict(failure)) if failure else ""

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pandas as pd
 
 from oneshui.data.registry import load_dataset
-from sweeps.jobs import Job, Stage
+from oneshui.errors import InputError
+from sweeps.jobs import Job, Stage, canonical_json
 from sweeps.store import DamagedEntryError, Entry, LocalStore
 
 if TYPE_CHECKING:
@@ -129,6 +130,45 @@ def warm_up(env: Environment) -> None:
     import oneshui.training
 
     oneshui.methods.names()
+
+
+def preflight(jobs: Iterable[Job], env: Environment) -> None:
+    """Refuse what a method cannot do on the sweep's model or task, before anything trains.
+
+    Args:
+        jobs: The graph; its index jobs are done.
+        env: Store and device.
+
+    Raises:
+        InputError: Naming method and reason; or the model does not exist.
+    """
+    from oneshui import methods
+    from oneshui.models import make_model
+    from oneshui.spec import ModelSpec
+
+    by_key = {job.key: job for job in jobs}
+    seen = set()
+    for job in by_key.values():
+        if job.stage != "unlearn":
+            continue
+        split = by_key[job.inputs["split"]]
+        index = env.store.find("index", split.inputs["index"])
+        if index is None:
+            continue
+        task, names = index.value["task"], index.value["class_names"]
+        question = canonical_json(
+            [job.spec["model"], job.spec["method"], job.spec["hyperparameters"], task, len(names)]
+        )
+        if question in seen:
+            continue
+        seen.add(question)
+        method = methods.build(job.spec["method"], job.spec["hyperparameters"])
+        if isinstance(method, methods.CheckedMethod):
+            spec = ModelSpec(**{**job.spec["model"], "weights": "random"})
+            try:
+                method.check(make_model(spec, len(names), 0), task)
+            except InputError as error:
+                raise InputError(f"{method.name} cannot be used here: {error}") from None
 
 
 def _index(inputs: Inputs) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Unlearning methods: one file each, found by name."""
 
 from oneshui.methods.base import (
+    CheckedMethod,
     Method,
     PreparedMethod,
     Range,
@@ -13,6 +14,7 @@ from oneshui.methods.base import (
 )
 
 __all__ = [
+    "CheckedMethod",
     "Method",
     "PreparedMethod",
     "Range",

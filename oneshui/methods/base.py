@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from oneshui.errors import InputError, unknown_name
-from oneshui.spec import Access
+from oneshui.spec import Access, Task
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +77,15 @@ class PreparedMethod(Method, Protocol):
 
     def prepare(self, request: PrepareRequest) -> Mapping[str, torch.Tensor]:
         """What ``unlearn`` will find in ``request.prepared``."""
+        ...
+
+
+@runtime_checkable
+class CheckedMethod(Method, Protocol):
+    """A method that does not work on every model or task, and can tell without training one."""
+
+    def check(self, model: nn.Module, task: Task) -> None:
+        """Raise an InputError that says what the method cannot do on this model or task."""
         ...
 
 

@@ -92,6 +92,18 @@ class PGU:
             "'softmax' or 'bernoulli'",
         )
 
+    def check(self, model: nn.Module, task: Task) -> None:
+        """Refuse what cannot be projected.
+
+        Raises:
+            InputError: The model has a convolution that cannot be unfolded, or ``entropy`` does
+                not fit the task.
+        """
+        from oneshui.projection import projected_layers
+
+        self._check(task)
+        projected_layers(model)
+
     def prepare(self, request: PrepareRequest) -> Matrices:
         """Covariances of the layers' inputs over D_tr, float64 [G, d, d] on the CPU, by layer.
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, require
+from oneshui.spec import Access, Task, require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,6 +68,16 @@ class SCRUBSupport:
             self.divergence,
             "'softmax' or 'bernoulli'",
         )
+
+    def check(self, model: nn.Module, task: Task) -> None:  # noqa: ARG002
+        """Refuse a divergence that does not fit the task.
+
+        Raises:
+            InputError: ``divergence`` is "bernoulli" and the task has classes.
+        """
+        from oneshui.distillation import require_divergence
+
+        require_divergence(self.divergence, task, self.name)
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, after the forget steps.

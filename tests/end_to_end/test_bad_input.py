@@ -102,3 +102,18 @@ def test_damaged_data(
     finished = {path.parts[-3] for path in store.glob("[a-z]*/*/result.json")}
     assert finished <= {"index"}
     assert not list((store / ".work").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_method_that_does_not_fit_is_refused_before_anything_trains(tmp_path: Path) -> None:
+    refuse(
+        "sweep=smoke",
+        "sweep.datasets=[synthetic_tiny_mufac]",
+        "sweep.methods=[wrong]",
+        "+sweep.rows.wrong={method: scrub, divergence: bernoulli}",
+        f"output_dir={tmp_path}",
+        says="scrub cannot be used here",
+    )
+    finished = {path.parts[-3] for path in (tmp_path / "store").glob("[a-z]*/*/result.json")}
+    assert finished <= {"index"}

@@ -107,3 +107,20 @@ def test_the_noise_floor_and_doing_nothing_are_marked(rows: list[dict[str, Any]]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["pretrain", "ssd", "jit", "retrain_again"]
     assert [text.get_text() for text in axes.texts] == ["77.5", "79.5", "69.5", "96.5"]
+
+
+@pytest.mark.parametrize("count", [2, 8, 22, 30])
+def test_the_legend_is_never_cut(count: int) -> None:
+    import matplotlib as mpl
+
+    methods = ["pretrain", "retrain", *(f"a_method_{i}" for i in range(count - 2))]
+    rows = pd.DataFrame(
+        {"method": methods, "task": "multilabel", "forget_score": 0.5, "test_score": 0.5}
+    )
+    with mpl.rc_context(figures._STYLE):
+        figure = figures._forgetting_utility(rows, methods, "title")
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 <= figure.bbox.height
