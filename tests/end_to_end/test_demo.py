@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from commands import launch
 
+from oneshui import methods
+
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
 
@@ -56,6 +58,17 @@ def test_a_one_shot_method_helps(frame: pd.DataFrame, mean: Means) -> None:
     one_shot = set(frame.loc[frame["access"] != "full", "method"])
     best = max(mean[method]["tow"] for method in one_shot)
     assert best >= mean["pretrain"]["tow"] + 0.03
+
+
+def test_full_access_helps_more(frame: pd.DataFrame, mean: Means) -> None:
+    references = set(frame.loc[frame["access"] == "full", "method"])
+    better = {m for m in references if mean[m]["tow"] >= mean["pretrain"]["tow"] + 0.05}
+    assert len(better - {"retrain", "retrain_again"}) >= 2
+
+
+def test_every_method_is_in_the_table(frame: pd.DataFrame) -> None:
+    assert set(methods.names()) <= set(frame["method"])
+    assert frame["tow"].notna().all()
 
 
 def test_metaunlearn_helps(mean: Means) -> None:
