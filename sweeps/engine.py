@@ -55,13 +55,11 @@ class Snapshot:
 
     Attributes:
         stages: By stage, number of jobs in each state; jobs done before count as done.
-        cached: Jobs that were done before this run.
         elapsed: Seconds since the start.
         remaining: Estimated seconds until the end.
     """
 
     stages: Mapping[Stage, Mapping[State, int]]
-    cached: int
     elapsed: float
     remaining: float
 
@@ -112,7 +110,6 @@ class Scheduler:
         self._ready: list[tuple[float, int, str]] = []
         self._place = {key: place for place, key in enumerate(jobs)}
         self._seconds: dict[Stage, list[float]] = defaultdict(list)
-        self._cached = len(done)
         self._start = clock()
         for key in done:
             self._status[key].state = "done"
@@ -204,12 +201,6 @@ class Scheduler:
                 s.state in ("waiting", "ready", "running") for s in self._status.values()
             )
 
-    @property
-    def num_running(self) -> int:
-        """Jobs that run now."""
-        with self._lock:
-            return sum(status.state == "running" for status in self._status.values())
-
     def failures(self) -> dict[str, Failure]:
         """The jobs that failed for good, with the reason."""
         with self._lock:
@@ -246,7 +237,6 @@ class Scheduler:
             remaining = max(work / self._workers, max(chain.values(), default=0.0))
             return Snapshot(
                 stages={stage: count for stage, count in stages.items() if count},
-                cached=self._cached,
                 elapsed=now - self._start,
                 remaining=remaining if left else 0.0,
             )

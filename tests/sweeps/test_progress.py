@@ -13,7 +13,6 @@ SNAPSHOT = Snapshot(
         "pretrain": {"done": 1, "running": 2},
         "score": {"waiting": 3, "ready": 1, "failed": 1, "blocked": 2},
     },
-    cached=0,
     elapsed=75.0,
     remaining=130.4,
 )
