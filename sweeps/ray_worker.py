@@ -12,6 +12,7 @@ from typing import Any
 from ray import tune
 
 from sweeps import stages
+from sweeps.inputs import Environment
 from sweeps.jobs import Job
 from sweeps.worker import execute
 
@@ -25,7 +26,7 @@ class JobTrainable(tune.Trainable):
         self,
         config: dict[str, Any],
         jobs: Mapping[str, Job] | None = None,
-        env: stages.Environment | None = None,
+        env: Environment | None = None,
     ) -> None:
         """Keep the graph and the environment; called once per process."""
         assert jobs is not None
