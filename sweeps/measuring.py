@@ -18,6 +18,8 @@ FEATURES = "features.safetensors"
 PER_IDENTITY = "per_identity.parquet"
 ATTRIBUTES = "attributes.parquet"
 ROC = "roc.parquet"
+RETAIN = "retain.parquet"
+"""Retain identities with their score, the pretrained model's and the drop."""
 
 
 def evaluate(inputs: Inputs) -> dict[str, Any]:
@@ -112,6 +114,12 @@ def score(inputs: Inputs) -> dict[str, Any]:
     forget, theirs = (part[part["set"] == "forget"] for part in (predictions, retrained))
     table = per_identity(forget, theirs, scores, task=task)
     table.to_parquet(inputs.folder / PER_IDENTITY, index=False)
+    retain, before = (part[part["set"] == "retain"] for part in (predictions, pretrained))
+    people = per_identity(retain, before, task=task)
+    people = people.rename(columns={"retrained_score": "pretrained_score"})
+    people["drop"] = people["pretrained_score"] - people["score"]
+    columns = ["identity", "images", "score", "pretrained_score", "drop"]
+    people[columns].to_parquet(inputs.folder / RETAIN, index=False)
     if task == "multilabel":
         precisions = average_precision_table(predictions)
         precisions.to_parquet(inputs.folder / ATTRIBUTES, index=False)

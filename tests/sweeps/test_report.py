@@ -127,7 +127,15 @@ def test_every_file_of_the_contract_is_there(whole: Path) -> None:
         for kind in ("forgetting_utility", "tow", "loss_mia")
         for suffix in ("png", "pdf")
     }
-    files = {"index.html", *(f"results.{s}" for s in ("parquet", "csv"))}
+    files = {
+        "per_identity.parquet",
+        "hardness.csv",
+        "hardness_fits.csv",
+        "retain_drop.csv",
+        "retain_drop_fits.csv",
+        "index.html",
+        *(f"results.{s}" for s in ("parquet", "csv")),
+    }
     assert names == drawn | files | {f"summary.{suffix}" for suffix in ("csv", "md", "tex")}
     assert {path.name for path in whole.parent.parent.iterdir()} == {"logs", "report"}
 
