@@ -181,7 +181,7 @@ def support_hardness(
         distances = (1 - (_unit(support) * _unit(centres)).sum(axis=1)).clip(0, 2)
     else:
         distances = np.linalg.norm(support - centres, axis=1)
-    return _trend(distances, gaps, "gap", identities)
+    return trend(distances, gaps, "gap", identities)
 
 
 def retain_drop(
@@ -227,15 +227,27 @@ def retain_drop(
         squares = (retain**2).sum(axis=1)[:, None] + (forget**2).sum(axis=1)
         matrix = np.sqrt((squares - 2 * retain @ forget.T).clip(0))
     distances = matrix.min(axis=1) if to == "nearest" else matrix.mean(axis=1)
-    return _trend(distances, drops, "drop", identities)
+    return trend(distances, drops, "drop", identities)
 
 
-def _trend(
-    distances: Array,
+def trend(
+    distances: ArrayLike,
     outcomes: ArrayLike,
     outcome: str,
-    identities: Sequence[int] | npt.NDArray[Any] | None,
+    identities: Sequence[int] | npt.NDArray[Any] | None = None,
 ) -> Trend:
+    """A straight line and correlations of points that are there already.
+
+    Args:
+        distances: [K].
+        outcomes: [K].
+        outcome: What they are, a column of the points.
+        identities: Whose they are, [K]; 0 to K - 1 by default.
+
+    Raises:
+        InputError: Shapes do not fit or a number is not finite.
+    """
+    distances = as_numpy(distances).astype(np.float64)
     y = _finite(outcomes, distances.shape, f"{outcome}s, one per identity")
     names = np.arange(len(y)) if identities is None else np.asarray(identities)
     if names.shape != y.shape:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from oneshui.attacks.loss_mia import loss_mia, threshold_auc
+from oneshui.attacks.loss_mia import LossMIA, loss_mia, threshold_auc
 from oneshui.errors import InputError
-from oneshui.metrics.scores import score
-from oneshui.metrics.tow import tow
+from oneshui.metrics.divergence import js_divergence
+from oneshui.metrics.nomus import FOLDS, attack_accuracy, nomus
+from oneshui.metrics.scores import average_precisions, num_attributes_counted, score
+from oneshui.metrics.tow import normalised_tow, signed_gaps, tow, tow_with_mia
 from oneshui.spec import Task
 from oneshui.splits import SET_NAMES
 
@@ -18,42 +21,118 @@ ATTACK_SEED = 0
 """One forest for all models, so that two models' attacks differ by the models alone."""
 
 
-def measure(predictions: pd.DataFrame, retrained: pd.DataFrame, *, task: Task) -> dict[str, Any]:
-    """Scores, ToW and loss MIA of one model.
+def measure(
+    predictions: pd.DataFrame,
+    retrained: pd.DataFrame,
+    pretrained: pd.DataFrame | None = None,
+    *,
+    task: Task,
+) -> dict[str, Any]:
+    """What one model's predictions say beside the retrained model's.
 
     Args:
         predictions: Of the model, as ``oneshui.evaluation.predict`` gives them.
         retrained: Of the retrained model of the same cell, on the same images.
+        pretrained: Of the pretrained model, for the normalised ToW.
         task: "multilabel" or "multiclass".
 
     Returns:
-        ``<set>_score`` (mAP or accuracy, in [0, 1]) and ``<set>_loss`` (sample mean) for every
-        set, ``tow``, ``mia_auc``, ``mia_acc`` (share of forget images that the attack takes for
-        non-members) and ``mia_threshold_auc``, all in [0, 1].
+        Fractions in [0, 1] but for losses: ``<set>_score`` (mAP or accuracy) and ``<set>_loss``
+        (sample mean) for every set; ``<set>_gap`` (score minus the retrained model's, in [-1, 1])
+        for retain, forget and test; ``tow``, ``tow_normalised`` (0 as pretrained, 1 as retrained;
+        None where undefined) and ``tow_with_mia`` (with the loss MIA's AUC as fourth factor);
+        ``mia_auc``, ``mia_acc`` (share of forget images that the attack takes for non-members),
+        ``mia_threshold_auc``, and the authors' ``mia_reference_auc`` and ``mia_reference_acc``;
+        ``js_forget`` and ``js_test`` (mean Jensen-Shannon divergence to the retrained model);
+        ``num_attributes`` that count on the forget set (multilabel) and ``nomus`` (multiclass,
+        from 10 images on), else None.
 
     Raises:
-        InputError: The two tables are not about the same images.
+        InputError: The tables are not about the same images.
     """
-    if not predictions[["set", "image"]].equals(retrained[["set", "image"]]):
-        raise InputError("predictions of the model and of the retrained model differ in images")
-    own = _scores(predictions, task)
-    reference = _scores(retrained, task)
-    losses = {name: part["loss"].to_numpy() for name, part in predictions.groupby("set")}
-    attack = loss_mia(
-        retain=losses["retain"],
-        val=losses["val"],
-        forget=losses["forget"],
-        test=losses["test"],
-        seed=ATTACK_SEED,
-    )
+    others = [retrained] if pretrained is None else [retrained, pretrained]
+    for other in others:
+        if not predictions[["set", "image"]].equals(other[["set", "image"]]):
+            raise InputError("predictions of the model and of the retrained model differ in images")
+    own, theirs = _scores(predictions, task), _scores(retrained, task)
+    losses, retrained_losses = _losses(predictions), _losses(retrained)
+    attack, on_retrained = _attack(losses), _attack(retrained_losses)
+    reference = _attack(losses, "reference")
+    value = tow(own, theirs)
+    normalised = None
+    if pretrained is not None:
+        normalised = normalised_tow(value, tow(_scores(pretrained, task), theirs))
+    forget = predictions[predictions["set"] == "forget"]
+    has_nomus = task == "multiclass" and min(len(forget), len(losses["test"])) >= FOLDS
     return {
         **{f"{name}_score": own[name] for name in SET_NAMES},
         **{f"{name}_loss": float(losses[name].mean(dtype=np.float64)) for name in SET_NAMES},
-        "tow": tow(own, reference),
+        **{f"{name}_gap": gap for name, gap in signed_gaps(own, theirs).items()},
+        "tow": value,
+        "tow_normalised": normalised,
+        "tow_with_mia": tow_with_mia(own, theirs, attack.auc, on_retrained.auc),
         "mia_auc": attack.auc,
         "mia_acc": attack.accuracy,
         "mia_threshold_auc": threshold_auc(losses["forget"], losses["test"]),
+        "mia_reference_auc": reference.auc,
+        "mia_reference_acc": reference.accuracy,
+        "js_forget": _divergence(predictions, retrained, "forget", task),
+        "js_test": _divergence(predictions, retrained, "test", task),
+        "num_attributes": num_attributes_counted(np.stack(forget["label"].to_list()))
+        if task == "multilabel"
+        else None,
+        "nomus": nomus(
+            own["test"], attack_accuracy(losses["forget"], losses["test"], seed=ATTACK_SEED)
+        )
+        if has_nomus
+        else None,
     }
+
+
+def average_precision_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """AP of every attribute on every set.
+
+    Args:
+        predictions: Of a multilabel model, as ``oneshui.evaluation.predict`` gives them.
+
+    Returns:
+        Columns ``set``, ``attribute`` (index), ``positives`` (images that have it) and
+        ``average_precision``, null where there is none.
+    """
+    frames = []
+    for name, part in predictions.groupby("set", sort=False):
+        labels = np.stack(part["label"].to_list())
+        precisions = average_precisions(np.stack(part["logits"].to_list()), labels)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "set": str(name),
+                    "attribute": np.arange(len(precisions)),
+                    "positives": labels.sum(axis=0).astype(np.int64),
+                    "average_precision": precisions,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _losses(predictions: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+    return {str(name): part["loss"].to_numpy() for name, part in predictions.groupby("set")}
+
+
+def _attack(
+    losses: dict[str, npt.NDArray[Any]],
+    variant: Literal["corrected", "reference"] = "corrected",
+) -> LossMIA:
+    sets: dict[str, Any] = {name: losses[name] for name in ("retain", "val", "forget", "test")}
+    return loss_mia(**sets, seed=ATTACK_SEED, variant=variant)
+
+
+def _divergence(own: pd.DataFrame, other: pd.DataFrame, name: str, task: Task) -> float:
+    ours, theirs = (
+        np.stack(part.loc[part["set"] == name, "logits"].to_list()) for part in (own, other)
+    )
+    return float(js_divergence(ours, theirs, task).mean())
 
 
 def _scores(predictions: pd.DataFrame, task: Task) -> dict[str, float]:

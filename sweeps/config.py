@@ -71,6 +71,8 @@ class _Sweep:
     preprocessing: Preprocessing = "corrected"
     vary: SeedLevel = "all"
     fixed_seed: int = 0
+    views: int = 2
+    reference_copies: bool = False
     model: ModelSpec
     training: TrainingSpec
 
@@ -223,6 +225,8 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         },
         model=sweep.model,
         preprocessing=sweep.preprocessing,
+        views=sweep.views,
+        reference_copies=sweep.reference_copies,
         training={
             name: _training(composed["sweep"]["training"], config.datasets[name].training, name)
             for name in sweep.datasets

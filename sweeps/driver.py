@@ -146,7 +146,7 @@ def _datasets(spec: LaunchSpec, store: LocalStore, console: Console) -> dict[str
         folder_of,
         is_current,
     )
-    from sweeps.stages import Environment
+    from sweeps.inputs import Environment
     from sweeps.stages import run as run_stage
 
     folders = {}
@@ -173,8 +173,8 @@ def _run_jobs(
     folders: dict[str, Path],
     publisher: Publisher,
 ) -> Scheduler:
+    from sweeps.inputs import Environment
     from sweeps.ray_engine import ray_cluster, run_sweep, slots_of
-    from sweeps.stages import Environment
 
     logs = Path(spec.places.output_dir) / "logs"
     env = Environment(store=store, data_folders=folders, logs=logs)

@@ -9,7 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from oneshui.data.synthetic import RECIPE_VERSION
 from oneshui.spec import Access
@@ -97,16 +97,31 @@ def index_job(dataset: DatasetSpec) -> Job:
     )
 
 
-def _cell(graph: _Graph, sweep: SweepSpec, cell: Cell) -> list[ResultRow]:
-    name = f"{cell.dataset} n{cell.num_forget} s{cell.seed}"
-    model = dataclasses.asdict(sweep.model)
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """What all rows of a cell share.
+
+    Attributes:
+        data: Keys of the index, cache and split jobs, by role.
+        recipe: Of the network and its training.
+        pretrained: Key of the pretrained weights.
+        retrained: Key of the retrained weights.
+    """
+
+    data: Mapping[str, str]
+    recipe: Mapping[str, Any]
+    pretrained: str
+    retrained: str
+
+
+def _base(graph: _Graph, sweep: SweepSpec, cell: Cell) -> _Base:
     reading = index_job(sweep.datasets[cell.dataset])
     index = graph.jobs.setdefault(reading.key, reading).key
     pictures = {"size": sweep.model.image_size, "variant": sweep.preprocessing}
     cache = graph.add("cache", f"cache {cell.dataset}", pictures, index=index)
     split = graph.add(
         "split",
-        f"split {name}",
+        f"split {_name(cell)}",
         {
             "num_forget": cell.num_forget,
             "split_seed": cell.split_seed,
@@ -116,32 +131,91 @@ def _cell(graph: _Graph, sweep: SweepSpec, cell: Cell) -> list[ResultRow]:
         cache=cache,
     )
     data = {"index": index, "cache": cache, "split": split}
-    recipe = {"model": model, "training": dataclasses.asdict(sweep.training[cell.dataset])}
+    training = dataclasses.asdict(sweep.training[cell.dataset])
+    recipe = {"model": dataclasses.asdict(sweep.model), "training": training}
+    pretrained, retrained = (
+        _train(graph, cell, stage, recipe, data, 0) for stage in ("pretrain", "retrain")
+    )
+    return _Base(data=data, recipe=recipe, pretrained=pretrained, retrained=retrained)
 
-    def train(stage: Stage, reseed: int) -> str:
-        again = f" again {reseed}" if reseed else ""
-        spec = {**recipe, "training_seed": cell.training_seed, "reseed": reseed}
-        return graph.add(stage, f"{stage} {name}{again}", spec, **data)
+
+def _name(cell: Cell) -> str:
+    return f"{cell.dataset} n{cell.num_forget} s{cell.seed}"
+
+
+def _train(
+    graph: _Graph,
+    cell: Cell,
+    stage: Literal["pretrain", "retrain"],
+    recipe: Mapping[str, Any],
+    data: Mapping[str, str],
+    reseed: int,
+) -> str:
+    again = f" again {reseed}" if reseed else ""
+    spec = {**recipe, "training_seed": cell.training_seed, "reseed": reseed}
+    return graph.add(stage, f"{stage} {_name(cell)}{again}", spec, **data)
+
+
+def _paired_cell(sweep: SweepSpec, cell: Cell) -> Cell | None:
+    """The first cell of the same request size with another split, if there is one.
+
+    Its retrained model did not see all that this cell's did, so ``a`` can be tuned on the two.
+    """
+    for other in sweep.cells:
+        same = (other.dataset, other.num_forget) == (cell.dataset, cell.num_forget)
+        if same and other.split_seed != cell.split_seed:
+            return other
+    return None
+
+
+def _cell(graph: _Graph, sweep: SweepSpec, cell: Cell) -> list[ResultRow]:
+    name = _name(cell)
+    base = _base(graph, sweep, cell)
 
     def evaluate(row: str, weights: str) -> str:
-        return graph.add(
-            "evaluate", f"evaluate {row} {name}", {"model": model}, weights=weights, **data
-        )
+        spec = {
+            "model": base.recipe["model"],
+            "views": sweep.views,
+            "features": weights == base.pretrained,
+        }
+        inputs = {"weights": weights, "retrained_weights": base.retrained, **base.data}
+        return graph.add("evaluate", f"evaluate {row} {name}", spec, **inputs)
 
-    pretrained = train("pretrain", 0)
-    retrained = evaluate("retrain", train("retrain", 0))
+    pretrained = evaluate("pretrain", base.pretrained)
+    retrained = evaluate("retrain", base.retrained)
+    shared = {"retrained": retrained, "pretrained": pretrained}
+    other = _paired_cell(sweep, cell)
+    if other is not None:
+        of_other = _base(graph, sweep, other)
+        shared["paired"] = evaluate(f"retrain of s{other.seed} on", of_other.retrained)
+        shared["paired_split"] = of_other.data["split"]
+    again = [
+        evaluate(row.name, _retrained(graph, cell, base, row))
+        for row in sweep.rows[cell]
+        if row.method == "retrain"
+    ]
+    references = list(dict.fromkeys([retrained, *again]))
     results = []
     for row in sweep.rows[cell]:
-        prepare = None
+        prepare, copies = None, []
         if row.method == "pretrain":
-            weights = pretrained
+            weights = base.pretrained
         elif row.method == "retrain":
-            weights = train("retrain", row.hyperparameters["reseed"])
+            weights = _retrained(graph, cell, base, row)
         else:
-            prepare, weights = _unlearn(graph, cell, row, recipe, name, pretrained, data)
+            prepare, weights = _unlearn(graph, cell, row, base, base.pretrained)
+            if sweep.reference_copies and row.access is not Access.FULL:
+                _, copy = _unlearn(graph, cell, row, base, base.retrained, " on retrain")
+                copies = [evaluate(f"{row.name} on retrain", copy)]
         predictions = evaluate(row.name, weights)
+        attacked_with = [key for key in [*references, *copies] if key != predictions]
         scores = graph.add(
-            "score", f"score {row.name} {name}", {}, predictions=predictions, retrained=retrained
+            "score",
+            f"score {row.name} {name}",
+            {},
+            predictions=predictions,
+            **shared,
+            **{f"reference_{place}": key for place, key in enumerate(attacked_with)},
         )
         results.append(
             ResultRow(
@@ -156,22 +230,37 @@ def _cell(graph: _Graph, sweep: SweepSpec, cell: Cell) -> list[ResultRow]:
     return results
 
 
+def _retrained(graph: _Graph, cell: Cell, base: _Base, row: Row) -> str:
+    reseed = row.hyperparameters["reseed"]
+    return _train(graph, cell, "retrain", base.recipe, base.data, reseed)
+
+
 def _unlearn(
     graph: _Graph,
     cell: Cell,
     row: Row,
-    recipe: Mapping[str, Any],
-    name: str,
-    pretrained: str,
-    data: Mapping[str, str],
+    base: _Base,
+    model: str,
+    suffix: str = "",
 ) -> tuple[str | None, str]:
-    """Prepare and unlearn jobs; a one-shot row's unlearn has no way to the training data."""
+    """Prepare and unlearn jobs; a one-shot row's unlearn has no way to the training data.
+
+    Args:
+        graph: Where to add them.
+        cell: Of the row.
+        row: The method.
+        base: The cell's own jobs.
+        model: Key of the weights that are to forget: the pretrained ones, or of a copy that the
+            attack takes as reference the retrained ones.
+        suffix: For the label.
+    """
+    data, recipe, name = base.data, base.recipe, f"{_name(cell)}{suffix}"
     common = {
         "method": row.method,
         "model": recipe["model"],
         "unlearning_seed": cell.unlearning_seed,
     }
-    inputs = {"pretrained": pretrained, "split": data["split"]}
+    inputs = {"pretrained": model, "split": data["split"]}
     if row.access is Access.FULL:
         inputs |= data
         common |= {"training": recipe["training"], "training_seed": cell.training_seed}
@@ -181,7 +270,7 @@ def _unlearn(
             "prepare",
             f"prepare {row.name} {name}",
             {**common, "hyperparameters": row.prepare, "num_forget": cell.num_forget},
-            pretrained=pretrained,
+            pretrained=model,
             **data,
         )
         inputs["prepared"] = prepare

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from oneshui.errors import InputError, OneshuiError
-from sweeps import stages
 from sweeps.engine import Failure, Scheduler
+from sweeps.inputs import Environment
 from sweeps.jobs import Job
 from sweeps.spec import ClusterSpec
 from sweeps.worker import log_path
@@ -233,7 +233,7 @@ def slots_of(cluster: ClusterSpec) -> int:
 def run_sweep(
     scheduler: Scheduler,
     jobs: Mapping[str, Job],
-    env: stages.Environment,
+    env: Environment,
     cluster: ClusterSpec,
     on_change: OnChange,
 ) -> None:

@@ -13,6 +13,7 @@ from ray import tune
 
 from oneshui.errors import InputError
 from sweeps import stages
+from sweeps.inputs import Environment
 from sweeps.jobs import Job
 from sweeps.store import DamagedEntryError
 from sweeps.worker import execute
@@ -27,7 +28,7 @@ class JobTrainable(tune.Trainable):
         self,
         config: dict[str, Any],
         jobs: Mapping[str, Job] | None = None,
-        env: stages.Environment | None = None,
+        env: Environment | None = None,
     ) -> None:
         """Keep the graph and the environment; called once per process."""
         assert jobs is not None

@@ -26,7 +26,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from oneshui.spec import DATA_SEEN, Access
-from sweeps import figures, tables
+from sweeps import analyses, figures, tables
 from sweeps.engine import Failure
 from sweeps.plan import Plan, index_job
 from sweeps.spec import Cell
@@ -144,6 +144,7 @@ def write_report(
         summary.to_csv(folder / "summary.csv", index=False)
         (folder / "summary.md").write_text(tables.markdown(summary), encoding="utf-8")
         (folder / "summary.tex").write_text(tables.latex(summary), encoding="utf-8")
+        analyses.write(plan, entries, folder)
         drawn = figures.draw(frame, summary, folder / "figures")
         page = _page(
             sweep=plan.sweep,

@@ -15,8 +15,35 @@ SCORES = ("retain_score", "forget_score", "test_score", "val_score", "support_sc
 LOSSES = ("retain_loss", "forget_loss", "test_loss", "val_loss", "support_loss")
 MEASURES = ("tow", "mia_auc", "mia_acc", "mia_threshold_auc", "rmia_auc", "rmia_tpr")
 SECONDS = ("unlearn_seconds", "prepare_seconds")
-COLUMNS = (*IDENTITY, *SCORES, *LOSSES, *MEASURES, *SECONDS, "job_key")
-"""Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null."""
+BYTES = (
+    "unlearn_peak_bytes",
+    "prepare_peak_bytes",
+    "unlearn_peak_gpu_bytes",
+    "prepare_peak_gpu_bytes",
+)
+FURTHER = (
+    "retain_gap",
+    "forget_gap",
+    "test_gap",
+    "tow_normalised",
+    "tow_with_mia",
+    "mia_reference_auc",
+    "mia_reference_acc",
+    "rmia_fpr",
+    "rmia_a",
+    "rmia_references",
+    "rmia_reference_auc",
+    "js_forget",
+    "js_test",
+    "weight_distance",
+    "num_attributes",
+    "nomus",
+)
+COLUMNS = (*IDENTITY, *SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES, "job_key")
+"""Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
+
+Gaps and the normalised ToW may be negative, the weight distance above 1.
+"""
 
 Entries = Mapping[str, Entry]
 
@@ -43,14 +70,18 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in COLUMNS}
     if row.row.method != "pretrain":
-        values["unlearn_seconds"] = _seconds(entries.get(row.model_key))
+        values |= _cost("unlearn", entries.get(row.model_key))
     if row.prepare_key is not None:
-        values["prepare_seconds"] = _seconds(entries.get(row.prepare_key))
+        values |= _cost("prepare", entries.get(row.prepare_key))
     return values
 
 
-def _seconds(entry: Entry | None) -> float | None:
-    return None if entry is None else float(entry.cost["method_seconds"])
+def _cost(part: str, entry: Entry | None) -> dict[str, float]:
+    """Seconds and peak memory of the method's call; what an entry does not hold is left out."""
+    names = {"method_seconds": "seconds", "peak_bytes": "peak_bytes"}
+    names["peak_gpu_bytes"] = "peak_gpu_bytes"
+    cost = {} if entry is None else entry.cost
+    return {f"{part}_{to}": float(cost[name]) for name, to in names.items() if name in cost}
 
 
 def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
@@ -64,6 +95,6 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
         Columns ``COLUMNS``; numbers are float64, missing is null.
     """
     frame = pd.DataFrame([row_values(row, entries) for row in plan.results], columns=list(COLUMNS))
-    numbers = [*SCORES, *LOSSES, *MEASURES, *SECONDS]
+    numbers = [*SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES]
     types = {**dict.fromkeys(numbers, "float64"), "num_forget": "int64", "seed": "int64"}
     return frame.astype({**types, "task": "str"})

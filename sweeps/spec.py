@@ -113,6 +113,9 @@ class SweepSpec:
         model: The network.
         training: Recipe of pretraining and retraining, by dataset.
         preprocessing: "corrected" resizes with antialiasing; "reference" as the authors' code.
+        views: Augmented views of a picture that the relative membership attack looks at.
+        reference_copies: Whether that attack also uses the retrained model after the same
+            one-shot unlearning as a reference.
     """
 
     name: str
@@ -122,8 +125,11 @@ class SweepSpec:
     model: ModelSpec
     training: Mapping[str, TrainingSpec]
     preprocessing: Preprocessing = "corrected"
+    views: int = 2
+    reference_copies: bool = False
 
     def __post_init__(self) -> None:
+        require(1 <= self.views <= 64, "sweep.views", self.views, "1 to 64")
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
         if len(set(self.cells)) != len(self.cells):
             raise InputError("sweep.seeds, sweep.datasets or sweep.forget_sizes repeats a value")

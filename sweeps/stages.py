@@ -11,79 +11,31 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from oneshui.data.registry import load_dataset
 from oneshui.errors import InputError
+from sweeps.inputs import (
+    PREPARED,
+    WEIGHTS,
+    Environment,
+    Inputs,
+    device,
+    images,
+    load_split,
+    new_model,
+    spec_of,
+    stored_model,
+)
 from sweeps.jobs import Job, Stage, canonical_json
-from sweeps.store import DamagedEntryError, Entry, LocalStore
+from sweeps.measuring import evaluate, score
+from sweeps.store import DamagedEntryError, Entry
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from oneshui.data.images import LabelledImages
     from oneshui.requests import FullAccessRequest, UnlearnRequest
-    from oneshui.splits import SetName, Split
-
-T = TypeVar("T")
-WEIGHTS = "weights.safetensors"
-PREDICTIONS = "predictions.parquet"
-PREPARED = "prepared.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Environment:
-    """What a worker knows besides the job; no part of any identity.
-
-    Attributes:
-        store: Where inputs come from and results go.
-        data_folders: Folder of each dataset, by the key of its index job.
-        logs: Folder of the log files.
-        device: Torch device.
-        threads: Threads that torch uses for one job.
-    """
-
-    store: LocalStore
-    data_folders: Mapping[str, Path]
-    logs: Path
-    device: str = "cpu"
-    threads: int = 1
-
-    @property
-    def training_data(self) -> tuple[Path, ...]:
-        """Folders in which pictures of the training set are, as files or decoded."""
-        return (*self.data_folders.values(), self.store.root / "cache", self.store.root / "index")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """A running job's view of the world.
-
-    Attributes:
-        job: The job.
-        entries: Finished inputs by role.
-        folder: Where to write files.
-        env: The worker's environment.
-        cost: Seconds of named parts, filled by the stage.
-    """
-
-    job: Job
-    entries: Mapping[str, Entry]
-    folder: Path
-    env: Environment
-    cost: dict[str, float] = field(default_factory=dict)
-
-    def timed(self, name: str, action: Callable[[], T]) -> T:
-        """Run the action and note its seconds."""
-        start = time.perf_counter()
-        result = action()
-        self.cost[name] = time.perf_counter() - start
-        return result
+    from oneshui.splits import SetName
 
 
 def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
@@ -195,18 +147,12 @@ def _cache(inputs: Inputs) -> dict[str, Any]:
 
     index = inputs.entries["index"]
     folder = inputs.env.data_folders[index.key]
-    table = load_dataset(_spec_of(index)["layout"], folder)
+    table = load_dataset(spec_of(index)["layout"], folder)
     if table.fingerprint != index.value["fingerprint"]:
         raise DataError(f"the pictures in {folder} changed while the sweep ran; start it again")
     spec = inputs.job.spec
     build_cache(table, spec["size"], inputs.folder / "images.npy", variant=spec["variant"])
     return {"size": spec["size"], "num_images": len(table)}
-
-
-def _spec_of(entry: Entry) -> dict[str, Any]:
-    document = json.loads(entry.file("job.json").read_text(encoding="utf-8"))
-    spec: dict[str, Any] = document["spec"]
-    return spec
 
 
 def _split(inputs: Inputs) -> dict[str, Any]:
@@ -228,7 +174,7 @@ def _split(inputs: Inputs) -> dict[str, Any]:
     names = ("train", "val", "test", "forget", "retain", "support")
     document = {name: list(getattr(split, name)) for name in names}
     (inputs.folder / "split.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
-    support = _images(inputs, split, "support")
+    support = images(inputs, split, "support")
     save_file(
         {"images": support.raw(), "labels": support.labels, "identities": support.identities},
         inputs.folder / "support.safetensors",
@@ -242,55 +188,6 @@ def _split(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _load_split(inputs: Inputs) -> Split:
-    from oneshui.splits import Split
-
-    document = json.loads(inputs.entries["split"].file("split.json").read_text(encoding="utf-8"))
-    rows = pd.read_parquet(inputs.entries["index"].file("images.parquet"), columns=["identity"])
-    return Split(
-        **{name: tuple(document[name]) for name in document},
-        identity_of_image=rows["identity"].to_numpy(),
-    )
-
-
-def _images(inputs: Inputs, split: Split, name: SetName | Literal["train"]) -> LabelledImages:
-    import numpy as np
-
-    from oneshui.data.cache import open_cache
-    from oneshui.data.images import make_images
-
-    index = inputs.entries["index"]
-    frame = pd.read_parquet(index.file("images.parquet"), columns=["identity", "label"])
-    label = np.stack(frame["label"].to_list())
-    if index.value["task"] == "multiclass":
-        label = label[:, 0].astype(np.int64)
-    pixels = open_cache(inputs.entries["cache"].file("images.npy"))
-    return make_images(pixels, label, frame["identity"].to_numpy(), split.images(name))
-
-
-def _device(inputs: Inputs) -> torch.device:
-    import torch
-
-    return torch.device(inputs.env.device)
-
-
-def _new_model(inputs: Inputs, seed: int) -> nn.Module:
-    from oneshui.models import make_model
-    from oneshui.spec import ModelSpec
-
-    spec = ModelSpec(**inputs.job.spec["model"])
-    return make_model(spec, inputs.entries["split"].value["num_outputs"], seed)
-
-
-def _stored_model(inputs: Inputs, role: str) -> nn.Module:
-    from oneshui.models import load_weights, make_model
-    from oneshui.spec import ModelSpec
-
-    spec = ModelSpec(**{**inputs.job.spec["model"], "weights": "random"})
-    model = make_model(spec, inputs.entries["split"].value["num_outputs"], 0)
-    return load_weights(model, inputs.entries[role].file(WEIGHTS)).to(_device(inputs))
-
-
 def _train(inputs: Inputs, set_name: SetName | Literal["train"]) -> dict[str, Any]:
     from oneshui.models import save_weights
     from oneshui.seeding import derive_seed
@@ -298,10 +195,10 @@ def _train(inputs: Inputs, set_name: SetName | Literal["train"]) -> dict[str, An
     from oneshui.training import train
 
     spec = inputs.job.spec
-    split = _load_split(inputs)
+    split = load_split(inputs)
     seed = derive_seed(spec["training_seed"], spec["reseed"])
-    model = _new_model(inputs, seed)
-    data, val = _images(inputs, split, set_name), _images(inputs, split, "val")
+    model = new_model(inputs, seed)
+    data, val = images(inputs, split, set_name), images(inputs, split, "val")
     history = inputs.timed(
         "method_seconds",
         lambda: train(
@@ -311,7 +208,7 @@ def _train(inputs: Inputs, set_name: SetName | Literal["train"]) -> dict[str, An
             TrainingSpec(**spec["training"]),
             task=inputs.entries["split"].value["task"],
             seed=seed,
-            device=_device(inputs),
+            device=device(inputs),
         ),
     )
     save_weights(model, inputs.folder / WEIGHTS)
@@ -335,14 +232,14 @@ def _prepare(inputs: Inputs) -> dict[str, Any]:
 
     spec = inputs.job.spec
     method = methods.build(spec["method"], spec["hyperparameters"])
-    split = _load_split(inputs)
+    split = load_split(inputs)
     request = PrepareRequest(
-        model=_stored_model(inputs, "pretrained"),
+        model=stored_model(inputs, "pretrained"),
         task=inputs.entries["split"].value["task"],
         seed=derive_seed(spec["unlearning_seed"], spec["method"], "prepare"),
-        device=_device(inputs),
-        train=_images(inputs, split, "train"),
-        val=_images(inputs, split, "val"),
+        device=device(inputs),
+        train=images(inputs, split, "train"),
+        val=images(inputs, split, "val"),
         train_identities=split.train,
         num_forget=spec["num_forget"],
     )
@@ -372,10 +269,10 @@ def _unlearn(inputs: Inputs) -> dict[str, Any]:
     if "prepared" in inputs.entries:
         prepared = load_file(inputs.entries["prepared"].file(PREPARED))
     request = UnlearnRequest(
-        model=_stored_model(inputs, "pretrained"),
+        model=stored_model(inputs, "pretrained"),
         task=inputs.entries["split"].value["task"],
         seed=derive_seed(spec["unlearning_seed"], spec["method"], "unlearn"),
-        device=_device(inputs),
+        device=device(inputs),
         support=SupportSet(**load_file(inputs.entries["split"].file("support.safetensors"))),
         prepared=prepared,
     )
@@ -395,41 +292,15 @@ def _with_training_data(inputs: Inputs, request: UnlearnRequest) -> FullAccessRe
     from oneshui.seeding import derive_seed
     from oneshui.spec import TrainingSpec
 
-    split = _load_split(inputs)
+    split = load_split(inputs)
     spec = inputs.job.spec
     return FullAccessRequest(
         **{field.name: getattr(request, field.name) for field in dataclasses.fields(request)},
-        forget=_images(inputs, split, "forget"),
-        retain=_images(inputs, split, "retain"),
-        val=_images(inputs, split, "val"),
+        forget=images(inputs, split, "forget"),
+        retain=images(inputs, split, "retain"),
+        val=images(inputs, split, "val"),
         training=TrainingSpec(**spec["training"]),
-        fresh_model=_new_model(inputs, derive_seed(spec["training_seed"], 0)),
-    )
-
-
-def _evaluate(inputs: Inputs) -> dict[str, Any]:
-    from oneshui.evaluation import predict
-    from oneshui.splits import SET_NAMES
-
-    split = _load_split(inputs)
-    predictions = predict(
-        _stored_model(inputs, "weights"),
-        {name: _images(inputs, split, name) for name in SET_NAMES},
-        task=inputs.entries["split"].value["task"],
-        device=_device(inputs),
-    )
-    predictions.to_parquet(inputs.folder / PREDICTIONS, index=False)
-    return {"num_images": len(predictions), "task": inputs.entries["split"].value["task"]}
-
-
-def _score(inputs: Inputs) -> dict[str, Any]:
-    from oneshui.measures import measure
-
-    own, retrained = inputs.entries["predictions"], inputs.entries["retrained"]
-    return measure(
-        pd.read_parquet(own.file(PREDICTIONS)),
-        pd.read_parquet(retrained.file(PREDICTIONS)),
-        task=own.value["task"],
+        fresh_model=new_model(inputs, derive_seed(spec["training_seed"], 0)),
     )
 
 
@@ -441,6 +312,6 @@ _STAGES: Mapping[Stage, Callable[[Inputs], dict[str, Any]]] = {
     "retrain": _retrain,
     "prepare": _prepare,
     "unlearn": _unlearn,
-    "evaluate": _evaluate,
-    "score": _score,
+    "evaluate": evaluate,
+    "score": score,
 }

@@ -27,6 +27,10 @@ MEASURES = (
     "mia_auc",
     "mia_acc",
     "mia_threshold_auc",
+    "rmia_auc",
+    "rmia_tpr",
+    "tow_normalised",
+    "forget_gap",
     "unlearn_seconds",
     "prepare_seconds",
 )
@@ -40,6 +44,7 @@ COLUMNS: dict[str, str] = {
     "tow": "ToW",
     "mia_auc": "MIA AUC",
     "mia_acc": "MIA acc",
+    "rmia_auc": "RMIA AUC",
     "unlearn_seconds": "unlearn s",
     "prepare_seconds": "prepare s",
 }
@@ -58,8 +63,8 @@ LEGEND = (
     "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
     "deviation over the n finished seeds of those planned. ToW 100: the scores of the retrained "
     "model. MIA AUC 50: the loss tells nothing about membership. MIA acc: share of forget images "
-    "that the attack takes for non-members. Data seen at deletion time: S is the support set, one "
-    "picture per identity."
+    "that the attack takes for non-members. RMIA AUC 50: comparing with retrained models tells "
+    "nothing either. Data seen at deletion time: S is the support set, one picture per identity."
 )
 REFERENCE_NOTE = (
     "Rows under the rule saw the forget set D_f or the retain set D_r: references, never ranked."
@@ -255,7 +260,7 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
 
 def _terminal_block(block: Block, width: int) -> list[Text]:
     """The table's lines: as airy as the width allows, names on lines of their own if need be."""
-    measures = [m for m in COLUMNS if m != "prepare_seconds"]
+    measures = [m for m in COLUMNS if m not in ("prepare_seconds", "rmia_auc")]
     titles = ["method", "sees", "n", *(_SHORT_TITLES.get(m, COLUMNS[m]) for m in measures)]
     for pm, gap, is_stacked in (
         (" ± ", 2, False),

@@ -15,6 +15,7 @@ from pathlib import Path
 from oneshui.errors import DataAccessError, InputError, NumericalError
 from sweeps import stages
 from sweeps.engine import Failure, FailureKind
+from sweeps.inputs import Environment
 from sweeps.jobs import Job
 from sweeps.store import DamagedEntryError
 
@@ -59,7 +60,7 @@ def log_path(logs: Path, key: str) -> Path:
     return logs / f"{key}.log"
 
 
-def execute(job: Job, jobs: Mapping[str, Job], env: stages.Environment) -> Failure | None:
+def execute(job: Job, jobs: Mapping[str, Job], env: Environment) -> Failure | None:
     """Run one job; None when its result is in the store, otherwise why it is not."""
     start = time.perf_counter()
     try:

@@ -8,10 +8,11 @@ from pathlib import Path
 from sweeps.config import load
 from sweeps.datasets import ensure_generated, folder_of
 from sweeps.engine import Failure, Scheduler, run_inline
+from sweeps.inputs import Environment
 from sweeps.jobs import Job
 from sweeps.plan import Plan, expand, index_job
 from sweeps.scan import scan
-from sweeps.stages import Environment, limit_threads
+from sweeps.stages import limit_threads
 from sweeps.store import LocalStore
 from sweeps.worker import execute
 

@@ -20,14 +20,15 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from oneshui.attacks.forest import forest_votes
+from oneshui.attacks.roc import auc
 from oneshui.errors import InputError
 
 Losses: TypeAlias = Sequence[float] | npt.NDArray[Any] | Any
 """One loss per image, [n]: an array, a tensor on the CPU, or numbers."""
 
-REFERENCE_GRID: tuple[tuple[int, str], ...] = tuple(
-    (trees, criterion) for trees in (20, 50, 100) for criterion in ("gini", "entropy")
-)
+REFERENCE_TREES: tuple[int, ...] = (20, 50, 100)
+"""Sizes of the authors' forests; on a single feature gini and entropy give the same forest."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def loss_mia(
         forget: Losses of the images under attack.
         test: Losses of non-members that the forest has not seen.
         seed: Of the forest; the authors' is 0.
-        variant: "corrected" fits one forest (100 trees, gini); "reference" takes the authors'
+        variant: "corrected" fits one forest (100 trees); "reference" takes the authors'
             choice among six, with AUC and accuracy 0 if all their accuracies are 0.
 
     Raises:
@@ -73,40 +74,26 @@ def loss_mia(
         for name, values in (("retain", retain), ("val", val), ("forget", forget), ("test", test))
     }
     if variant == "corrected":
-        return forest_attack(sets, trees=100, criterion="gini", seed=seed)
-    results = (
-        forest_attack(sets, trees=trees, criterion=criterion, seed=seed)
-        for trees, criterion in REFERENCE_GRID
-    )
+        return forest_attack(sets, trees=100, seed=seed)
+    results = (forest_attack(sets, trees=trees, seed=seed) for trees in REFERENCE_TREES)
     best = max(results, key=lambda result: result.accuracy)
     return best if best.accuracy > 0 else LossMIA(auc=0.0, accuracy=0.0)
 
 
-def forest_attack(
-    sets: dict[str, npt.NDArray[Any]], *, trees: int, criterion: str, seed: int
-) -> LossMIA:
+def forest_attack(sets: dict[str, npt.NDArray[Any]], *, trees: int, seed: int) -> LossMIA:
     """One forest of the attack.
 
     Args:
         sets: Losses [n] of "retain", "val", "forget" and "test".
         trees: Trees of the forest.
-        criterion: "gini" or "entropy".
         seed: Of the forest.
     """
-    from sklearn.ensemble import RandomForestClassifier
-
-    known = np.concatenate([sets["retain"], sets["val"]])[:, None]
+    known = np.concatenate([sets["retain"], sets["val"]])
     is_member = np.repeat([1, 0], [len(sets["retain"]), len(sets["val"])])
-    # Threads would change nothing but the load of a machine that runs many evaluations at once.
-    forest = RandomForestClassifier(
-        n_estimators=trees, criterion=criterion, random_state=seed % 2**32, n_jobs=1
-    )
-    forest.fit(known, is_member)
-    votes = {name: forest.predict_proba(sets[name][:, None])[:, 1] for name in ("forget", "test")}
-    return LossMIA(
-        auc=_auc(positives=votes["forget"], negatives=votes["test"]),
-        accuracy=float((votes["forget"] <= 0.5).mean()),
-    )
+    asked = np.concatenate([sets["forget"], sets["test"]])
+    votes = forest_votes(known, is_member, asked, trees=trees, seed=seed % 2**32)
+    forget, test = np.split(votes, [len(sets["forget"])])
+    return LossMIA(auc=auc(forget, test), accuracy=float((forget <= 0.5).mean()))
 
 
 def threshold_auc(forget_losses: Losses, test_losses: Losses) -> float:
@@ -122,16 +109,7 @@ def threshold_auc(forget_losses: Losses, test_losses: Losses) -> float:
     Raises:
         InputError: A set is empty or holds a loss that is not finite.
     """
-    return _auc(
-        positives=-_losses(forget_losses, "forget"), negatives=-_losses(test_losses, "test")
-    )
-
-
-def _auc(*, positives: npt.NDArray[Any], negatives: npt.NDArray[Any]) -> float:
-    ordered = np.sort(negatives)
-    below = np.searchsorted(ordered, positives, side="left")
-    not_above = np.searchsorted(ordered, positives, side="right")
-    return float((below + not_above).mean() / (2 * len(negatives)))
+    return auc(-_losses(forget_losses, "forget"), -_losses(test_losses, "test"))
 
 
 def _losses(values: Losses, name: str) -> npt.NDArray[Any]:

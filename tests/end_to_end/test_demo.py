@@ -33,7 +33,7 @@ def frame(demo: Path) -> pd.DataFrame:
 def mean(frame: pd.DataFrame) -> Means:
     """Means over seeds: measures by method."""
     assert frame["seed"].nunique() >= 2
-    measures = ["retain_score", "forget_score", "test_score", "tow", "mia_auc"]
+    measures = ["retain_score", "forget_score", "test_score", "tow", "mia_auc", "rmia_auc"]
     return {
         str(method): {name: float(rows[name].mean()) for name in measures}
         for method, rows in frame.groupby("method")
@@ -47,6 +47,11 @@ def test_the_pretrained_model_remembers_people(mean: Means) -> None:
 def test_the_attack_finds_the_pretrained_model_out_and_not_the_retrained(mean: Means) -> None:
     assert mean["pretrain"]["mia_auc"] >= 0.65
     assert 0.45 <= mean["retrain"]["mia_auc"] <= 0.60
+
+
+def test_the_relative_attack_does_so_as_well(mean: Means) -> None:
+    assert mean["pretrain"]["rmia_auc"] > 0.8
+    assert 0.40 <= mean["retrain"]["rmia_auc"] <= 0.60
 
 
 def test_retraining_is_the_yardstick_and_repeats_itself(frame: pd.DataFrame) -> None:

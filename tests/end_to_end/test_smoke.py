@@ -43,7 +43,12 @@ def test_leaves_what_the_contract_says(undisturbed: Path) -> None:
     assert frame[measured].notna().all(axis=None)
     assert frame[measured].apply(lambda column: column.between(0, 1)).all(axis=None)
     assert (frame.loc[frame["method"] == "retrain", "tow"] == 1.0).all()
-    assert frame["rmia_auc"].isna().all()
+    attacked = frame[frame["method"] != "retrain"]
+    assert attacked["rmia_auc"].between(0, 1).all()
+    assert frame.loc[frame["method"] == "retrain", "rmia_auc"].isna().all()
+    assert (frame.loc[frame["method"] == "pretrain", "tow_normalised"].dropna() == 0).all()
+    assert (frame["nomus"].notna() == (frame["task"] == "multiclass")).all()
+    assert (frame.loc[frame["method"] == "retrain", "weight_distance"] == 0).all()
     for name in ("results.csv", "summary.md", "summary.csv", "summary.tex", "index.html"):
         assert (report / name).stat().st_size > 100
     assert list((report / "figures").glob("*.png"))

@@ -10,6 +10,8 @@ from sweeps.config import load, sweep_names
 from sweeps.jobs import STAGES
 from sweeps.plan import Plan, expand, remaining_chain
 
+ONE = "sweep.datasets=[synthetic_tiny]"
+
 
 def plan(*overrides: str) -> Plan:
     return expand(load(overrides).sweep)
@@ -30,7 +32,7 @@ def test_every_sweep_plans_and_every_job_comes_after_its_inputs(name: str) -> No
 
 def test_jobs_are_counted_as_the_product_with_sharing() -> None:
     methods = "[pretrain,retrain,ssd,jit,gradient_ascent]"
-    counts = plan("sweep=smoke", f"sweep.methods={methods}", "sweep.seeds=[0,1,2]").counts()
+    counts = plan("sweep=smoke", ONE, f"sweep.methods={methods}", "sweep.seeds=[0,1,2]").counts()
     assert counts == {
         "index": 1,
         "cache": 1,
@@ -39,7 +41,8 @@ def test_jobs_are_counted_as_the_product_with_sharing() -> None:
         "retrain": 3,
         "prepare": 3,
         "unlearn": 9,
-        "evaluate": 15,
+        # Each cell's pictures are also shown to the retrained model of one other split.
+        "evaluate": 18,
         "score": 15,
     }
 
@@ -47,6 +50,7 @@ def test_jobs_are_counted_as_the_product_with_sharing() -> None:
 def test_rows_that_differ_in_a_hyperparameter_share_the_preparation() -> None:
     made = plan(
         "sweep=smoke",
+        ONE,
         "sweep.seeds=[0]",
         "sweep.methods=[pretrain,ssd,other]",
         "+sweep.rows.other={method: ssd, alpha: 7.0, dampening: 0.5}",
@@ -56,6 +60,7 @@ def test_rows_that_differ_in_a_hyperparameter_share_the_preparation() -> None:
     assert counts["unlearn"] == 2
     fewer_batches = plan(
         "sweep=smoke",
+        ONE,
         "sweep.seeds=[0]",
         "sweep.methods=[pretrain,ssd,other]",
         "+sweep.rows.other={method: ssd, batch_size: 16}",
@@ -66,6 +71,7 @@ def test_rows_that_differ_in_a_hyperparameter_share_the_preparation() -> None:
 def test_equal_rows_are_computed_once() -> None:
     made = plan(
         "sweep=smoke",
+        ONE,
         "sweep.seeds=[0]",
         "sweep.methods=[ssd,twin]",
         "+sweep.rows.twin={method: ssd, alpha: 50.0, dampening: 1.0}",
@@ -76,8 +82,9 @@ def test_equal_rows_are_computed_once() -> None:
 
 
 def test_a_one_shot_job_has_no_way_to_the_training_data() -> None:
-    made = plan("sweep=demo")
-    unlearn = [job for job in made.jobs.values() if job.stage == "unlearn"]
+    made = plan("sweep=demo", "sweep.reference_copies=true")
+    full = {row.model_key for row in made.results if row.row.access is Access.FULL}
+    unlearn = [job for job in made.jobs.values() if job.stage == "unlearn" and job.key not in full]
     assert unlearn
     for job in unlearn:
         assert set(job.inputs) <= {"pretrained", "split", "prepared"}
@@ -104,9 +111,78 @@ def test_what_cannot_change_a_result_is_not_in_any_key() -> None:
     ],
 )
 def test_what_can_change_a_result_changes_every_score(change: str) -> None:
-    before = {row.score_key for row in plan("sweep=smoke").results}
-    after = {row.score_key for row in plan("sweep=smoke", change).results}
+    before = {row.score_key for row in plan("sweep=smoke", ONE).results}
+    after = {row.score_key for row in plan("sweep=smoke", ONE, change).results}
     assert not before & after
+
+
+AGAIN = (
+    "sweep=smoke",
+    ONE,
+    "sweep.seeds=[0,1,2]",
+    "sweep.methods=[pretrain,retrain,retrain_again,ssd,jit,scrub]",
+    "+sweep.rows.retrain_again={method: retrain, reseed: 1}",
+)
+
+
+def references(made: Plan) -> dict[tuple[int, str], list[str]]:
+    """Keys of the evaluations that each row is attacked with, by seed and row."""
+    return {
+        (row.cell.seed, row.row.name): [
+            key
+            for role, key in made.jobs[row.score_key].inputs.items()
+            if role.startswith("reference_")
+        ]
+        for row in made.results
+    }
+
+
+def test_a_row_is_attacked_with_the_other_retrained_models_of_its_cell() -> None:
+    made = plan(*AGAIN)
+    own = {(row.cell.seed, row.row.name): row.evaluate_key for row in made.results}
+    for (seed, name), keys in references(made).items():
+        retrained = [own[seed, "retrain"], own[seed, "retrain_again"]]
+        assert keys == [key for key in retrained if key != own[seed, name]]
+    alone = references(plan("sweep=smoke", ONE, "sweep.methods=[retrain,ssd]", "sweep.seeds=[0]"))
+    assert alone[0, "retrain"] == []
+    assert len(alone[0, "ssd"]) == 1
+
+
+def test_unlearned_copies_of_the_retrained_model_join_the_references() -> None:
+    made = plan(*AGAIN, "sweep.reference_copies=true")
+    found = references(made)
+    assert [len(found[0, name]) for name in ("pretrain", "retrain", "ssd", "jit", "scrub")] == [
+        2,
+        1,
+        3,
+        3,
+        2,
+    ]
+    copy = made.jobs[made.jobs[found[0, "ssd"][-1]].inputs["weights"]]
+    assert made.jobs[copy.inputs["pretrained"]].stage == "retrain"
+    assert set(copy.inputs) == {"pretrained", "split", "prepared"}
+    ours = {row.model_key for row in plan(*AGAIN).results}
+    assert copy.key not in ours
+
+
+def test_a_is_tuned_with_another_split_s_retrained_model() -> None:
+    made = plan(*AGAIN)
+    for row in made.results:
+        inputs = made.jobs[row.score_key].inputs
+        paired = made.jobs[inputs["paired"]]
+        own_split = made.jobs[row.evaluate_key].inputs["split"]
+        assert paired.inputs["split"] == own_split != inputs["paired_split"]
+        assert made.jobs[paired.inputs["weights"]].inputs["split"] == inputs["paired_split"]
+    for change in ("sweep.seeds=[0]", "sweep.vary=training"):
+        alone = plan(*AGAIN, change)
+        assert all("paired" not in alone.jobs[row.score_key].inputs for row in alone.results)
+
+
+def test_only_the_pretrained_model_s_features_are_kept() -> None:
+    made = plan(*AGAIN)
+    for row in made.results:
+        kept = made.jobs[row.evaluate_key].spec["features"]
+        assert kept == (row.row.method == "pretrain")
 
 
 def test_the_longest_chain_of_a_cell_runs_through_training() -> None:

@@ -20,13 +20,18 @@ from sweeps.plan import Plan, expand, index_job
 from sweeps.results import COLUMNS, SCORES, results_frame
 from sweeps.store import Entry
 
-COMMAND = ["sweep=smoke", "sweep.methods=[pretrain,retrain,ssd]", "mode=report"]
+COMMAND = [
+    "sweep=smoke",
+    "sweep.datasets=[synthetic_tiny]",
+    "sweep.methods=[pretrain,retrain,ssd]",
+    "mode=report",
+]
 EVIL = "<script>alert('x')</script> & \"more\""
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return expand(load(COMMAND[:2]).sweep)
+    return expand(load(COMMAND[:3]).sweep)
 
 
 def entry(plan: Plan, key: str, value: Mapping[str, Any]) -> Entry:
@@ -122,7 +127,15 @@ def test_every_file_of_the_contract_is_there(whole: Path) -> None:
         for kind in ("forgetting_utility", "tow", "loss_mia")
         for suffix in ("png", "pdf")
     }
-    files = {"index.html", *(f"results.{s}" for s in ("parquet", "csv"))}
+    files = {
+        "per_identity.parquet",
+        "hardness.csv",
+        "hardness_fits.csv",
+        "retain_drop.csv",
+        "retain_drop_fits.csv",
+        "index.html",
+        *(f"results.{s}" for s in ("parquet", "csv")),
+    }
     assert names == drawn | files | {f"summary.{suffix}" for suffix in ("csv", "md", "tex")}
     assert {path.name for path in whole.parent.parent.iterdir()} == {"logs", "report"}
 
@@ -150,7 +163,8 @@ def test_page_says_what_was_compared(plan: Plan, whole: Path) -> None:
         "f1" * 32,
         "split-0",
         "split-1",
-        "python launch.py sweep=smoke 'sweep.methods=[pretrain,retrain,ssd]'",
+        "python launch.py sweep=smoke 'sweep.datasets=[synthetic_tiny]' "
+        "'sweep.methods=[pretrain,retrain,ssd]'",
         "5 of 6 results",
         "mean ToW of 75.0%",
         "is that of ssd: +5.0 points, ahead with 1 of 1 seed.",

@@ -1,0 +1,100 @@
+"""Losses of augmented views of a picture: what the relative membership attack reads.
+
+View 0 is the picture, view 1 its mirror image, the further ones are random crops. A crop depends
+on the seed, the picture and the number of the view alone, so all models see the same views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from oneshui.data.images import LabelledImages, augment, normalise
+from oneshui.errors import NumericalError
+from oneshui.losses import sample_losses
+from oneshui.seeding import torch_generator
+from oneshui.spec import Task
+
+BATCH_SIZE = 256
+
+
+def sample(data: LabelledImages, size: int, seed: int) -> LabelledImages:
+    """So many images drawn without replacement (all, if there are not more), in their order."""
+    if len(data) <= size:
+        return data
+    drawn = torch.randperm(len(data), generator=torch_generator(seed, "sample"))[:size]
+    return data.select(drawn.sort().values)
+
+
+@torch.no_grad()
+def predict_views(
+    model: nn.Module,
+    sets: Mapping[str, LabelledImages],
+    *,
+    task: Task,
+    views: int,
+    seed: int,
+    device: torch.device,
+) -> pd.DataFrame:
+    """Losses of every view of every image of the named sets.
+
+    Args:
+        model: The model; it stays in eval.
+        sets: Images by set.
+        task: "multilabel" or "multiclass".
+        views: How many views, at least 1.
+        seed: Of the crops; give all models that are to be compared the same.
+        device: Where to compute.
+
+    Returns:
+        One row per image: ``set``, ``image`` (row of the dataset), ``identity`` and ``losses``
+        (float32 list, one per view).
+
+    Raises:
+        NumericalError: A loss is not finite.
+    """
+    model.eval().to(device)
+    frames = []
+    for name, data in sets.items():
+        parts = []
+        for start in range(0, len(data), BATCH_SIZE):
+            part = slice(start, start + BATCH_SIZE)
+            raw, labels, rows = data.raw(part), data.labels[part], data.rows[part].tolist()
+            columns = []
+            for number in range(views):
+                pixels = normalise(_view(raw, rows, number, seed)).to(device)
+                columns.append(sample_losses(model(pixels).float().cpu(), labels, task))
+            parts.append(torch.stack(columns, dim=1))
+        losses = torch.cat(parts)
+        if not torch.isfinite(losses).all():
+            raise NumericalError(
+                f"views of {int((~torch.isfinite(losses)).any(dim=1).sum())} of {len(data)} images "
+                f"of the {name} set have losses that are not finite"
+            )
+        frames.append(
+            pd.DataFrame(
+                {
+                    "set": name,
+                    "image": data.rows.astype(np.int64),
+                    "identity": data.identities.numpy(),
+                    "losses": list(losses.numpy()),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _view(raw: torch.Tensor, rows: list[int], number: int, seed: int) -> torch.Tensor:
+    if number == 0:
+        return raw
+    if number == 1:
+        return raw.flip(-1)
+    crops = [
+        augment(image[None], "crop", torch_generator(seed, "view", number, row))
+        for image, row in zip(raw, rows, strict=True)
+    ]
+    return torch.cat(crops)

@@ -1,0 +1,144 @@
+"""What the stages share: a running job's view of the world, and how its inputs are read.
+
+Runs in a worker; must not import Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import pandas as pd
+
+from sweeps.jobs import Job
+from sweeps.memory import PeakMemory
+from sweeps.store import Entry, LocalStore
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from oneshui.data.images import LabelledImages
+    from oneshui.splits import SetName, Split
+
+T = TypeVar("T")
+WEIGHTS = "weights.safetensors"
+PREDICTIONS = "predictions.parquet"
+PREPARED = "prepared.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What a worker knows besides the job; no part of any identity.
+
+    Attributes:
+        store: Where inputs come from and results go.
+        data_folders: Folder of each dataset, by the key of its index job.
+        logs: Folder of the log files.
+        device: Torch device.
+        threads: Threads that torch uses for one job.
+    """
+
+    store: LocalStore
+    data_folders: Mapping[str, Path]
+    logs: Path
+    device: str = "cpu"
+    threads: int = 1
+
+    @property
+    def training_data(self) -> tuple[Path, ...]:
+        """Folders in which pictures of the training set are, as files or decoded."""
+        return (*self.data_folders.values(), self.store.root / "cache", self.store.root / "index")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """A running job's view of the world.
+
+    Attributes:
+        job: The job.
+        entries: Finished inputs by role.
+        folder: Where to write files.
+        env: The worker's environment.
+        cost: Seconds of named parts and peak memory in bytes, filled by the stage.
+    """
+
+    job: Job
+    entries: Mapping[str, Entry]
+    folder: Path
+    env: Environment
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def timed(self, name: str, action: Callable[[], T]) -> T:
+        """Run the action and note its seconds and peak memory."""
+        with PeakMemory(self.env.device) as peak:
+            start = time.perf_counter()
+            result = action()
+            self.cost[name] = time.perf_counter() - start
+        self.cost.update(peak.cost)
+        return result
+
+
+def spec_of(entry: Entry) -> dict[str, Any]:
+    """What the job of a finished entry was asked to do."""
+    document = json.loads(entry.file("job.json").read_text(encoding="utf-8"))
+    spec: dict[str, Any] = document["spec"]
+    return spec
+
+
+def load_split(inputs: Inputs) -> Split:
+    """The split of the job's cell."""
+    from oneshui.splits import Split
+
+    document = json.loads(inputs.entries["split"].file("split.json").read_text(encoding="utf-8"))
+    rows = pd.read_parquet(inputs.entries["index"].file("images.parquet"), columns=["identity"])
+    return Split(
+        **{name: tuple(document[name]) for name in document},
+        identity_of_image=rows["identity"].to_numpy(),
+    )
+
+
+def images(inputs: Inputs, split: Split, name: SetName | Literal["train"]) -> LabelledImages:
+    """One set of the job's cell."""
+    import numpy as np
+
+    from oneshui.data.cache import open_cache
+    from oneshui.data.images import make_images
+
+    index = inputs.entries["index"]
+    frame = pd.read_parquet(index.file("images.parquet"), columns=["identity", "label"])
+    label = np.stack(frame["label"].to_list())
+    if index.value["task"] == "multiclass":
+        label = label[:, 0].astype(np.int64)
+    pixels = open_cache(inputs.entries["cache"].file("images.npy"))
+    return make_images(pixels, label, frame["identity"].to_numpy(), split.images(name))
+
+
+def device(inputs: Inputs) -> torch.device:
+    """Where the job computes."""
+    import torch
+
+    return torch.device(inputs.env.device)
+
+
+def new_model(inputs: Inputs, seed: int) -> nn.Module:
+    """A model with new weights."""
+    from oneshui.models import make_model
+    from oneshui.spec import ModelSpec
+
+    spec = ModelSpec(**inputs.job.spec["model"])
+    return make_model(spec, inputs.entries["split"].value["num_outputs"], seed)
+
+
+def stored_model(inputs: Inputs, role: str) -> nn.Module:
+    """The job's model with the weights of an input."""
+    from oneshui.models import load_weights, make_model
+    from oneshui.spec import ModelSpec
+
+    spec = ModelSpec(**{**inputs.job.spec["model"], "weights": "random"})
+    model = make_model(spec, inputs.entries["split"].value["num_outputs"], 0)
+    return load_weights(model, inputs.entries[role].file(WEIGHTS)).to(device(inputs))

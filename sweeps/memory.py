@@ -1,0 +1,58 @@
+"""Peak memory of a part of a job, on the processor and on the GPU."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+from types import TracebackType
+
+_RESET_PEAK = "5"
+"""What /proc/self/clear_refs takes to set the peak back to what is in use (Linux, proc(5))."""
+
+
+class PeakMemory:
+    """Measures what happens inside a ``with`` block.
+
+    ``cost`` then holds ``peak_bytes``, the resident memory of the whole process, so imports and
+    inputs are part of it, and on a GPU ``peak_gpu_bytes``, what torch allocated there. Where the
+    kernel cannot reset the peak, it is that of the process since its start.
+    """
+
+    def __init__(self, device: str = "cpu", proc: Path = Path("/proc/self")) -> None:
+        self.cost: dict[str, float] = {}
+        self._is_cuda = device.startswith("cuda")
+        self._device = device
+        self._proc = proc
+
+    def __enter__(self) -> PeakMemory:
+        try:
+            (self._proc / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+        except OSError:
+            self._proc = Path("/nowhere")
+        if self._is_cuda:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self._device)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cost["peak_bytes"] = self._peak()
+        if self._is_cuda:
+            import torch
+
+            self.cost["peak_gpu_bytes"] = torch.cuda.max_memory_allocated(self._device)
+
+    def _peak(self) -> int:
+        try:
+            status = (self._proc / "status").read_text(encoding="ascii", errors="replace")
+            line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+            return int(line.split()[1]) * 1024
+        except (OSError, StopIteration):
+            unit = 1 if sys.platform == "darwin" else 1024
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
