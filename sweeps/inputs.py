@@ -9,9 +9,12 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from sweeps.jobs import Job
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 WEIGHTS = "weights.safetensors"
-PREDICTIONS = "predictions.parquet"
 PREPARED = "prepared.safetensors"
 
 
@@ -73,6 +75,20 @@ class Inputs:
     env: Environment
     cost: dict[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def people(self) -> npt.NDArray[np.int64]:
+        """Identity of every image of the dataset, int64 [N]; read once a job."""
+        path = self.entries["index"].file("images.parquet")
+        return pd.read_parquet(path, columns=["identity"])["identity"].to_numpy()
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.int64]:
+        """Labels of every image, uint8 [N, C] or int64 [N]; a job reads several sets of them."""
+        index = self.entries["index"]
+        frame = pd.read_parquet(index.file("images.parquet"), columns=["label"])
+        label = np.stack(frame["label"].to_list())
+        return label[:, 0].astype(np.int64) if index.value["task"] == "multiclass" else label
+
     def timed(self, name: str, action: Callable[[], T]) -> T:
         """Run the action and note its seconds and peak memory."""
         with PeakMemory(self.env.device) as peak:
@@ -95,27 +111,18 @@ def load_split(inputs: Inputs) -> Split:
     from oneshui.splits import Split
 
     document = json.loads(inputs.entries["split"].file("split.json").read_text(encoding="utf-8"))
-    rows = pd.read_parquet(inputs.entries["index"].file("images.parquet"), columns=["identity"])
     return Split(
-        **{name: tuple(document[name]) for name in document},
-        identity_of_image=rows["identity"].to_numpy(),
+        **{name: tuple(document[name]) for name in document}, identity_of_image=inputs.people
     )
 
 
 def images(inputs: Inputs, split: Split, name: SetName | Literal["train"]) -> LabelledImages:
     """One set of the job's cell."""
-    import numpy as np
-
     from oneshui.data.cache import open_cache
     from oneshui.data.images import make_images
 
-    index = inputs.entries["index"]
-    frame = pd.read_parquet(index.file("images.parquet"), columns=["identity", "label"])
-    label = np.stack(frame["label"].to_list())
-    if index.value["task"] == "multiclass":
-        label = label[:, 0].astype(np.int64)
     pixels = open_cache(inputs.entries["cache"].file("images.npy"))
-    return make_images(pixels, label, frame["identity"].to_numpy(), split.images(name))
+    return make_images(pixels, inputs.labels, inputs.people, split.images(name))
 
 
 def device(inputs: Inputs) -> torch.device:

@@ -161,11 +161,10 @@ def _split(inputs: Inputs) -> dict[str, Any]:
     from oneshui.splits import SET_NAMES, make_split
 
     index = inputs.entries["index"]
-    rows = pd.read_parquet(index.file("images.parquet"), columns=["identity"])
     order = pd.read_parquet(index.file("identities.parquet"))["identity"].tolist()
     spec = inputs.job.spec
     split = make_split(
-        rows["identity"].to_numpy(),
+        inputs.people,
         order,
         num_forget=spec["num_forget"],
         seed=spec["split_seed"],
