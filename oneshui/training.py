@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ from oneshui.errors import NumericalError
 from oneshui.evaluation import predict_logits
 from oneshui.losses import task_loss
 from oneshui.metrics.scores import score
-from oneshui.seeding import torch_generator
+from oneshui.seeding import derive_seed, torch_generator
 from oneshui.spec import Task, TrainingSpec
 
 
@@ -31,6 +33,58 @@ class Epoch:
     number: int
     loss: float
     val_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a training run has come: all that its next epoch depends on.
+
+    Attributes:
+        epoch: Finished epochs.
+        history: Their records, as plain values.
+        tensors: On the CPU: "model." weights and buffers, "optimizer.<parameter>." its state,
+            "best." the weights of the best epoch so far if they are kept.
+    """
+
+    epoch: int
+    history: tuple[Mapping[str, Any], ...]
+    tensors: Mapping[str, torch.Tensor]
+
+
+def _take_down(
+    history: list[Epoch],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: Mapping[str, torch.Tensor] | None,
+) -> Progress:
+    named = {f"model.{name}": value for name, value in model.state_dict().items()}
+    named |= {f"best.{name}": value for name, value in (best or {}).items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        named |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+    # Clones, because tied weights share memory, which safetensors refuses.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in named.items()}
+    records = tuple(asdict(epoch) for epoch in history)
+    return Progress(epoch=len(history), history=records, tensors=tensors)
+
+
+def _restore(
+    progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[list[Epoch], dict[str, torch.Tensor] | None]:
+    parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    for name, value in progress.tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    model.load_state_dict(parts["model"])
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in parts["optimizer"].items():
+        number, _, field = name.partition(".")
+        state.setdefault(int(number), {})[field] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    history = [Epoch(**record) for record in progress.history]
+    device = next(model.parameters()).device
+    best = {name: value.to(device) for name, value in parts["best"].items()}
+    return history, best or None
 
 
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
@@ -75,49 +129,27 @@ def _score(model: nn.Module, val: LabelledImages, task: Task, device: torch.devi
     return score(logits, val.labels, task)
 
 
-def train(
+def _train_epoch(
     model: nn.Module,
+    optimizer: torch.optim.Optimizer,
     data: LabelledImages,
-    val: LabelledImages,
     spec: TrainingSpec,
-    *,
     task: Task,
     seed: int,
+    epoch: int,
     device: torch.device,
-    shuffle: bool = True,
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> list[Epoch]:
-    """Train the model in place and leave it in evaluation mode.
-
-    Args:
-        model: Starting point; moved to ``device``.
-        data: Training images.
-        val: Validation images; they choose the epoch when ``spec.keep`` is "best".
-        spec: The recipe.
-        task: "multilabel" or "multiclass".
-        seed: Of shuffling and augmentation.
-        device: Where to compute.
-        shuffle: Whether to draw a new order every epoch.
-        on_epoch: Called after every epoch.
-
-    Returns:
-        One record per epoch.
-
-    Raises:
-        NumericalError: The loss is not finite.
-    """
-    model.to(device)
-    optimizer = make_optimizer(model, spec)
+    shuffle: bool,
+) -> float:
+    """One pass over the images; the mean loss."""
     steps_per_epoch = math.ceil(len(data) / spec.batch_size)
-    history: list[Epoch] = []
-    best: dict[str, torch.Tensor] | None = None
-    for epoch in range(spec.epochs):
-        generator = torch_generator(seed, "training", epoch)
-        order = (
-            torch.randperm(len(data), generator=generator) if shuffle else torch.arange(len(data))
-        )
-        model.train()
-        total = torch.zeros((), dtype=torch.float64, device=device)
+    generator = torch_generator(seed, "training", epoch)
+    order = torch.randperm(len(data), generator=generator) if shuffle else torch.arange(len(data))
+    model.train()
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        # Layers that drop activations draw from the global generator; a training that resumes at
+        # this epoch must find it as one that ran through.
+        torch.manual_seed(derive_seed(seed, "layers", epoch))
         for index in range(steps_per_epoch):
             rows = order[index * spec.batch_size : (index + 1) * spec.batch_size]
             images = normalise(augment(data.raw(rows), spec.augmentation, generator)).to(device)
@@ -130,18 +162,64 @@ def train(
                 nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm)
             optimizer.step()
             total += loss.detach() * len(rows)
-        mean_loss = (total / len(data)).item()
-        if not math.isfinite(mean_loss):
-            raise NumericalError(
-                f"training loss is {mean_loss} in epoch {epoch + 1}: lower training.learning_rate "
-                f"(now {spec.learning_rate})"
-            )
+    mean_loss = (total / len(data)).item()
+    if not math.isfinite(mean_loss):
+        raise NumericalError(
+            f"training loss is {mean_loss} in epoch {epoch + 1}: lower training.learning_rate "
+            f"(now {spec.learning_rate})"
+        )
+    return mean_loss
+
+
+def train(
+    model: nn.Module,
+    data: LabelledImages,
+    val: LabelledImages,
+    spec: TrainingSpec,
+    *,
+    task: Task,
+    seed: int,
+    device: torch.device,
+    shuffle: bool = True,
+    resume: Progress | None = None,
+    on_epoch: Callable[[Epoch, Callable[[], Progress]], None] | None = None,
+) -> list[Epoch]:
+    """Train the model in place and leave it in evaluation mode.
+
+    Args:
+        model: Starting point; moved to ``device``.
+        data: Training images.
+        val: Validation images; they choose the epoch when ``spec.keep`` is "best".
+        spec: The recipe.
+        task: "multilabel" or "multiclass".
+        seed: Of shuffling and augmentation.
+        device: Where to compute.
+        shuffle: Whether to draw a new order every epoch.
+        resume: What an earlier call of the same training had reached; the result is the same
+            to the bit as without the interruption.
+        on_epoch: Called after every epoch with its record and a function that takes down what the
+            training has reached.
+
+    Returns:
+        One record per epoch.
+
+    Raises:
+        NumericalError: The loss is not finite.
+    """
+    model.to(device)
+    optimizer = make_optimizer(model, spec)
+    history: list[Epoch] = []
+    best: dict[str, torch.Tensor] | None = None
+    if resume is not None:
+        history, best = _restore(resume, model, optimizer)
+    for epoch in range(len(history), spec.epochs):
+        mean_loss = _train_epoch(model, optimizer, data, spec, task, seed, epoch, device, shuffle)
         val_score = _score(model, val, task, device)
         history.append(Epoch(number=epoch + 1, loss=mean_loss, val_score=val_score))
         if spec.keep == "best" and val_score > max((e.val_score for e in history[:-1]), default=-1):
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         if on_epoch is not None:
-            on_epoch(history[-1])
+            on_epoch(history[-1], functools.partial(_take_down, history, model, optimizer, best))
     if best is not None:
         model.load_state_dict(best)
     return history

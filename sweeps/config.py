@@ -24,6 +24,7 @@ from oneshui.data.synthetic import FacesSpec
 from oneshui.errors import InputError, unknown_name
 from oneshui.methods.base import prepare_hyperparameters
 from oneshui.spec import ModelSpec, TrainingSpec
+from sweeps.jobs import Stage
 from sweeps.spec import (
     Cell,
     ClusterSpec,
@@ -34,6 +35,7 @@ from sweeps.spec import (
     Preprocessing,
     Row,
     SeedLevel,
+    StageResources,
     SweepSpec,
 )
 
@@ -55,6 +57,7 @@ class _Dataset:
     generate: FacesSpec | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
+    resources: Mapping[Stage, StageResources] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +219,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
                 layout=config.datasets[name].layout,
                 generate=config.datasets[name].generate,
                 path=config.datasets[name].path,
+                resources=config.datasets[name].resources,
             )
             for name in sweep.datasets
         },

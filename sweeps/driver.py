@@ -13,11 +13,13 @@ from rich.console import Console
 
 from oneshui.errors import InputError
 from sweeps.engine import Scheduler
+from sweeps.estimates import Estimates
 from sweeps.jobs import digest
+from sweeps.packing import Packer
 from sweeps.plan import Plan, ResultRow, expand, index_job
 from sweeps.progress import Bar, SweepProgress
 from sweeps.results import is_complete, results_frame
-from sweeps.scan import Scan, scan
+from sweeps.scan import Scan, measured, scan
 from sweeps.spec import LaunchSpec
 from sweeps.store import DamagedEntryError, Entry, LocalStore, open_store
 from sweeps.tracking import Publisher
@@ -174,15 +176,30 @@ def _run_jobs(
     publisher: Publisher,
 ) -> Scheduler:
     from sweeps.inputs import Environment
-    from sweeps.ray_engine import ray_cluster, run_sweep, slots_of
+    from sweeps.ray_engine import cluster_nodes, make_slots, ray_cluster, run_sweep
 
     logs = Path(spec.places.output_dir) / "logs"
     env = Environment(store=store, data_folders=folders, logs=logs)
     with ray_cluster(spec.cluster, Path(spec.places.output_dir)):
-        scheduler = Scheduler(plan.jobs, found.entries, workers=slots_of(spec.cluster))
+        has_gpu = any(node.gpus for node in cluster_nodes())
+        packer = Packer(
+            spec.sweep,
+            spec.cluster,
+            plan.jobs,
+            measured(plan, found.entries, "peak_gpu_bytes"),
+            has_gpu=has_gpu,
+        )
+        slots = make_slots(spec.cluster, packer)
+        scheduler = Scheduler(
+            plan.jobs,
+            found.entries,
+            workers=slots.count(),
+            estimates=Estimates(plan.jobs, measured(plan, found.entries, "seconds"), gpu=has_gpu),
+            request=packer.request,
+        )
         feed = _Feed(plan, store, scheduler, publisher)
         with SweepProgress(console, scheduler.snapshot), feed:
-            run_sweep(scheduler, plan.jobs, env, spec.cluster, feed.wake)
+            run_sweep(scheduler, plan.jobs, env, spec.cluster, slots, packer, feed.wake)
     return scheduler
 
 

@@ -6,7 +6,7 @@ No Ray here; ``sweeps.ray_engine`` drives this on a cluster, ``run_inline`` in t
 from __future__ import annotations
 
 import heapq
-import statistics
+import math
 import threading
 import time
 from collections import Counter, defaultdict
@@ -14,24 +14,52 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sweeps.jobs import STAGE_SECONDS, STAGES, Job, Stage
+from sweeps.estimates import Estimates
+from sweeps.jobs import STAGES, Job, Stage
 from sweeps.plan import dependants, remaining_chain
+from sweeps.slots import Ready, Request
 
-State = Literal["waiting", "ready", "running", "done", "failed", "blocked"]
-FailureKind = Literal["input", "numerical", "access", "memory", "damaged", "lost", "error"]
+State = Literal["waiting", "ready", "running", "held", "done", "failed", "blocked"]
+FailureKind = Literal[
+    "input",
+    "disk",
+    "numerical",
+    "access",
+    "memory",
+    "damaged",
+    "hung",
+    "lost",
+    "preempted",
+    "error",
+]
 
 ATTEMPTS: Mapping[FailureKind, int] = {
     "input": 1,
+    "disk": 1,
     "numerical": 1,
     "access": 1,
     "memory": 2,
     "damaged": 3,
+    "hung": 2,
     "lost": 6,
+    "preempted": 1000,
     "error": 2,
 }
 """How often a job may fail in a way before it counts as failed. Input, arithmetic and forbidden
 access do not get better by repetition; a lost worker is nobody's fault, but a job that kills
-every worker is."""
+every worker is; a machine that was taken away says nothing about the job."""
+
+STOPPING: frozenset[FailureKind] = frozenset({"input", "disk"})
+"""Failures that are for the user to mend: nothing further starts."""
+
+_CLOSED: tuple[State, ...] = ("done", "failed", "blocked")
+_LOOK_EVERY = 50.0
+"""The estimate of the end is made anew after this many times what making it took."""
+
+_NEAR_PRIORITY = 0.95
+_LOOKED_AT = 32
+"""Ready jobs within this share of the longest chain, and this many of them, count as equally
+urgent; the one whose inputs a worker knows goes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +103,8 @@ class _Status:
     failures: Counter[FailureKind] = field(default_factory=Counter)
     failure: Failure | None = None
     started: float = 0.0
+    request: Request = field(default_factory=Request)
+    seconds: float = 0.0
 
 
 class Scheduler:
@@ -90,6 +120,8 @@ class Scheduler:
         done: Collection[str] = (),
         *,
         workers: int = 1,
+        estimates: Estimates | None = None,
+        request: Callable[[Job], Request] = lambda _job: Request(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start with the jobs that are done already.
@@ -98,21 +130,30 @@ class Scheduler:
             jobs: The graph; every job after its inputs.
             done: Keys of finished jobs.
             workers: Jobs that run at the same time, for the estimate of the end.
+            estimates: How long jobs take; learns from those that finish.
+            request: What a job asks of its node, looked up when it becomes ready.
             clock: Seconds.
         """
         self._jobs = jobs
         self._workers = workers
+        self._estimates = estimates or Estimates(jobs)
+        self._request = request
         self._clock = clock
         self._lock = threading.RLock()
         self._needing = dependants(jobs)
-        self._chain = remaining_chain(jobs)
+        self._chain = remaining_chain(jobs, self._estimates.seconds)
         self._status = {key: _Status() for key in jobs}
-        self._ready: list[tuple[float, int, str]] = []
+        self._ready: dict[Request, list[tuple[float, int, str]]] = {}
+        self._ready_seconds: dict[Request, float] = defaultdict(float)
+        self._counts: dict[Stage, Counter[State]] = {stage: Counter() for stage in STAGES}
+        self._remaining = (-math.inf, 0.0)
         self._place = {key: place for place, key in enumerate(jobs)}
-        self._seconds: dict[Stage, list[float]] = defaultdict(list)
+        self._open = len(jobs)
         self._start = clock()
-        for key in done:
-            self._status[key].state = "done"
+        for job in jobs.values():
+            self._counts[job.stage]["waiting"] += 1
+        for key in set(done):
+            self._set(key, "done")
         for key in jobs:
             self._refresh(key)
 
@@ -123,38 +164,110 @@ class Scheduler:
         inputs = set(self._jobs[key].inputs.values())
         status.missing = sum(self._status[needed].state != "done" for needed in inputs)
         if status.missing == 0 and status.state == "waiting":
-            status.state = "ready"
-            heapq.heappush(self._ready, (-self._chain[key], self._place[key], key))
-        elif status.missing:
-            status.state = "waiting"
+            status.request = self._request(self._jobs[key])
+            status.seconds = self._estimates.seconds(self._jobs[key])
+            self._set(key, "ready")
+            entry = (-self._chain[key], self._place[key], key)
+            heapq.heappush(self._ready.setdefault(status.request, []), entry)
+        elif status.missing and status.state == "ready":
+            self._set(key, "waiting")
 
-    def next(self) -> Job | None:
-        """The job to start now, marked as running; None if none is ready."""
-        with self._lock:
-            while self._ready:
-                key = heapq.heappop(self._ready)[2]
-                if self._status[key].state == "ready":
-                    self._status[key].state = "running"
-                    self._status[key].started = self._clock()
-                    return self._jobs[key]
-            return None
+    def _set(self, key: str, state: State) -> None:
+        """Change a job's state; the only place that does, so that the counts stay right."""
+        status = self._status[key]
+        change = (state == "ready") - (status.state == "ready")
+        self._ready_seconds[status.request] += change * status.seconds
+        self._open += (status.state in _CLOSED) - (state in _CLOSED)
+        counts = self._counts[self._jobs[key].stage]
+        counts[status.state] -= 1
+        counts[state] += 1
+        status.state = state
 
-    def succeed(self, key: str) -> None:
-        """The running job has published its result."""
+    def ready(self) -> dict[Request, Ready]:
+        """The jobs that could start now, by what they ask for."""
         with self._lock:
-            status = self._status[key]
-            if status.state == "done":
+            found = {}
+            for request, heap in self._ready.items():
+                while heap and self._status[heap[0][2]].state != "ready":
+                    heapq.heappop(heap)
+                if heap:
+                    seconds = max(self._ready_seconds[request], 0.0)
+                    found[request] = Ready(seconds=seconds, priority=-heap[0][0])
+            return found
+
+    def next(self, request: Request | None = None, known: Collection[str] = ()) -> Job | None:
+        """The job to start now, marked as running; None if none is ready.
+
+        Args:
+            request: Only jobs that ask for this; None for any.
+            known: Keys of jobs whose results the worker has loaded; among equally urgent jobs
+                the one with most of them among its inputs goes first.
+        """
+        with self._lock:
+            ready = self.ready()
+            if request is None:
+                if not ready:
+                    return None
+                request = max(ready, key=lambda shape: ready[shape].priority)
+            if request not in ready:
+                return None
+            key = self._take(self._ready[request], set(known))
+            self._set(key, "running")
+            self._status[key].started = self._clock()
+            return self._jobs[key]
+
+    def _take(self, heap: list[tuple[float, int, str]], known: Collection[str]) -> str:
+        first = heapq.heappop(heap)
+        candidates = [first]
+        while known and heap and len(candidates) < _LOOKED_AT:
+            if heap[0][0] > first[0] * _NEAR_PRIORITY:
+                break
+            candidate = heapq.heappop(heap)
+            if self._status[candidate[2]].state == "ready":
+                candidates.append(candidate)
+        # max keeps the first of equals, which is the most urgent.
+        chosen = max(
+            candidates,
+            key=lambda entry: sum(k in known for k in self._jobs[entry[2]].inputs.values()),
+        )
+        for candidate in candidates:
+            if candidate is not chosen:
+                heapq.heappush(heap, candidate)
+        return chosen[2]
+
+    def succeed(self, key: str, seconds: float | None = None) -> None:
+        """The job's result has been published.
+
+        Args:
+            key: Of the job.
+            seconds: That it took, as its worker measured; None if somebody else ran it.
+        """
+        with self._lock:
+            if self._status[key].state == "done":
                 return
-            status.state = "done"
-            self._seconds[self._jobs[key].stage].append(self._clock() - status.started)
+            self._set(key, "done")
+            if seconds is not None:
+                self._estimates.learn(self._jobs[key], seconds)
             for needing in self._needing[key]:
                 self._refresh(needing)
+
+    def hold(self, key: str) -> None:
+        """Somebody else has the running job's lease: it is neither started nor failed here."""
+        with self._lock:
+            self._set(key, "held")
+
+    def release(self, key: str) -> None:
+        """Nobody has the job's lease any more, and it is not done."""
+        with self._lock:
+            if self._status[key].state == "held":
+                self._set(key, "waiting")
+                self._refresh(key)
 
     def fail(self, key: str, failure: Failure) -> bool:
         """The running job did not finish; whether it will be tried again.
 
-        Bad input ends the whole sweep: it is for the user to mend, and every further minute of
-        computing would be spent on something else than was asked for.
+        Bad input or a full disk ends the whole sweep: it is for the user to mend, and every
+        further minute of computing would be spent on something else than was asked for.
         """
         with self._lock:
             status = self._status[key]
@@ -164,18 +277,18 @@ class Scheduler:
             if failure.damaged and again:
                 self._recompute(failure.damaged)
             if again:
-                status.state = "waiting"
+                self._set(key, "waiting")
                 self._refresh(key)
             else:
-                status.state = "failed"
+                self._set(key, "failed")
                 self._block(key)
-            if failure.kind == "input":
+            if failure.kind in STOPPING:
                 self.stop()
             return again
 
     def _recompute(self, key: str) -> None:
         if self._status[key].state == "done":
-            self._status[key].state = "waiting"
+            self._set(key, "waiting")
             self._refresh(key)
             for needing in self._needing[key]:
                 self._refresh(needing)
@@ -183,23 +296,27 @@ class Scheduler:
     def stop(self) -> None:
         """Start nothing any more; what has not started counts as blocked."""
         with self._lock:
-            for status in self._status.values():
-                if status.state in ("waiting", "ready"):
-                    status.state = "blocked"
+            for key, status in self._status.items():
+                if status.state in ("waiting", "ready", "held"):
+                    self._set(key, "blocked")
 
     def _block(self, key: str) -> None:
         for needing in self._needing[key]:
             if self._status[needing].state in ("waiting", "ready"):
-                self._status[needing].state = "blocked"
+                self._set(needing, "blocked")
                 self._block(needing)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to start or to wait for."""
         with self._lock:
-            return not any(
-                s.state in ("waiting", "ready", "running") for s in self._status.values()
-            )
+            return self._open == 0
+
+    @property
+    def num_open(self) -> int:
+        """Jobs that are neither done nor given up."""
+        with self._lock:
+            return self._open
 
     def failures(self) -> dict[str, Failure]:
         """The jobs that failed for good, with the reason."""
@@ -215,31 +332,31 @@ class Scheduler:
         with self._lock:
             return [key for key, status in self._status.items() if status.state == state]
 
-    def _expected(self, job: Job) -> float:
-        measured = self._seconds[job.stage]
-        return statistics.fmean(measured) if measured else STAGE_SECONDS[job.stage]
-
     def snapshot(self) -> Snapshot:
         """Counts and the estimate of the end: work over workers, or the longest chain."""
         with self._lock:
             now = self._clock()
-            stages: dict[Stage, Counter[State]] = {stage: Counter() for stage in STAGES}
-            work = 0.0
-            left = {}
-            for key, status in self._status.items():
-                job = self._jobs[key]
-                stages[job.stage][status.state] += 1
-                if status.state in ("waiting", "ready", "running"):
-                    spent = now - status.started if status.state == "running" else 0.0
-                    left[key] = max(self._expected(job) - spent, 0.1)
-                    work += left[key]
-            chain = remaining_chain(self._jobs, lambda job: left.get(job.key, 0.0))
-            remaining = max(work / self._workers, max(chain.values(), default=0.0))
-            return Snapshot(
-                stages={stage: count for stage, count in stages.items() if count},
-                elapsed=now - self._start,
-                remaining=remaining if left else 0.0,
-            )
+            if now >= self._remaining[0]:
+                began = time.perf_counter()
+                remaining = self._estimate_remaining(now)
+                cost = time.perf_counter() - began
+                self._remaining = (now + _LOOK_EVERY * cost, remaining)
+            counts = {
+                stage: Counter({state: n for state, n in count.items() if n})
+                for stage, count in self._counts.items()
+                if count.total()
+            }
+            left = self._remaining[1] if self._open else 0.0
+            return Snapshot(stages=counts, elapsed=now - self._start, remaining=left)
+
+    def _estimate_remaining(self, now: float) -> float:
+        left = {}
+        for key, status in self._status.items():
+            if status.state not in _CLOSED:
+                spent = now - status.started if status.state == "running" else 0.0
+                left[key] = max(self._estimates.seconds(self._jobs[key]) - spent, 0.0)
+        chain = remaining_chain(self._jobs, lambda job: left.get(job.key, 0.0), self._needing)
+        return max(sum(left.values()) / self._workers, max(chain.values(), default=0.0))
 
 
 def run_inline(scheduler: Scheduler, execute: Callable[[Job], Failure | None]) -> None:
@@ -250,8 +367,9 @@ def run_inline(scheduler: Scheduler, execute: Callable[[Job], Failure | None]) -
         execute: Runs one job and says why it failed, if it did.
     """
     while (job := scheduler.next()) is not None:
+        start = time.perf_counter()
         failure = execute(job)
         if failure is None:
-            scheduler.succeed(job.key)
+            scheduler.succeed(job.key, time.perf_counter() - start)
         else:
             scheduler.fail(job.key, failure)

@@ -43,6 +43,9 @@ class Environment:
         logs: Folder of the log files.
         device: Torch device.
         threads: Threads that torch uses for one job.
+        heartbeat_seconds: Silence after which a worker counts as hung.
+        checkpoint_seconds: Least time between two checkpoints of a training.
+        node: Ray's name of the worker's machine.
     """
 
     store: LocalStore
@@ -50,6 +53,9 @@ class Environment:
     logs: Path
     device: str = "cpu"
     threads: int = 1
+    heartbeat_seconds: float = 60.0
+    checkpoint_seconds: float = 10.0
+    node: str = ""
 
     @property
     def training_data(self) -> tuple[Path, ...]:

@@ -30,18 +30,8 @@ STAGES: tuple[Stage, ...] = (
 STAGE_VERSION: Mapping[Stage, int] = {**dict.fromkeys(STAGES, 1), "evaluate": 2, "score": 2}
 """Bumped by hand when a stage's meaning changes, so that its stored results no longer count."""
 
-STAGE_SECONDS: Mapping[Stage, float] = {
-    "index": 1,
-    "cache": 5,
-    "split": 0.2,
-    "pretrain": 40,
-    "retrain": 40,
-    "prepare": 10,
-    "unlearn": 2,
-    "evaluate": 2,
-    "score": 1,
-}
-"""Guesses that order the work and start the ETA, until measured times replace them."""
+TRAINING: tuple[Stage, ...] = ("pretrain", "retrain")
+"""Stages that train for long, and so keep checkpoints."""
 
 
 def canonical(value: Any) -> Any:

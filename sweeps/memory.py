@@ -11,6 +11,15 @@ _RESET_PEAK = "5"
 """What /proc/self/clear_refs takes to set the peak back to what is in use (Linux, proc(5))."""
 
 
+def gpu_bytes(device: str) -> int:
+    """Memory of the device in bytes; 0 if it is not a GPU."""
+    if not device.startswith("cuda"):
+        return 0
+    import torch
+
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
 class PeakMemory:
     """Measures what happens inside a ``with`` block.
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from oneshui.data.synthetic import RECIPE_VERSION
 from oneshui.spec import Access
-from sweeps.jobs import STAGE_SECONDS, STAGES, Job, Stage
+from sweeps.jobs import STAGES, Job, Stage
 from sweeps.spec import Cell, DatasetSpec, Row, SweepSpec
 
 
@@ -284,21 +284,33 @@ def _unlearn(
 
 
 def dependants(jobs: Mapping[str, Job]) -> dict[str, list[str]]:
-    """Keys of the jobs that need each job directly, in the order of the plan."""
+    """Keys of the jobs that need each job directly, in the order of the plan.
+
+    Inputs that are not among the jobs are taken to be done.
+    """
     needing: dict[str, list[str]] = {key: [] for key in jobs}
     for key, job in jobs.items():
         for needed in dict.fromkeys(job.inputs.values()):
-            needing[needed].append(key)
+            if needed in needing:
+                needing[needed].append(key)
     return needing
 
 
 def remaining_chain(
-    jobs: Mapping[str, Job], seconds: Callable[[Job], float] | None = None
+    jobs: Mapping[str, Job],
+    seconds: Callable[[Job], float],
+    needing: Mapping[str, list[str]] | None = None,
 ) -> dict[str, float]:
-    """Seconds of the longest chain that begins with each job, the job itself included."""
-    cost = seconds or (lambda job: STAGE_SECONDS[job.stage])
-    needing = dependants(jobs)
+    """Seconds of the longest chain that begins with each job, the job itself included.
+
+    Args:
+        jobs: The graph; every job after its inputs.
+        seconds: Of one job.
+        needing: What ``dependants`` returned, if it is at hand.
+    """
+    needing = needing or dependants(jobs)
     chain: dict[str, float] = {}
     for key in reversed(list(jobs)):
-        chain[key] = cost(jobs[key]) + max((chain[next_] for next_ in needing[key]), default=0.0)
+        after = max((chain[next_] for next_ in needing[key]), default=0.0)
+        chain[key] = seconds(jobs[key]) + after
     return chain

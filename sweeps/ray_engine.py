@@ -1,27 +1,29 @@
 """One Ray Tune run for a whole sweep: trials are jobs, handed out as their inputs get done.
 
-What was measured, and why it is done this way, is in docs/decisions/0002-ray-tune-as-executor.md.
+What was measured, and why it is done this way, is in docs/decisions/0002 and 0007.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
+import signal
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from oneshui.errors import InputError, OneshuiError
-from sweeps.engine import Failure, Scheduler
+from sweeps.engine import Scheduler
 from sweeps.inputs import Environment
 from sweeps.jobs import Job
+from sweeps.keeper import LeaseKeeper
+from sweeps.leases import Holder, name_of, this_host
+from sweeps.packing import Packer
+from sweeps.slots import Node, Slots
 from sweeps.spec import ClusterSpec
-from sweeps.worker import log_path
 
 _SETTINGS = {
     # Ray would ship the whole environment to the workers when the driver was started by uv.
@@ -37,133 +39,22 @@ _SETTINGS = {
     # Its snapshots are not what we resume from.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # The searcher limits what is handed out, by the room that it sees.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1024",
 }
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
-from sweeps.ray_worker import JobTrainable  # noqa: E402
+from sweeps.ray_searcher import GraphSearcher, IdleStopper  # noqa: E402
+from sweeps.ray_worker import Execute, JobTrainable, prepare_worker  # noqa: E402
+from sweeps.worker import execute  # noqa: E402
 
-WARM_UP_DEADLINE_SECONDS = 120.0
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
-
-OnChange = Callable[[], None]
-
-
-class GraphSearcher(Searcher):
-    """Hands Tune the jobs of a graph, after one warm-up trial per slot.
-
-    Tune pickles its searcher into snapshots; only a name is left in them.
-    """
-
-    def __init__(self, scheduler: Scheduler, slots: int, logs: Path, on_change: OnChange) -> None:
-        super().__init__(metric=None, mode=None)
-        self._scheduler = scheduler
-        self._logs = logs
-        self._on_change = on_change
-        self._warm_ups_to_start = slots
-        self._warm_ups_to_repeat = slots
-        self._warming: set[str] = set()
-        self._key_of: dict[str, str] = {}
-        self.error: Exception | None = None
-
-    def suggest(self, trial_id: str) -> Any:
-        """A job, a warm-up, None (ask again later), or FINISHED; never raises."""
-        try:
-            return self._suggest(trial_id)
-        except Exception as error:
-            self.error = error
-            return Searcher.FINISHED
-
-    def _suggest(self, trial_id: str) -> Any:
-        if self._scheduler.finished:
-            return Searcher.FINISHED
-        if self._warm_ups_to_start:
-            self._warm_ups_to_start -= 1
-            self._warming.add(trial_id)
-            return {"job": ""}
-        if self._warming:
-            return None
-        job = self._scheduler.next()
-        if job is None:
-            return None
-        self._key_of[trial_id] = job.key
-        self._on_change()
-        return {"job": job.key}
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Note the outcome; never raises, because Tune would call again with an error."""
-        try:
-            self._complete(trial_id, result, error)
-        except Exception as problem:
-            self.error = problem
-        self._on_change()
-
-    def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
-        if trial_id in self._warming:
-            self._warming.discard(trial_id)
-            if result is not None and result.get("refused"):
-                self.error = InputError(result["refused"])
-                self._scheduler.stop()
-            if error and self._warm_ups_to_repeat:
-                self._warm_ups_to_repeat -= 1
-                self._warm_ups_to_start += 1
-            return
-        key = self._key_of.pop(trial_id, None)
-        if key is None:
-            return
-        if error or result is None or "failure" not in result:
-            log = log_path(self._logs, key)
-            message = f"its worker process ended without a result (log: {log})"
-            self._scheduler.fail(key, Failure(kind="lost", message=message))
-            # The freed slot would stay empty while short jobs reuse the surviving processes.
-            self._warm_ups_to_start += 1
-        elif result["failure"]:
-            self._scheduler.fail(key, Failure(**json.loads(result["failure"])))
-        else:
-            self._scheduler.succeed(key)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Leave nothing of the graph in Tune's snapshot; the store is what we resume from."""
-        Path(checkpoint_path).write_text("oneshui resumes from its store\n", encoding="utf-8")
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Refuse.
-
-        Raises:
-            OneshuiError: Always.
-        """
-        raise OneshuiError(f"{checkpoint_path}: a sweep resumes from its store, not from Tune")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class WarmUpStopper(tune.Stopper):
-    """Ends warm-up trials as soon as every slot has a process, or the deadline has passed."""
-
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._pids: set[int] = set()
-        self._first: float | None = None
-
-    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        """Whether this trial shall end now."""
-        if "warm_pid" not in result:
-            return True
-        now = time.monotonic()
-        self._first = self._first or now
-        self._pids.add(result["warm_pid"])
-        return len(self._pids) >= self._slots or now - self._first > WARM_UP_DEADLINE_SECONDS
-
-    def stop_all(self) -> bool:
-        """The graph decides when all is done, not the stopper."""
-        return False
+_GIGABYTE = 2.0**30
 
 
 @contextlib.contextmanager
@@ -206,28 +97,83 @@ def _local_workers(cluster: ClusterSpec) -> int:
     return cluster.workers or max(1, (available or 1) // cluster.cpus_per_worker)
 
 
-def _resources() -> dict[str, float]:
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources
+def _alive() -> list[dict[str, Any]]:
+    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in known if node["Alive"]]
 
 
-def slots_of(cluster: ClusterSpec) -> int:
-    """Jobs that the running cluster can hold at the same time.
+def cluster_nodes() -> list[Node]:
+    """The machines of the running cluster."""
+    return [
+        Node(
+            cpus=node["Resources"].get("CPU", 0.0),
+            gpus=node["Resources"].get("GPU", 0.0),
+            memory_gb=node["Resources"].get("memory", 0.0) / _GIGABYTE,
+        )
+        for node in _alive()
+    ]
+
+
+def make_slots(cluster: ClusterSpec, packer: Packer) -> Slots:
+    """The slots of the running cluster.
 
     Raises:
-        InputError: Not even one: it would wait for ever.
+        InputError: A job asks for more than any machine has: it would wait for ever.
     """
-    resources = _resources()
-    slots = int(resources.get("CPU", 0) // cluster.cpus_per_worker)
-    if cluster.gpus_per_worker:
-        slots = min(slots, int(resources.get("GPU", 0) / cluster.gpus_per_worker + 1e-6))
-    if slots < 1:
+    slots = Slots(default=packer.default, nodes=cluster_nodes(), limit=cluster.workers)
+    too_large = slots.infeasible([packer.default, *packer.all_requests()])
+    if too_large is not None:
+        largest = max(slots.nodes, key=lambda node: (node.gpus, node.cpus), default=Node(cpus=0))
         raise InputError(
-            f"a job asks for {cluster.cpus_per_worker} CPU and {cluster.gpus_per_worker:g} GPU, "
-            f"but the cluster has {resources.get('CPU', 0):g} and {resources.get('GPU', 0):g}; "
-            "lower cluster.cpus_per_worker or cluster.gpus_per_worker"
+            f"a job asks for {too_large}, but no machine of the cluster has that (the largest has "
+            f"{largest.cpus:g} CPU, {largest.gpus:g} GPU and {largest.memory_gb:.0f} GB); lower "
+            "cluster.cpus_per_worker, cluster.gpus_per_worker, cluster.memory_gb_per_worker, "
+            "cluster.stages or the dataset's resources"
         )
-    return min(slots, cluster.workers) if cluster.workers else slots
+    return slots
+
+
+def _is_gone(node: str) -> bool:
+    return all(known["NodeID"] != node for known in _alive())
+
+
+def _end_process(pid: int, host: str) -> None:
+    """Kill a process of this machine, if it still is the one that was meant."""
+    if host == this_host():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _end_holder(holder: Holder) -> None:
+    """Kill the process that holds a lease, on whichever machine of the cluster it runs."""
+    if holder.host == this_host():
+        _end_process(holder.pid, holder.host)
+    elif holder.node and not _is_gone(holder.node):
+        where = NodeAffinitySchedulingStrategy(holder.node, soft=False)
+        end = ray.remote(_end_process).options(num_cpus=0, scheduling_strategy=where)
+        end.remote(holder.pid, holder.host)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What a run cost beside its jobs.
+
+    Attributes:
+        processes: Worker processes that did something.
+        idle_trials: Trials that only kept a process warm.
+    """
+
+    processes: int
+    idle_trials: int
+
+
+def _resources_of(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    bundle = {"CPU": float(config["cpus"])}
+    if config["gpus"]:
+        bundle["GPU"] = float(config["gpus"])
+    if config["memory_gb"]:
+        bundle["memory"] = config["memory_gb"] * _GIGABYTE
+    return tune.PlacementGroupFactory([bundle])
 
 
 def run_sweep(
@@ -235,35 +181,64 @@ def run_sweep(
     jobs: Mapping[str, Job],
     env: Environment,
     cluster: ClusterSpec,
-    on_change: OnChange,
-) -> None:
+    slots: Slots,
+    packer: Packer,
+    on_change: Callable[[], None],
+    *,
+    run: Execute = execute,
+    prepare: Callable[[Mapping[str, Job], Environment], str] = prepare_worker,
+) -> Statistics:
     """Run all jobs that the scheduler hands out, on the running cluster, as one Tune run.
 
     Args:
         scheduler: The graph's state; says in the end what was done and what failed.
         jobs: The whole graph.
         env: What workers need to know.
-        cluster: Resources of one job.
+        cluster: Limits of time.
+        slots: What ``make_slots`` returned.
+        packer: What jobs ask for.
         on_change: Called when a job starts or ends.
+        run: Runs one job in a worker.
+        prepare: Makes a worker's process ready for its first job.
 
     Raises:
-        InputError: The cluster cannot hold one job.
+        InputError: A worker cannot do what the sweep asks for.
         OneshuiError: Tune ended before the graph did.
     """
-    slots = slots_of(cluster)
-    searcher = GraphSearcher(scheduler, slots, env.logs, on_change)
-    request = {"CPU": float(cluster.cpus_per_worker)}
-    if cluster.gpus_per_worker:
-        request["GPU"] = cluster.gpus_per_worker
-        env = replace(env, device="cuda")
-    trainable = tune.with_parameters(JobTrainable, jobs=dict(jobs), env=env)
-    with tempfile.TemporaryDirectory(prefix="oneshui-tune-") as folder:
+    env = replace(
+        env,
+        heartbeat_seconds=cluster.heartbeat_seconds,
+        checkpoint_seconds=cluster.checkpoint_seconds,
+    )
+    keeper = LeaseKeeper(
+        scheduler,
+        env.store,
+        jobs,
+        silence_seconds=cluster.heartbeat_seconds,
+        job_seconds=cluster.max_job_hours * 3600,
+        kill=_end_holder,
+    )
+    searcher = GraphSearcher(
+        scheduler,
+        slots,
+        packer,
+        keeper,
+        jobs=jobs,
+        logs=env.logs,
+        look=cluster_nodes,
+        holder=lambda job: env.store.leases.holders().get(name_of(job.stage, job.key)),
+        is_gone=_is_gone,
+        on_change=on_change,
+    )
+    trainable = tune.with_parameters(
+        JobTrainable, jobs=dict(jobs), env=env, run=run, prepare=prepare
+    )
+    with tempfile.TemporaryDirectory(prefix="oneshui-tune-") as folder, keeper:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, request),
+            tune.with_resources(trainable, _resources_of),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
-                max_concurrent_trials=slots,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.trial_id,
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -271,7 +246,7 @@ def run_sweep(
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=folder,
-                stop=WarmUpStopper(slots),
+                stop=IdleStopper(searcher),
                 failure_config=tune.FailureConfig(max_failures=0),
                 # Tune saves class trainables at the end unless told not to; ours have no state.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -283,3 +258,4 @@ def run_sweep(
         raise searcher.error
     if not scheduler.finished:
         raise OneshuiError("Ray Tune ended before the sweep did; run the same command again")
+    return Statistics(processes=len(searcher.processes), idle_trials=searcher.num_idle_trials)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sweeps.jobs import Job
 from sweeps.plan import Plan
 from sweeps.store import DamagedEntryError, Entry, Store
 
@@ -81,3 +82,18 @@ def _is_outdated(
         elif reasons.get(key) == "input changed":
             return True
     return False
+
+
+def measured(plan: Plan, entries: Mapping[str, Entry], name: str) -> list[tuple[Job, float]]:
+    """What finished jobs of the plan cost.
+
+    Args:
+        plan: The graph.
+        entries: Finished jobs by key.
+        name: Of the cost, for example "seconds".
+    """
+    return [
+        (plan.jobs[key], float(entry.cost[name]))
+        for key, entry in entries.items()
+        if name in entry.cost
+    ]

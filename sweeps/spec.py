@@ -9,10 +9,38 @@ from typing import Any, Literal
 from oneshui.data.synthetic import FacesSpec
 from oneshui.errors import InputError
 from oneshui.spec import Access, ModelSpec, TrainingSpec, require
+from sweeps.jobs import Stage
 
 Layout = Literal["celebahq", "celeba", "mufac", "mufac_clean", "table"]
 Preprocessing = Literal["corrected", "reference"]
 SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResources:
+    """What the jobs of a stage get; None leaves the worker's default.
+
+    Attributes:
+        cpus: Processors.
+        gpus: GPUs, or the share of one.
+        memory_gb: Main memory in 2**30 bytes.
+    """
+
+    cpus: int | None = None
+    gpus: float | None = None
+    memory_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.cpus is None or self.cpus >= 1, "cpus", self.cpus, "1 or more")
+        gpus = self.gpus or 0.0
+        require(
+            0 <= gpus <= 8 and (gpus <= 1 or gpus == int(gpus)),
+            "gpus",
+            self.gpus,
+            "a share of one GPU, or a whole number up to 8",
+        )
+        memory = self.memory_gb
+        require(memory is None or memory >= 0, "memory_gb", memory, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +52,14 @@ class DatasetSpec:
         layout: Whose on-disk layout it has.
         generate: How to draw it, when it is generated and not brought.
         path: Where it is, relative to the data folder; not part of any identity.
+        resources: What jobs of a stage get on this dataset; not part of any identity either.
     """
 
     name: str
     layout: Layout
     generate: FacesSpec | None = None
     path: str = ""
+    resources: Mapping[Stage, StageResources] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         drawn = ("celebahq", "celeba", "mufac")
@@ -137,31 +167,60 @@ class SweepSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSpec:
-    """Where jobs run.
+    """Where jobs run, and what each of them gets.
 
     Attributes:
         mode: "local" starts Ray here; "existing" joins the cluster that the driver is on.
         workers: Jobs at the same time; 0 means one per processor (or per GPU share).
         cpus_per_worker: Processors reserved for each.
-        gpus_per_worker: GPUs, or share of one, reserved for each.
+        gpus_per_worker: GPUs, or share of one, reserved for each; None means half a GPU where
+            the cluster has GPUs, and none elsewhere.
+        memory_gb_per_worker: Main memory reserved for each, in 2**30 bytes; 0 reserves none.
+        stages: What jobs of a stage get instead.
+        pack_gpus: Whether GPU shares follow the memory that the first job of a kind needed.
+        heartbeat_seconds: Silence after which a worker counts as hung and is replaced.
+        max_job_hours: Time after which a job that still runs counts as hung.
+        checkpoint_seconds: A training keeps a checkpoint at the end of an epoch, if this much
+            time has passed since the last.
+        price_per_gpu_hour: For the cost in ``mode=plan``; 0 prints none.
+        price_per_cpu_hour: The same for processors.
     """
 
     mode: Literal["local", "existing"] = "local"
     workers: int = 0
     cpus_per_worker: int = 1
-    gpus_per_worker: float = 0.0
+    gpus_per_worker: float | None = None
+    memory_gb_per_worker: float = 0.0
+    stages: Mapping[Stage, StageResources] = field(default_factory=dict)
+    pack_gpus: bool = True
+    heartbeat_seconds: float = 60.0
+    max_job_hours: float = 48.0
+    checkpoint_seconds: float = 10.0
+    price_per_gpu_hour: float = 0.0
+    price_per_cpu_hour: float = 0.0
 
     def __post_init__(self) -> None:
         require(0 <= self.workers <= 1024, "cluster.workers", self.workers, "0 to 1024")
         require(
             self.cpus_per_worker >= 1, "cluster.cpus_per_worker", self.cpus_per_worker, "1 or more"
         )
+        gpus = self.gpus_per_worker or 0.0
         require(
-            0 <= self.gpus_per_worker <= 8,
+            0 <= gpus <= 8 and (gpus <= 1 or gpus == int(gpus)),
             "cluster.gpus_per_worker",
             self.gpus_per_worker,
-            "0 to 8",
+            "a share of one GPU, or a whole number up to 8",
         )
+        for name, lowest in (("heartbeat_seconds", 2.0), ("max_job_hours", 0.01)):
+            value = getattr(self, name)
+            require(value >= lowest, f"cluster.{name}", value, f"{lowest:g} or more")
+        for name in (
+            "memory_gb_per_worker",
+            "checkpoint_seconds",
+            "price_per_gpu_hour",
+            "price_per_cpu_hour",
+        ):
+            require(getattr(self, name) >= 0, f"cluster.{name}", getattr(self, name), "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from oneshui.data.registry import load_dataset
-from oneshui.errors import InputError
+from oneshui.errors import InputError, NumericalError
 from sweeps.inputs import (
     PREPARED,
     WEIGHTS,
@@ -29,13 +30,14 @@ from sweeps.inputs import (
     spec_of,
     stored_model,
 )
-from sweeps.jobs import Job, Stage, canonical_json
+from sweeps.jobs import TRAINING, Job, Stage, canonical_json
 from sweeps.measuring import evaluate, score
 from sweeps.store import DamagedEntryError, Entry
 
 if TYPE_CHECKING:
     from oneshui.requests import FullAccessRequest, UnlearnRequest
     from oneshui.splits import SetName
+    from oneshui.training import Epoch, Progress
 
 
 def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
@@ -57,11 +59,27 @@ def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
         if found is None:
             raise DamagedEntryError(jobs[key].stage, key, "it has disappeared")
         entries[role] = found
+    contents = {role: entry.content for role, entry in entries.items()}
+    known = env.store.find(job.stage, job.key)
+    if known is not None:
+        if known.inputs == contents:
+            # Another driver's worker was faster.
+            return known
+        env.store.discard(job.stage, job.key)
+    started = time.time()
     with env.store.work(job) as work:
         inputs = Inputs(job=job, entries=entries, folder=work.folder, env=env)
         value = _STAGES[job.stage](inputs)
-        cost = {"seconds": time.perf_counter() - start, **inputs.cost}
-        return work.publish(value, {role: e.content for role, e in entries.items()}, cost)
+        cost = {
+            "started": started,
+            "seconds": time.perf_counter() - start,
+            "worker": f"{socket.gethostname()}:{os.getpid()}",
+            **inputs.cost,
+        }
+        entry = work.publish(value, contents, cost)
+    if job.stage in TRAINING:
+        env.store.checkpoint(job).clear()
+    return entry
 
 
 def limit_threads(threads: int) -> None:
@@ -198,6 +216,17 @@ def _train(inputs: Inputs, set_name: SetName | Literal["train"]) -> dict[str, An
     seed = derive_seed(spec["training_seed"], spec["reseed"])
     model = new_model(inputs, seed)
     data, val = images(inputs, split, set_name), images(inputs, split, "val")
+    checkpoint = inputs.env.store.checkpoint(inputs.job)
+    resume = checkpoint.load()
+    saved = time.monotonic()
+
+    def on_epoch(epoch: Epoch, take_down: Callable[[], Progress]) -> None:
+        nonlocal saved
+        due = time.monotonic() - saved >= inputs.env.checkpoint_seconds
+        if due and epoch.number < spec["training"]["epochs"]:
+            checkpoint.save(take_down())
+            saved = time.monotonic()
+
     history = inputs.timed(
         "method_seconds",
         lambda: train(
@@ -208,8 +237,12 @@ def _train(inputs: Inputs, set_name: SetName | Literal["train"]) -> dict[str, An
             task=inputs.entries["split"].value["task"],
             seed=seed,
             device=device(inputs),
+            resume=resume,
+            on_epoch=on_epoch,
         ),
     )
+    if resume is not None:
+        inputs.cost["resumed_epochs"] = resume.epoch
     save_weights(model, inputs.folder / WEIGHTS)
     return {"epochs": [dataclasses.asdict(epoch) for epoch in history]}
 
@@ -244,6 +277,11 @@ def _prepare(inputs: Inputs) -> dict[str, Any]:
     )
     assert isinstance(method, methods.PreparedMethod)
     prepared = inputs.timed("method_seconds", lambda: method.prepare(request))
+    for name, tensor in prepared.items():
+        if not tensor.isfinite().all():
+            raise NumericalError(
+                f"{spec['method']} prepared {name} with values that are not finite"
+            )
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in prepared.items()},
         inputs.folder / PREPARED,

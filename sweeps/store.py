@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from oneshui.errors import InputError, OneshuiError
+from sweeps.checkpoints import Checkpoint
 from sweeps.jobs import Job, Stage, canonical, digest
+from sweeps.leases import Leases
 
 MANIFEST = "result.json"
 STALE_WORK_SECONDS = 7 * 24 * 3600.0
@@ -199,8 +201,8 @@ class LocalStore:
         """
         self.root = root
         try:
-            for folder in (root, root / ".work", root / ".discarded"):
-                folder.mkdir(parents=True, exist_ok=True)
+            for folder in (".work", ".discarded", ".leases", ".checkpoints"):
+                (root / folder).mkdir(parents=True, exist_ok=True)
             probe = root / ".work" / f"probe-{uuid.uuid4().hex}"
             probe.touch()
             probe.unlink()
@@ -209,6 +211,12 @@ class LocalStore:
                 f"the store folder {root} cannot be written ({error.strerror}); "
                 "set output_dir or store.uri to a folder that can"
             ) from None
+
+        self.leases = Leases(root / ".leases")
+
+    def checkpoint(self, job: Job) -> Checkpoint:
+        """Where a long training keeps what it has reached; no part of any result."""
+        return Checkpoint(self.root / ".checkpoints" / f"{job.stage}-{job.key}")
 
     def _folder(self, stage: Stage, key: str) -> Path:
         return self.root / stage / key

@@ -6,10 +6,12 @@ An exception that leaves a Ray actor ends the warm process, so none does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from oneshui.errors import DataAccessError, InputError, NumericalError
@@ -17,7 +19,7 @@ from sweeps import stages
 from sweeps.engine import Failure, FailureKind
 from sweeps.inputs import Environment
 from sweeps.jobs import Job
-from sweeps.store import DamagedEntryError
+from sweeps.store import DamagedEntryError, Entry
 
 logger = logging.getLogger("oneshui.worker")
 
@@ -39,6 +41,10 @@ def _log_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_BEATS_PER_SILENCE = 6
+
+
 def classify(error: BaseException) -> FailureKind:
     """The class of failure that an exception belongs to."""
     match error:
@@ -52,6 +58,8 @@ def classify(error: BaseException) -> FailureKind:
             return "damaged"
         case MemoryError():
             return "memory"
+        case OSError() if error.errno in _DISK:
+            return "disk"
     return "memory" if type(error).__name__ == "OutOfMemoryError" else "error"
 
 
@@ -60,24 +68,73 @@ def log_path(logs: Path, key: str) -> Path:
     return logs / f"{key}.log"
 
 
-def execute(job: Job, jobs: Mapping[str, Job], env: Environment) -> Failure | None:
-    """Run one job; None when its result is in the store, otherwise why it is not."""
-    start = time.perf_counter()
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended in this worker.
+
+    Attributes:
+        failure: Why it did not finish; None when its result is in the store.
+        held: Whether nothing was done because somebody else holds the job's lease.
+        cost: Seconds and peak memory of the job that is now in the store.
+    """
+
+    failure: Failure | None = None
+    held: bool = False
+    cost: Mapping[str, float] = field(default_factory=dict)
+
+
+def execute(
+    job: Job, jobs: Mapping[str, Job], env: Environment, *, stale_lease: int = 0
+) -> Outcome:
+    """Run one job under its lease.
+
+    Args:
+        job: What to do.
+        jobs: The whole graph.
+        env: The worker's environment.
+        stale_lease: Generation of a lease that was seen without a sign of life for too long.
+    """
+    leases = env.store.leases
     try:
-        with _log_file(log_path(env.logs, job.key)):
-            logger.info("%s (%s) starts", job.label, job.key)
-            try:
-                stages.run(job, jobs, env)
-            except Exception:
-                logger.exception("%s failed", job.label)
-                raise
-            logger.info("%s done in %.2f s", job.label, time.perf_counter() - start)
+        lease = leases.acquire(job, stale=stale_lease, node=env.node)
+        if lease is None:
+            return Outcome(held=True)
+        try:
+            with lease.beating(env.heartbeat_seconds / _BEATS_PER_SILENCE):
+                entry = _logged(job, jobs, env)
+        finally:
+            leases.release(job, lease)
     except DamagedEntryError as error:
         env.store.discard(error.stage, error.key)
-        return Failure(kind="damaged", message=str(error), damaged=error.key)
+        failure = Failure(kind="damaged", message=str(error), damaged=error.key)
+        return Outcome(failure=failure)
     except Exception as error:
-        message = str(error).strip() or traceback.format_exception_only(error)[-1].strip()
-        if not isinstance(error, InputError):
-            message = f"{type(error).__name__}: {message}"
-        return Failure(kind=classify(error), message=message.splitlines()[0])
-    return None
+        return Outcome(failure=Failure(kind=classify(error), message=_one_line(error, env)))
+    numbers = {k: float(v) for k, v in entry.cost.items() if isinstance(v, int | float)}
+    return Outcome(cost=numbers)
+
+
+def _logged(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
+    start = time.perf_counter()
+    with _log_file(log_path(env.logs, job.key)):
+        logger.info("%s (%s) starts", job.label, job.key)
+        try:
+            entry = stages.run(job, jobs, env)
+        except Exception:
+            logger.exception("%s failed", job.label)
+            raise
+        logger.info("%s done in %.2f s", job.label, time.perf_counter() - start)
+        return entry
+
+
+def _one_line(error: Exception, env: Environment) -> str:
+    if classify(error) == "disk":
+        reason = error.strerror if isinstance(error, OSError) else error
+        return (
+            f"nothing can be written to {env.store.root} or {env.logs} ({reason}); free some "
+            "space or set output_dir to another disk, and run the same command again"
+        )
+    message = str(error).strip() or traceback.format_exception_only(error)[-1].strip()
+    if not isinstance(error, InputError):
+        message = f"{type(error).__name__}: {message}"
+    return message.splitlines()[0]

@@ -28,7 +28,7 @@ class InlineSweep:
         return self.env.store
 
     def execute(self, job: Job) -> Failure | None:
-        return execute(job, {**self.plan.jobs, job.key: job}, self.env)
+        return execute(job, {**self.plan.jobs, job.key: job}, self.env).failure
 
 
 def inline_sweep(folder: Path, *overrides: str) -> InlineSweep:

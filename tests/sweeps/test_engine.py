@@ -152,7 +152,7 @@ def test_the_estimate_follows_measured_times() -> None:
         job = scheduler.next()
         assert job is not None
         now[0] += 10.0
-        scheduler.succeed(job.key)
+        scheduler.succeed(job.key, 10.0)
     snapshot = scheduler.snapshot()
     assert snapshot.elapsed == 40.0
     assert snapshot.remaining == pytest.approx(6 * 10.0 / 2)

@@ -1,0 +1,72 @@
+"""What a graph of jobs will take on a number of workers: a simulation of its scheduling.
+
+Pure. The same order as the engine's: ready jobs, the longest remaining chain first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+
+from sweeps.jobs import Job
+from sweeps.plan import dependants, remaining_chain
+
+
+def makespan(
+    jobs: Mapping[str, Job],
+    seconds: Mapping[str, float],
+    workers: int,
+    *,
+    barriers: bool = False,
+) -> float:
+    """Seconds from the first start to the last end.
+
+    Args:
+        jobs: The jobs that are to run; inputs outside of them count as done.
+        seconds: Of every job, by key.
+        workers: Jobs at the same time.
+        barriers: Whether a stage starts only when the whole stage before it has ended, as in a
+            script that runs one stage after the other.
+    """
+    if barriers:
+        total = 0.0
+        for stage in dict.fromkeys(job.stage for job in jobs.values()):
+            part = {key: job for key, job in jobs.items() if job.stage == stage}
+            total += makespan(part, seconds, workers)
+        return total
+    needing = dependants(jobs)
+    chain = remaining_chain(jobs, lambda job: seconds[job.key], needing)
+    missing = {
+        key: sum(needed in jobs for needed in set(job.inputs.values())) for key, job in jobs.items()
+    }
+    ready = [(-chain[key], key) for key, count in missing.items() if not count]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < workers:
+            key = heapq.heappop(ready)[1]
+            heapq.heappush(running, (now + seconds[key], key))
+        now, ended = heapq.heappop(running)
+        for key in needing[ended]:
+            missing[key] -= 1
+            if not missing[key]:
+                heapq.heappush(ready, (-chain[key], key))
+    return now
+
+
+def useful_workers(
+    jobs: Mapping[str, Job], seconds: Mapping[str, float], tolerance: float = 0.02
+) -> int:
+    """The number of workers beyond which more do not help: within tolerance of the best."""
+    if not jobs:
+        return 0
+    best = makespan(jobs, seconds, len(jobs)) * (1 + tolerance)
+    low, high = 1, len(jobs)
+    while low < high:
+        middle = (low + high) // 2
+        if makespan(jobs, seconds, middle) <= best:
+            high = middle
+        else:
+            low = middle + 1
+    return low
