@@ -54,14 +54,14 @@ def measure(
     for other in others:
         if not predictions[["set", "image"]].equals(other[["set", "image"]]):
             raise InputError("predictions of the model and of the retrained model differ in images")
-    own, theirs = _scores(predictions, task), _scores(retrained, task)
+    own, theirs = set_scores(predictions, task), set_scores(retrained, task)
     losses, retrained_losses = _losses(predictions), _losses(retrained)
     attack, on_retrained = _attack(losses), _attack(retrained_losses)
     reference = _attack(losses, "reference")
     value = tow(own, theirs)
     normalised = None
     if pretrained is not None:
-        normalised = normalised_tow(value, tow(_scores(pretrained, task), theirs))
+        normalised = normalised_tow(value, tow(set_scores(pretrained, task), theirs))
     forget = predictions[predictions["set"] == "forget"]
     has_nomus = task == "multiclass" and min(len(forget), len(losses["test"])) >= FOLDS
     return {
@@ -135,7 +135,8 @@ def _divergence(own: pd.DataFrame, other: pd.DataFrame, name: str, task: Task) -
     return float(js_divergence(ours, theirs, task).mean())
 
 
-def _scores(predictions: pd.DataFrame, task: Task) -> dict[str, float]:
+def set_scores(predictions: pd.DataFrame, task: Task) -> dict[str, float]:
+    """The mAP or accuracy in [0, 1] of every set of stored predictions."""
     scores = {}
     for name, part in predictions.groupby("set"):
         labels = np.stack(part["label"].to_list())

@@ -1,7 +1,7 @@
 """What a training has reached, on disk, so that a worker that dies costs an epoch at most.
 
-A checkpoint is a safetensors file and ``latest.json``, which names it with its sha256 and is
-replaced last. One that cannot be trusted is as good as none: the training starts again.
+A checkpoint is a safetensors file and ``latest.json``, which names it with a sha256 over
+both and is replaced last. One that cannot be trusted is as good as none: the training starts again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +42,8 @@ class Checkpoint:
         data = save(dict(progress.tensors))
         name = f"{progress.epoch}.safetensors"
         _write(self._folder / name, data)
-        document = {
-            "file": name,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "epoch": progress.epoch,
-            "history": list(progress.history),
-        }
+        document = {"file": name, "epoch": progress.epoch, "history": list(progress.history)}
+        document["sha256"] = _digest(document, data)
         _write(self._folder / LATEST, json.dumps(document).encode())
         for path in self._folder.glob("*.safetensors"):
             if path.name != name:
@@ -61,12 +58,13 @@ class Checkpoint:
         try:
             document: dict[str, Any] = json.loads((self._folder / LATEST).read_bytes())
             data = (self._folder / document["file"]).read_bytes()
+            expected = _digest(document, data)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.warning("checkpoint in %s cannot be read (%s)", self._folder, error)
             return None
-        if hashlib.sha256(data).hexdigest() != document.get("sha256"):
+        if document.get("sha256") != expected:
             logger.warning("checkpoint in %s is damaged; training starts again", self._folder)
             return None
         return Progress(
@@ -76,6 +74,12 @@ class Checkpoint:
     def clear(self) -> None:
         """Remove it: the job's result is published."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _digest(document: Mapping[str, Any], data: bytes) -> str:
+    """sha256 over the tensors and what is said about them, hexadecimal."""
+    about = json.dumps([document[name] for name in ("file", "epoch", "history")])
+    return hashlib.sha256(about.encode() + data).hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:

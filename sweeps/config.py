@@ -19,24 +19,26 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from oneshui import methods
 from oneshui.data.synthetic import FacesSpec
 from oneshui.errors import InputError, unknown_name
-from oneshui.methods.base import prepare_hyperparameters
-from oneshui.spec import ModelSpec, TrainingSpec
+from oneshui.spec import Access, ModelSpec, TrainingSpec
 from sweeps.jobs import Stage
+from sweeps.rows import RowSpec, rows_of
 from sweeps.spec import (
     Cell,
     ClusterSpec,
     DatasetSpec,
     LaunchSpec,
     Layout,
+    Objective,
     Places,
     Preprocessing,
-    Row,
+    Profile,
+    Sampler,
     SeedLevel,
     StageResources,
     SweepSpec,
+    TuningSpec,
 )
 
 CONF = Path(__file__).parent / "conf"
@@ -76,8 +78,26 @@ class _Sweep:
     fixed_seed: int = 0
     views: int = 2
     reference_copies: bool = False
+    profile: Profile = "paper"
+    tuning: Mapping[str, Any] = field(default_factory=dict)
     model: ModelSpec
     training: TrainingSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tuning:
+    __pydantic_config__: ClassVar[Any] = _FORBID
+    objective: Objective | None
+    i_know: bool
+    points: int | None
+    batch: int | None
+    seeds: tuple[int, ...] | None
+    sampler: Sampler | None
+    requests: int | None
+    carried: int | None
+    reveal: bool | None
+    rows: tuple[str, ...] | None
+    access: tuple[Literal["support", "prepared", "full"], ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +108,8 @@ class _Config:
     output_dir: str | None
     store: _Uri
     tracking: _Uri
+    profile: Profile | None
+    tuning: _Tuning
     datasets: Mapping[str, _Dataset]
     sweep: _Sweep
     cluster: ClusterSpec
@@ -210,7 +232,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     )
     if any(cell.num_forget < 1 for cell in cells):
         raise InputError("sweep.forget_sizes holds a value below 1: forget sizes are 1 or more")
-    table = _hparams(sweep.hparams)
+    tuning, rows = _tuning(config)
     return SweepSpec(
         name=sweep.name,
         datasets={
@@ -224,9 +246,8 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
             for name in sweep.datasets
         },
         cells=cells,
-        rows={
-            cell: tuple(_row(sweep, name, cell, table) for name in sweep.methods) for cell in cells
-        },
+        rows={cell: rows_of(rows, cell) for cell in cells},
+        tuning=tuning,
         model=sweep.model,
         preprocessing=sweep.preprocessing,
         views=sweep.views,
@@ -236,6 +257,43 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
             for name in sweep.datasets
         },
     )
+
+
+def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
+    sweep, given = config.sweep, config.tuning
+    asked = {name: value for name, value in vars(given).items() if value is not None}
+    i_know, objective = asked.pop("i_know"), asked.pop("objective", None)
+    merged = {**sweep.tuning, **asked}
+    chosen = {name: merged.pop(name) for name in ("rows", "access") if name in merged}
+    if objective is not None:
+        merged["objectives"] = [objective]
+    merged.setdefault("seeds", sweep.seeds[:1])
+    try:
+        tuning = TypeAdapter(TuningSpec).validate_json(
+            json.dumps(merged), strict=True, extra="forbid"
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        key = ".".join(["tuning", *(str(part) for part in first["loc"])])
+        raise InputError(str(cause) if cause else f"{key}: {first['msg']}") from None
+    profile = config.profile or sweep.profile
+    if profile == "tuned" and "oracle" in tuning.objectives and not i_know:
+        raise InputError(
+            "tuning.objective=oracle looks at the retrained model, which nobody has who needs to "
+            "unlearn; to measure what that is worth, say tuning.i_know=true as well"
+        )
+    rows = RowSpec(
+        methods=sweep.methods,
+        rows=sweep.rows,
+        defaults=sweep.defaults,
+        table=_hparams(sweep.hparams),
+        needs_published=bool(sweep.hparams),
+        objectives=tuning.objectives if profile == "tuned" else (),
+        tuned=chosen.get("rows"),
+        access=[Access(name) for name in chosen.get("access", Access)],
+    )
+    return tuning, rows
 
 
 def _training(recipe: Mapping[str, Any], own: Mapping[str, Any], dataset: str) -> TrainingSpec:
@@ -257,55 +315,3 @@ def _hparams(names: Sequence[str]) -> list[dict[str, Any]]:
         loaded: Any = OmegaConf.to_container(OmegaConf.load(CONF / "hparams" / f"{name}.yaml"))
         rows += loaded["rows"]
     return rows
-
-
-def _row(sweep: _Sweep, name: str, cell: Cell, table: list[dict[str, Any]]) -> Row:
-    own = dict(sweep.rows.get(name) or {})
-    method = own.pop("method", name)
-    if name not in sweep.rows and name not in methods.names():
-        raise unknown_name("method", name, {*methods.names(), *sweep.rows})
-    if not isinstance(method, str):
-        raise InputError(f"sweep.rows.{name}.method is {method!r}, but it must be a method's name")
-    values = {**sweep.defaults.get(method, {}), **own}
-    published = _published(method, cell, table)
-    if sweep.hparams and published is None and not values:
-        raise _unpublished(method, cell, table)
-    if name != method:
-        published = {**(published or {}), **(_published(name, cell, table) or {})}
-    try:
-        built = methods.build(method, {**(published or {}), **values})
-    except InputError as error:
-        raise InputError(f"sweep.rows.{name}: {error}") from None
-    cls = methods.get(method)
-    return Row(
-        name=name,
-        method=method,
-        access=cls.access,
-        hyperparameters=methods.hyperparameters(built),
-        prepare=prepare_hyperparameters(built) if hasattr(cls, "prepare") else None,
-    )
-
-
-def _published(name: str, cell: Cell, table: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The table's values of a method, or of a row of its own, for this cell; None if none."""
-    if _needs_no_values(name):
-        return {}
-    wanted = (cell.dataset, cell.num_forget, name)
-    for row in table:
-        if (row["dataset"], row["num_forget"], row["method"]) == wanted:
-            return {k: v for k, v in row.items() if k not in ("dataset", "num_forget", "method")}
-    return None
-
-
-def _needs_no_values(name: str) -> bool:
-    """Whether a method has nothing that could be tuned, so needs no published values."""
-    return name in methods.names() and not methods.get(name).search_space
-
-
-def _unpublished(method: str, cell: Cell, table: list[dict[str, Any]]) -> InputError:
-    found = [row for row in table if (row["dataset"], row["method"]) == (cell.dataset, method)]
-    known = ", ".join(str(row["num_forget"]) for row in found) or "none"
-    return InputError(
-        f"{method} has no published hyperparameters for {cell.dataset} with forget size "
-        f"{cell.num_forget} (known sizes: {known}); give them as +sweep.rows.{method}.NAME=VALUE"
-    )

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.console import Console
+
+from oneshui.data.registry import load_dataset
 from oneshui.data.synthetic import generate
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.splits import make_split
+from sweeps import stages
+from sweeps.inputs import Environment
 from sweeps.jobs import Job, canonical_json
+from sweeps.locks import alone
 from sweeps.plan import index_job
+from sweeps.progress import Bar
 from sweeps.spec import DatasetSpec, Places, SweepSpec
 from sweeps.store import DamagedEntryError, Entry, LocalStore
 
@@ -40,6 +48,37 @@ def ensure_generated(
     assert dataset.layout in ("celebahq", "celeba", "mufac")
     folder = folder_of(dataset, places)
     return generate(dataset.layout, dataset.generate, folder, workers=workers, progress=progress)
+
+
+def prepare_datasets(
+    sweep: SweepSpec, places: Places, store: LocalStore, logs: Path, console: Console
+) -> dict[str, Path]:
+    """Generate, read and check every dataset before any job starts; folders by index key.
+
+    Raises:
+        InputError: A dataset is absent or wrong, or too small for a forget size.
+    """
+    folders: dict[str, Path] = {}
+    # Two drivers may share the output folder, or only the store.
+    with (
+        alone(Path(places.output_dir) / ".data.lock", "prepares the data", console),
+        alone(store.root / ".index.lock", "prepares the data", console),
+    ):
+        for dataset in sweep.datasets.values():
+            folders[index_job(dataset).key] = folder_of(dataset, places)
+            with Bar(console, f"drawing faces for {dataset.name}") as bar:
+                ensure_generated(dataset, places, bar, os.cpu_count() or 1)
+            _index(dataset, sweep, Environment(store=store, data_folders=folders, logs=logs))
+    return folders
+
+
+def _index(dataset: DatasetSpec, sweep: SweepSpec, env: Environment) -> None:
+    job = index_job(dataset)
+    table = load_dataset(dataset.layout, env.data_folders[job.key])
+    check_requests(table, sweep, dataset.name)
+    if is_current(env.store, job, table) is None:
+        env.store.discard(job.stage, job.key)
+        stages.run(job, {}, env)
 
 
 def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from oneshui.errors import InputError
-from sweeps.engine import Scheduler
+from sweeps.engine import STOPPING, Failure, Scheduler
 from sweeps.estimates import Estimates
+from sweeps.failures import Cause, group_failures, smallest_command
 from sweeps.jobs import digest
+from sweeps.locks import alone
 from sweeps.packing import Packer
-from sweeps.plan import Plan, ResultRow, expand, index_job
-from sweeps.progress import Bar, SweepProgress
-from sweeps.results import is_complete, results_frame
+from sweeps.plan import Plan, ResultRow, expand
+from sweeps.progress import SweepProgress
 from sweeps.scan import Scan, measured, scan
 from sweeps.spec import LaunchSpec
-from sweeps.store import DamagedEntryError, Entry, LocalStore, open_store
-from sweeps.tracking import Publisher
-from sweeps.worker import log_path
+from sweeps.store import DISK_ERRORS, DamagedEntryError, Entry, LocalStore, open_store
+
+if TYPE_CHECKING:
+    from sweeps.tracking import Publisher
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+PUBLISH_LOCK = ".publish.lock"
 USAGE = """usage: python launch.py [key=value ...]
 
   python launch.py                           the demo: generated faces, a few minutes, no GPU
@@ -42,6 +48,7 @@ exit status: 0 all done, 1 some jobs failed, 2 bad input, 130 interrupted"""
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status."""
     from sweeps.config import load, sweep_names
+    from sweeps.plan_view import show_plan
 
     console = Console(highlight=False)
     if set(arguments) & {"-h", "--help"}:
@@ -49,33 +56,27 @@ def main(arguments: Sequence[str]) -> int:
         return DONE
     try:
         spec = load(arguments)
-        return {"plan": show_plan, "report": rebuild, "run": run}[spec.mode](spec, console)
+        if spec.mode == "plan":
+            show_plan(spec, console)
+            return DONE
+        return {"report": rebuild, "run": run}[spec.mode](spec, console)
     except InputError as error:
         print(f"launch.py: {error}", file=sys.stderr)  # noqa: T201
+        return BAD_INPUT
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = f" to {error.filename}" if error.filename else ""
+        print(  # noqa: T201
+            f"launch.py: nothing can be written{where} ({error.strerror}); finished jobs are kept: "
+            "free some space or set output_dir to another disk, and run the same command again",
+            file=sys.stderr,
+        )
         return BAD_INPUT
     except KeyboardInterrupt:
         again = " ".join(["python launch.py", *arguments])
         print(f"\ninterrupted; finished jobs are kept, go on with: {again}", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
-
-
-def show_plan(spec: LaunchSpec, console: Console) -> int:
-    """Count the jobs by stage and say which must run and why; runs nothing, needs no data."""
-    plan = expand(spec.sweep)
-    stored = Path(spec.places.store_uri).is_dir()
-    found = scan(plan, LocalStore(Path(spec.places.store_uri)), discard=False) if stored else None
-    reasons = found.reasons if found else dict.fromkeys(plan.jobs, "new")
-    console.print(f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(plan.results)} results")
-    for stage, count in plan.counts().items():
-        missing = [
-            reasons[k] for k, job in plan.jobs.items() if job.stage == stage and k in reasons
-        ]
-        why = ", ".join(f"{missing.count(r)} {r}" for r in sorted(set(missing)))
-        console.print(
-            f"  {stage:<9} {count:>5}   {count - len(missing)} done"
-            + (f", to run: {why}" if why else "")
-        )
-    return DONE
 
 
 def rebuild(spec: LaunchSpec, console: Console) -> int:
@@ -101,8 +102,10 @@ def run(spec: LaunchSpec, console: Console) -> int:
     _writable(output)
     store = open_store(spec.places.store_uri)
     store.sweep_leftovers()
+    from sweeps.datasets import prepare_datasets
+
     plan = expand(spec.sweep)
-    folders = _datasets(spec, store, console)
+    folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
     found = scan(plan, store, discard=True)
     for line in found.damage:
         console.print(f"{line}; it is computed again", soft_wrap=True)
@@ -117,13 +120,25 @@ def run(spec: LaunchSpec, console: Console) -> int:
         f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(found.entries)} done, "
         f"{len(found.reasons)} to run ({why})"
     )
-    publisher.start()
-    try:
+    with _live(publisher, output):
         scheduler = _run_jobs(spec, console, plan, store, found, folders, publisher)
+    return _conclude(spec, console, plan, store, scheduler, publisher)
+
+
+@contextlib.contextmanager
+def _live(publisher: Publisher, output: Path) -> Iterator[None]:
+    """Publish rows while the jobs run, unless another driver does; in the end all do in turn."""
+    lock = FileLock(output / PUBLISH_LOCK)
+    with contextlib.suppress(Timeout):
+        lock.acquire(timeout=0)
+        publisher.start()
+    try:
+        yield
     except BaseException:
         publisher.close("KILLED")
         raise
-    return _conclude(spec, console, plan, store, scheduler, publisher)
+    finally:
+        lock.release()
 
 
 def _writable(folder: Path) -> None:
@@ -137,33 +152,6 @@ def _writable(folder: Path) -> None:
             f"the output folder {folder} cannot be written ({error.strerror}); set output_dir to "
             "one that can"
         ) from None
-
-
-def _datasets(spec: LaunchSpec, store: LocalStore, console: Console) -> dict[str, Path]:
-    """Generate, read and check every dataset before any job starts; folders by index key."""
-    from oneshui.data.registry import load_dataset
-    from sweeps.datasets import (
-        check_requests,
-        ensure_generated,
-        folder_of,
-        is_current,
-    )
-    from sweeps.inputs import Environment
-    from sweeps.stages import run as run_stage
-
-    folders = {}
-    for dataset in spec.sweep.datasets.values():
-        job = index_job(dataset)
-        folder = folders[job.key] = folder_of(dataset, spec.places)
-        with Bar(console, f"drawing faces for {dataset.name}") as bar:
-            ensure_generated(dataset, spec.places, bar, os.cpu_count() or 1)
-        table = load_dataset(dataset.layout, folder)
-        check_requests(table, spec.sweep, dataset.name)
-        if is_current(store, job, table) is None:
-            store.discard(job.stage, job.key)
-            logs = Path(spec.places.output_dir) / "logs"
-            run_stage(job, {}, Environment(store=store, data_folders=folders, logs=logs))
-    return folders
 
 
 def _run_jobs(
@@ -263,6 +251,8 @@ class _Feed:
 
 
 def _publisher(spec: LaunchSpec, plan: Plan) -> Publisher:
+    from sweeps.tracking import Publisher
+
     output = Path(spec.places.output_dir)
     return Publisher(spec.places.tracking_uri, plan, output, spec.command)
 
@@ -277,43 +267,55 @@ def _conclude(
 ) -> int:
     """Write what is not written yet, print the table and say where everything is."""
     from sweeps.report import write_report
+    from sweeps.results import is_complete, results_frame
     from sweeps.tables import summarise, terminal
 
     output = Path(spec.places.output_dir)
     failures = scheduler.failures() if scheduler else {}
     blocked = scheduler.keys("blocked") if scheduler else []
-    refused = [failure for failure in failures.values() if failure.kind == "input"]
-    if refused:
+    stopped = [failure for failure in failures.values() if failure.kind in STOPPING]
+    if stopped:
         publisher.close("FAILED")
-        raise InputError(refused[0].message)
+        raise InputError(stopped[0].message)
     entries = scan(plan, store, discard=False).entries
     frame = results_frame(plan, entries)
     terminal(summarise(frame), console)
     missing = [plan.jobs[key] for key in plan.jobs if key not in entries]
-    for key, failure in failures.items():
-        console.print(
-            f"failed: {plan.jobs[key].label}: {failure.message}\n"
-            f"        log {log_path(output / 'logs', key)}",
-            soft_wrap=True,
-        )
+    for cause in _causes(spec, plan, failures, blocked):
+        console.print("\n".join(cause.lines()), soft_wrap=True)
     if missing:
         console.print(f"{len(missing)} of {len(plan.jobs)} jobs have no result; run again to retry")
     page = output / "report" / "index.html"
     state = digest({key: entry.content for key, entry in entries.items()})
     marker = output / "report" / ".state"
-    is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
-    if spec.mode == "report" or failures or not is_current:
-        page = write_report(plan, frame, entries, failures, blocked, output, spec.command)
-        publisher.start()
-        for row in plan.results:
-            if is_complete(row, entries):
-                publisher.offer(row, entries)
-        problems = publisher.close("FAILED" if missing else "FINISHED", page)
-        for problem in problems:
-            console.print(f"warning: {problem}", soft_wrap=True)
-        if not problems:
-            marker.write_text(state, encoding="utf-8")
+    with alone(output / PUBLISH_LOCK, "writes the report", console):
+        is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
+        if spec.mode == "report" or failures or not is_current:
+            page = write_report(plan, frame, entries, failures, blocked, output, spec.command)
+            publisher.start()
+            for row in plan.results:
+                if is_complete(row, entries):
+                    publisher.offer(row, entries)
+            problems = publisher.close("FAILED" if missing else "FINISHED", page)
+            for problem in problems:
+                console.print(f"warning: {problem}", soft_wrap=True)
+            if not problems:
+                marker.write_text(state, encoding="utf-8")
     console.print(f"report: {page}", soft_wrap=True)
     for hint in publisher.hints():
         console.print(hint, soft_wrap=True)
     return FAILED if missing else DONE
+
+
+def _causes(
+    spec: LaunchSpec, plan: Plan, failures: Mapping[str, Failure], blocked: Sequence[str]
+) -> list[Cause]:
+    from sweeps.config import load
+
+    def again(key: str) -> str:
+        return smallest_command(
+            plan, key, spec.command, lambda overrides: expand(load(overrides).sweep)
+        )
+
+    logs = Path(spec.places.output_dir) / "logs"
+    return group_failures(plan, failures, blocked, logs=logs, command=again)

@@ -149,6 +149,7 @@ class Scheduler:
         self._remaining = (-math.inf, 0.0)
         self._place = {key: place for place, key in enumerate(jobs)}
         self._open = len(jobs)
+        self._stopped = False
         self._start = clock()
         for job in jobs.values():
             self._counts[job.stage]["waiting"] += 1
@@ -161,8 +162,12 @@ class Scheduler:
         status = self._status[key]
         if status.state not in ("waiting", "ready"):
             return
-        inputs = set(self._jobs[key].inputs.values())
-        status.missing = sum(self._status[needed].state != "done" for needed in inputs)
+        inputs = [self._status[needed].state for needed in set(self._jobs[key].inputs.values())]
+        if self._stopped or "failed" in inputs or "blocked" in inputs:
+            self._set(key, "blocked")
+            self._block(key)
+            return
+        status.missing = sum(state != "done" for state in inputs)
         if status.missing == 0 and status.state == "waiting":
             status.request = self._request(self._jobs[key])
             status.seconds = self._estimates.seconds(self._jobs[key])
@@ -188,12 +193,17 @@ class Scheduler:
         with self._lock:
             found = {}
             for request, heap in self._ready.items():
-                while heap and self._status[heap[0][2]].state != "ready":
+                while heap and not self._is_ready(heap[0][2], request):
                     heapq.heappop(heap)
                 if heap:
                     seconds = max(self._ready_seconds[request], 0.0)
                     found[request] = Ready(seconds=seconds, priority=-heap[0][0])
             return found
+
+    def _is_ready(self, key: str, request: Request) -> bool:
+        # A job that had to wait again may be in several heaps, and in one twice.
+        status = self._status[key]
+        return status.state == "ready" and status.request == request
 
     def next(self, request: Request | None = None, known: Collection[str] = ()) -> Job | None:
         """The job to start now, marked as running; None if none is ready.
@@ -211,19 +221,20 @@ class Scheduler:
                 request = max(ready, key=lambda shape: ready[shape].priority)
             if request not in ready:
                 return None
-            key = self._take(self._ready[request], set(known))
+            key = self._take(request, set(known))
             self._set(key, "running")
             self._status[key].started = self._clock()
             return self._jobs[key]
 
-    def _take(self, heap: list[tuple[float, int, str]], known: Collection[str]) -> str:
+    def _take(self, request: Request, known: Collection[str]) -> str:
+        heap = self._ready[request]
         first = heapq.heappop(heap)
         candidates = [first]
         while known and heap and len(candidates) < _LOOKED_AT:
             if heap[0][0] > first[0] * _NEAR_PRIORITY:
                 break
             candidate = heapq.heappop(heap)
-            if self._status[candidate[2]].state == "ready":
+            if self._is_ready(candidate[2], request):
                 candidates.append(candidate)
         # max keeps the first of equals, which is the most urgent.
         chosen = max(
@@ -254,7 +265,7 @@ class Scheduler:
     def hold(self, key: str) -> None:
         """Somebody else has the running job's lease: it is neither started nor failed here."""
         with self._lock:
-            self._set(key, "held")
+            self._set(key, "blocked" if self._stopped else "held")
 
     def release(self, key: str) -> None:
         """Nobody has the job's lease any more, and it is not done."""
@@ -284,7 +295,7 @@ class Scheduler:
                 self._block(key)
             if failure.kind in STOPPING:
                 self.stop()
-            return again
+            return status.state in ("waiting", "ready")
 
     def _recompute(self, key: str) -> None:
         if self._status[key].state == "done":
@@ -296,6 +307,7 @@ class Scheduler:
     def stop(self) -> None:
         """Start nothing any more; what has not started counts as blocked."""
         with self._lock:
+            self._stopped = True
             for key, status in self._status.items():
                 if status.state in ("waiting", "ready", "held"):
                     self._set(key, "blocked")

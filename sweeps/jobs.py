@@ -10,22 +10,25 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
 
 Stage = Literal[
-    "index", "cache", "split", "pretrain", "retrain", "prepare", "unlearn", "evaluate", "score"
-]
-STAGES: tuple[Stage, ...] = (
     "index",
     "cache",
     "split",
     "pretrain",
     "retrain",
     "prepare",
+    "rehearse",
+    "propose",
+    "choose",
     "unlearn",
     "evaluate",
     "score",
-)
+    "reveal",
+]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 STAGE_VERSION: Mapping[Stage, int] = {**dict.fromkeys(STAGES, 1), "evaluate": 2, "score": 2}
 """Bumped by hand when a stage's meaning changes, so that its stored results no longer count."""
@@ -101,6 +104,10 @@ class Job:
             "inputs": dict(self.inputs),
         }
 
+    def key_at(self, version: int, inputs: Mapping[str, str]) -> str:
+        """The key that the job had when its stage had another version, or its inputs other keys."""
+        return digest({**self.identity, "version": version, "inputs": dict(inputs)})[:16]
+
     def to_json(self) -> dict[str, Any]:
         """The identity with label and key, as it is written beside a result."""
         return {**self.identity, "label": self.label, "key": self.key}
@@ -121,3 +128,8 @@ class Job:
         if job.key != document["key"]:
             raise ValueError(f"job document carries key {document['key']}, its content {job.key}")
         return job
+
+
+def log_path(logs: Path, key: str) -> Path:
+    """Where a job writes its log."""
+    return logs / f"{key}.log"

@@ -51,6 +51,7 @@ class LeaseKeeper:
         self._watch = Watch(clock)
         self._started: dict[str, float] = {}
         self._stale: dict[str, int] = {}
+        self._given_up: dict[str, Holder] = {}
         self._hung: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
@@ -82,7 +83,8 @@ class LeaseKeeper:
         self._started = {key: self._started.get(key, now) for key in running}
         for key in running:
             holder = holders.get(self._name(key))
-            if holder is None or key in self._hung:
+            if holder is None or key in self._hung or holder == self._given_up.get(key):
+                # The last is what the job's next worker has yet to take over.
                 continue
             if silence[self._name(key)] > self._silence:
                 self._end(key, holder, f"gave no sign of life for {self._silence:g} s")
@@ -102,25 +104,31 @@ class LeaseKeeper:
             found = self._store.find(job.stage, key)
         except DamagedEntryError:
             found = None
-        if holder is None or holder.is_dead:
-            self._scheduler.release(key)
-        elif found is not None:
+        if found is not None:
             self._scheduler.succeed(key)
+        elif holder is None or holder.is_dead:
+            self._scheduler.release(key)
         elif silence[name] > self._silence:
-            self._stale[key] = holder.generation
+            self.lost(key, holder)
             self._scheduler.release(key)
 
     def _end(self, key: str, holder: Holder, why: str) -> None:
         self._hung[key] = f"its worker (process {holder.pid}) {why} and was ended"
+        logger.warning("%s: %s", self._jobs[key].label, self._hung[key])
         self.lost(key, holder)
         self._kill(holder)
 
     def lost(self, key: str, holder: Holder) -> None:
         """The process that held the job's lease has ended, so that nobody waits for it."""
         self._stale[key] = holder.generation
+        self._given_up[key] = holder
 
     def stale_lease(self, key: str) -> int:
-        """Generation of the job's lease that nobody holds any more; 0 if there is none."""
+        """Generation of the job's lease that nobody holds any more; 0 if there is none.
+
+        To be asked whenever the job is handed out: its time begins anew.
+        """
+        self._started.pop(key, None)
         return self._stale.pop(key, 0)
 
     def why_hung(self, key: str) -> str:

@@ -90,8 +90,9 @@ class Lease:
 
     def beat(self) -> None:
         """Say that the holder lives."""
-        # A lease that was taken over may be gone; the result of its work is the same.
-        with contextlib.suppress(FileNotFoundError):
+        # A lease that was taken over may be gone, and a file system may fail for a moment; the
+        # next beat, or the job itself, tells.
+        with contextlib.suppress(OSError):
             os.utime(self.path)
 
     @contextlib.contextmanager
@@ -178,6 +179,11 @@ class Leases:
                 stream.write(json.dumps(document))
         except FileExistsError:
             return None
+        except OSError:
+            # A full disk: what nobody holds must not keep others away.
+            with contextlib.suppress(OSError):
+                lease.path.unlink(missing_ok=True)
+            raise
         return lease
 
     def release(self, job: Job, lease: Lease) -> None:

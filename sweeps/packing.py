@@ -5,7 +5,7 @@ Pure. Ray's GPU shares are bookkeeping: nothing limits memory, so the shares mus
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from sweeps.estimates import Kind, dataset_of, kinds_of
@@ -104,11 +104,22 @@ class Packer:
         wanted = peak * HEADROOM / self.gpu_bytes
         return replace(request, gpus=next((s for s in SHARES if s >= wanted), 1.0))
 
-    def enlarge(self, job: Job) -> None:
-        """Ask for twice as much after the job ran out of memory: the neighbour gets none of it."""
+    def enlarge(self, job: Job, fits: Callable[[Request], bool] = lambda _request: True) -> None:
+        """Ask for twice as much after the job ran out of memory: the neighbour gets none of it.
+
+        Args:
+            job: The job.
+            fits: Whether any machine has so much; what none has is not asked for.
+        """
         request = self.request(job)
         gpus = min(1.0, 2 * request.gpus) if request.gpus < 1 else request.gpus
-        self._enlarged[job.key] = replace(request, gpus=gpus, memory_gb=2 * request.memory_gb)
+        for larger in (
+            replace(request, gpus=gpus, memory_gb=2 * request.memory_gb),
+            replace(request, gpus=gpus),
+        ):
+            if fits(larger):
+                self._enlarged[job.key] = larger
+                return
 
     def all_requests(self) -> list[Request]:
         """The different requests of the whole graph."""

@@ -5,16 +5,29 @@ Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from oneshui.data.synthetic import RECIPE_VERSION
 from oneshui.spec import Access
+from sweeps.graph import (
+    Base,
+    Graph,
+    base_of,
+    cell_name,
+    dependants,
+    evaluate,
+    index_job,
+    method_spec,
+    prepare,
+    remaining_chain,
+    train,
+)
 from sweeps.jobs import STAGES, Job, Stage
-from sweeps.spec import Cell, DatasetSpec, Row, SweepSpec
+from sweeps.spec import Cell, Row, SweepSpec
+from sweeps.studies import Study, StudyKey, add_study, study_key
+
+__all__ = ["Plan", "ResultRow", "dependants", "expand", "index_job", "remaining_chain"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +41,7 @@ class ResultRow:
         prepare_key: Job of the method's preparation, if it has one.
         evaluate_key: Job that predicted.
         score_key: Job that measured.
+        choose_key: Job that chose the hyperparameters, if they were tuned.
     """
 
     cell: Cell
@@ -36,6 +50,7 @@ class ResultRow:
     prepare_key: str | None
     evaluate_key: str
     score_key: str
+    choose_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,28 +61,18 @@ class Plan:
         sweep: What it was made from.
         jobs: By key; every job comes after its inputs.
         results: One per row of the results table.
+        studies: One per tuned row, dataset and forget size.
     """
 
     sweep: SweepSpec
     jobs: Mapping[str, Job]
     results: tuple[ResultRow, ...]
+    studies: tuple[Study, ...] = ()
 
     def counts(self) -> dict[Stage, int]:
         """Number of jobs by stage, stages without jobs left out."""
         found = Counter(job.stage for job in self.jobs.values())
         return {stage: found[stage] for stage in STAGES if found[stage]}
-
-
-@dataclass
-class _Graph:
-    jobs: dict[str, Job] = field(default_factory=dict)
-
-    def add(self, stage: Stage, label: str, spec: Mapping[str, Any], **inputs: str) -> str:
-        job = Job(stage=stage, spec=spec, inputs=inputs, label=label)
-        known = self.jobs.setdefault(job.key, job)
-        if known != job:
-            raise AssertionError(f"{known.label} and {job.label} share the key {job.key}")
-        return job.key
 
 
 def expand(sweep: SweepSpec) -> Plan:
@@ -76,84 +81,18 @@ def expand(sweep: SweepSpec) -> Plan:
     Raises:
         AssertionError: Two unequal jobs have the same key.
     """
-    graph = _Graph()
+    graph = Graph()
     results: list[ResultRow] = []
+    studies: dict[StudyKey, Study] = {}
     for cell in sweep.cells:
-        results += _cell(graph, sweep, cell)
-    return Plan(sweep=sweep, jobs=graph.jobs, results=tuple(results))
-
-
-def index_job(dataset: DatasetSpec) -> Job:
-    """The job that reads a dataset's annotations; it needs no other."""
-    if dataset.generate is None:
-        origin: dict[str, Any] = {"dataset": dataset.name}
-    else:
-        origin = {"generate": dataclasses.asdict(dataset.generate), "recipe": RECIPE_VERSION}
-    return Job(
-        stage="index",
-        spec={"layout": dataset.layout, **origin},
-        inputs={},
-        label=f"index {dataset.name}",
+        for row in sweep.rows[cell]:
+            key = study_key(cell, row)
+            if row.objective is not None and key not in studies:
+                studies[key] = add_study(graph, sweep, cell, row)
+        results += _cell(graph, sweep, cell, studies)
+    return Plan(
+        sweep=sweep, jobs=graph.jobs, results=tuple(results), studies=tuple(studies.values())
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Base:
-    """What all rows of a cell share.
-
-    Attributes:
-        data: Keys of the index, cache and split jobs, by role.
-        recipe: Of the network and its training.
-        pretrained: Key of the pretrained weights.
-        retrained: Key of the retrained weights.
-    """
-
-    data: Mapping[str, str]
-    recipe: Mapping[str, Any]
-    pretrained: str
-    retrained: str
-
-
-def _base(graph: _Graph, sweep: SweepSpec, cell: Cell) -> _Base:
-    reading = index_job(sweep.datasets[cell.dataset])
-    index = graph.jobs.setdefault(reading.key, reading).key
-    pictures = {"size": sweep.model.image_size, "variant": sweep.preprocessing}
-    cache = graph.add("cache", f"cache {cell.dataset}", pictures, index=index)
-    split = graph.add(
-        "split",
-        f"split {_name(cell)}",
-        {
-            "num_forget": cell.num_forget,
-            "split_seed": cell.split_seed,
-            "support_seed": cell.support_seed,
-        },
-        index=index,
-        cache=cache,
-    )
-    data = {"index": index, "cache": cache, "split": split}
-    training = dataclasses.asdict(sweep.training[cell.dataset])
-    recipe = {"model": dataclasses.asdict(sweep.model), "training": training}
-    pretrained, retrained = (
-        _train(graph, cell, stage, recipe, data, 0) for stage in ("pretrain", "retrain")
-    )
-    return _Base(data=data, recipe=recipe, pretrained=pretrained, retrained=retrained)
-
-
-def _name(cell: Cell) -> str:
-    return f"{cell.dataset} n{cell.num_forget} s{cell.seed}"
-
-
-def _train(
-    graph: _Graph,
-    cell: Cell,
-    stage: Literal["pretrain", "retrain"],
-    recipe: Mapping[str, Any],
-    data: Mapping[str, str],
-    reseed: int,
-) -> str:
-    again = f" again {reseed}" if reseed else ""
-    spec = {**recipe, "training_seed": cell.training_seed, "reseed": reseed}
-    return graph.add(stage, f"{stage} {_name(cell)}{again}", spec, **data)
 
 
 def _paired_cell(sweep: SweepSpec, cell: Cell) -> Cell | None:
@@ -168,50 +107,47 @@ def _paired_cell(sweep: SweepSpec, cell: Cell) -> Cell | None:
     return None
 
 
-def _cell(graph: _Graph, sweep: SweepSpec, cell: Cell) -> list[ResultRow]:
-    name = _name(cell)
-    base = _base(graph, sweep, cell)
+def _cell(
+    graph: Graph, sweep: SweepSpec, cell: Cell, studies: Mapping[StudyKey, Study]
+) -> list[ResultRow]:
+    base = base_of(graph, sweep, cell)
 
-    def evaluate(row: str, weights: str) -> str:
-        spec = {
-            "model": base.recipe["model"],
-            "views": sweep.views,
-            "features": weights == base.pretrained,
-        }
-        inputs = {"weights": weights, "retrained_weights": base.retrained, **base.data}
-        return graph.add("evaluate", f"evaluate {row} {name}", spec, **inputs)
+    def evaluated(title: str, weights: str) -> str:
+        return evaluate(graph, sweep, cell, base, title, weights)
 
-    pretrained = evaluate("pretrain", base.pretrained)
-    retrained = evaluate("retrain", base.retrained)
+    pretrained = evaluated("pretrain", base.pretrained)
+    retrained = evaluated("retrain", base.retrained)
     shared = {"retrained": retrained, "pretrained": pretrained}
     other = _paired_cell(sweep, cell)
     if other is not None:
-        of_other = _base(graph, sweep, other)
-        shared["paired"] = evaluate(f"retrain of s{other.seed} on", of_other.retrained)
+        of_other = base_of(graph, sweep, other)
+        shared["paired"] = evaluated(f"retrain of s{other.seed} on", of_other.retrained)
         shared["paired_split"] = of_other.data["split"]
     again = [
-        evaluate(row.name, _retrained(graph, cell, base, row))
+        evaluated(row.name, _retrained(graph, cell, base, row))
         for row in sweep.rows[cell]
         if row.method == "retrain"
     ]
     references = list(dict.fromkeys([retrained, *again]))
     results = []
     for row in sweep.rows[cell]:
-        prepare, copies = None, []
+        prepared, copies, tuned = None, [], None
+        if row.objective is not None:
+            tuned = studies[study_key(cell, row)].choices[row.objective]
         if row.method == "pretrain":
             weights = base.pretrained
         elif row.method == "retrain":
             weights = _retrained(graph, cell, base, row)
         else:
-            prepare, weights = _unlearn(graph, cell, row, base, base.pretrained)
+            prepared, weights = _unlearn(graph, cell, row, base, base.pretrained, tuned)
             if sweep.reference_copies and row.access is not Access.FULL:
-                _, copy = _unlearn(graph, cell, row, base, base.retrained, " on retrain")
-                copies = [evaluate(f"{row.name} on retrain", copy)]
-        predictions = evaluate(row.name, weights)
+                _, copy = _unlearn(graph, cell, row, base, base.retrained, tuned, " on retrain")
+                copies = [evaluated(f"{row.name} on retrain", copy)]
+        predictions = evaluated(row.name, weights)
         attacked_with = [key for key in [*references, *copies] if key != predictions]
         scores = graph.add(
             "score",
-            f"score {row.name} {name}",
+            f"score {row.name} {cell_name(cell)}",
             {},
             predictions=predictions,
             **shared,
@@ -222,25 +158,27 @@ def _cell(graph: _Graph, sweep: SweepSpec, cell: Cell) -> list[ResultRow]:
                 cell=cell,
                 row=row,
                 model_key=weights,
-                prepare_key=prepare,
+                prepare_key=prepared,
                 evaluate_key=predictions,
                 score_key=scores,
+                choose_key=tuned,
             )
         )
     return results
 
 
-def _retrained(graph: _Graph, cell: Cell, base: _Base, row: Row) -> str:
+def _retrained(graph: Graph, cell: Cell, base: Base, row: Row) -> str:
     reseed = row.hyperparameters["reseed"]
-    return _train(graph, cell, "retrain", base.recipe, base.data, reseed)
+    return train(graph, cell, "retrain", base.recipe, base.data, reseed)
 
 
 def _unlearn(
-    graph: _Graph,
+    graph: Graph,
     cell: Cell,
     row: Row,
-    base: _Base,
+    base: Base,
     model: str,
+    tuned: str | None,
     suffix: str = "",
 ) -> tuple[str | None, str]:
     """Prepare and unlearn jobs; a one-shot row's unlearn has no way to the training data.
@@ -252,65 +190,22 @@ def _unlearn(
         base: The cell's own jobs.
         model: Key of the weights that are to forget: the pretrained ones, or of a copy that the
             attack takes as reference the retrained ones.
+        tuned: Key of the choice that gives the hyperparameters of the row's search space.
         suffix: For the label.
     """
-    data, recipe, name = base.data, base.recipe, f"{_name(cell)}{suffix}"
-    common = {
-        "method": row.method,
-        "model": recipe["model"],
-        "unlearning_seed": cell.unlearning_seed,
-    }
-    inputs = {"pretrained": model, "split": data["split"]}
+    inputs = {"pretrained": model, "split": base.data["split"]}
     if row.access is Access.FULL:
-        inputs |= data
-        common |= {"training": recipe["training"], "training_seed": cell.training_seed}
-    prepare = None
-    if row.prepare is not None:
-        prepare = graph.add(
-            "prepare",
-            f"prepare {row.name} {name}",
-            {**common, "hyperparameters": row.prepare, "num_forget": cell.num_forget},
-            pretrained=model,
-            **data,
-        )
-        inputs["prepared"] = prepare
+        inputs |= base.data
+    prepared = prepare(graph, cell, row, base, model, suffix)
+    if prepared is not None:
+        inputs["prepared"] = prepared
+    if tuned is not None:
+        inputs["tuned"] = tuned
+    fixed = {name: value for name, value in row.hyperparameters.items() if name not in row.space}
     weights = graph.add(
         "unlearn",
-        f"unlearn {row.name} {name}",
-        {**common, "hyperparameters": dict(row.hyperparameters)},
+        f"unlearn {row.name} {cell_name(cell)}{suffix}",
+        {**method_spec(cell, row, base), "hyperparameters": fixed},
         **inputs,
     )
-    return prepare, weights
-
-
-def dependants(jobs: Mapping[str, Job]) -> dict[str, list[str]]:
-    """Keys of the jobs that need each job directly, in the order of the plan.
-
-    Inputs that are not among the jobs are taken to be done.
-    """
-    needing: dict[str, list[str]] = {key: [] for key in jobs}
-    for key, job in jobs.items():
-        for needed in dict.fromkeys(job.inputs.values()):
-            if needed in needing:
-                needing[needed].append(key)
-    return needing
-
-
-def remaining_chain(
-    jobs: Mapping[str, Job],
-    seconds: Callable[[Job], float],
-    needing: Mapping[str, list[str]] | None = None,
-) -> dict[str, float]:
-    """Seconds of the longest chain that begins with each job, the job itself included.
-
-    Args:
-        jobs: The graph; every job after its inputs.
-        seconds: Of one job.
-        needing: What ``dependants`` returned, if it is at hand.
-    """
-    needing = needing or dependants(jobs)
-    chain: dict[str, float] = {}
-    for key in reversed(list(jobs)):
-        after = max((chain[next_] for next_ in needing[key]), default=0.0)
-        chain[key] = seconds(jobs[key]) + after
-    return chain
+    return prepared, weights

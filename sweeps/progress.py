@@ -20,13 +20,15 @@ _STATES: tuple[State, ...] = ("done", "running", "waiting", "failed", "blocked")
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 8s, 2m05s, 1h02m."""
+    """Seconds as people say them: 8s, 2m05s, 1h02m, 3d04h."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    if whole < 48 * 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
 def _count(snapshot: Snapshot, state: State) -> int:

@@ -17,12 +17,11 @@ from ray.tune.search import Searcher
 
 from oneshui.errors import InputError, OneshuiError
 from sweeps.engine import Failure, Scheduler
-from sweeps.jobs import Job
+from sweeps.jobs import Job, log_path
 from sweeps.keeper import LeaseKeeper
 from sweeps.leases import Holder
 from sweeps.packing import Packer
 from sweeps.slots import Node, Placement, Slots
-from sweeps.worker import log_path
 
 WARM_UP_DEADLINE_SECONDS = 120.0
 LOOK_SECONDS = 1.0
@@ -187,7 +186,7 @@ class GraphSearcher(Searcher):
         elif result["failure"]:
             failure = Failure(**json.loads(result["failure"]))
             if failure.kind == "memory":
-                self._packer.enlarge(job)
+                self._packer.enlarge(job, lambda r: self._slots.infeasible([r]) is None)
             self._scheduler.fail(key, failure)
         else:
             cost = json.loads(result["cost"])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sweeps.jobs import Job
+from sweeps.jobs import STAGE_VERSION, Job
 from sweeps.plan import Plan
 from sweeps.store import DamagedEntryError, Entry, Store
 
-Reason = Literal["new", "input changed", "damaged"]
+Reason = Literal["new", "input changed", "version bumped", "damaged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +46,17 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
     entries: dict[str, Entry] = {}
     reasons: dict[str, Reason] = {}
     damage: list[str] = []
+    stored = {stage: store.keys(stage) for stage in plan.counts()}
+    earlier: dict[str, str] = {}
     for key, job in plan.jobs.items():
         try:
-            entry = store.find(job.stage, key)
+            entry = store.find(job.stage, key) if key in stored[job.stage] else None
         except DamagedEntryError as error:
             damage.append(str(error))
             reasons[key] = "damaged"
         else:
             if entry is None:
-                reasons[key] = "new"
+                reasons[key] = _why_absent(job, stored[job.stage], earlier)
             elif _is_outdated(entry, job.inputs, entries, reasons):
                 reasons[key] = "input changed"
             else:
@@ -62,6 +64,23 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
         if discard and reasons.get(key) in ("damaged", "input changed"):
             store.discard(job.stage, key)
     return Scan(entries=entries, reasons=reasons, damage=tuple(damage))
+
+
+def _why_absent(job: Job, stored: Collection[str], earlier: dict[str, str]) -> Reason:
+    """Whether the store has the same job's result under the key that it had before a bump.
+
+    Args:
+        job: A job that is not in the store.
+        stored: Keys of the stage that are.
+        earlier: By key of a job before this one, the key that it is stored under; added to.
+    """
+    inputs = {role: earlier.get(key, key) for role, key in job.inputs.items()}
+    for version in range(STAGE_VERSION[job.stage], 0, -1):
+        key = job.key_at(version, inputs)
+        if key != job.key and key in stored:
+            earlier[job.key] = key
+            return "version bumped" if version < STAGE_VERSION[job.stage] else "input changed"
+    return "new"
 
 
 def _is_outdated(

@@ -127,6 +127,7 @@ class _Trial:
     process: str = ""
     ending: bool = False
     waiting: bool = False
+    given_up: bool = False
 
 
 @dataclass
@@ -166,7 +167,8 @@ class Slots:
     def start(self, trial: str, placement: Placement) -> None:
         """Note that a trial starts as it was placed."""
         for displaced in placement.displaced:
-            self._trials[displaced].ending = True
+            slot = self._trials[displaced]
+            slot.ending, slot.given_up = True, slot.request != placement.request
         if not placement.is_heir:
             kept = [(shape, name) for shape, name in self._freed if name != placement.process]
             # Tune ends the free processes when it is given something that they cannot take.
@@ -283,6 +285,8 @@ class Slots:
     def _heir(self, ready: Mapping[Request, Ready], cold: set[Request]) -> Placement | None:
         """One for a shape with more running jobs than heirs."""
         lacking: Counter[Request] = Counter()
+        # An heir that came now would take the process that is given up for another shape.
+        cold = cold | {slot.request for slot in self._trials.values() if slot.given_up}
         for slot in self._trials.values():
             if slot.waiting:
                 lacking[slot.request] -= 1
@@ -306,7 +310,9 @@ class Slots:
     def _convert(self, shape: Request) -> Placement | None:
         """An idle trial that starts a process of the shape, in place of idle ones of others."""
         displaced: list[str] = []
-        others = [name for name in self._idle() if self._trials[name].request != shape]
+        # A process that is given up while its shape has an heir goes to the heir instead.
+        inherited = {slot.request for slot in self._trials.values() if slot.waiting} | {shape}
+        others = [name for name in self._idle() if self._trials[name].request not in inherited]
         while not self._has_room(shape, displaced):
             if not others:
                 return None

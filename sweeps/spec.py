@@ -112,6 +112,68 @@ class Cell:
         return self._seed("unlearning")
 
 
+Objective = Literal["support_only", "support_and_val", "simulated", "oracle"]
+OBJECTIVES: tuple[Objective, ...] = ("support_only", "support_and_val", "simulated", "oracle")
+Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
+Profile = Literal["paper", "tuned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """One hyperparameter that tuning varies.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Whether to draw on a logarithmic scale.
+        integer: Whether only whole numbers are meant.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise InputError(f"its range {self.low:g} to {self.high:g} is empty")
+        if self.log and self.low <= 0:
+            raise InputError(f"its range {self.low:g} to {self.high:g} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningSpec:
+    """How hyperparameters are found.
+
+    Attributes:
+        objectives: What a choice may see; several of them make a row each.
+        points: In every study, the defaults included.
+        batch: Points that are proposed together, knowing the results of the batches before.
+        seeds: Cells that a study runs on.
+        sampler: Which of Optuna's.
+        requests: Simulated requests per point and cell.
+        carried: Points that are run on the real request, beside the defaults.
+        reveal: Whether to compute the true ToW of every point afterwards, for the report alone.
+    """
+
+    objectives: tuple[Objective, ...] = ("support_only",)
+    points: int = 24
+    batch: int = 4
+    seeds: tuple[int, ...] = (0,)
+    sampler: Sampler = "tpe"
+    requests: int = 4
+    carried: int = 5
+    reveal: bool = True
+
+    def __post_init__(self) -> None:
+        require(1 <= self.points <= 10_000, "tuning.points", self.points, "1 to 10000")
+        require(1 <= self.batch <= 1000, "tuning.batch", self.batch, "1 to 1000")
+        require(bool(self.seeds), "tuning.seeds", list(self.seeds), "at least one seed")
+        require(1 <= self.requests <= 64, "tuning.requests", self.requests, "1 to 64")
+        require(1 <= self.carried <= 1000, "tuning.carried", self.carried, "1 to 1000")
+        require(bool(self.objectives), "tuning.objective", list(self.objectives), "at least one")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One row of the comparative table: a method with its hyperparameters for one cell.
@@ -122,6 +184,8 @@ class Row:
         access: What the method may see when it unlearns.
         hyperparameters: All of them, defaults included.
         prepare: Those that the method's preparation depends on; None if it prepares nothing.
+        space: What a study varies; empty if the hyperparameters are used as they are.
+        objective: What the study's choice may see; None without a study.
     """
 
     name: str
@@ -129,6 +193,8 @@ class Row:
     access: Access
     hyperparameters: Mapping[str, Any]
     prepare: Mapping[str, Any] | None
+    space: Mapping[str, Dimension] = field(default_factory=dict)
+    objective: Objective | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +212,7 @@ class SweepSpec:
         views: Augmented views of a picture that the relative membership attack looks at.
         reference_copies: Whether that attack also uses the retrained model after the same
             one-shot unlearning as a reference.
+        tuning: How rows with a search space are tuned.
     """
 
     name: str
@@ -157,6 +224,7 @@ class SweepSpec:
     preprocessing: Preprocessing = "corrected"
     views: int = 2
     reference_copies: bool = False
+    tuning: TuningSpec = field(default_factory=TuningSpec)
 
     def __post_init__(self) -> None:
         require(1 <= self.views <= 64, "sweep.views", self.views, "1 to 64")

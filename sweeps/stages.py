@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import socket
 import time
@@ -18,6 +19,7 @@ import pandas as pd
 
 from oneshui.data.registry import load_dataset
 from oneshui.errors import InputError, NumericalError
+from sweeps import tuning_stages
 from sweeps.inputs import (
     PREPARED,
     WEIGHTS,
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from oneshui.requests import FullAccessRequest, UnlearnRequest
     from oneshui.splits import SetName
     from oneshui.training import Epoch, Progress
+
+
+logger = logging.getLogger("oneshui.worker")
 
 
 def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
@@ -66,6 +71,7 @@ def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
             # Another driver's worker was faster.
             return known
         env.store.discard(job.stage, job.key)
+    logger.info("%s is computed", job.label)
     started = time.time()
     with env.store.work(job) as work:
         inputs = Inputs(job=job, entries=entries, folder=work.folder, env=env)
@@ -301,7 +307,8 @@ def _unlearn(inputs: Inputs) -> dict[str, Any]:
     from oneshui.spec import Access
 
     spec = inputs.job.spec
-    method = methods.build(spec["method"], spec["hyperparameters"])
+    tuned = inputs.entries["tuned"].value["hyperparameters"] if "tuned" in inputs.entries else {}
+    method = methods.build(spec["method"], {**spec["hyperparameters"], **tuned})
     prepared = {}
     if "prepared" in inputs.entries:
         prepared = load_file(inputs.entries["prepared"].file(PREPARED))
@@ -321,7 +328,7 @@ def _unlearn(inputs: Inputs) -> dict[str, Any]:
         with deleted(inputs.env.training_data, method.name):
             model = inputs.timed("method_seconds", lambda: method.unlearn(request))
     save_weights(model, inputs.folder / WEIGHTS)
-    return {}
+    return {"hyperparameters": tuned} if tuned else {}
 
 
 def _with_training_data(inputs: Inputs, request: UnlearnRequest) -> FullAccessRequest:
@@ -348,7 +355,11 @@ _STAGES: Mapping[Stage, Callable[[Inputs], dict[str, Any]]] = {
     "pretrain": _pretrain,
     "retrain": _retrain,
     "prepare": _prepare,
+    "rehearse": tuning_stages.rehearse,
+    "propose": tuning_stages.propose,
+    "choose": tuning_stages.choose,
     "unlearn": _unlearn,
     "evaluate": evaluate,
     "score": score,
+    "reveal": tuning_stages.reveal,
 }

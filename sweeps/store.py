@@ -7,6 +7,7 @@ It exists if and only if ``result.json`` does and names every file with its size
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -25,6 +26,9 @@ from sweeps.jobs import Job, Stage, canonical, digest
 from sweeps.leases import Leases
 
 MANIFEST = "result.json"
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""Errors of a disk that is full or must not be written."""
+
 STALE_WORK_SECONDS = 7 * 24 * 3600.0
 
 
@@ -111,6 +115,10 @@ class Store(Protocol):
         Raises:
             DamagedEntryError: It is there but not as it was written.
         """
+        ...
+
+    def keys(self, stage: Stage) -> set[str]:
+        """Keys of a stage that something is stored under, whole or damaged."""
         ...
 
     def work(self, job: Job) -> contextlib.AbstractContextManager[Work]:
@@ -250,6 +258,13 @@ class LocalStore:
                 inputs=document["inputs"],
                 cost=document["cost"],
             )
+
+    def keys(self, stage: Stage) -> set[str]:
+        """See ``Store.keys``."""
+        try:
+            return {path.name for path in (self.root / stage).iterdir()}
+        except FileNotFoundError:
+            return set()
 
     @contextlib.contextmanager
     def work(self, job: Job) -> Iterator[Work]:

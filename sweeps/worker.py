@@ -6,7 +6,6 @@ An exception that leaves a Ray actor ends the warm process, so none does.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import time
 import traceback
@@ -18,8 +17,8 @@ from oneshui.errors import DataAccessError, InputError, NumericalError
 from sweeps import stages
 from sweeps.engine import Failure, FailureKind
 from sweeps.inputs import Environment
-from sweeps.jobs import Job
-from sweeps.store import DamagedEntryError, Entry
+from sweeps.jobs import Job, log_path
+from sweeps.store import DISK_ERRORS, DamagedEntryError, Entry
 
 logger = logging.getLogger("oneshui.worker")
 
@@ -41,7 +40,6 @@ def _log_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _BEATS_PER_SILENCE = 6
 
 
@@ -58,14 +56,9 @@ def classify(error: BaseException) -> FailureKind:
             return "damaged"
         case MemoryError():
             return "memory"
-        case OSError() if error.errno in _DISK:
+        case OSError() if error.errno in DISK_ERRORS:
             return "disk"
     return "memory" if type(error).__name__ == "OutOfMemoryError" else "error"
-
-
-def log_path(logs: Path, key: str) -> Path:
-    """Where a job writes its log."""
-    return logs / f"{key}.log"
 
 
 @dataclass(frozen=True, kw_only=True)

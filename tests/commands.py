@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +26,14 @@ class Done:
     seconds: float
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(PROJECT / "launch.py"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=PROJECT,
-        env={**os.environ, "COLUMNS": "120"},
+        env={**os.environ, "COLUMNS": "120", **(env or {})},
         start_new_session=True,
     )
 
@@ -75,3 +76,28 @@ def children(pid: int) -> list[tuple[int, str]]:
     for parent, _ in found:
         found += [(int(own), name) for own, above, name in rows if int(above) == parent]
     return found[1:]
+
+
+def manifests(output_dir: Path) -> dict[str, str]:
+    """What every committed job left behind, costs included: computing it again would change it."""
+    found = {}
+    for path in (output_dir / "store").glob("[a-z]*/*/result.json"):
+        try:
+            found[f"{path.parent.parent.name}/{path.parent.name}"] = path.read_text()
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def contents(output_dir: Path) -> dict[str, str]:
+    """Hash of every committed result, costs left out."""
+    return {key: json.loads(text)["content"] for key, text in manifests(output_dir).items()}
+
+
+def kill_tree(pid: int) -> None:
+    """As if the machine lost its power."""
+    for one in [*(child for child, _ in children(pid)), pid]:
+        try:
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

@@ -1,13 +1,27 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.engine import ATTEMPTS, Failure, FailureKind, Scheduler, run_inline
-from sweeps.jobs import Job, Stage
+from sweeps.engine import (
+    ATTEMPTS,
+    STOPPING,
+    Failure,
+    FailureKind,
+    Scheduler,
+    State,
+    run_inline,
+)
+from sweeps.estimates import Estimates
+from sweeps.jobs import STAGES, Job, Stage
+from sweeps.plan import remaining_chain
+from sweeps.slots import Request
 
 
 def graph(
@@ -164,3 +178,341 @@ def test_a_chain_cannot_be_finished_faster_by_more_workers() -> None:
     jobs = graph({"a": [], "b": ["a"], "c": ["b"]}, dict.fromkeys("abc", "pretrain"))
     few, many = (Scheduler(by_key(jobs), workers=n).snapshot().remaining for n in (1, 64))
     assert few == many
+
+
+SMALL, LARGE = Request(cpus=1), Request(cpus=2)
+STATES: tuple[State, ...] = get_args(State)
+
+
+def started(scheduler: Scheduler, request: Request | None = None) -> Job:
+    job = scheduler.next(request)
+    assert job is not None
+    return job
+
+
+def test_a_held_job_is_neither_handed_out_nor_forgotten() -> None:
+    jobs = graph(DIAMOND)
+    scheduler = Scheduler(by_key(jobs))
+    key = started(scheduler).key
+    scheduler.hold(key)
+    assert scheduler.keys("held") == [key]
+    assert scheduler.next() is None
+    assert scheduler.ready() == {}
+    assert not scheduler.finished
+    assert scheduler.num_open == 4
+    scheduler.release(key)
+    assert started(scheduler).key == key
+    scheduler.release(key)
+    assert scheduler.keys("running") == [key]
+
+
+def test_a_held_job_that_somebody_else_finished_opens_the_way() -> None:
+    jobs = graph(DIAMOND)
+    scheduler = Scheduler(by_key(jobs))
+    key = started(scheduler).key
+    scheduler.hold(key)
+    scheduler.succeed(key)
+    scheduler.succeed(key)
+    assert {started(scheduler).label, started(scheduler).label} == {"b", "c"}
+    assert scheduler.keys("done") == [key]
+
+
+def test_a_held_job_whose_input_was_damaged_waits_for_it_after_its_release() -> None:
+    jobs = graph({"a": [], "b": ["a"], "c": ["a"]})
+    scheduler = Scheduler(by_key(jobs), [jobs["a"].key])
+    first, second = started(scheduler), started(scheduler)
+    scheduler.hold(first.key)
+    scheduler.fail(second.key, Failure(kind="damaged", message="!", damaged=jobs["a"].key))
+    scheduler.release(first.key)
+    assert started(scheduler).label == "a"
+    assert scheduler.next() is None
+
+
+@pytest.mark.parametrize("state", ["held", "running"])
+def test_a_job_that_comes_back_when_its_input_has_failed_is_blocked(state: str) -> None:
+    jobs = graph({"a": [], "b": ["a"], "c": ["a"], "d": ["b"]})
+    scheduler = Scheduler(by_key(jobs), [jobs["a"].key])
+    first, second = started(scheduler), started(scheduler)
+    assert (first.label, second.label) == ("b", "c")
+    if state == "held":
+        scheduler.hold(first.key)
+    scheduler.fail(second.key, Failure(kind="damaged", message="!", damaged=jobs["a"].key))
+    assert not scheduler.fail(started(scheduler).key, Failure(kind="numerical", message="NaN"))
+    if state == "held":
+        scheduler.release(first.key)
+    else:
+        assert not scheduler.fail(first.key, Failure(kind="lost", message="killed"))
+    assert scheduler.finished
+    assert scheduler.keys("blocked") == [jobs[name].key for name in "bcd"]
+
+
+def test_jobs_are_handed_out_by_what_they_ask_for() -> None:
+    edges: dict[str, list[str]] = {"s1": [], "l1": [], "s2": [], "l2": [], "after": ["s2"]}
+    jobs = graph(edges)
+    scheduler = Scheduler(
+        by_key(jobs), request=lambda job: LARGE if job.label.startswith("l") else SMALL
+    )
+    chain = remaining_chain(by_key(jobs), Estimates(by_key(jobs)).seconds)
+    each = chain[jobs["after"].key]
+    ready = scheduler.ready()
+    assert set(ready) == {SMALL, LARGE}
+    assert ready[SMALL].seconds == pytest.approx(2 * each)
+    assert ready[SMALL].priority == pytest.approx(2 * each)
+    assert ready[LARGE].seconds == pytest.approx(2 * each)
+    assert ready[LARGE].priority == pytest.approx(each)
+    assert [started(scheduler, LARGE).label for _ in range(2)] == ["l1", "l2"]
+    assert scheduler.next(LARGE) is None
+    assert set(scheduler.ready()) == {SMALL}
+    assert started(scheduler, SMALL).label == "s2"
+    assert started(scheduler).label == "s1"
+    assert scheduler.ready() == {}
+
+
+def test_a_request_is_looked_up_when_the_job_becomes_ready() -> None:
+    jobs = graph({"a": [], "b": ["a"]})
+    asked: dict[str, Request] = {"a": SMALL, "b": SMALL}
+    scheduler = Scheduler(by_key(jobs), request=lambda job: asked[job.label])
+    a = started(scheduler, SMALL)
+    asked["b"] = LARGE
+    scheduler.succeed(a.key)
+    assert set(scheduler.ready()) == {LARGE}
+
+
+def test_a_job_that_ran_out_of_memory_is_tried_once_more_with_what_it_asks_for_now() -> None:
+    jobs = graph({"a": []})
+    asked = [SMALL]
+    scheduler = Scheduler(by_key(jobs), request=lambda _job: asked[0])
+    a = started(scheduler, SMALL)
+    asked[0] = LARGE
+    assert scheduler.fail(a.key, Failure(kind="memory", message="CUDA out of memory"))
+    assert scheduler.next(SMALL) is None
+    assert started(scheduler, LARGE) == a
+    assert not scheduler.fail(a.key, Failure(kind="memory", message="CUDA out of memory"))
+    assert scheduler.finished
+
+
+def test_a_job_whose_request_changed_while_it_waited_again_is_not_found_under_the_old_one() -> None:
+    jobs = graph({"a": [], "b": ["a"], "c": ["a"]})
+    asked = {"a": SMALL, "b": SMALL, "c": SMALL}
+    scheduler = Scheduler(by_key(jobs), [jobs["a"].key], request=lambda job: asked[job.label])
+    first = started(scheduler)
+    (other,) = {"b", "c"} - {first.label}
+    asked[other] = LARGE
+    scheduler.fail(first.key, Failure(kind="damaged", message="!", damaged=jobs["a"].key))
+    scheduler.succeed(started(scheduler, SMALL).key)
+    assert set(scheduler.ready()) == {SMALL, LARGE}
+    assert started(scheduler, SMALL).label == first.label
+    assert set(scheduler.ready()) == {LARGE}
+    assert scheduler.next(SMALL) is None
+    assert started(scheduler, LARGE).label == other
+
+
+def test_machines_that_are_taken_away_do_not_use_up_the_attempts() -> None:
+    jobs = graph({"a": []})
+    scheduler = Scheduler(by_key(jobs))
+    for _ in range(50):
+        assert scheduler.fail(started(scheduler).key, Failure(kind="preempted", message="gone"))
+    assert scheduler.fail(started(scheduler).key, Failure(kind="lost", message="killed"))
+    assert scheduler.fail(started(scheduler).key, Failure(kind="error", message="no"))
+    scheduler.succeed(started(scheduler).key)
+    assert scheduler.failures() == {}
+
+
+@pytest.mark.parametrize("kind", sorted(STOPPING))
+@pytest.mark.parametrize("after", ["lost", "succeed", "hold", "damaged"])
+def test_after_what_the_user_must_mend_nothing_starts_any_more(
+    kind: FailureKind, after: str
+) -> None:
+    jobs = graph({"a": [], "b": ["a"], "c": ["a"], "d": ["b"], "e": []})
+    scheduler = Scheduler(by_key(jobs), [jobs["a"].key])
+    running = [started(scheduler), started(scheduler)]
+    assert not scheduler.fail(running[0].key, Failure(kind=kind, message="full"))
+    key = running[1].key
+    assert scheduler.keys("running") == [key]
+    assert scheduler.num_open == 1
+    damage = Failure(kind="damaged", message="!", damaged=jobs["a"].key)
+    what_happens: Mapping[str, Callable[[], object]] = {
+        "succeed": lambda: scheduler.succeed(key),
+        "hold": lambda: scheduler.hold(key),
+        "lost": lambda: scheduler.fail(key, Failure(kind="lost", message="killed")),
+        "damaged": lambda: scheduler.fail(key, damage),
+    }
+    what_happens[after]()
+    scheduler.release(key)
+    assert scheduler.next() is None
+    assert scheduler.ready() == {}
+    assert scheduler.finished
+    assert list(scheduler.failures()) == [running[0].key]
+
+
+def test_a_worker_that_knows_the_inputs_is_preferred_among_the_equally_urgent() -> None:
+    names = [f"m{n}" for n in range(4)]
+    edges: dict[str, list[str]] = {name: [] for name in names}
+    edges |= {f"u {name}": [name] for name in names}
+    jobs = graph(edges)
+    scheduler = Scheduler(by_key(jobs), [jobs[name].key for name in names])
+    known = [jobs["m2"].key, jobs["u m0"].key, "of another sweep"]
+    assert getattr(scheduler.next(known=known), "label", "") == "u m2"
+    # Nothing it knows is left: the order of the plan.
+    labels = [getattr(scheduler.next(SMALL, known), "label", "") for _ in range(3)]
+    assert labels == ["u m0", "u m1", "u m3"]
+    assert scheduler.next(known=known) is None
+
+
+def test_the_job_with_most_known_inputs_goes_first() -> None:
+    jobs = graph({"m": [], "p": [], "one": ["m"], "two": ["m", "p"], "none": []})
+    scheduler = Scheduler(by_key(jobs), [jobs["m"].key, jobs["p"].key])
+    known = {jobs["m"].key, jobs["p"].key}
+    labels = [getattr(scheduler.next(known=known), "label", "") for _ in range(3)]
+    assert labels == ["two", "one", "none"]
+
+
+def test_what_a_worker_knows_does_not_outweigh_a_longer_chain() -> None:
+    jobs = graph({"m": [], "urgent": [], "after": ["urgent"], "known": ["m"]})
+    scheduler = Scheduler(by_key(jobs), [jobs["m"].key])
+    assert getattr(scheduler.next(known=[jobs["m"].key]), "label", "") == "urgent"
+    assert getattr(scheduler.next(known=[jobs["m"].key]), "label", "") == "known"
+
+
+def test_the_estimate_counts_down_while_a_job_runs() -> None:
+    now = [0.0]
+    jobs = graph({"a": [], "b": ["a"]})
+    estimates = Estimates(by_key(jobs), [(jobs["a"], 100.0)])
+    scheduler = Scheduler(by_key(jobs), estimates=estimates, clock=lambda: now[0])
+    assert scheduler.snapshot().remaining == pytest.approx(200.0)
+    a = started(scheduler)
+    now[0] = 60.0
+    assert scheduler.snapshot().remaining == pytest.approx(140.0)
+    now[0] = 500.0
+    assert scheduler.snapshot().remaining == pytest.approx(100.0)
+    scheduler.succeed(a.key, 500.0)
+    now[0] = 600.0
+    # What was measured counts from now on: the mean of 100 and 500.
+    assert scheduler.snapshot().remaining == pytest.approx(300.0)
+    scheduler.succeed(started(scheduler).key)
+    assert scheduler.snapshot().remaining == 0.0
+
+
+class Play:
+    """Does one random thing after the other with a scheduler and looks at its books."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+        edges: dict[str, list[str]] = {}
+        stages: dict[str, Stage] = {}
+        possible = [stage for stage in STAGES if stage not in ("index", "split")]
+        for number in range(self.rng.randint(1, 12)):
+            name = f"j{number:02d}"
+            edges[name] = self.rng.sample(sorted(edges), self.rng.randint(0, min(number, 3)))
+            stages[name] = self.rng.choice(possible)
+        self.jobs = by_key(graph(edges, stages))
+        self.asked: dict[str, Request] = {}
+        self.now = 0.0
+        self.is_stopped = False
+        done = [key for key in self.jobs if self.rng.random() < 0.2]
+        self.scheduler = Scheduler(
+            self.jobs, done, workers=2, request=self.request, clock=lambda: self.now
+        )
+        # Attempts of each class are few, so a job fails for good now and then.
+        self.kinds = sorted(set(ATTEMPTS) - (STOPPING if self.rng.random() < 0.5 else set()))
+
+    def request(self, job: Job) -> Request:
+        self.asked[job.key] = self.rng.choice([SMALL, LARGE])
+        return self.asked[job.key]
+
+    def act(self) -> None:
+        actions = [
+            self.start,
+            self.start,
+            self.start,
+            self.succeed,
+            self.fail,
+            self.hold,
+            self.let_go,
+        ]
+        self.rng.choice(actions)()
+        self.now += 1.0
+
+    def one(self, state: State) -> list[str]:
+        keys = self.scheduler.keys(state)
+        return [self.rng.choice(keys)] if keys else []
+
+    def start(self) -> None:
+        shape = self.rng.choice([None, SMALL, LARGE])
+        known = [key for key in self.jobs if self.rng.random() < 0.3]
+        before = self.scheduler.keys("ready")
+        job = self.scheduler.next(shape, known)
+        if job is None:
+            assert not [key for key in before if shape in (None, self.asked[key])]
+            return
+        assert job.key in before
+        assert shape in (None, self.asked[job.key])
+
+    def succeed(self) -> None:
+        for key in self.one(self.rng.choice(["running", "held"])):
+            self.scheduler.succeed(key, self.rng.choice([None, 3.0]))
+
+    def fail(self) -> None:
+        for key in self.one("running"):
+            kind = self.rng.choice(self.kinds)
+            inputs = sorted(self.jobs[key].inputs.values())
+            damaged = self.rng.choice(inputs) if inputs and kind in ("damaged", "error") else ""
+            failure = Failure(kind="damaged" if damaged else kind, message="no", damaged=damaged)
+            again = self.scheduler.fail(key, failure)
+            self.is_stopped |= failure.kind in STOPPING
+            waits = self.scheduler.keys("waiting") + self.scheduler.keys("ready")
+            assert again == (key in waits)
+
+    def hold(self) -> None:
+        for key in self.one("running"):
+            self.scheduler.hold(key)
+
+    def let_go(self) -> None:
+        for key in self.one("held"):
+            self.scheduler.release(key)
+
+    def check(self) -> None:
+        keys = {state: self.scheduler.keys(state) for state in STATES}
+        assert sum(map(len, keys.values())) == len(self.jobs)
+        snapshot = self.scheduler.snapshot()
+        for state in STATES:
+            of_stage = Counter(self.jobs[key].stage for key in keys[state])
+            assert {s: c[state] for s, c in snapshot.stages.items() if state in c} == of_stage
+            assert snapshot.total(state) == len(keys[state])
+        num_open = len(self.jobs) - sum(len(keys[s]) for s in ("done", "failed", "blocked"))
+        assert self.scheduler.num_open == num_open
+        assert self.scheduler.finished == (num_open == 0)
+        assert set(self.scheduler.failures()) == set(keys["failed"])
+        self.check_ready(keys["ready"], set(keys["done"]))
+        # Long after the last look, so that the estimate is made anew.
+        self.now += 1e6
+        later = self.scheduler.snapshot().remaining
+        assert later > 0 if keys["waiting"] or keys["ready"] or keys["held"] else later >= 0
+
+    def check_ready(self, keys: list[str], done: set[str]) -> None:
+        ready = self.scheduler.ready()
+        assert set(ready) == {self.asked[key] for key in keys}
+        assert all(found.seconds > 0 and found.priority > 0 for found in ready.values())
+        assert all(set(self.jobs[key].inputs.values()) <= done for key in keys)
+        assert not (self.is_stopped and keys)
+
+    def finish(self) -> None:
+        """Nothing is stuck: whoever carries on comes to an end."""
+        for _ in range(4 * len(self.jobs) + 4):
+            for key in self.scheduler.keys("held"):
+                self.scheduler.release(key)
+            for key in self.scheduler.keys("running"):
+                self.scheduler.succeed(key)
+            self.scheduler.next()
+        assert self.scheduler.finished
+
+
+@pytest.mark.parametrize("first", range(0, 400, 100))
+def test_the_books_stay_right_whatever_happens(first: int) -> None:
+    for seed in range(first, first + 100):
+        play = Play(seed)
+        play.check()
+        for _ in range(50):
+            play.act()
+            play.check()
+        play.finish()

@@ -1,0 +1,79 @@
+"""``mode=plan``: what a sweep would take, said without torch, Ray or the data."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from sweeps.estimates import Estimates
+from sweeps.packing import Packer
+from sweeps.plan import expand
+from sweeps.planning import Forecast, forecast
+from sweeps.progress import duration
+from sweeps.scan import measured, scan
+from sweeps.spec import ClusterSpec, LaunchSpec
+from sweeps.store import LocalStore
+
+
+def show_plan(spec: LaunchSpec, console: Console) -> None:
+    """Say what the sweep would take; runs nothing, needs no data."""
+    plan = expand(spec.sweep)
+    stored = Path(spec.places.store_uri).is_dir()
+    found = scan(plan, LocalStore(Path(spec.places.store_uri)), discard=False) if stored else None
+    entries = found.entries if found else {}
+    reasons = found.reasons if found else dict.fromkeys(plan.jobs, "new")
+    has_gpu = shutil.which("nvidia-smi") is not None
+    packer = Packer(
+        spec.sweep,
+        spec.cluster,
+        plan.jobs,
+        measured(plan, entries, "peak_gpu_bytes"),
+        has_gpu=has_gpu,
+    )
+    estimates = Estimates(
+        plan.jobs, measured(plan, entries, "seconds"), gpu=packer.default.gpus > 0
+    )
+    console.print(f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(plan.results)} results")
+    _print_forecast(forecast(plan, reasons, estimates, packer), spec.cluster, console)
+
+
+def _print_forecast(found: Forecast, cluster: ClusterSpec, console: Console) -> None:
+    on_gpu = found.gpu_hours > 0
+    unit = "GPU-hours" if on_gpu else "CPU-hours"
+    for name, stage in found.stages.items():
+        why = ", ".join(f"{count} {reason}" for reason, count in stage.reasons.items())
+        line = f"  {name:<9} {stage.jobs:>5}   {stage.done} done"
+        if stage.reasons:
+            hours = stage.gpu_hours if on_gpu else stage.cpu_hours
+            guess = f", {stage.guessed} of them guessed" if stage.guessed else ""
+            line += f", to run: {why}; {_hours(hours)} {unit}{guess}"
+        console.print(line, soft_wrap=True)
+    if not found.useful_workers:
+        return
+    guessed = sum(stage.guessed for stage in found.stages.values())
+    left = sum(stage.jobs - stage.done for stage in found.stages.values())
+    hours = found.gpu_hours if on_gpu else found.cpu_hours
+    basis = f"guessed for {guessed} of {left} jobs" if guessed else "from measured times"
+    console.print(f"  work: {_hours(hours)} {unit} ({basis})", soft_wrap=True)
+    if cluster.price_per_gpu_hour or cluster.price_per_cpu_hour:
+        console.print(f"  cost: about {found.cost(cluster):.2f} at the prices of the cluster")
+    times = ", ".join(
+        f"{duration(seconds)} on {workers}" for workers, seconds in found.seconds.items()
+    )
+    console.print(
+        f"  longest chain: {duration(found.chain_seconds)}; with so many workers: {times}; more "
+        f"than {found.useful_workers} do not help",
+        soft_wrap=True,
+    )
+    if not on_gpu and hours > 24:
+        console.print(
+            "  for GPUs: cluster.gpus_per_worker=0.5 (and cluster.price_per_gpu_hour=...)"
+        )
+
+
+def _hours(value: float) -> str:
+    if value < 0.01:
+        return "under 0.01"
+    return f"about {value:.2f}" if value < 10 else f"about {value:,.0f}"

@@ -1,0 +1,153 @@
+"""The rows of a sweep: methods with their hyperparameters, published, given or to be tuned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from oneshui import methods
+from oneshui.errors import InputError, unknown_name
+from oneshui.methods.base import prepare_hyperparameters
+from oneshui.spec import Access
+from sweeps.spec import Cell, Dimension, Objective, Row
+
+Table = Sequence[Mapping[str, Any]]
+"""Published values: dataset, num_forget, method, and hyperparameters by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSpec:
+    """What the configuration says about rows.
+
+    Attributes:
+        methods: Names of rows, in their order; of methods or of ``rows``.
+        rows: Hyperparameters by name of the row, "method" among them, "tune: false" to leave a
+            row alone, "space" for ranges of its own.
+        defaults: Hyperparameters by name of the method, below those of a row.
+        table: Published values.
+        needs_published: Whether a method without published or given values is refused.
+        objectives: What is tuned for; empty for no tuning.
+        tuned: Rows that are tuned; None for all that can be.
+        access: Only rows with such an access are tuned.
+    """
+
+    methods: Sequence[str]
+    rows: Mapping[str, Mapping[str, Any] | None]
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    table: Table = ()
+    needs_published: bool = False
+    objectives: Sequence[Objective] = ()
+    tuned: Sequence[str] | None = None
+    access: Collection[Access] = tuple(Access)
+
+
+def rows_of(spec: RowSpec, cell: Cell) -> tuple[Row, ...]:
+    """The rows of one cell; a tuned row once for every objective.
+
+    Raises:
+        InputError: Naming the row and what is wrong with it.
+    """
+    for name in spec.tuned or ():
+        if name not in spec.methods:
+            raise unknown_name("row in tuning.rows", name, spec.methods)
+    found: list[Row] = []
+    for name in spec.methods:
+        row, space = _row(spec, name, cell)
+        if not space:
+            found.append(row)
+        for objective in spec.objectives if space else ():
+            marked = len(spec.objectives) > 1 or objective == "oracle"
+            title = f"{name}@{objective}" if marked else name
+            found.append(dataclasses.replace(row, name=title, space=space, objective=objective))
+    return tuple(found)
+
+
+def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Dimension]]:
+    own = dict(spec.rows.get(name) or {})
+    method = own.pop("method", name)
+    if name not in spec.rows and name not in methods.names():
+        raise unknown_name("method", name, {*methods.names(), *spec.rows})
+    if not isinstance(method, str):
+        raise InputError(f"sweep.rows.{name}.method is {method!r}, but it must be a method's name")
+    tune, ranges = own.pop("tune", True), own.pop("space", {})
+    values = {**spec.defaults.get(method, {}), **own}
+    published = _published(method, cell, spec.table)
+    cls = methods.get(method)
+    wanted = (spec.tuned is None or name in spec.tuned) and cls.access in spec.access
+    space = _space(name, method, ranges) if spec.objectives and tune and wanted else {}
+    if spec.needs_published and published is None and not values and not space:
+        raise _unpublished(method, cell, spec.table)
+    if name != method:
+        published = {**(published or {}), **(_published(name, cell, spec.table) or {})}
+    try:
+        built = methods.build(method, {**(published or {}), **values})
+    except InputError as error:
+        raise InputError(f"sweep.rows.{name}: {error}") from None
+    row = Row(
+        name=name,
+        method=method,
+        access=cls.access,
+        hyperparameters=methods.hyperparameters(built),
+        prepare=prepare_hyperparameters(built) if hasattr(cls, "prepare") else None,
+    )
+    return row, space
+
+
+def _space(name: str, method: str, ranges: Any) -> dict[str, Dimension]:
+    """The method's search space with the row's own ranges in place of the method's."""
+    cls = methods.get(method)
+    types = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(ranges, Mapping):
+        raise InputError(f"sweep.rows.{name}.space must map hyperparameters to [low, high]")
+    own = {}
+    for key, bounds in ranges.items():
+        where = f"sweep.rows.{name}.space.{key}"
+        if key not in types:
+            raise unknown_name(f"hyperparameter of {method} in sweep.rows.{name}.space", key, types)
+        if types[key] not in ("float", "int") or key in getattr(cls, "prepare_fields", ()):
+            raise InputError(f"{where} cannot be tuned: it is no number, or prepare depends on it")
+        numbers = isinstance(bounds, list | tuple) and len(bounds) == 2
+        if not numbers or not all(
+            isinstance(b, int | float) and not isinstance(b, bool) for b in bounds
+        ):
+            raise InputError(f"{where} is {bounds!r}, but it must be [low, high]")
+        known = cls.search_space.get(key)
+        log = known.log if known is not None else bounds[0] > 0 and bounds[1] / bounds[0] > 10
+        try:
+            own[key] = Dimension(
+                low=float(bounds[0]), high=float(bounds[1]), log=log, integer=types[key] == "int"
+            )
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    registered = {
+        key: Dimension(low=r.low, high=r.high, log=r.log, integer=types[key] == "int")
+        for key, r in cls.search_space.items()
+    }
+    return {**registered, **own}
+
+
+def _published(name: str, cell: Cell, table: Table) -> dict[str, Any] | None:
+    """The table's values of a method, or of a row of its own, for this cell; None if none."""
+    if _needs_no_values(name):
+        return {}
+    wanted = (cell.dataset, cell.num_forget, name)
+    for row in table:
+        if (row["dataset"], row["num_forget"], row["method"]) == wanted:
+            return {k: v for k, v in row.items() if k not in ("dataset", "num_forget", "method")}
+    return None
+
+
+def _needs_no_values(name: str) -> bool:
+    """Whether a method has nothing that could be tuned, so needs no published values."""
+    return name in methods.names() and not methods.get(name).search_space
+
+
+def _unpublished(method: str, cell: Cell, table: Table) -> InputError:
+    found = [row for row in table if (row["dataset"], row["method"]) == (cell.dataset, method)]
+    known = ", ".join(str(row["num_forget"]) for row in found) or "none"
+    return InputError(
+        f"{method} has no published hyperparameters for {cell.dataset} with forget size "
+        f"{cell.num_forget} (known sizes: {known}); give them as +sweep.rows.{method}.NAME=VALUE"
+    )

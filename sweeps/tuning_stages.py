@@ -1,0 +1,413 @@
+"""What the jobs of a study do: rehearse, propose, choose, and reveal what the points were worth.
+
+Runs in a worker; must not import Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from oneshui.errors import NumericalError
+from oneshui.seeding import derive_seed
+from sweeps.inputs import (
+    PREPARED,
+    Inputs,
+    device,
+    images,
+    load_split,
+    new_model,
+    spec_of,
+    stored_model,
+)
+from sweeps.measuring import PREDICTIONS
+from sweeps.spec import Dimension
+from sweeps.tuning import Point
+from sweeps.tuning import propose as propose_point
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from oneshui.choosing import Run, Study
+    from oneshui.methods import Method
+    from oneshui.rehearsal import Rehearsal, Scores
+    from oneshui.requests import UnlearnRequest
+
+REHEARSAL = "rehearsal.json"
+IMPORTANCES = "importances.safetensors"
+
+
+def _plain(value: float) -> float | None:
+    """A number for JSON; what is not defined or not finite is null."""
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def rehearse(inputs: Inputs) -> dict[str, Any]:
+    """Draw a cell's simulated requests, and note what the pretrained model makes of them."""
+    from safetensors.torch import save_file
+
+    from oneshui.rehearsal import importances, make_rehearsal, scores_of, set_score
+
+    split, task, where = load_split(inputs), _task(inputs), device(inputs)
+    model = stored_model(inputs, "pretrained")
+    train, val = images(inputs, split, "train"), images(inputs, split, "val")
+    seed = derive_seed(inputs.job.spec["unlearning_seed"], "rehearsal")
+    rehearsal = make_rehearsal(
+        model,
+        train,
+        len(val),
+        task=task,
+        train_identities=split.train,
+        exclude=split.forget,
+        num_forget=len(split.forget),
+        num_requests=inputs.job.spec["requests"],
+        seed=seed,
+        device=where,
+    )
+    document = dataclasses.asdict(rehearsal)
+    (inputs.folder / REHEARSAL).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    found = importances(model, train, task=task, seed=seed, device=where)
+    save_file(found, inputs.folder / IMPORTANCES)
+    before = [
+        scores_of(model, request, rehearsal, train, val, task=task, device=where)
+        for request in rehearsal.requests
+    ]
+    return {
+        "task": task,
+        "val_score": _plain(set_score(model, val, task, where)),
+        "before": [_scores_out(scores) for scores in before],
+    }
+
+
+def _task(inputs: Inputs) -> Any:
+    return inputs.entries["split"].value["task"]
+
+
+def _scores_out(scores: Scores) -> dict[str, float | None]:
+    return {name: _plain(value) for name, value in dataclasses.asdict(scores).items()}
+
+
+def _scores_in(document: Mapping[str, float | None]) -> Scores:
+    from oneshui.rehearsal import Scores
+
+    return Scores(**{name: _number(value) for name, value in document.items()})
+
+
+def _rehearsal(inputs: Inputs) -> Rehearsal:
+    from oneshui.rehearsal import Rehearsal
+    from oneshui.simulation import SimulatedRequest
+
+    document = json.loads(inputs.entries["rehearsal"].file(REHEARSAL).read_text(encoding="utf-8"))
+    return Rehearsal(
+        requests=tuple(
+            SimulatedRequest(**{name: tuple(value) for name, value in request.items()})
+            for request in document["requests"]
+        ),
+        retain=tuple(document["retain"]),
+        val=tuple(document["val"]),
+    )
+
+
+def _cells(inputs: Inputs) -> list[Inputs]:
+    """The job's view of each cell that its study runs on, with the cell's roles unnumbered."""
+    found = []
+    for place in range(sum(role.startswith("rehearsal_") for role in inputs.entries)):
+        entries = {
+            role.removesuffix(f"_{place}"): entry
+            for role, entry in inputs.entries.items()
+            if role.endswith(f"_{place}") or role in ("index", "cache")
+        }
+        found.append(dataclasses.replace(inputs, entries=entries))
+    return found
+
+
+def _prepared(cell: Inputs) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    if "prepared" not in cell.entries:
+        return {}
+    return load_file(cell.entries["prepared"].file(PREPARED))
+
+
+def _method(inputs: Inputs, point: Point) -> Method:
+    from oneshui import methods
+
+    return methods.build(inputs.job.spec["method"], {**inputs.job.spec["hyperparameters"], **point})
+
+
+def propose(inputs: Inputs) -> dict[str, Any]:
+    """One point of a study: what it does to the simulated requests of every cell."""
+    spec = inputs.job.spec
+    earlier = [
+        (entry.value["point"], entry.value["simulated"])
+        for role, entry in sorted(inputs.entries.items())
+        if role.startswith("point_")
+    ]
+    point = propose_point(
+        {name: Dimension(**dimension) for name, dimension in spec["space"].items()},
+        spec["sampler"],
+        derive_seed(spec["unlearning_seed"], spec["method"], "study"),
+        spec["defaults"],
+        earlier,
+        spec["place"],
+        spec["points"],
+    )
+    method = _method(inputs, point)
+    cells = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in _cells(inputs)])
+    simulated = [_study([runs], cell).simulated()[0] for runs, cell in cells]
+    return {
+        "point": point,
+        "simulated": sum(simulated) / len(simulated),
+        "runs": [[_run_out(run) for run in runs] for runs, _ in cells],
+    }
+
+
+def _try(cell: Inputs, method: Method) -> tuple[tuple[Run, ...], Inputs]:
+    """Unlearn every simulated request of a cell and look at what became of it."""
+    from safetensors.torch import load_file
+
+    from oneshui.choosing import Run
+    from oneshui.rehearsal import movement, scores_of, support_of
+    from oneshui.requests import UnlearnRequest
+
+    split, task, where = load_split(cell), _task(cell), device(cell)
+    train, val = images(cell, split, "train"), images(cell, split, "val")
+    rehearsal, prepared = _rehearsal(cell), _prepared(cell)
+    importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
+    pretrained = stored_model(cell, "pretrained")
+    seed = spec_of(cell.entries["rehearsal"])["unlearning_seed"]
+    runs = []
+    for number, request in enumerate(rehearsal.requests):
+        asked = UnlearnRequest(
+            model=pretrained,
+            task=task,
+            seed=derive_seed(seed, cell.job.spec["method"], "rehearsal", number),
+            device=where,
+            support=support_of(train, request),
+            prepared=prepared,
+        )
+        if cell.job.spec["access"] == "full":
+            forget = train.select(_positions([*request.forget, *request.support]))
+            people = set(request.identities)
+            rest = [i for i, p in enumerate(train.identities.tolist()) if p not in people]
+            asked = _full_access(cell, asked, forget, train.select(_positions(rest)), val)
+        model = _unlearned(method, asked)
+        if model is None:
+            runs.append(Run(before=_before(cell, number), after=_undefined(), movement=math.nan))
+            continue
+        after = scores_of(model, request, rehearsal, train, val, task=task, device=where)
+        moved = movement(model, pretrained, importance)
+        runs.append(Run(before=_before(cell, number), after=after, movement=moved))
+    return tuple(runs), cell
+
+
+def _unlearned(method: Method, request: UnlearnRequest) -> nn.Module | None:
+    """The unlearned model; None where the method itself finds that it left the finite numbers."""
+    try:
+        return method.unlearn(request)
+    except NumericalError:
+        return None
+
+
+def _undefined() -> Scores:
+    from oneshui.rehearsal import Scores
+
+    return Scores(forget=math.nan, retain=math.nan, val=math.nan, support=math.nan)
+
+
+def _before(cell: Inputs, number: int) -> Scores:
+    return _scores_in(cell.entries["rehearsal"].value["before"][number])
+
+
+def _positions(numbers: list[int]) -> torch.Tensor:
+    import torch
+
+    return torch.tensor(numbers, dtype=torch.int64)
+
+
+def _full_access(
+    cell: Inputs, asked: UnlearnRequest, forget: Any, retain: Any, val: Any
+) -> UnlearnRequest:
+    from oneshui.requests import FullAccessRequest
+    from oneshui.spec import TrainingSpec
+
+    spec = cell.job.spec
+    return FullAccessRequest(
+        **{field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)},
+        forget=forget,
+        retain=retain,
+        val=val,
+        training=TrainingSpec(**spec["training"]),
+        fresh_model=new_model(cell, derive_seed(spec["training_seed"], 0)),
+    )
+
+
+def _run_out(run: Run) -> dict[str, Any]:
+    return {"after": _scores_out(run.after), "movement": _plain(run.movement)}
+
+
+def _study(points: list[tuple[Run, ...]], cell: Inputs) -> Study:
+    from oneshui.choosing import Study
+
+    return Study(
+        runs=tuple(points), val_score=_number(cell.entries["rehearsal"].value["val_score"])
+    )
+
+
+def stored_study(point_values: list[Mapping[str, Any]], place: int, rehearsal: Any) -> Study:
+    """A study on one of its cells, from what its points stored.
+
+    Args:
+        point_values: Values of the point jobs, in their order.
+        place: Of the cell.
+        rehearsal: Value of the cell's rehearsal.
+    """
+    from oneshui.choosing import Run, Study
+
+    before = [_scores_in(scores) for scores in rehearsal["before"]]
+    runs = tuple(
+        tuple(
+            Run(
+                before=known,
+                after=_scores_in(run["after"]),
+                movement=_number(run["movement"]),
+            )
+            for known, run in zip(before, value["runs"][place], strict=True)
+        )
+        for value in point_values
+    )
+    return Study(runs=runs, val_score=_number(rehearsal["val_score"]))
+
+
+def choose(inputs: Inputs) -> dict[str, Any]:
+    """The best of the few best points, by what the objective may see."""
+    from oneshui.choosing import shortlist
+
+    values = [
+        entry.value for role, entry in sorted(inputs.entries.items()) if role.startswith("point_")
+    ]
+    carried = shortlist([value["simulated"] for value in values], inputs.job.spec["carried"])
+    cells = _cells(inputs)
+    scores: dict[int, float] = {}
+    for point in carried:
+        method = _method(inputs, values[point]["point"])
+        each = [
+            _score(
+                cell, stored_study(values, place, cell.entries["rehearsal"].value), point, method
+            )
+            for place, cell in enumerate(cells)
+        ]
+        scores[point] = sum(each) / len(each)
+    best = max(scores, key=lambda point: (scores[point], -point))
+    return {
+        "hyperparameters": values[best]["point"],
+        "point": best,
+        "carried": carried,
+        "scores": [scores[point] for point in carried],
+    }
+
+
+def _score(cell: Inputs, study: Study, point: int, method: Method) -> float:
+    from safetensors.torch import load_file
+
+    from oneshui.choosing import (
+        OracleChoice,
+        SimulatedChoice,
+        SupportAndValChoice,
+        SupportOnlyChoice,
+    )
+    from oneshui.guard import deleted
+
+    objective = cell.job.spec["objective"]
+    if objective == "simulated":
+        return SimulatedChoice(study=study).score(point)
+    request = _real_request(cell)
+    if objective == "oracle":
+        return _by_oracle(cell, request, point, method, OracleChoice)
+    importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
+    with deleted(cell.env.training_data, method.name):
+        model = _unlearned(method, request)
+    if model is None:
+        return 0.0
+    if objective == "support_only":
+        assert not {"index", "cache"} & cell.entries.keys()
+        choice = SupportOnlyChoice(study=study, request=request, importance=importance)
+        return choice.score(point, model)
+    val = images(cell, load_split(cell), "val")
+    with_val = SupportAndValChoice(study=study, request=request, importance=importance, val=val)
+    return with_val.score(point, model)
+
+
+def _by_oracle(
+    cell: Inputs, request: UnlearnRequest, point: int, method: Method, choice: Any
+) -> float:
+    split = load_split(cell)
+    sets = {name: images(cell, split, name) for name in ("retain", "forget", "test")}
+    if cell.job.spec["access"] == "full":
+        val = images(cell, split, "val")
+        request = _full_access(cell, request, sets["forget"], sets["retain"], val)
+    model = _unlearned(method, request)
+    if model is None:
+        return 0.0
+    truth = choice(request=request, sets=sets, retrained=_retrained_scores(cell))
+    return float(truth.score(point, model))
+
+
+def _real_request(cell: Inputs) -> UnlearnRequest:
+    """The real request of a cell, with the seed that the row itself would unlearn with."""
+    from safetensors.torch import load_file
+
+    from oneshui.requests import SupportSet, UnlearnRequest
+
+    seed = spec_of(cell.entries["rehearsal"])["unlearning_seed"]
+    return UnlearnRequest(
+        model=stored_model(cell, "pretrained"),
+        task=_task(cell),
+        seed=derive_seed(seed, cell.job.spec["method"], "unlearn"),
+        device=device(cell),
+        support=SupportSet(**load_file(cell.entries["split"].file("support.safetensors"))),
+        prepared=_prepared(cell),
+    )
+
+
+def _retrained_scores(cell: Inputs) -> dict[str, float]:
+    import pandas as pd
+
+    from oneshui.measures import set_scores
+
+    predictions = pd.read_parquet(cell.entries["retrained"].file(PREDICTIONS))
+    return set_scores(predictions, _task(cell))
+
+
+def reveal(inputs: Inputs) -> dict[str, Any]:
+    """The true ToW of a point on the real request: for the report alone, never fed back."""
+    from safetensors.torch import load_file
+
+    from oneshui.choosing import OracleChoice, observe
+
+    method = _method(inputs, inputs.entries["point"].value["point"])
+    request = _real_request(inputs)
+    split = load_split(inputs)
+    sets = {name: images(inputs, split, name) for name in ("retain", "forget", "test", "val")}
+    asked = request
+    if inputs.job.spec["access"] == "full":
+        asked = _full_access(inputs, request, sets["forget"], sets["retain"], sets["val"])
+    model = inputs.timed("method_seconds", lambda: _unlearned(method, asked))
+    if model is None:
+        return {"tow": 0.0, "support_drop": None, "movement": None}
+    truth = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(inputs))
+    importance = load_file(inputs.entries["rehearsal"].file(IMPORTANCES))
+    seen = observe(model, request, importance)
+    return {
+        "tow": truth.score(0, model),
+        "support_drop": _plain(seen.support_drop),
+        "movement": _plain(seen.movement),
+    }

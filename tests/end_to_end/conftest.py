@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import launch
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished smoke sweep; tests must not change it."""
+    folder = tmp_path_factory.mktemp("smoke")
+    done = launch("sweep=smoke", f"output_dir={folder}")
+    assert done.status == 0, done.out + done.err
+    assert "Traceback" not in done.out + done.err
+    (folder / "printed.txt").write_text(done.out)
+    return folder

@@ -1,0 +1,160 @@
+"""A seeded adversary against a sweep: whatever it kills, the results are the undisturbed run's."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from commands import (
+    children,
+    contents,
+    finished,
+    kill_tree,
+    launch,
+    manifests,
+    results,
+    start,
+    wait_for,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
+ONE = "sweep.datasets=[synthetic_tiny]"
+KILLS = 20
+
+
+def expected(undisturbed: Path) -> pd.DataFrame:
+    frame = results(undisturbed)
+    return frame[frame["dataset"] == "synthetic_tiny"].reset_index(drop=True)
+
+
+def as_bytes(frame: pd.DataFrame) -> bytes:
+    stream = io.BytesIO()
+    frame.to_parquet(stream, index=False)
+    return stream.getvalue()
+
+
+def workers_of(pid: int) -> list[int]:
+    return [child for child, name in children(pid) if "Trainable" in name]
+
+
+class Adversary:
+    """Kills workers, drivers and whole machines at moments that its seed decides."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self.kills = 0
+        self.driver_kills = 0
+
+    def attack(self, pid: int) -> bool:
+        """One kill; whether the driver is gone."""
+        time.sleep(self._random.uniform(0.3, 4.0))
+        workers = workers_of(pid)
+        choice = self._random.random()
+        self.kills += 1
+        if choice < 0.65 and workers:
+            for victim in self._random.sample(workers, self._random.randint(1, len(workers))):
+                try:
+                    os.kill(victim, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            return False
+        self.driver_kills += 1
+        if choice < 0.85:
+            kill_tree(pid)
+        else:
+            os.kill(pid, signal.SIGKILL)
+        return True
+
+
+@pytest.mark.timeout(1800)
+def test_twenty_kills_of_workers_and_drivers_change_nothing(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    command = ("sweep=smoke", ONE, f"output_dir={tmp_path}", "cluster.checkpoint_seconds=0")
+    adversary = Adversary(seed=6)
+    committed: dict[str, str] = {}
+    while adversary.kills < KILLS:
+        with start(*command) as driver:
+            while driver.poll() is None and adversary.kills < KILLS:
+                gone = adversary.attack(driver.pid)
+                now = manifests(tmp_path)
+                assert committed.items() <= now.items(), "a committed job was computed again"
+                committed = now
+                if gone:
+                    break
+            else:
+                kill_tree(driver.pid)
+        if len(committed) > 50:
+            # The adversary was too slow for a sweep that is nearly done: it takes some results
+            # away, so that there is something left to disturb.
+            for stage in ("score", "evaluate"):
+                for key in [name for name in committed if name.startswith(f"{stage}/")]:
+                    (tmp_path / "store" / key / "result.json").unlink()
+                    del committed[key]
+    assert adversary.driver_kills >= 3
+    done = launch(*command)
+    assert done.status == 0, done.out + done.err
+    final = manifests(tmp_path)
+    assert committed.items() <= final.items(), "a committed job was computed again"
+    assert len(final) >= 60
+    assert as_bytes(results(tmp_path)) == as_bytes(expected(undisturbed))
+    assert contents(tmp_path).items() <= contents(undisturbed).items()
+
+
+def test_a_worker_that_hangs_is_replaced(undisturbed: Path, tmp_path: Path) -> None:
+    with start(
+        "sweep=smoke",
+        ONE,
+        f"output_dir={tmp_path}",
+        "sweep.methods=[pretrain,retrain]",
+        "cluster.heartbeat_seconds=4",
+    ) as driver:
+        wait_for(lambda: finished(tmp_path, "split") >= 1)
+        leases = tmp_path / "store" / ".leases"
+        wait_for(lambda: any(path.name.startswith(("pre", "re")) for path in leases.iterdir()))
+        for victim in workers_of(driver.pid):
+            os.kill(victim, signal.SIGSTOP)
+        out, err = driver.communicate(timeout=300)
+    assert driver.returncode == 0, out + err
+    assert "gave no sign of life for 4 s" in err
+    known = expected(undisturbed)
+    known = known[known["method"].isin(["pretrain", "retrain"])].reset_index(drop=True)
+    columns = ["seed", "method", "tow", "forget_score", "mia_auc"]
+    assert results(tmp_path)[columns].equals(known[columns])
+
+
+def test_two_drivers_on_one_store_share_the_work(undisturbed: Path, tmp_path: Path) -> None:
+    command = ("sweep=smoke", ONE, "sweep.seeds=[0]", f"output_dir={tmp_path}", "cluster.workers=1")
+    with start(*command) as first, start(*command) as second:
+        answers = [driver.communicate(timeout=600) for driver in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], answers
+    known = expected(undisturbed)
+    columns = ["method", "tow", "forget_score", "mia_auc"]
+    assert results(tmp_path)[columns].equals(known[known["seed"] == 0][columns])
+    computed = [path.read_text().count("is computed") for path in (tmp_path / "logs").glob("*.log")]
+    assert set(computed) == {1}
+    assert len(computed) == len(manifests(tmp_path)) - 1, "the index is read by the driver"
+    assert not list((tmp_path / "store" / ".discarded").iterdir())
+
+
+def test_eight_starters_on_a_fresh_folder_all_succeed(tmp_path: Path) -> None:
+    command = (
+        "sweep=smoke",
+        ONE,
+        "sweep.seeds=[0]",
+        "sweep.methods=[pretrain,retrain]",
+        "cluster.workers=1",
+        f"output_dir={tmp_path}",
+    )
+    drivers = [start(*command) for _ in range(8)]
+    answers = [driver.communicate(timeout=900) for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0] * 8, answers
+    assert not any("Traceback" in err for _, err in answers)
+    assert len(results(tmp_path)) == 2
