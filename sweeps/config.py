@@ -262,8 +262,10 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
 def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
     sweep, given = config.sweep, config.tuning
     asked = {name: value for name, value in vars(given).items() if value is not None}
-    i_know, objective = asked.pop("i_know"), asked.pop("objective", None)
+    objective = asked.pop("objective", None)
     merged = {**sweep.tuning, **asked}
+    i_know = asked["i_know"] or sweep.tuning.get("i_know", False)
+    merged.pop("i_know")
     chosen = {name: merged.pop(name) for name in ("rows", "access") if name in merged}
     if objective is not None:
         merged["objectives"] = [objective]

@@ -28,7 +28,15 @@ _SMALL_GFLOP_PER_PIXEL = 0.009 / 48**2
 _GFLOP_PER_SECOND = {"cpu": 30.0, "gpu": 40_000.0}
 _DECODE_SECONDS = 0.005
 _TRAIN_SHARE = 0.8
-_GUESSED_PASSES: Mapping[str, float] = {"prepare": 6.0, "evaluate": 1.5, "unlearn": 0.05}
+_GUESSED_PASSES: Mapping[str, float] = {
+    "prepare": 6.0,
+    "rehearse": 1.0,
+    "propose": 0.5,
+    "choose": 0.1,
+    "unlearn": 0.05,
+    "evaluate": 1.5,
+    "reveal": 1.0,
+}
 """Forward passes over the dataset that a job of the stage costs, about."""
 
 

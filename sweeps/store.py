@@ -150,6 +150,13 @@ def _sha256_of(path: Path, _modified: int, _size: int) -> str:
     return sha256(path)
 
 
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -232,11 +239,13 @@ class LocalStore:
     def find(self, stage: Stage, key: str) -> Entry | None:
         """See ``Store.find``."""
         folder = self._folder(stage, key)
-        try:
-            text = (folder / MANIFEST).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            if folder.exists():
-                raise DamagedEntryError(stage, key, f"it has no {MANIFEST}") from None
+        text = _read(folder / MANIFEST)
+        if text is None and folder.exists():
+            # Somebody may have published it since: a folder appears with its manifest in it.
+            text = _read(folder / MANIFEST)
+            if text is None:
+                raise DamagedEntryError(stage, key, f"it has no {MANIFEST}")
+        if text is None:
             return None
         with _damage(stage, key):
             document = json.loads(text)

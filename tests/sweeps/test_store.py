@@ -4,7 +4,9 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,24 @@ def test_damage_can_travel_between_processes() -> None:
         "abc",
         "store entry split/abc is damaged: gone",
     )
+
+
+def test_an_entry_that_appears_while_it_is_looked_for_is_not_taken_for_damaged(
+    tmp_path: Path,
+) -> None:
+    store = LocalStore(tmp_path)
+    jobs = [job(number) for number in range(150)]
+    done = threading.Event()
+
+    def look() -> int:
+        found = 0
+        while not done.is_set():
+            found += sum(store.find("split", one.key) is not None for one in jobs)
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        for one in jobs:
+            publish(store, one)
+        done.set()
+        assert looking.result() > 0
