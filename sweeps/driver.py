@@ -260,7 +260,8 @@ def _conclude(
 ) -> int:
     """Write what is not written yet, print the table and say where everything is."""
     from sweeps.report import write_report
-    from sweeps.tables import summarise, terminal
+    from sweeps.summary import summarise
+    from sweeps.table_formats import terminal
 
     output = Path(spec.places.output_dir)
     failures = scheduler.failures() if scheduler else {}
@@ -286,7 +287,8 @@ def _conclude(
     marker = output / "report" / ".state"
     is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
     if spec.mode == "report" or failures or not is_current:
-        page = write_report(plan, frame, entries, failures, blocked, output, spec.command)
+        with Bar(console, "drawing figures") as bar:
+            page = write_report(plan, frame, entries, failures, blocked, output, spec.command, bar)
         publisher.start()
         for row in plan.results:
             if is_complete(row, entries):

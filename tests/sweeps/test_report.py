@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from oneshui.spec import DATA_SEEN
-from sweeps import figures, report
+from sweeps import figures, provenance, report
 from sweeps.config import load
 from sweeps.engine import Failure
 from sweeps.plan import Plan, expand, index_job
@@ -246,12 +246,12 @@ def test_a_new_report_replaces_the_old_one_whole(plan: Plan, tmp_path: Path) -> 
 def test_commit_is_that_of_the_checkout_or_none() -> None:
     done = subprocess.run(
         ["git", "rev-parse", "HEAD"],
-        cwd=Path(report.__file__).parent,
+        cwd=Path(provenance.__file__).parent,
         capture_output=True,
         text=True,
         check=False,
     )
-    commit = report.git_commit()
+    commit = provenance.git_commit()
     assert (commit is None) == (done.returncode != 0)
     if commit is not None:
         assert commit.split()[0] == done.stdout.strip()
