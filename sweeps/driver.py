@@ -30,6 +30,8 @@ USAGE = """usage: python launch.py [key=value ...]
   python launch.py sweep=full data_dir=/data the paper's grid
   ... mode=plan                              count the jobs and say why they must run; run nothing
   ... mode=report                            rebuild tables, figures and MLflow from the store
+  ... mode=ui                                show the sweep's MLflow pages on this machine
+  ... mode=why row="celebahq 20 ssd tow"     where a number of the tables comes from
   ... sweep.methods=[ssd,jit] sweep.seeds=[0,1] sweep.datasets=[celebahq] sweep.forget_sizes=[20]
   ... output_dir=runs/x store.uri=/shared/store tracking.uri=http://host:5000 cluster=existing
 
@@ -47,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
         return DONE
     try:
         spec = load(arguments)
-        return {"plan": show_plan, "report": rebuild, "run": run}[spec.mode](spec, console)
+        modes = {"plan": show_plan, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
+        return modes[spec.mode](spec, console)
     except InputError as error:
         print(f"launch.py: {error}", file=sys.stderr)  # noqa: T201
         return BAD_INPUT
@@ -87,6 +90,39 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
     plan = expand(spec.sweep)
     store = LocalStore(Path(spec.places.store_uri))
     return _conclude(spec, console, plan, store, None, _publisher(spec, plan))
+
+
+def show_ui(spec: LaunchSpec, console: Console) -> int:
+    """Show MLflow's pages of the sweep on loopback until Ctrl-C.
+
+    Raises:
+        InputError: Nothing was published yet, or the server did not start.
+    """
+    from sweeps.tracking_ui import show
+
+    try:
+        show(spec.places.tracking_uri, Path(spec.places.output_dir), console)
+    except KeyboardInterrupt:
+        console.print("ended")
+    return DONE
+
+
+def explain(spec: LaunchSpec, console: Console) -> int:
+    """Print where one number of the tables comes from; runs no job.
+
+    Raises:
+        InputError: There is no store, or no such row or metric.
+    """
+    from sweeps.why import explanation
+
+    if not Path(spec.places.store_uri).is_dir():
+        raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
+    plan = expand(spec.sweep)
+    entries = scan(plan, LocalStore(Path(spec.places.store_uri)), discard=False).entries
+    output = Path(spec.places.output_dir)
+    for line in explanation(spec.row, plan, entries, output, spec.command):
+        console.print(line, soft_wrap=True, markup=False)
+    return DONE
 
 
 def run(spec: LaunchSpec, console: Console) -> int:
@@ -215,7 +251,8 @@ class _Feed:
         done = set(self._scheduler.keys("done"))
         waiting: list[ResultRow] = []
         for row in self._rows:
-            needed = {row.score_key, row.model_key, *filter(None, [row.prepare_key])}
+            split = self._plan.jobs[row.evaluate_key].inputs["split"]
+            needed = {row.score_key, row.model_key, split, *filter(None, [row.prepare_key])}
             entries = self._find(needed) if done >= needed else None
             if entries is None:
                 waiting.append(row)
@@ -259,6 +296,7 @@ def _conclude(
     publisher: Publisher,
 ) -> int:
     """Write what is not written yet, print the table and say where everything is."""
+    from sweeps.paper import said
     from sweeps.report import write_report
     from sweeps.summary import summarise
     from sweeps.table_formats import terminal
@@ -272,7 +310,8 @@ def _conclude(
         raise InputError(refused[0].message)
     entries = scan(plan, store, discard=False).entries
     frame = results_frame(plan, entries)
-    terminal(summarise(frame), console)
+    summary = summarise(frame)
+    terminal(summary, console)
     missing = [plan.jobs[key] for key in plan.jobs if key not in entries]
     for key, failure in failures.items():
         console.print(
@@ -293,11 +332,15 @@ def _conclude(
         for row in plan.results:
             if is_complete(row, entries):
                 publisher.offer(row, entries)
-        problems = publisher.close("FAILED" if missing else "FINISHED", page)
+        with Bar(console, "publishing in MLflow") as bar:
+            problems = publisher.close("FAILED" if missing else "FINISHED", page, summary, bar)
         for problem in problems:
             console.print(f"warning: {problem}", soft_wrap=True)
         if not problems:
             marker.write_text(state, encoding="utf-8")
+    if spec.mode == "report":
+        for line in said(page.parent):
+            console.print(line, soft_wrap=True, markup=False)
     console.print(f"report: {page}", soft_wrap=True)
     for hint in publisher.hints():
         console.print(hint, soft_wrap=True)

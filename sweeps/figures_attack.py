@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from sweeps.figures_style import Block, Drawing, Material, looks_of, set_title
@@ -83,6 +84,9 @@ def _figure(curves: dict[str, list[pd.DataFrame]], floor: float, title: str) -> 
     axes.axvline(floor, color="#777777", linestyle="--", label=f"smallest FPR, {100 * floor:.2g}%")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda rate, _place: f"{100 * rate:g}%")
+        axis.set_minor_formatter(lambda _rate, _place: "")
     axes.set_xlim(floor / 1.6, 1)
     axes.set_ylim(min(lowest / 1.3, floor), 1.05)
     axes.set_xlabel("false-positive rate (test images)")
@@ -92,6 +96,7 @@ def _figure(curves: dict[str, list[pd.DataFrame]], floor: float, title: str) -> 
     return figure
 
 
-def _at(curve: pd.DataFrame, rates: np.ndarray[tuple[int], np.dtype[np.float64]]) -> object:
+def _at(curve: pd.DataFrame, rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     place = np.searchsorted(curve["fpr"].to_numpy(), rates * (1 + 1e-9), side="right") - 1
-    return np.where(place >= 0, curve["tpr"].to_numpy()[np.maximum(place, 0)], 0.0)
+    known: npt.NDArray[np.float64] = curve["tpr"].to_numpy()[np.maximum(place, 0)]
+    return np.where(place >= 0, known, 0.0)

@@ -58,9 +58,7 @@ def _cost(entries: Sequence[Entry], stages: Sequence[Stage], sweep: str) -> Figu
     for y, stage in enumerate(stages):
         own = [entry.cost for entry in entries if entry.stage == stage]
         seconds = [float(c["seconds"]) for c in own if "seconds" in c]
-        peaks = [
-            float(c[name]) / 2**30 for c in own for name in ("peak_bytes",) if c.get(name)
-        ]
+        peaks = [float(c["peak_bytes"]) / 2**30 for c in own if c.get("peak_bytes")]
         colour = STAGE_COLOURS.get(stage, _OTHER)
         edge = {"edgecolor": "#333333", "linewidth": 0.6, "height": 0.64}
         time.barh(y, sum(seconds), color=colour, **edge)
@@ -73,7 +71,7 @@ def _cost(entries: Sequence[Entry], stages: Sequence[Stage], sweep: str) -> Figu
     time.margins(x=0.28)
     memory.margins(x=0.2)
     time.set_xlabel("seconds, all jobs together")
-    memory.set_xlabel("peak memory of a worker (GiB), where measured")
+    memory.set_xlabel("peak memory of one job (GiB)")
     time.set_yticks(range(len(stages)), stages)
     time.set_ylim(len(stages) - 0.5, -0.5)
     set_title(figure, f"Cost by stage: {sweep}")

@@ -28,7 +28,8 @@ SUPPORT = "support.safetensors"
 PANELS_BESIDE = 4
 MOST_POINTS = 1500
 """Points of one panel; of more a fixed sample is shown, while the line is that of all."""
-MOST_FACES = 60
+MOST_FACES = 64
+FACES_BESIDE = 8
 
 
 def hardness(material: Material) -> Iterator[Drawing]:
@@ -83,11 +84,12 @@ def _panels(
     columns = min(PANELS_BESIDE, len(points))
     rows = math.ceil(len(points) / columns)
     figure = Figure(figsize=(max(4.2, 2.35 * columns), 0.9 + 1.9 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     looks = looks_of(points)
     for axes, (method, part) in zip(grid.flat, points.items(), strict=False):
         _panel(axes, part, fits.loc[method], outcome[0], looks[method])
         axes.set_title(method, fontsize=8.5)
+        axes.tick_params(labelsize=7)
     for axes in list(grid.flat)[len(points) :]:
         axes.set_visible(False)
     figure.supxlabel(f"{outcome[2]} (cosine)", fontsize=9.5)
@@ -142,7 +144,7 @@ def support_sheet(material: Material) -> Iterator[Drawing]:
         faces = [(p, g, pictures[int(p)]) for p, g in gaps.items() if int(str(p)) in pictures]
         faces.sort(key=lambda face: -face[1])
         if faces:
-            title = f"The pictures that were sent in: {block.title}, seed {first.cell.seed}"
+            title = f"Support images: {block.title}, seed {first.cell.seed}"
             yield Drawing(name=block.stem, make=partial(_sheet, faces, title))
 
 
@@ -173,10 +175,9 @@ def _sheet(faces: list[tuple[Any, float, npt.NDArray[np.uint8]]], title: str) ->
         # Both ends matter: those hardest to forget, and those who went easily.
         faces = faces[: MOST_FACES // 2] + faces[-MOST_FACES // 2 :]
         title += f" ({left_out} in the middle left out)"
-    columns = min(10, len(faces))
-    rows = math.ceil(len(faces) / columns)
-    figure = Figure(figsize=(max(4.2, 0.95 * columns), 0.5 + 1.22 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
+    rows = math.ceil(len(faces) / FACES_BESIDE)
+    figure = Figure(figsize=(7.2, 0.5 + 1.12 * rows), layout="constrained")
+    grid = figure.subplots(rows, FACES_BESIDE, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, (person, gap, picture) in zip(grid.flat, faces, strict=False):

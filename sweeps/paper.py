@@ -155,3 +155,9 @@ def update(old: Path, folder: Path, summary: pd.DataFrame) -> pd.DataFrame:
     if not comparison.empty:
         comparison.to_csv(folder / "paper_comparison.csv", index=False)
     return comparison
+
+
+def said(report: Path) -> list[str]:
+    """What a written report says about the paper, as lines for the terminal."""
+    table = report / "paper_comparison.csv"
+    return lines(pd.read_csv(table)) if table.is_file() else [NOT_FILLED]

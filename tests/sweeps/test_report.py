@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from oneshui.errors import InputError
 from oneshui.spec import DATA_SEEN
 from sweeps import figures, provenance, report
 from sweeps.config import load
@@ -126,8 +128,10 @@ def test_every_file_of_the_contract_is_there(whole: Path) -> None:
         f"figures/{kind}-synthetic_tiny-n4.{suffix}"
         for kind in ("forgetting_utility", "tow", "loss_mia")
         for suffix in ("png", "pdf")
-    }
+    } | {f"figures/cost-by_stage.{suffix}" for suffix in ("png", "pdf")}
     files = {
+        "paper_numbers.csv",
+        "comparisons.csv",
         "per_identity.parquet",
         "hardness.csv",
         "hardness_fits.csv",
@@ -136,7 +140,7 @@ def test_every_file_of_the_contract_is_there(whole: Path) -> None:
         "index.html",
         *(f"results.{s}" for s in ("parquet", "csv")),
     }
-    assert names == drawn | files | {f"summary.{suffix}" for suffix in ("csv", "md", "tex")}
+    assert names == drawn | files | {f"summary.{suffix}" for suffix in ("csv", "parquet", "md", "tex")}
     assert {path.name for path in whole.parent.parent.iterdir()} == {"logs", "report"}
 
 
@@ -147,7 +151,7 @@ def test_page_needs_nothing_from_elsewhere(whole: Path) -> None:
     local = [a for a in page.addresses if not a.startswith(("data:image/png;base64,", "#"))]
     assert not [a for a in local if re.match(r"[a-z]+:|//", a)]
     assert all((whole.parent / a).is_file() for a in local)
-    assert sum(a.startswith("data:") for a in page.addresses) == 3
+    assert sum(a.startswith("data:") for a in page.addresses) == 4
 
 
 def test_page_says_what_was_compared(plan: Plan, whole: Path) -> None:
@@ -170,7 +174,7 @@ def test_page_says_what_was_compared(plan: Plan, whole: Path) -> None:
         "is that of ssd: +5.0 points, ahead with 1 of 1 seed.",
     ):
         assert said in text
-    assert "mode=report" not in text
+    assert "sweep.methods=[pretrain,retrain,ssd]' mode=report" not in text
 
 
 def test_page_says_plainly_that_labels_are_hidden(whole: Path) -> None:
@@ -198,6 +202,61 @@ def test_page_names_failures_with_log_and_command(plan: Plan, whole: Path) -> No
     assert plan.jobs[row.score_key].label in page.text
     assert "1 failed" in page.text
     assert "2 blocked" in page.text
+    assert "1 job: numerical: " in " ".join(page.text.split())
+    alone = "sweep=smoke 'sweep.datasets=[synthetic_tiny]' 'sweep.forget_sizes=[4]' "
+    assert f"{alone}'sweep.methods=[retrain,ssd]' output_dir=runs/repeat" in page.text
+
+
+def test_failures_with_one_cause_stand_together(plan: Plan) -> None:
+    keys = [row.model_key for row in plan.results if row.row.name == "ssd"]
+    other = plan.results[0].evaluate_key
+    failures = {
+        other: Failure(kind="memory", message="out of memory"),
+        **{key: Failure(kind="error", message="broken") for key in keys},
+    }
+    first, second = report.failure_groups(plan, failures, COMMAND)
+    assert (first.cause, first.count) == ("error: broken", 2)
+    assert first.labels == tuple(plan.jobs[key].label for key in keys)
+    assert first.log == f"logs/{keys[0]}.log"
+    assert (second.cause, second.count) == ("memory: out of memory", 1)
+
+
+def test_the_command_that_repeats_a_failure_plans_that_very_job(plan: Plan) -> None:
+    key = next(row.model_key for row in plan.results if row.row.name == "ssd")
+    failures = {key: Failure(kind="error", message="broken")}
+    (group,) = report.failure_groups(plan, failures, COMMAND)
+    again = load(shlex.split(group.command)[2:])
+    assert key in expand(again.sweep).jobs
+    assert len(expand(again.sweep).jobs) < len(plan.jobs)
+
+
+def test_numbers_that_a_person_filled_in_survive_and_are_compared(
+    plan: Plan, tmp_path: Path
+) -> None:
+    page = write(plan, tmp_path, finished(plan))
+    table = page.parent / "paper_numbers.csv"
+    assert pd.read_csv(table)["paper_mean"].isna().all()
+    assert "not filled" in page.read_text(encoding="utf-8")
+    text = table.read_text().replace("ssd,tow,,,", "ssd,tow,81.5,0.4,Table 9", 1)
+    table.write_text(text)
+    page = write(plan, tmp_path, finished(plan))
+    assert table.read_text() == text
+    (line,) = pd.read_csv(page.parent / "paper_comparison.csv").to_dict("records")
+    assert (line["ours_mean"], line["n"]) == (pytest.approx(80), 2)
+    assert line["difference"] == pytest.approx(-1.5)
+    assert "paper 81.5, ours 80.0 (n=2), -1.5" in page.read_text(encoding="utf-8")
+
+
+def test_a_table_of_published_numbers_that_is_none_stops_the_report(
+    plan: Plan, tmp_path: Path
+) -> None:
+    page = write(plan, tmp_path, finished(plan))
+    table = page.parent / "paper_numbers.csv"
+    text = table.read_text().replace("ssd,tow,,,", "ssd,tow,eighty,,", 1)
+    table.write_text(text)
+    with pytest.raises(InputError, match="paper_mean is 'eighty', but it must be a number"):
+        write(plan, tmp_path, finished(plan))
+    assert table.read_text() == text
 
 
 def test_page_escapes_what_others_wrote(whole: Path) -> None:
