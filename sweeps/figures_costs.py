@@ -130,7 +130,9 @@ def _timeline(spans: Sequence[_Span], sweep: str) -> Figure:
     stages = [stage for stage in STAGES if any(span.stage == stage for span in spans)]
     handles = [Patch(color=STAGE_COLOURS.get(s, _OTHER), label=s) for s in stages]
     figure.legend(handles=handles, loc="outside lower center", ncols=5)
-    left_out = f", {len(workers) - len(shown)} workers left out" if len(workers) > len(shown) else ""
+    left_out = (
+        f", {len(workers) - len(shown)} workers left out" if len(workers) > len(shown) else ""
+    )
     set_title(figure, f"What ran where and when: {sweep}{left_out}")
     return figure
 

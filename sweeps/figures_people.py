@@ -114,7 +114,9 @@ def _panel(axes: Axes, part: pd.DataFrame, fit: Any, outcome: str, look: Look) -
     )
     if pd.notna(fit["slope"]):
         ends = np.array([part["distance"].min(), part["distance"].max()])
-        axes.plot(ends, 100 * (fit["slope"] * ends + fit["intercept"]), color="black", linewidth=1.3)
+        axes.plot(
+            ends, 100 * (fit["slope"] * ends + fit["intercept"]), color="black", linewidth=1.3
+        )
     if pd.notna(fit["pearson"]):
         text = f"r {fit['pearson']:+.2f}, n {int(fit['num_points'])}"
         axes.annotate(text, (0.97, 0.95), xycoords="axes fraction", ha="right", va="top", size=7.5)
@@ -141,16 +143,15 @@ def support_sheet(material: Material) -> Iterator[Drawing]:
             pictures = _pictures(split.file(SUPPORT))
         except DamagedEntryError:  # the next run recomputes it; a report goes without
             continue
-        faces = [(p, g, pictures[int(p)]) for p, g in gaps.items() if int(str(p)) in pictures]
+        people_of = zip(gaps.index.tolist(), gaps.tolist(), strict=True)
+        faces = [(who, gap, pictures[who]) for who, gap in people_of if who in pictures]
         faces.sort(key=lambda face: -face[1])
         if faces:
             title = f"Support images: {block.title}, seed {first.cell.seed}"
             yield Drawing(name=block.stem, make=partial(_sheet, faces, title))
 
 
-def _first(
-    material: Material, dataset: str, num_forget: int, seeds: set[int]
-) -> ResultRow | None:
+def _first(material: Material, dataset: str, num_forget: int, seeds: set[int]) -> ResultRow | None:
     for row in material.plan.results:
         cell = row.cell
         if (cell.dataset, cell.num_forget) == (dataset, num_forget) and cell.seed in seeds:

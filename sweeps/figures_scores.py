@@ -22,8 +22,8 @@ from sweeps.figures_style import (
     percent,
     set_title,
 )
-from sweeps.statistics import is_ranked, is_retrained_again
-from sweeps.tables import SCORE_NAMES, request_title
+from sweeps.statistics import is_retrained_again
+from sweeps.tables import SCORE_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,9 +185,7 @@ def _ablation(rows: pd.DataFrame, methods: list[str], title: str) -> Figure:
     figure = Figure(figsize=(7.2, 1.9 + 0.36 * len(methods)), layout="constrained")
     panels = (("tow", "ToW (%)"), ("forget_gap", "forget minus retrain (points)"))
     looks = looks_of(methods)
-    for axes, (measure, label) in zip(
-        figure.subplots(1, 2, sharey=True), panels, strict=True
-    ):
+    for axes, (measure, label) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
         axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
         means = [percent(rows, method, measure).mean() for method in methods]
         spreads = [percent(rows, method, measure).std() for method in methods]

@@ -98,7 +98,9 @@ def bootstrap_interval(values: Iterable[float], seed: int = 0) -> tuple[float, f
     else:
         picks = np.random.default_rng(seed).integers(len(sample), size=(RESAMPLES, len(sample)))
         means = sample[picks].mean(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    # Few values have few means, and a point between two of them would make the interval too short.
+    low, high = np.quantile(means, ends, method="inverted_cdf")
     return float(low), float(high)
 
 
@@ -297,5 +299,7 @@ def is_ranked(method: str, access: Any) -> bool:
 def _finite(values: Iterable[float]) -> Array:
     sample = np.asarray(list(values), dtype=np.float64)
     if not np.isfinite(sample).all():
-        raise InputError(f"expected finite numbers, but {int((~np.isfinite(sample)).sum())} are not")
+        raise InputError(
+            f"expected finite numbers, but {int((~np.isfinite(sample)).sum())} are not"
+        )
     return sample

@@ -106,7 +106,9 @@ class _End:
 class Publisher:
     """Publishes rows while the sweep runs; its methods return at once, ``close`` excepted."""
 
-    def __init__(self, given_uri: str, plan: Plan, output_dir: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self, given_uri: str, plan: Plan, output_dir: Path, command: Sequence[str]
+    ) -> None:
         """Start nothing yet.
 
         Args:
@@ -165,11 +167,13 @@ class Publisher:
             return []
         self._queue.put(_End(status=status, report=report, summary=summary))
         self._progress = time.monotonic()
-        total = self._queue.qsize()
+        total, shown = self._queue.qsize(), -1
         while self._thread.is_alive():
             self._thread.join(0.1)
-            if progress is not None and total:
-                progress(total - min(self._queue.qsize(), total), total)
+            done = total - min(self._queue.qsize(), total)
+            if progress is not None and done != shown:
+                shown = done
+                progress(done, total)
             patience = STALL_SECONDS[status] if self._connected else CONNECT_SECONDS
             if time.monotonic() - self._progress > patience:
                 return [*self._problems, self._line("it takes too long")]
@@ -307,7 +311,7 @@ class _Sweep:
         self, status: Status, report: Path | None, summary: pd.DataFrame | None
     ) -> list[Callable[[], object]]:
         """What is published at the end, in parts that fail apart from each other."""
-        own = {
+        own: set[tuple[str, ...]] = {
             (row.score_key, row.row.name, row.cell.dataset) for row in self._plan.results
         }
         parts: list[Callable[[], object]] = [lambda: self._runs.set_aside(own)]
@@ -326,12 +330,14 @@ class _Sweep:
             text = "The tables are too long for this place: see report/summary.md."
         tags: dict[str, Any] = {
             "mlflow.note.content": text,
-            "results": f"{self._published}/{len(self._plan.results)}",
+            "seeds": ",".join(map(str, dict.fromkeys(c.seed for c in self._plan.sweep.cells))),
             "commit": git_commit() or "none",
             "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
         }
         for name, value in tags.items():
             self._client.set_tag(self._parent, name, value)
+        for name, count in (("finished", self._published), ("planned", len(self._plan.results))):
+            self._client.log_metric(self._parent, f"results/{name}", count)
         self._client.log_artifacts(self._parent, str(folder), "report")
 
 

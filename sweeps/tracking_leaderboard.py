@@ -41,11 +41,14 @@ DIGITS = 4
 IDENTITY = ("oneshui.board", "method", "dataset", "num_forget")
 VERSION = "1"
 
-_COLUMNS = ["params.method", "params.dataset", "params.num_forget", "params.access"]
-_METRICS = ["tow", "retain", "forget", "test", "mia_auc", "rmia_auc", "seconds", "num_seeds"]
-_COLUMNS += [f"metrics.{name}" for name in _METRICS]
+_METRICS = ("tow", "retain", "forget", "test", "mia_auc", "num_seeds")
+_COLUMNS = [f"metrics.{name}" for name in _METRICS] + ["params.dataset", "params.num_forget"]
+_SECTIONS = {
+    "Against the retrained model": ("tow", "forget", "retain", "test", "mia_auc", "rmia_auc"),
+    "Distances and costs": ("tow_norm", "gap/forget", "gap/retain", "gap/test", "seconds"),
+}
 TABLE = table("oneshui-table", "Leaderboard by ToW", _COLUMNS, "metrics.tow")
-CHART = chart("oneshui-chart", "ToW by method", _COLUMNS, "metrics.tow", "method")
+CHART = chart("oneshui-chart", "ToW by method", _SECTIONS, "metrics.tow", "method")
 VIEWS: tuple[View, ...] = (TABLE, CHART)
 
 

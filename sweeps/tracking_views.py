@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 _TAG = "mlflow.sharedViewState."
-_WRITTEN = "2026-01-01T00:00:00.000Z"
-"""A view has no history: equal views are equal, whenever they were written."""
+_MODE = {"workflowType": "machine_learning"}
+_WRITTEN = 1_767_225_600_000
+"""Milliseconds, which the UI insists on; one for all, so that equal views are equal tags."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,55 @@ def table(key: str, name: str, columns: Sequence[str], order_by: str) -> View:
     return View(key=key, name=name, state=_state(columns, order_by))
 
 
-def chart(key: str, name: str, columns: Sequence[str], order_by: str, group_by: str) -> View:
-    """The same runs as charts, averaged over runs with equal values of a param."""
+def chart(
+    key: str, name: str, sections: Mapping[str, Sequence[str]], order_by: str, group_by: str
+) -> View:
+    """Runs of the last grid as bars, averaged over runs with equal values of a param.
+
+    Args:
+        key: In the link.
+        name: As people read it.
+        sections: Metrics by the heading over their charts; the first section is unfolded.
+        order_by: A column.
+        group_by: A param.
+    """
     group = {
         "aggregateFunction": "average",
         "groupByKeys": [{"mode": "param", "groupByData": group_by}],
     }
-    state = {**_state(columns, order_by), "groupBy": group}
+    headings = [
+        {
+            "uuid": f"{key}-{place}",
+            "name": heading,
+            "display": place == 0,
+            "isReordered": False,
+            "deleted": False,
+            "isGenerated": False,
+        }
+        for place, heading in enumerate(sections)
+    ]
+    charts = [
+        {
+            "uuid": f"{key}-{metric}",
+            "type": "BAR",
+            "metricKey": metric,
+            "displayName": metric,
+            "metricSectionId": f"{key}-{place}",
+            "runsCountToCompare": 20,
+            "deleted": False,
+            "isGenerated": False,
+        }
+        for place, metrics in enumerate(sections.values())
+        for metric in metrics
+    ]
+    columns = [f"metrics.{metric}" for metrics in sections.values() for metric in metrics]
+    state = {
+        **_state(columns, order_by),
+        "groupBy": group,
+        "compareRunSections": headings,
+        "compareRunCharts": charts,
+        "isAccordionReordered": True,
+    }
     return View(key=key, name=name, state=state, is_chart=True)
 
 
@@ -103,7 +146,7 @@ def save(client: MlflowClient, experiment: Experiment, views: Sequence[View]) ->
 
 def link(experiment_id: str, view: View | None = None) -> str:
     """Path of an experiment's page; without the mode it would show an empty list of traces."""
-    query = {"workflowType": "machine_learning"}
+    query = dict(_MODE)
     if view is not None:
         query["viewStateShareKey"] = view.key
         if view.is_chart:
@@ -113,4 +156,4 @@ def link(experiment_id: str, view: View | None = None) -> str:
 
 def run_link(experiment_id: str, run_id: str) -> str:
     """Path of one run's page."""
-    return f"/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"/#/experiments/{experiment_id}/runs/{run_id}?{urlencode(_MODE)}"

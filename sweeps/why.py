@@ -92,9 +92,7 @@ def _mean(known: Sequence[float], metric: str) -> str:
     return f"{metric} = {statistics.fmean(known):.6g}{spread}"
 
 
-def _jobs(
-    row: ResultRow, plan: Plan, entries: Mapping[str, Entry], output: Path
-) -> Iterator[str]:
+def _jobs(row: ResultRow, plan: Plan, entries: Mapping[str, Entry], output: Path) -> Iterator[str]:
     """Every job behind the row, the score first and the data last."""
     needed = provenance.needed(plan, row)
     order = sorted(needed, key=lambda key: (-STAGES.index(plan.jobs[key].stage), needed[key]))
@@ -102,8 +100,6 @@ def _jobs(
         job, entry = plan.jobs[key], entries.get(key)
         state = entry.folder if entry else "has no result"
         yield f"  {job.stage}/{key}  {job.label}: {state}"
-        if needed[key] > 1 and job.stage not in ("unlearn", "prepare", "split"):
-            continue
         inputs = ", ".join(f"{role} {plan.jobs[k].stage}/{k}" for role, k in job.inputs.items())
         yield f"      inputs: {inputs or 'none'}"
         if entry is not None:

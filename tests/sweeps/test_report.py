@@ -140,7 +140,9 @@ def test_every_file_of_the_contract_is_there(whole: Path) -> None:
         "index.html",
         *(f"results.{s}" for s in ("parquet", "csv")),
     }
-    assert names == drawn | files | {f"summary.{suffix}" for suffix in ("csv", "parquet", "md", "tex")}
+    assert names == drawn | files | {
+        f"summary.{suffix}" for suffix in ("csv", "parquet", "md", "tex")
+    }
     assert {path.name for path in whole.parent.parent.iterdir()} == {"logs", "report"}
 
 

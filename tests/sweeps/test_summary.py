@@ -12,6 +12,7 @@ from sweeps.statistics import bootstrap_interval
 from sweeps.summary import MEASURES as SUMMARISED
 from sweeps.summary import PARTS, RANKING, summarise
 
+
 def ranks(rows: dict[str, list[float]], measure: str = "tow") -> dict[str, int]:
     """Ranks of methods whose seeds have these values of one measure."""
     frame = frame_of(
@@ -109,7 +110,9 @@ def test_rows_within_the_noise_of_retraining_are_known() -> None:
         "retrain": [1.0, 1.0],
         "retrain_again": [0.94, 0.99],
     }
-    frame = frame_of([row(m, seed, v) for m, values in rows.items() for seed, v in enumerate(values)])
+    frame = frame_of(
+        [row(m, seed, v) for m, values in rows.items() for seed, v in enumerate(values)]
+    )
     found = summarise(frame).set_index("method")["within_noise"]
     assert found[["pretrain", "a", "b"]].tolist() == [False, True, False]
     assert found[["retrain", "retrain_again"]].isna().all()

@@ -17,7 +17,6 @@ from sweeps import statistics, table_formats, tables
 from sweeps.summary import summarise
 
 
-
 @pytest.fixture
 def frame() -> pd.DataFrame:
     return frame_of(
@@ -73,7 +72,7 @@ def test_many_sizes_make_several_tables(frame: pd.DataFrame) -> None:
 def test_a_rule_separates_rows_that_saw_different_things(frame: pd.DataFrame) -> None:
     (table,) = tables.tables_of(summarise(frame))
     ruled = [line.method for place, line in enumerate(table.lines) if table.rule_before(place)]
-    assert [line.method for line in table.lines][0] == "pretrain"
+    assert table.lines[0].method == "pretrain"
     assert ruled == ["jit", "ssd", "retrain"]
     lines = printed(frame, width=80).splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("retrain "))
@@ -183,14 +182,14 @@ def test_latex_compiles_with_booktabs_alone_and_fits_the_page(
     two_sizes: pd.DataFrame, ranked: pd.DataFrame, tmp_path: Path
 ) -> None:
     everything = pd.concat([two_sizes, two_sizes.assign(dataset=r"a_b%\c"), ranked])
-    notes = tables.notes(
-        statistics.noise_floor(ranked), statistics.comparisons(ranked, ["a", "b"])
-    )
+    notes = tables.notes(statistics.noise_floor(ranked), statistics.comparisons(ranked, ["a", "b"]))
     source = tmp_path / "t.tex"
     source.write_text(
         "\\documentclass[a4paper,twocolumn]{article}\n\\usepackage{booktabs}\n"
         "\\usepackage[margin=2cm]{geometry}\n"
-        f"\\begin{{document}}\n{table_formats.latex(summarise(everything), notes)}\\end{{document}}\n"
+        "\\begin{document}\n"
+        + table_formats.latex(summarise(everything), notes)
+        + "\\end{document}\n"
     )
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name],
