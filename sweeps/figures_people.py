@@ -61,10 +61,7 @@ def _trends(
         return
     for block in material.blocks():
         methods = [m for m in block.methods if m != "retrain"]
-        own = {
-            method: part
-            for method, part in _of(points, block.dataset, block.num_forget).groupby("method")
-        }
+        own = dict(list(_of(points, block.dataset, block.num_forget).groupby("method")))
         lines = _of(fits, block.dataset, block.num_forget).set_index("method")
         known = {m: own[m] for m in methods if m in own}
         if known:

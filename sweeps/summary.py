@@ -5,6 +5,7 @@ Frames hold fractions in [0, 1] and seconds. Must not import torch, Ray or MLflo
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -76,11 +77,11 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         "n": groups["retain_score"].count(),
         "seeds": groups.size(),
     }
-    values = {key: rows for key, rows in groups[list(MEASURES)]}
+    values = [rows for _, rows in groups[list(MEASURES)]]
     for measure in MEASURES:
         parts[f"{measure}_mean"] = groups[measure].mean()
         parts[f"{measure}_std"] = groups[measure].std(ddof=1)
-        known = [rows[measure].dropna().to_numpy() for rows in values.values()]
+        known = [rows[measure].dropna().to_numpy() for rows in values]
         ends = np.array([bootstrap_interval(sample) for sample in known]).reshape(-1, 2)
         index = parts[f"{measure}_mean"].index
         parts[f"{measure}_low"] = pd.Series(ends[:, 0], index=index)
@@ -135,7 +136,7 @@ def _ranks(table: pd.DataFrame, measure: str) -> pd.Series[Any]:
         error = rows[f"{measure}_std"] / np.sqrt(rows["n"])
         far = distance(rows[f"{measure}_mean"])
         known = far[competes.loc[rows.index] & far.notna()].sort_values(kind="stable").index[:3]
-        for rank, (own, rival) in enumerate(zip(known, known[1:], strict=False), start=1):
+        for rank, (own, rival) in enumerate(itertools.pairwise(known), start=1):
             # Without a spread there is no standard error, and a lead cannot be told from chance.
             margin = max(error[own], error[rival])
             if math.isnan(margin) or not far[rival] - far[own] > margin:

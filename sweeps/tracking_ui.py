@@ -125,7 +125,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], address: str, log: 
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise InputError(
-                f"MLflow's server ended with status {process.returncode}; its last words are in {log}"
+                f"MLflow's server ended with status {process.returncode}; its last words are in "
+                f"{log}"
             )
         with (
             contextlib.suppress(urllib.error.URLError, OSError),

@@ -18,54 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from publishing import COMMAND, PLAN, entries_of, plan_of
 
-from sweeps.config import load
-from sweeps.plan import Plan, expand
+from sweeps.plan import Plan
 from sweeps.store import Entry
 from sweeps.tracking import METRICS, Publisher, Status
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-COMMAND = [
-    "sweep=smoke",
-    "sweep.datasets=[synthetic_tiny]",
-    "sweep.methods=[pretrain,retrain,ssd]",
-]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-def plan_of(*overrides: str) -> Plan:
-    return expand(load([*COMMAND, *overrides]).sweep)
 
 
 def renamed(plan: Plan, name: str) -> Plan:
     return dataclasses.replace(plan, sweep=dataclasses.replace(plan.sweep, name=name))
-
-
-PLAN = plan_of()
-
-
-def entries_of(plan: Plan, tow: float = 0.8) -> dict[str, Entry]:
-    values: dict[str, Mapping[str, Any]] = {}
-    for row in plan.results:
-        values[row.score_key] = {"tow": tow, "forget_score": 0.7, "mia_auc": None}
-        values |= {key: {} for key in (row.model_key, row.prepare_key) if key is not None}
-        split = plan.jobs[row.evaluate_key].inputs["split"]
-        values[split] = {"fingerprint": f"split-{row.cell.seed}", "num_images": {"forget": 16}}
-    return {
-        key: Entry(
-            stage=plan.jobs[key].stage,
-            key=key,
-            folder=Path("/nowhere"),
-            files={},
-            value=value,
-            content=f"{key}-{tow}",
-            inputs={},
-            cost={"method_seconds": 1.5},
-        )
-        for key, value in values.items()
-    }
 
 
 def publish(
