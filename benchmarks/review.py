@@ -15,12 +15,13 @@ import io
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from sweeps.tracking_runs import Runs, Wanted
 PROJECT = Path(__file__).parents[1]
 BAR, LIMIT_SECONDS, LIMIT_BYTES = 5.0, 60.0, 2**30
 RETAINED_PEOPLE, FEATURES, PIXELS = 120, 64, 48
-COMPARED_RUNS = 40
+COMPARED_RUNS, ROUNDS = 20, 5
 
 
 def overrides(seeds: int) -> list[str]:
@@ -187,8 +188,9 @@ def _parquet(table: pd.DataFrame) -> bytes:
     return stream.getvalue()
 
 
-def measured(command: list[str]) -> tuple[float, int, str]:
-    """Seconds, the largest sum of resident bytes of all its processes, and what it printed."""
+def measured(command: list[str]) -> tuple[float, float, int, str]:
+    """Seconds, processor seconds, the most bytes of all its processes, and what it printed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -207,7 +209,10 @@ def measured(command: list[str]) -> tuple[float, int, str]:
     watcher.join()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}\n{out[-3000:]}")
-    return time.perf_counter() - start, peak, out
+    seconds = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, used, peak, out
 
 
 def _tree_bytes(pid: int) -> int:
@@ -228,7 +233,7 @@ def _tree_bytes(pid: int) -> int:
 
 def compare(plan: Plan, entries: Mapping[str, Entry], folder: Path) -> tuple[float, float]:
     """Runs a second, one call per thing and as the publisher does, in a database each."""
-    rows = plan.results[:COMPARED_RUNS]
+    rows = plan.results[: COMPARED_RUNS * ROUNDS]
     wanted = []
     for row in rows:
         value = entries[row.score_key].value
@@ -241,17 +246,21 @@ def compare(plan: Plan, entries: Mapping[str, Entry], folder: Path) -> tuple[flo
                 inputs=_inputs(plan, row, entries),
             )
         )
-    return _rate(folder / "a", wanted, _one_by_one), _rate(folder / "b", wanted, _batched)
-
-
-def _rate(folder: Path, wanted: list[Wanted], publish: Callable[..., None]) -> float:
-    folder.mkdir()
-    client = connect(tracking_uri("", folder))
-    experiment = client.create_experiment("one")
-    publish(client, experiment, wanted[:1])
-    start = time.perf_counter()
-    publish(client, experiment, wanted[1:])
-    return (len(wanted) - 1) / (time.perf_counter() - start)
+    ways = (_one_by_one, _batched)
+    places = []
+    for way in ways:
+        (folder / way.__name__).mkdir()
+        client = connect(tracking_uri("", folder / way.__name__))
+        places.append((client, client.create_experiment("one")))
+    best = [0.0, 0.0]
+    # In turns, and the best of each: somebody else may be using the processors for a while.
+    for begin in range(0, len(wanted), COMPARED_RUNS):
+        some = wanted[begin : begin + COMPARED_RUNS]
+        for which, (way, (client, experiment)) in enumerate(zip(ways, places, strict=True)):
+            start = time.perf_counter()
+            way(client, experiment, some)
+            best[which] = max(best[which], len(some) / (time.perf_counter() - start))
+    return best[0], best[1]
 
 
 def _one_by_one(client: Any, experiment: str, wanted: list[Wanted]) -> None:
@@ -284,11 +293,14 @@ def main() -> int:
         entries = MadeUp(plan, output / "store").fill()
         print(f"{len(entries)} finished jobs made up in {time.perf_counter() - start:.0f} s")
         report = [sys.executable, "launch.py", *command, f"output_dir={output}", "mode=report"]
-        seconds, peak, out = measured(report)
+        seconds, used, peak, out = measured(report)
         progress = [line for line in out.splitlines() if "ETA" in line]
         print("\n".join(["progress, as a log shows it:", *progress]))
-        print(f"report and MLflow view: {seconds:.1f} s, {peak / 2**20:.0f} MiB at most")
-        again, _, _ = measured(report)
+        print(
+            f"report and MLflow view: {seconds:.1f} s ({used:.1f} s of processors), "
+            f"{peak / 2**20:.0f} MiB at most"
+        )
+        again, _, _, _ = measured(report)
         print(f"the same again, nothing new to publish: {again:.1f} s")
         one_by_one, batched = compare(plan, entries, Path(scratch))
         print(f"runs a second: {one_by_one:.1f} with single calls, {batched:.1f} in batches")
@@ -305,6 +317,7 @@ def main() -> int:
         "figures": figures,
         "seconds": round(seconds, 1),
         "limit_seconds": LIMIT_SECONDS,
+        "processor_seconds": round(used, 1),
         "seconds_again": round(again, 1),
         "peak_mib": math.ceil(peak / 2**20),
         "limit_mib": LIMIT_BYTES // 2**20,

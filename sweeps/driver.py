@@ -326,12 +326,21 @@ def _conclude(
     marker = output / "report" / ".state"
     is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
     if spec.mode == "report" or failures or not is_current:
-        with Bar(console, "drawing figures") as bar:
-            page = write_report(plan, frame, entries, failures, blocked, output, spec.command, bar)
-        publisher.start()
-        for row in plan.results:
-            if is_complete(row, entries):
-                publisher.offer(row, entries)
+
+        def publish() -> None:
+            publisher.start()
+            for row in plan.results:
+                if is_complete(row, entries):
+                    publisher.offer(row, entries)
+
+        try:
+            with Bar(console, "drawing figures") as bar:
+                page = write_report(
+                    plan, frame, entries, failures, blocked, output, spec.command, bar, publish
+                )
+        except BaseException:
+            publisher.close("KILLED")
+            raise
         with Bar(console, "publishing in MLflow") as bar:
             problems = publisher.close("FAILED" if missing else "FINISHED", page, summary, bar)
         for problem in problems:

@@ -6,13 +6,21 @@ its global state.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweeps import figures_attack, figures_costs, figures_people, figures_scores
 from sweeps.figures_style import DPI, STYLE, Drawing, Material
+
+PROCESSES = 2
+FEWEST_FOR_PROCESSES = 24
+"""Starting two processes takes as long as some figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,22 +110,53 @@ def draw(
     Returns:
         The files, a PNG followed by its PDF: ``<kind>-<what>``, in the order of ``KINDS``.
     """
-    import matplotlib as mpl
-
     folder.mkdir(parents=True, exist_ok=True)
     todo = [(name, drawing) for name, kind in KINDS.items() for drawing in kind.drawings(material)]
-    paths: list[Path] = []
-    for place, (kind, drawing) in enumerate(todo):
-        with mpl.rc_context(STYLE):
-            figure = drawing.make()
-            for suffix in ("png", "pdf"):
-                path = folder / f"{kind}-{drawing.name}.{suffix}"
-                figure.savefig(path, dpi=DPI, facecolor="white", metadata=_metadata(suffix))
-                paths.append(path)
-                # The layout that was found for the PNG serves the PDF: finding it is half the time.
-                figure.set_layout_engine("none")
-        if progress is not None:
-            progress(place + 1, len(todo))
+    tell = progress or (lambda _done, _total: None)
+    if len(todo) < FEWEST_FOR_PROCESSES or (os.cpu_count() or 1) == 1:
+        paths: list[Path] = []
+        for place, (kind, drawing) in enumerate(todo):
+            paths += _render(kind, drawing, folder)
+            tell(place + 1, len(todo))
+        return paths
+    return _draw_beside(todo, folder, tell)
+
+
+def _draw_beside(
+    todo: list[tuple[str, Drawing]], folder: Path, tell: Callable[[int, int], None]
+) -> list[Path]:
+    """Draw in two processes, so that a second thread of this one can publish meanwhile."""
+    pool = ProcessPoolExecutor(
+        PROCESSES, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_alone
+    )
+    try:
+        drawn = [pool.submit(_render, kind, drawing, folder) for kind, drawing in todo]
+        for place, _ in enumerate(as_completed(drawn)):
+            tell(place + 1, len(todo))
+        return [path for one in drawn for path in one.result()]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_alone() -> None:
+    """Ctrl-C reaches the whole group; the process that waits for us says what happens then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _render(kind: str, drawing: Drawing, folder: Path) -> list[Path]:
+    import matplotlib as mpl
+
+    paths = []
+    with mpl.rc_context(STYLE):
+        figure = drawing.make()
+        for suffix in ("png", "pdf"):
+            path = folder / f"{kind}-{drawing.name}.{suffix}"
+            figure.savefig(path, dpi=DPI, facecolor="white", metadata=_metadata(suffix))
+            paths.append(path)
+            # The layout that was found for the PNG serves the PDF: finding it is half the time.
+            figure.set_layout_engine("none")
+        # Figures are full of cycles: without this they would pile up until the next collection.
+        figure.clear()
     return paths
 
 

@@ -87,6 +87,7 @@ def write_report(
     output_dir: Path,
     command: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Path:
     """Write ``<output_dir>/report`` whole, or leave the one that is there as it is.
 
@@ -99,6 +100,7 @@ def write_report(
         output_dir: Folder of the sweep.
         command: The user's overrides.
         progress: Called with the number of drawn figures and of all.
+        meanwhile: Called when only the figures are left, which other processes draw.
 
     Returns:
         Path of ``index.html``.
@@ -126,6 +128,8 @@ def write_report(
         material = Material(
             plan=plan, entries=entries, frame=frame, summary=summary, tables=_analyses(folder)
         )
+        if meanwhile is not None:
+            meanwhile()
         drawn = figures.draw(material, folder / "figures", progress)
         page = _page(
             sweep=plan.sweep,
