@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -327,20 +327,13 @@ def _conclude(
     is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
     if spec.mode == "report" or failures or not is_current:
 
-        def publish() -> None:
-            publisher.start()
-            for row in plan.results:
-                if is_complete(row, entries):
-                    publisher.offer(row, entries)
+        def write(bar: Bar, meanwhile: Callable[[], None]) -> Path:
+            return write_report(
+                plan, frame, entries, failures, blocked, output, spec.command, bar, meanwhile
+            )
 
-        try:
-            with Bar(console, "drawing figures") as bar:
-                page = write_report(
-                    plan, frame, entries, failures, blocked, output, spec.command, bar, publish
-                )
-        except BaseException:
-            publisher.close("KILLED")
-            raise
+        rows = [row for row in plan.results if is_complete(row, entries)]
+        page = _drawn_and_published(write, rows, entries, publisher, console)
         with Bar(console, "publishing in MLflow") as bar:
             problems = publisher.close("FAILED" if missing else "FINISHED", page, summary, bar)
         for problem in problems:
@@ -354,3 +347,25 @@ def _conclude(
     for hint in publisher.hints():
         console.print(hint, soft_wrap=True)
     return FAILED if missing else DONE
+
+
+def _drawn_and_published(
+    write: Callable[[Bar, Callable[[], None]], Path],
+    rows: Sequence[ResultRow],
+    entries: Mapping[str, Entry],
+    publisher: Publisher,
+    console: Console,
+) -> Path:
+    """Write the report, and publish in the background while its figures are drawn."""
+
+    def publish() -> None:
+        publisher.start()
+        for row in rows:
+            publisher.offer(row, entries)
+
+    try:
+        with Bar(console, "drawing figures") as bar:
+            return write(bar, publish)
+    except BaseException:
+        publisher.close("KILLED")
+        raise

@@ -6,6 +6,7 @@ its global state.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import figures_attack, figures_costs, figures_people, figures_scores
-from sweeps.figures_style import DPI, STYLE, Drawing, Material
+from sweeps.figures_style import DPI, Drawing, Material, style
 
 PROCESSES = 2
 FEWEST_FOR_PROCESSES = 24
@@ -147,7 +148,7 @@ def _render(kind: str, drawing: Drawing, folder: Path) -> list[Path]:
     import matplotlib as mpl
 
     paths = []
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(style()):
         figure = drawing.make()
         for suffix in ("png", "pdf"):
             path = folder / f"{kind}-{drawing.name}.{suffix}"
@@ -155,8 +156,10 @@ def _render(kind: str, drawing: Drawing, folder: Path) -> list[Path]:
             paths.append(path)
             # The layout that was found for the PNG serves the PDF: finding it is half the time.
             figure.set_layout_engine("none")
-        # Figures are full of cycles: without this they would pile up until the next collection.
-        figure.clear()
+    # Figures are full of cycles, and would pile up until somebody collects them.
+    figure.clear()
+    del figure
+    gc.collect()
     return paths
 
 

@@ -107,6 +107,7 @@ def _panels(
 
 def _panel(axes: Axes, part: pd.DataFrame, fit: Any, outcome: str, look: Look) -> None:
     axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.locator_params(nbins=4)
     axes.axhline(0, color="#777777", linewidth=0.8)
     shown = part.sample(MOST_POINTS, random_state=0) if len(part) > MOST_POINTS else part
     axes.scatter(

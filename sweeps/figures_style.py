@@ -5,9 +5,14 @@ Must not import torch, Ray or MLflow; matplotlib is imported when something is d
 
 from __future__ import annotations
 
+import atexit
+import functools
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -38,6 +43,49 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "text.parse_math": False,
 }
+_SMALL_FONT = "Oneshui Sans"
+_SCRIPTS = ((0x20, 0x250), (0x370, 0x400), (0x2010, 0x2040), (0x2190, 0x2270))
+"""Latin, Greek, punctuation, arrows and operators; other letters come from the whole font."""
+
+
+@functools.lru_cache(maxsize=1)
+def style() -> dict[Any, Any]:
+    """Settings of matplotlib for all figures.
+
+    Every PDF embeds the letters that it uses, as TrueType because publishers refuse Type 3, and
+    taking them out of DejaVu's thousands takes longer than drawing. So each process first makes
+    itself a small copy, under a name of its own as the font's licence wants.
+    """
+    from matplotlib import font_manager
+
+    # matplotlib keeps the path and reads the file again: it stays as long as the process.
+    folder = tempfile.mkdtemp(prefix="oneshui-font-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for weight in ("normal", "bold"):
+        whole = font_manager.findfont(
+            font_manager.FontProperties(family="DejaVu Sans", weight=weight)
+        )
+        path = Path(folder) / f"{weight}.ttf"
+        _save_small(whole, path)
+        font_manager.fontManager.addfont(path)
+    return {**STYLE, "font.family": [_SMALL_FONT, "DejaVu Sans"]}
+
+
+def _save_small(whole: str, path: Path) -> None:
+    """A copy of a font with few letters, no tables of layout, and another name."""
+    from fontTools import subset
+
+    options = subset.Options(layout_features=[], hinting=False, name_IDs=["*"], notdef_outline=True)
+    options.drop_tables += ["FFTM"]
+    font = subset.load_font(whole, options)
+    chosen = subset.Subsetter(options)
+    chosen.populate(unicodes=[code for first, end in _SCRIPTS for code in range(first, end)])
+    chosen.subset(font)
+    for record in font["name"].names:
+        if record.nameID in (1, 3, 4, 6, 16):
+            record.string = record.toUnicode().replace("DejaVu Sans", _SMALL_FONT)
+            record.string = str(record.string).replace("DejaVuSans", "OneshuiSans")
+    font.save(path)
 
 
 @dataclass(frozen=True, kw_only=True)

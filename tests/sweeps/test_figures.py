@@ -19,7 +19,7 @@ from result_frames import frame_of
 
 from sweeps import analyses, figures, figures_scores
 from sweeps.config import load
-from sweeps.figures_style import DPI, STYLE, Material, looks_of
+from sweeps.figures_style import DPI, Material, looks_of, style
 from sweeps.plan import expand
 from sweeps.results import COLUMNS, results_frame
 from sweeps.scan import scan
@@ -120,7 +120,7 @@ def test_twenty_methods_have_different_looks() -> None:
 def one(kind: str, material: Material, place: int = 0) -> Figure:
     import matplotlib as mpl
 
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(style()):
         return list(figures.KINDS[kind].drawings(material))[place].make()
 
 
@@ -287,7 +287,7 @@ def test_the_legend_is_never_cut(count: int) -> None:
     rows = pd.DataFrame(
         {"method": methods, "task": "multilabel", "forget_score": 0.5, "test_score": 0.5}
     )
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(style()):
         figure = figures_scores._forgetting_utility(rows, methods, "title")
         figure.canvas.draw()
         (legend,) = figure.legends
