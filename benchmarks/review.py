@@ -37,7 +37,7 @@ from sweeps.plan import Plan, expand
 from sweeps.results import FURTHER, LOSSES, MEASURES, SCORES
 from sweeps.store import Entry
 from sweeps.tracking import METRICS, _inputs, _row_params, _row_tags
-from sweeps.tracking_client import connect, tracking_uri
+from sweeps.tracking_client import connect, database, make_database, quieten, tracking_uri
 from sweeps.tracking_runs import Runs, Wanted
 
 PROJECT = Path(__file__).parents[1]
@@ -245,11 +245,17 @@ def compare(plan: Plan, entries: Mapping[str, Entry], folder: Path) -> tuple[flo
                 inputs=_inputs(plan, row, entries),
             )
         )
+    quieten()
+    from mlflow import MlflowClient
+
     ways = (_one_by_one, _batched)
     places = []
     for way in ways:
         (folder / way.__name__).mkdir()
-        client = connect(tracking_uri("", folder / way.__name__))
+        uri = tracking_uri("", folder / way.__name__)
+        make_database(database(uri))
+        # Single calls go through MLflow's own client, the batches through the publisher's.
+        client = MlflowClient(uri) if way is _one_by_one else connect(uri)
         places.append((client, client.create_experiment("one")))
     best = [0.0, 0.0]
     # In turns, and the best of each: somebody else may be using the processors for a while.

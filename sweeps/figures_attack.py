@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sweeps.analyses import stored_table
 from sweeps.figures_style import Block, Drawing, Material, looks_of, set_title
 from sweeps.measuring import ROC
 from sweeps.store import DamagedEntryError
@@ -42,7 +43,7 @@ def _curves(material: Material, block: Block) -> tuple[dict[str, list[pd.DataFra
         if entry is None or ROC not in entry.files:
             continue
         try:
-            curve = pd.read_parquet(entry.file(ROC))
+            curve = stored_table(entry, ROC)
         except DamagedEntryError:  # the next run recomputes it; a report goes without
             continue
         if len(curve):

@@ -77,7 +77,13 @@ def _save_small(whole: str, path: Path) -> None:
 
     options = subset.Options(layout_features=[], hinting=False, name_IDs=["*"], notdef_outline=True)
     options.drop_tables += ["FFTM"]
-    font = subset.load_font(whole, options)
+    with subset.load_font(whole, options) as font:
+        _cut(font, options, path)
+
+
+def _cut(font: Any, options: Any, path: Path) -> None:
+    from fontTools import subset
+
     chosen = subset.Subsetter(options)
     chosen.populate(unicodes=[code for first, end in _SCRIPTS for code in range(first, end)])
     chosen.subset(font)

@@ -26,7 +26,6 @@ from markupsafe import Markup, escape
 from oneshui.spec import Access
 from sweeps import analyses, figures, paper, provenance, table_formats, tables
 from sweeps.engine import Failure
-from sweeps.figures_people import PER_IDENTITY
 from sweeps.figures_style import Material
 from sweeps.plan import Plan
 from sweeps.provenance import needed
@@ -124,10 +123,8 @@ def write_report(
         (folder / "summary.md").write_text(text, encoding="utf-8")
         (folder / "summary.tex").write_text(table_formats.latex(summary, said), encoding="utf-8")
         comparison = paper.update(target / paper.FILE, folder, summary)
-        analyses.write(plan, entries, folder)
-        material = Material(
-            plan=plan, entries=entries, frame=frame, summary=summary, tables=_analyses(folder)
-        )
+        found = analyses.write(plan, entries, folder)
+        material = Material(plan=plan, entries=entries, frame=frame, summary=summary, tables=found)
         if meanwhile is not None:
             meanwhile()
         drawn = figures.draw(material, folder / "figures", progress)
@@ -170,13 +167,6 @@ def _statistics(frame: pd.DataFrame) -> tuple[list[PairedTest], tuple[str, ...]]
     ranked = [str(method) for method, access in rows if is_ranked(method, access)]
     tests = comparisons(frame, ranked)
     return tests, tables.notes(noise_floor(frame), tests)
-
-
-def _analyses(folder: Path) -> dict[str, pd.DataFrame]:
-    """The tables that ``sweeps.analyses.write`` has just written."""
-    names = [f"{name}{part}.csv" for name in ("hardness", "retain_drop") for part in ("", "_fits")]
-    found = {name: pd.read_csv(folder / name) for name in names}
-    return {**found, PER_IDENTITY: pd.read_parquet(folder / PER_IDENTITY)}
 
 
 def _log(output_dir: Path, key: str) -> Path:

@@ -73,8 +73,25 @@ METRICS: Mapping[str, str] = {
     "nomus": "nomus",
     "unlearn_seconds": "cost/unlearn_seconds",
     "prepare_seconds": "cost/prepare_seconds",
+    "support_score": "support/score",
+    "retain_loss": "retain/loss",
+    "forget_loss": "forget/loss",
+    "test_loss": "test/loss",
+    "val_loss": "val/loss",
+    "support_loss": "support/loss",
+    "mia_reference_auc": "mia/reference_auc",
+    "mia_reference_acc": "mia/reference_accuracy",
+    "rmia_fpr": "rmia/fpr",
+    "rmia_a": "rmia/a",
+    "rmia_references": "rmia/references",
+    "rmia_reference_auc": "rmia/reference_auc",
+    "num_attributes": "num_attributes",
+    "unlearn_peak_bytes": "cost/unlearn_peak_bytes",
+    "prepare_peak_bytes": "cost/prepare_peak_bytes",
+    "unlearn_peak_gpu_bytes": "cost/unlearn_peak_gpu_bytes",
+    "prepare_peak_gpu_bytes": "cost/prepare_peak_gpu_bytes",
 }
-"""MLflow's names of the columns of the results table: fractions in [0, 1] and seconds."""
+"""MLflow's names of the columns of the results table: fractions in [0, 1], seconds and bytes."""
 
 STALL_SECONDS: Mapping[Status, float] = {"FINISHED": 60.0, "FAILED": 60.0, "KILLED": 15.0}
 """How long ``close`` waits without any progress; an impatient user gets less patience."""

@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -49,11 +49,13 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         Exception: Whatever mlflow raises when it cannot use the address.
     """
-    _quieten()
+    quieten()
     from mlflow import MlflowClient
 
-    if is_sqlite(uri) and not (path := database(uri)).exists():
-        _make_database(path)
+    if is_sqlite(uri):
+        if not database(uri).exists():
+            make_database(database(uri))
+        _wait_for_no_disk(database(uri))
     return MlflowClient(tracking_uri=uri)
 
 
@@ -77,7 +79,7 @@ def without_password(text: str) -> str:
     return re.sub(r"(?<=://)[^\s/]*@", "", text)
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Settings that count only before mlflow is imported, and no chatter on the user's console."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -89,7 +91,32 @@ def _quieten() -> None:
     )
 
 
-def _make_database(path: Path) -> None:
+_opened: set[str] = set()
+
+
+def _wait_for_no_disk(path: Path) -> None:
+    """Let commits to this database return before the disk has them.
+
+    MLflow commits a dozen times a run, and each would wait for the disk. With a write-ahead log
+    a crash of the machine can cost the last runs and never the database, and the store, which is
+    the truth, publishes them again.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if not _opened:
+        event.listen(Engine, "connect", _relax)
+    _opened.add(str(path))
+
+
+def _relax(connection: Any, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        files = {str(row[2]) for row in connection.execute("PRAGMA database_list")}
+        if files & _opened:
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def make_database(path: Path) -> None:
     """Create MLflow's tables in a file of their own and publish it whole.
 
     Creating them takes seconds, and a process that is killed meanwhile would leave a database

@@ -217,10 +217,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Material:
     entries = scan(sweep.plan, sweep.store, discard=False).entries
     frame = results_frame(sweep.plan, entries)
     assert frame["tow"].notna().all()
-    analyses.write(sweep.plan, entries, folder)
-    names = ["hardness.csv", "hardness_fits.csv", "retain_drop.csv", "retain_drop_fits.csv"]
-    tables = {name: pd.read_csv(folder / name) for name in names}
-    tables["per_identity.parquet"] = pd.read_parquet(folder / "per_identity.parquet")
+    tables = analyses.write(sweep.plan, entries, folder)
     return Material(
         plan=sweep.plan, entries=entries, frame=frame, summary=summarise(frame), tables=tables
     )
