@@ -28,6 +28,8 @@ SUPPORT = "support.safetensors"
 PANELS_BESIDE = 4
 MOST_POINTS = 1500
 """Points of one panel; of more a fixed sample is shown, while the line is that of all."""
+FLAT = 1e-6
+"""Points: smaller differences are rounding, and an axis that shows them would mislead."""
 MOST_FACES = 64
 FACES_BESIDE = 8
 
@@ -60,7 +62,9 @@ def _trends(
     if points is None or fits is None:
         return
     for block in material.blocks():
-        methods = [m for m in block.methods if m != "retrain"]
+        # Measured against itself, a row has nothing to show: no gap here, no drop there.
+        without = {"hardness": "retrain", "retain_drop": "pretrain"}[name]
+        methods = [m for m in block.methods if m != without]
         own = dict(list(_of(points, block.dataset, block.num_forget).groupby("method")))
         lines = _of(fits, block.dataset, block.num_forget).set_index("method")
         known = {m: own[m] for m in methods if m in own}
@@ -120,6 +124,8 @@ def _panel(axes: Axes, part: pd.DataFrame, fit: Any, outcome: str, look: Look) -
         linewidths=0,
         rasterized=len(shown) > 300,
     )
+    if 100 * np.ptp(part[outcome]) < FLAT:
+        axes.set_ylim(-1, 1)
     if pd.notna(fit["slope"]):
         ends = np.array([part["distance"].min(), part["distance"].max()])
         axes.plot(
