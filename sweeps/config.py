@@ -103,7 +103,8 @@ class _Tuning:
 @dataclass(frozen=True, kw_only=True)
 class _Config:
     __pydantic_config__: ClassVar[Any] = _FORBID
-    mode: Literal["run", "plan", "report"]
+    mode: Literal["run", "plan", "report", "ui", "why"]
+    row: str | None
     data_dir: str
     output_dir: str | None
     store: _Uri
@@ -138,6 +139,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
             tracking_uri=config.tracking.uri or "",
         ),
         command=tuple(overrides),
+        row=config.row or "",
     )
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,10 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from oneshui.errors import InputError
-from sweeps.engine import STOPPING, Failure, Scheduler
+from sweeps.conclude import conclude
+from sweeps.engine import Scheduler
 from sweeps.estimates import Estimates
-from sweeps.failures import Cause, group_failures, smallest_command
-from sweeps.jobs import digest
-from sweeps.locks import alone
+from sweeps.locks import PUBLISH_LOCK
 from sweeps.packing import Packer
 from sweeps.plan import Plan, ResultRow, expand
 from sweeps.progress import SweepProgress
@@ -31,13 +30,14 @@ if TYPE_CHECKING:
     from sweeps.tracking import Publisher
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-PUBLISH_LOCK = ".publish.lock"
 USAGE = """usage: python launch.py [key=value ...]
 
   python launch.py                           the demo: generated faces, a few minutes, no GPU
   python launch.py sweep=full data_dir=/data the paper's grid
   ... mode=plan                              count the jobs and say why they must run; run nothing
   ... mode=report                            rebuild tables, figures and MLflow from the store
+  ... mode=ui                                show the sweep's MLflow pages on this machine
+  ... mode=why row="celebahq 20 ssd tow"     where a number of the tables comes from
   ... sweep.methods=[ssd,jit] sweep.seeds=[0,1] sweep.datasets=[celebahq] sweep.forget_sizes=[20]
   ... output_dir=runs/x store.uri=/shared/store tracking.uri=http://host:5000 cluster=existing
 
@@ -48,7 +48,6 @@ exit status: 0 all done, 1 some jobs failed, 2 bad input, 130 interrupted"""
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status."""
     from sweeps.config import load, sweep_names
-    from sweeps.plan_view import show_plan
 
     console = Console(highlight=False)
     if set(arguments) & {"-h", "--help"}:
@@ -56,10 +55,8 @@ def main(arguments: Sequence[str]) -> int:
         return DONE
     try:
         spec = load(arguments)
-        if spec.mode == "plan":
-            show_plan(spec, console)
-            return DONE
-        return {"report": rebuild, "run": run}[spec.mode](spec, console)
+        modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
+        return modes[spec.mode](spec, console)
     except InputError as error:
         print(f"launch.py: {error}", file=sys.stderr)  # noqa: T201
         return BAD_INPUT
@@ -79,6 +76,14 @@ def main(arguments: Sequence[str]) -> int:
         return INTERRUPTED
 
 
+def plan_only(spec: LaunchSpec, console: Console) -> int:
+    """Say what the sweep would take; runs nothing, needs no data."""
+    from sweeps.plan_view import show_plan
+
+    show_plan(spec, console)
+    return DONE
+
+
 def rebuild(spec: LaunchSpec, console: Console) -> int:
     """Write report and MLflow view again from the store; runs no job.
 
@@ -89,7 +94,44 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
         raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
     plan = expand(spec.sweep)
     store = LocalStore(Path(spec.places.store_uri))
-    return _conclude(spec, console, plan, store, None, _publisher(spec, plan))
+    return _status(conclude(spec, console, plan, store, None, _publisher(spec, plan)))
+
+
+def _status(complete: bool) -> int:
+    return DONE if complete else FAILED
+
+
+def show_ui(spec: LaunchSpec, console: Console) -> int:
+    """Show MLflow's pages of the sweep on loopback until Ctrl-C.
+
+    Raises:
+        InputError: Nothing was published yet, or the server did not start.
+    """
+    from sweeps.tracking_ui import show
+
+    try:
+        show(spec.places.tracking_uri, Path(spec.places.output_dir), console)
+    except KeyboardInterrupt:
+        console.print("ended")
+    return DONE
+
+
+def explain(spec: LaunchSpec, console: Console) -> int:
+    """Print where one number of the tables comes from; runs no job.
+
+    Raises:
+        InputError: There is no store, or no such row or metric.
+    """
+    from sweeps.why import explanation
+
+    if not Path(spec.places.store_uri).is_dir():
+        raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
+    plan = expand(spec.sweep)
+    entries = scan(plan, LocalStore(Path(spec.places.store_uri)), discard=False).entries
+    output = Path(spec.places.output_dir)
+    for line in explanation(spec.row, plan, entries, output, spec.command):
+        console.print(line, soft_wrap=True, markup=False)
+    return DONE
 
 
 def run(spec: LaunchSpec, console: Console) -> int:
@@ -114,7 +156,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
         console.print(
             f"nothing to do: all {len(plan.jobs)} jobs of sweep {spec.sweep.name} are done"
         )
-        return _conclude(spec, console, plan, store, None, publisher)
+        return _status(conclude(spec, console, plan, store, None, publisher))
     why = ", ".join(f"{count} {reason}" for reason, count in found.counts().items())
     console.print(
         f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(found.entries)} done, "
@@ -122,7 +164,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
     )
     with _live(publisher, output):
         scheduler = _run_jobs(spec, console, plan, store, found, folders, publisher)
-    return _conclude(spec, console, plan, store, scheduler, publisher)
+    return _status(conclude(spec, console, plan, store, scheduler, publisher))
 
 
 @contextlib.contextmanager
@@ -220,7 +262,8 @@ class _Feed:
         done = set(self._scheduler.keys("done"))
         waiting: list[ResultRow] = []
         for row in self._rows:
-            needed = {row.score_key, row.model_key, *filter(None, [row.prepare_key])}
+            split = self._plan.jobs[row.evaluate_key].inputs["split"]
+            needed = {row.score_key, row.model_key, split, *filter(None, [row.prepare_key])}
             entries = self._find(needed) if done >= needed else None
             if entries is None:
                 waiting.append(row)
@@ -255,67 +298,3 @@ def _publisher(spec: LaunchSpec, plan: Plan) -> Publisher:
 
     output = Path(spec.places.output_dir)
     return Publisher(spec.places.tracking_uri, plan, output, spec.command)
-
-
-def _conclude(
-    spec: LaunchSpec,
-    console: Console,
-    plan: Plan,
-    store: LocalStore,
-    scheduler: Scheduler | None,
-    publisher: Publisher,
-) -> int:
-    """Write what is not written yet, print the table and say where everything is."""
-    from sweeps.report import write_report
-    from sweeps.results import is_complete, results_frame
-    from sweeps.tables import summarise, terminal
-
-    output = Path(spec.places.output_dir)
-    failures = scheduler.failures() if scheduler else {}
-    blocked = scheduler.keys("blocked") if scheduler else []
-    stopped = [failure for failure in failures.values() if failure.kind in STOPPING]
-    if stopped:
-        publisher.close("FAILED")
-        raise InputError(stopped[0].message)
-    entries = scan(plan, store, discard=False).entries
-    frame = results_frame(plan, entries)
-    terminal(summarise(frame), console)
-    missing = [plan.jobs[key] for key in plan.jobs if key not in entries]
-    for cause in _causes(spec, plan, failures, blocked):
-        console.print("\n".join(cause.lines()), soft_wrap=True)
-    if missing:
-        console.print(f"{len(missing)} of {len(plan.jobs)} jobs have no result; run again to retry")
-    page = output / "report" / "index.html"
-    state = digest({key: entry.content for key, entry in entries.items()})
-    marker = output / "report" / ".state"
-    with alone(output / PUBLISH_LOCK, "writes the report", console):
-        is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
-        if spec.mode == "report" or failures or not is_current:
-            page = write_report(plan, frame, entries, failures, blocked, output, spec.command)
-            publisher.start()
-            for row in plan.results:
-                if is_complete(row, entries):
-                    publisher.offer(row, entries)
-            problems = publisher.close("FAILED" if missing else "FINISHED", page)
-            for problem in problems:
-                console.print(f"warning: {problem}", soft_wrap=True)
-            if not problems:
-                marker.write_text(state, encoding="utf-8")
-    console.print(f"report: {page}", soft_wrap=True)
-    for hint in publisher.hints():
-        console.print(hint, soft_wrap=True)
-    return FAILED if missing else DONE
-
-
-def _causes(
-    spec: LaunchSpec, plan: Plan, failures: Mapping[str, Failure], blocked: Sequence[str]
-) -> list[Cause]:
-    from sweeps.config import load
-
-    def again(key: str) -> str:
-        return smallest_command(
-            plan, key, spec.command, lambda overrides: expand(load(overrides).sweep)
-        )
-
-    logs = Path(spec.places.output_dir) / "logs"
-    return group_failures(plan, failures, blocked, logs=logs, command=again)

@@ -6,6 +6,7 @@ Pure. A cause is the class of a failure and its message without what differs fro
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from sweeps.plan import Plan, ResultRow, dependants
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")
 _PARTS = ("sweep.datasets", "sweep.forget_sizes", "sweep.seeds", "sweep.methods")
+_VIEWS = ("mode", "row")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,26 +25,31 @@ class Cause:
     """One reason why jobs failed.
 
     Attributes:
-        message: Of the first job.
+        cause: The first job's message.
         labels: The jobs that failed for it, in the order of the plan.
         blocked: Number of jobs that could not start because of them.
         command: The smallest command that runs into it again.
         log: Log file of the first job.
     """
 
-    message: str
+    cause: str
     labels: tuple[str, ...]
     blocked: int
     command: str
     log: Path
 
+    @property
+    def count(self) -> int:
+        """How many jobs."""
+        return len(self.labels)
+
     def lines(self) -> list[str]:
         """The cause for people: what, how often, how to see it again, where to read more."""
-        count = len(self.labels)
-        jobs = self.labels[0] if count == 1 else f"{self.labels[0]} and {count - 1} more jobs"
+        more = self.count - 1
+        jobs = f"{self.labels[0]} and {more} more jobs" if more else self.labels[0]
         waiting = f"; {self.blocked} jobs wait for it" if self.blocked else ""
         return [
-            f"failed: {jobs}: {self.message}{waiting}",
+            f"failed: {jobs}: {self.cause}{waiting}",
             f"        again: {self.command}",
             f"        log {self.log}",
         ]
@@ -77,7 +84,7 @@ def group_failures(
         waiting = _after(keys, needing) & set(blocked)
         causes.append(
             Cause(
-                message=failures[keys[0]].message,
+                cause=failures[keys[0]].message,
                 labels=tuple(plan.jobs[key].label for key in keys),
                 blocked=len(waiting),
                 command=command(keys[0]),
@@ -110,6 +117,10 @@ def _needs(row: ResultRow, key: str, jobs: Mapping[str, Job]) -> bool:
     return False
 
 
+def _key(override: str) -> str:
+    return override.lstrip("+~").split("=")[0]
+
+
 def smallest_command(
     plan: Plan,
     key: str,
@@ -124,7 +135,8 @@ def smallest_command(
         overrides: What the user typed.
         plan_of: The graph of other overrides.
     """
-    kept = [text for text in overrides if text.lstrip("+~").split("=")[0] not in _PARTS]
+    overrides = [text for text in overrides if _key(text) not in _VIEWS]
+    kept = [text for text in overrides if _key(text) not in _PARTS]
     rows = [row for row in plan.results if _needs(row, key, plan.jobs)]
     if rows:
         first = rows[0]
@@ -139,5 +151,5 @@ def smallest_command(
             listed = ",".join(str(seed) for seed in dict.fromkeys(chosen))
             tried = [*kept, *size, f"sweep.seeds=[{listed}]", method]
             if key in plan_of(tried).jobs:
-                return " ".join(["python launch.py", *tried])
-    return " ".join(["python launch.py", *overrides])
+                return shlex.join(["python", "launch.py", *tried])
+    return shlex.join(["python", "launch.py", *overrides])

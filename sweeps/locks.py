@@ -9,6 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+PUBLISH_LOCK = ".publish.lock"
+"""In the output folder: who holds it writes MLflow's view and the report."""
+
 
 @contextlib.contextmanager
 def alone(path: Path, what: str, console: Console) -> Iterator[None]:

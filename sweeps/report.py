@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import platform
+import dataclasses
+import json
 import re
-import shlex
 import shutil
-import subprocess
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +23,24 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from oneshui.spec import DATA_SEEN, Access
-from sweeps import analyses, figures, tables
-from sweeps.engine import Failure
-from sweeps.plan import Plan, index_job
-from sweeps.spec import Cell
-from sweeps.store import Entry
-
-PACKAGES = (
-    "oneshui",
-    "torch",
-    "torchvision",
-    "timm",
-    "scikit-learn",
-    "numpy",
-    "pandas",
-    "ray",
-    "mlflow",
+from oneshui.spec import Access
+from sweeps import analyses, figures, paper, provenance, table_formats, tables
+from sweeps.failures import Cause
+from sweeps.figures_style import Material
+from sweeps.plan import Plan
+from sweeps.statistics import (
+    PairedTest,
+    comparisons,
+    is_ranked,
+    is_retrained_again,
+    noise_floor,
 )
+from sweeps.store import Entry
+from sweeps.summary import summarise
+
 LEFTOVER_SECONDS = 3600.0
+_TEST_COLUMNS = [field.name for field in dataclasses.fields(PairedTest)]
 _TEMPLATES = Path(__file__).parent / "templates"
-_CAPTIONS = {
-    "forgetting_utility": (
-        "One point per seed. A good method moves from the pretrained model to the left, into the "
-        "cloud of retrained models, without moving down."
-    ),
-    "tow": (
-        "Points are seeds, bars and figures are means. What does not get to the right of the "
-        "dashed line is no better than doing nothing; what reaches the grey band cannot be told "
-        "from retraining with another seed."
-    ),
-    "loss_mia": (
-        "How well an attacker who sees losses tells forget images from test images. Retraining "
-        "gives about 50%; clearly less is a trace of the request as well."
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,48 +57,16 @@ class _Figure:
     data: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Trouble:
-    label: str
-    kind: str
-    message: str
-    log: str
-    has_log: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Method:
-    name: str
-    method: str
-    seen: str
-    hyperparameters: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Dataset:
-    name: str
-    origin: str
-    forget_sizes: str
-    seeds: str
-    size: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Split:
-    cell: Cell
-    images: str
-    fingerprint: str
-
-
 def write_report(
     plan: Plan,
     frame: pd.DataFrame,
     entries: Mapping[str, Entry],
-    failures: Mapping[str, Failure],
+    causes: Sequence[Cause],
     blocked: Sequence[str],
     output_dir: Path,
     command: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Path:
     """Write ``<output_dir>/report`` whole, or leave the one that is there as it is.
 
@@ -125,50 +74,93 @@ def write_report(
         plan: The sweep's graph.
         frame: From ``results_frame``.
         entries: Finished jobs by key.
-        failures: Jobs that failed for good, by key.
+        causes: Why jobs failed for good.
         blocked: Keys of jobs that did not run because of those.
         output_dir: Folder of the sweep.
         command: The user's overrides.
+        progress: Called with the number of drawn figures and of all.
+        meanwhile: Called when only the figures are left, which other processes draw.
 
     Returns:
         Path of ``index.html``.
 
     Raises:
+        InputError: The table that a person filled with published numbers cannot be read.
         OSError: The folder cannot be written.
     """
-    summary = tables.summarise(frame)
     target = output_dir / "report"
     with _replacing(target) as folder:
+        summary = summarise(frame)
+        tests, said = _statistics(frame)
         frame.to_parquet(folder / "results.parquet", index=False)
         frame.to_csv(folder / "results.csv", index=False)
+        summary.to_parquet(folder / "summary.parquet", index=False)
         summary.to_csv(folder / "summary.csv", index=False)
-        (folder / "summary.md").write_text(tables.markdown(summary), encoding="utf-8")
-        (folder / "summary.tex").write_text(tables.latex(summary), encoding="utf-8")
-        analyses.write(plan, entries, folder)
-        drawn = figures.draw(frame, summary, folder / "figures")
+        pd.DataFrame([dataclasses.asdict(test) for test in tests], columns=_TEST_COLUMNS).to_csv(
+            folder / "comparisons.csv", index=False
+        )
+        text = table_formats.markdown(summary, said)
+        (folder / "summary.md").write_text(text, encoding="utf-8")
+        (folder / "summary.tex").write_text(table_formats.latex(summary, said), encoding="utf-8")
+        comparison = paper.update(target / paper.FILE, folder, summary)
+        found = analyses.write(plan, entries, folder)
+        material = Material(plan=plan, entries=entries, frame=frame, summary=summary, tables=found)
+        if meanwhile is not None:
+            meanwhile()
+        drawn = figures.draw(material, folder / "figures", progress)
         page = _page(
             sweep=plan.sweep,
-            blocks=tables.blocks(summary),
+            tables=tables.tables_of(summary),
+            panels=tables.PANELS,
             columns=tables.COLUMNS,
             legend=tables.LEGEND,
+            rank_note=tables.RANK_NOTE,
             reference_note=tables.REFERENCE_NOTE,
+            notes=said,
+            tests=[test for test in tests if test.num_cells],
             findings=_findings(frame),
+            paper=paper.lines(comparison),
             figures=[_figure(path) for path in drawn if path.suffix == ".png"],
             num_finished=int(frame["tow"].notna().sum()),
             num_results=len(frame),
-            troubles=_troubles(plan, failures, output_dir),
+            groups=causes,
+            num_failed=sum(cause.count for cause in causes),
             blocked=[plan.jobs[key].label for key in blocked],
             is_generated=any(d.generate is not None for d in plan.sweep.datasets.values()),
-            datasets=_datasets(plan, entries),
-            splits=_splits(plan, entries),
-            methods=_methods(plan),
-            again=_again(command),
-            commit=git_commit(),
-            versions=_versions(),
+            datasets=provenance.datasets(plan, entries),
+            splits=provenance.splits(plan, entries),
+            methods=provenance.methods(plan),
+            again=provenance.again(command),
+            commit=provenance.git_commit(),
+            versions=provenance.versions(),
+            config=_config(plan),
             date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
         (folder / "index.html").write_text(page, encoding="utf-8")
     return target / "index.html"
+
+
+def _statistics(frame: pd.DataFrame) -> tuple[list[PairedTest], tuple[str, ...]]:
+    names = frame.drop_duplicates("method")
+    rows = zip(names["method"], names["access"], strict=True)
+    ranked = [str(method) for method, access in rows if is_ranked(method, access)]
+    tests = comparisons(frame, ranked)
+    return tests, tables.notes(noise_floor(frame), tests)
+
+
+def _config(plan: Plan) -> str:
+    """Network and training as JSON, for whoever wants all of it."""
+    sweep = plan.sweep
+    return json.dumps(
+        {
+            "model": dataclasses.asdict(sweep.model),
+            "training": {k: dataclasses.asdict(v) for k, v in sweep.training.items()},
+            "preprocessing": sweep.preprocessing,
+            "views": sweep.views,
+            "reference_copies": sweep.reference_copies,
+        },
+        indent=1,
+    )
 
 
 @contextlib.contextmanager
@@ -226,7 +218,7 @@ def _findings(frame: pd.DataFrame) -> list[_Finding]:
         sentences = [f"Doing nothing (pretrain) has a mean ToW of {tow['pretrain'].mean():.1f}%."]
         if len(gains.columns):
             sentences += _gain_sentences(gains)
-        floors = [m for m in access.index if tables.is_retrained_again(m)]
+        floors = [m for m in access.index if is_retrained_again(m)]
         sentences += [
             f"The noise floor, retraining with another seed ({m}), is at {tow[m].mean():.1f}%."
             for m in floors
@@ -258,120 +250,5 @@ def _gain_sentences(gains: pd.DataFrame) -> list[str]:
 def _figure(path: Path) -> _Figure:
     kind = path.stem.split("-", 1)[0]
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return _Figure(
-        name=path.stem, alt=path.stem.replace("_", " "), caption=_CAPTIONS[kind], data=data
-    )
-
-
-def _troubles(plan: Plan, failures: Mapping[str, Failure], output_dir: Path) -> list[_Trouble]:
-    return [
-        _Trouble(
-            label=plan.jobs[key].label,
-            kind=failure.kind,
-            message=failure.message,
-            log=f"logs/{key}.log",
-            has_log=(output_dir / "logs" / f"{key}.log").is_file(),
-        )
-        for key, failure in failures.items()
-    ]
-
-
-def _datasets(plan: Plan, entries: Mapping[str, Entry]) -> list[_Dataset]:
-    found = []
-    for spec in plan.sweep.datasets.values():
-        entry = entries.get(index_job(spec).key)
-        cells = [cell for cell in plan.sweep.cells if cell.dataset == spec.name]
-        found.append(
-            _Dataset(
-                name=spec.name,
-                origin="generated faces" if spec.generate else f"layout {spec.layout}",
-                forget_sizes=_listed(cell.num_forget for cell in cells),
-                seeds=_listed(cell.seed for cell in cells),
-                size="{num_images} images of {num_identities} identities".format(**entry.value)
-                if entry
-                else "-",
-                fingerprint=str(entry.value["fingerprint"]) if entry else "-",
-            )
-        )
-    return found
-
-
-def _listed(values: Iterable[int]) -> str:
-    return ", ".join(map(str, dict.fromkeys(values)))
-
-
-def _splits(plan: Plan, entries: Mapping[str, Entry]) -> list[_Split]:
-    """The finished splits, one per cell."""
-    found: dict[Cell, _Split] = {}
-    for row in plan.results:
-        entry = entries.get(plan.jobs[row.evaluate_key].inputs["split"])
-        if entry is not None:
-            images = entry.value["num_images"]
-            found[row.cell] = _Split(
-                cell=row.cell,
-                images=", ".join(f"{count} {name}" for name, count in images.items()),
-                fingerprint=str(entry.value["fingerprint"]),
-            )
-    return list(found.values())
-
-
-def _methods(plan: Plan) -> list[_Method]:
-    """Rows with their hyperparameters; with those of each forget size where they differ."""
-    variants: dict[str, dict[str, list[str]]] = {}
-    rows = {}
-    for result in plan.results:
-        row, cell = result.row, result.cell
-        rows[row.name] = row
-        text = ", ".join(f"{k} = {v}" for k, v in row.hyperparameters.items()) or "none"
-        cells = variants.setdefault(row.name, {}).setdefault(text, [])
-        name = f"{cell.dataset} n{cell.num_forget}"
-        if name not in cells:
-            cells.append(name)
-    return [
-        _Method(
-            name=row.name,
-            method=row.method,
-            seen=DATA_SEEN[row.access],
-            hyperparameters=tuple(
-                f"{', '.join(cells)}: {text}" if len(variants[row.name]) > 1 else text
-                for text, cells in variants[row.name].items()
-            ),
-        )
-        for row in rows.values()
-    ]
-
-
-def _again(command: Sequence[str]) -> str:
-    """The command that goes on with the sweep, as a shell needs it."""
-    return shlex.join(["python", "launch.py", *(c for c in command if not c.startswith("mode="))])
-
-
-def git_commit() -> str | None:
-    """Commit of the checkout that this file belongs to, if it is one; says so if it was changed."""
-    root = Path(__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")) != root:
-            return None
-        commit = git("rev-parse", "HEAD")
-        return f"{commit} with uncommitted changes" if git("status", "--porcelain") else commit
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
+    caption = figures.KINDS[kind].caption
+    return _Figure(name=path.stem, alt=path.stem.replace("_", " "), caption=caption, data=data)

@@ -313,15 +313,18 @@ class LaunchSpec:
     """All that one command asks for.
 
     Attributes:
-        mode: "run" runs what is missing, "plan" only counts, "report" rebuilds the report.
+        mode: "run" runs what is missing, "plan" only counts, "report" rebuilds the report, "ui"
+            shows MLflow's pages, "why" says where a number comes from.
         sweep: What to compute.
         cluster: Where.
         places: Folders and addresses.
         command: The user's overrides, for messages that say how to go on.
+        row: What mode "why" asks about: dataset, forget size, method and metric.
     """
 
-    mode: Literal["run", "plan", "report"]
+    mode: Literal["run", "plan", "report", "ui", "why"]
     sweep: SweepSpec
     cluster: ClusterSpec
     places: Places
     command: tuple[str, ...] = field(default=())
+    row: str = ""

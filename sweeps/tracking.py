@@ -1,43 +1,53 @@
 """MLflow's view of a sweep, written by one background thread from what the store holds.
 
-The only importer of mlflow. The store is the truth: whatever goes wrong here becomes a line that
-says so, never an exception, and ``mode=report`` writes the view again.
+The store is the truth: whatever goes wrong here becomes a line that says so, never an exception,
+and ``mode=report`` writes the view again.
 
-Experiment: the sweep's name. One parent run per plan, found again by the tag ``oneshui.plan``; one
-child per row of the results table, found again by ``oneshui.job_key``, so resuming and publishing
-twice change nothing. A child belongs to the plan that last contained it.
+Two experiments. The sweep's name: one parent run per plan, found again by the tag
+``oneshui.plan``; one child per row of the results table, found again by ``oneshui.job_key``, so
+resuming and publishing twice change nothing. A child belongs to the plan that last contained it;
+one that the last plan does not contain stays under its own parent, tagged ``grid: earlier``. And
+``<sweep>-leaderboard``, see ``sweeps.tracking_leaderboard``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
-import os
 import queue
-import re
 import shlex
-import sqlite3
-import tempfile
 import threading
 import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
 
 from oneshui.spec import DATA_SEEN
+from sweeps import tracking_leaderboard as leaderboard
+from sweeps import tracking_views as views
 from sweeps.jobs import digest
 from sweeps.plan import Plan, ResultRow
+from sweeps.provenance import git_commit, split_of, versions
 from sweeps.results import row_values
 from sweeps.store import Entry
+from sweeps.tracking_client import connect, is_server, tracking_uri, without_password
+from sweeps.tracking_runs import (
+    CONTENT,
+    GRID,
+    LATEST,
+    PARENT,
+    Runs,
+    Wanted,
+    all_runs,
+    experiment_named,
+)
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import DatasetInput, Run
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -63,56 +73,70 @@ METRICS: Mapping[str, str] = {
     "nomus": "nomus",
     "unlearn_seconds": "cost/unlearn_seconds",
     "prepare_seconds": "cost/prepare_seconds",
+    "support_score": "support/score",
+    "retain_loss": "retain/loss",
+    "forget_loss": "forget/loss",
+    "test_loss": "test/loss",
+    "val_loss": "val/loss",
+    "support_loss": "support/loss",
+    "mia_reference_auc": "mia/reference_auc",
+    "mia_reference_acc": "mia/reference_accuracy",
+    "rmia_fpr": "rmia/fpr",
+    "rmia_a": "rmia/a",
+    "rmia_references": "rmia/references",
+    "rmia_reference_auc": "rmia/reference_auc",
+    "num_attributes": "num_attributes",
+    "unlearn_peak_bytes": "cost/unlearn_peak_bytes",
+    "prepare_peak_bytes": "cost/prepare_peak_bytes",
+    "unlearn_peak_gpu_bytes": "cost/unlearn_peak_gpu_bytes",
+    "prepare_peak_gpu_bytes": "cost/prepare_peak_gpu_bytes",
 }
-"""MLflow's names of the columns of the results table: fractions in [0, 1] and seconds."""
+"""MLflow's names of the columns of the results table: fractions in [0, 1], seconds and bytes."""
 
 STALL_SECONDS: Mapping[Status, float] = {"FINISHED": 60.0, "FAILED": 60.0, "KILLED": 15.0}
 """How long ``close`` waits without any progress; an impatient user gets less patience."""
+CONNECT_SECONDS = 15.0
+"""How long ``close`` waits for a server that has not answered at all yet."""
 
 MAX_FAILURES = 3
 """Rows that may fail one after the other before the rest is not even tried."""
 
 NOTE_LENGTH = 8000
+NOTE = ".mlflow-experiment.json"
+UI = "http://127.0.0.1:5000"
+VERSION = "2"
 _IDENTITY = ("oneshui.job_key", "method", "dataset")
 """Tags that tell runs apart: rows that ask for the same thing share their jobs."""
 
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-}
-_NO_JOBS = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
-_UI = "http://127.0.0.1:5000"
+_COLUMNS = ["params.method", "params.dataset", "params.num_forget", "params.seed"]
+_COLUMNS += ["metrics.tow", "metrics.retain/score", "metrics.forget/score", "metrics.test/score"]
+CELLS = views.table("oneshui-cells", "All seeds of the last grid", _COLUMNS, "metrics.tow")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _End:
     status: Status
     report: Path | None
+    summary: pd.DataFrame | None
 
 
 class Publisher:
     """Publishes rows while the sweep runs; its methods return at once, ``close`` excepted."""
 
     def __init__(
-        self, tracking_uri: str, plan: Plan, output_dir: Path, command: Sequence[str]
+        self, given_uri: str, plan: Plan, output_dir: Path, command: Sequence[str]
     ) -> None:
         """Start nothing yet.
 
         Args:
-            tracking_uri: Of a tracking server or database; empty for a database in the output
+            given_uri: Of a tracking server or database; empty for a database in the output
                 folder.
             plan: The sweep's graph.
             output_dir: Folder of the sweep.
             command: The user's overrides.
         """
         self._output = output_dir.absolute()
-        self._uri = tracking_uri or f"sqlite:///{self._output / 'mlflow.db'}"
-        if self._uri.startswith("sqlite:///"):
-            self._uri = f"sqlite:///{_database(self._uri)}"
+        self._uri = tracking_uri(given_uri, output_dir)
         self._plan = plan
         self._command = command
         self._queue: queue.SimpleQueue[tuple[ResultRow, Mapping[str, Entry]] | _End] = (
@@ -121,6 +145,7 @@ class Publisher:
         self._problems: list[str] = []
         self._thread: threading.Thread | None = None
         self._progress = time.monotonic()
+        self._connected = not is_server(self._uri)
 
     def start(self) -> None:
         """Begin to publish in the background."""
@@ -137,55 +162,50 @@ class Publisher:
         """
         self._queue.put((row, entries))
 
-    def close(self, status: Status, report: Path | None = None) -> list[str]:
+    def close(
+        self,
+        status: Status,
+        report: Path | None = None,
+        summary: pd.DataFrame | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[str]:
         """Publish what is left, end the parent run and stop.
 
         Args:
             status: Of the whole sweep.
             report: Path of ``index.html``; its folder becomes artefacts of the parent run.
+            summary: From ``sweeps.summary.summarise``, for the leaderboard.
+            progress: Called with the number of rows published since this call, and of all.
 
         Returns:
             What could not be published, one line each.
         """
         if self._thread is None:
             return []
-        self._queue.put(_End(status=status, report=report))
+        self._queue.put(_End(status=status, report=report, summary=summary))
         self._progress = time.monotonic()
+        total, shown = self._queue.qsize(), -1
         while self._thread.is_alive():
             self._thread.join(0.1)
-            if time.monotonic() - self._progress > STALL_SECONDS[status]:
+            done = total - min(self._queue.qsize(), total)
+            if progress is not None and done != shown:
+                shown = done
+                progress(done, total)
+            patience = STALL_SECONDS[status] if self._connected else CONNECT_SECONDS
+            if time.monotonic() - self._progress > patience:
                 return [*self._problems, self._line("it takes too long")]
         return list(self._problems)
 
     def hints(self) -> list[str]:
-        """How to look at the runs: a command, if a server must be started, and a link."""
-        server = self._uri if _is_server(self._uri) else _UI
-        found = self._read_experiment()
-        page = (
-            f"/experiments/{found}/runs?workflowType=machine_learning" if found else "/experiments"
-        )
-        link = f"{_without_password(server).rstrip('/')}/#{page}"
-        if _is_server(self._uri):
-            return [f"MLflow: {link}"]
-        address = shlex.quote(_without_password(self._uri))
-        return [
-            # Without the job runner it takes 1.4 GB less and leaves no orphans behind.
-            f"MLflow: {_NO_JOBS} uv run mlflow ui --backend-store-uri {address} "
-            "--host 127.0.0.1 --port 5000 --workers 1",
-            f"then open {link}",
-        ]
-
-    @property
-    def _note(self) -> Path:
-        """Remembers the experiment's id, so that hints need not open the database."""
-        return self._output / ".mlflow-experiment.json"
-
-    def _read_experiment(self) -> str | None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            known = json.loads(self._note.read_text(encoding="utf-8"))
-            if known["tracking"] == _without_password(self._uri):
-                return str(known["experiment"])
-        return None
+        """How to look at the runs: a command, if a server must be started, and links."""
+        server = without_password(self._uri).rstrip("/") if is_server(self._uri) else UI
+        kept = [c for c in self._command if not c.startswith(("mode=", "row="))]
+        start = [] if is_server(self._uri) else [shlex.join(["launch.py", *kept, "mode=ui"])]
+        lines = [f"MLflow: uv run {command}" for command in start]
+        found = links(self._output, self._uri)
+        if not found:
+            return [*lines, f"{'then open' if start else 'MLflow:'} {server}/#/experiments"]
+        return [*lines, *(f"  {name}: {server}{path}" for name, path in found.items())]
 
     def _report(self, error: Exception) -> None:
         line = self._line(f"{type(error).__name__}: {error}")
@@ -193,11 +213,11 @@ class Publisher:
             self._problems.append(line)
 
     def _line(self, what: object) -> str:
-        text = " ".join(_without_password(str(what)).split())
+        text = " ".join(without_password(str(what)).split())
         if "Max retries exceeded" in text:
             text = "the tracking server does not answer"
         return (
-            f"MLflow at {_without_password(self._uri)} is incomplete: {text[:300]}; "
+            f"MLflow at {without_password(self._uri)} is incomplete: {text[:300]}; "
             "nothing is lost, mode=report publishes it again"
         )
 
@@ -205,11 +225,8 @@ class Publisher:
         publish: _Sweep | None = None
         try:
             publish = _Sweep(self._uri, self._plan, self._output, self._command)
-            note = {
-                "tracking": _without_password(self._uri),
-                "experiment": publish.experiment.experiment_id,
-            }
-            self._note.write_text(json.dumps(note) + "\n", encoding="utf-8")
+            self._connected = True
+            _write_links(self._output, self._uri, publish.links())
         except Exception as error:
             self._report(error)
         failures = 0
@@ -223,117 +240,122 @@ class Publisher:
             except Exception as error:
                 failures += 1
                 self._report(error)
-        if publish is not None and failures < MAX_FAILURES:
+        if publish is None or failures >= MAX_FAILURES:
+            return
+        for part in publish.last_parts(item.status, item.report, item.summary):
+            self._progress = time.monotonic()
             try:
-                publish.end(item.status, item.report)
+                part()
             except Exception as error:
                 self._report(error)
 
 
+def links(output: Path, uri: str) -> dict[str, str]:
+    """Paths of the pages of a published sweep by what they show; empty if it is not published."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads((output / NOTE).read_text(encoding="utf-8"))
+        if known["tracking"] == without_password(uri):
+            return {str(name): str(path) for name, path in known["links"].items()}
+    return {}
+
+
+def _write_links(output: Path, uri: str, found: Mapping[str, str]) -> None:
+    """Remember the pages, so that hints need not open the database."""
+    note = {"tracking": without_password(uri), "links": dict(found)}
+    (output / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
 class _Sweep:
-    """The experiment of a sweep, used by the publisher's thread alone."""
+    """The experiments of a sweep, used by the publisher's thread alone."""
 
     def __init__(self, uri: str, plan: Plan, output: Path, command: Sequence[str]) -> None:
-        _quieten()
-        from mlflow import MlflowClient
+        self._client = client = connect(uri)
+        self._plan = plan
+        name = plan.sweep.name
+        self._experiment = experiment_named(client, name, uri, output)
+        self._board = experiment_named(client, leaderboard.name_of(name), uri, output)
+        known = all_runs(client, self._experiment.experiment_id)
+        self._parent = self._parent_run(command, known)
+        self._runs = Runs(client, self._experiment.experiment_id, _IDENTITY, known)
+        self._published = 0
 
-        if uri.startswith("sqlite:///") and not (path := _database(uri)).exists():
-            _make_database(path)
-        self._client: MlflowClient = MlflowClient(tracking_uri=uri)
-        self.experiment = self._experiment(plan.sweep.name, None if _is_server(uri) else output)
-        known = self._runs()
-        self._parent = self._parent_run(plan, command, known)
-        self._children = {
-            tuple(tags.get(name) for name in _IDENTITY): run
-            for run in known
-            if _IDENTITY[0] in (tags := run.data.tags)
+    def links(self) -> dict[str, str]:
+        """Paths of the pages, the most useful first."""
+        own, board = self._experiment.experiment_id, self._board.experiment_id
+        return {
+            "leaderboard": views.link(board, leaderboard.TABLE),
+            "charts by method": views.link(board, leaderboard.CHART),
+            "all seeds": views.link(own, CELLS),
+            "this sweep, tables and figures": views.run_link(own, self._parent),
         }
 
-    def _experiment(self, name: str, output: Path | None) -> Experiment:
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            place = (output / "mlartifacts").as_uri() if output else None
-            created = self._client.create_experiment(name, artifact_location=place)
-            return self._client.get_experiment(created)
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return found
-
-    def _runs(self) -> list[Run]:
-        runs: list[Run] = []
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment.experiment_id], max_results=1000, page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return runs
-
-    def _parent_run(self, plan: Plan, command: Sequence[str], known: list[Run]) -> str:
-        identity = digest(sorted(plan.jobs))
+    def _parent_run(self, command: Sequence[str], known: list[Run]) -> str:
+        identity = digest(sorted(self._plan.jobs))
         for run in known:
             if run.data.tags.get("oneshui.plan") == identity:
                 self._client.update_run(run.info.run_id, status="RUNNING")
                 return str(run.info.run_id)
         tags = {
             "oneshui.plan": identity,
-            "oneshui.command": _without_password(shlex.join(["python", "launch.py", *command])),
+            "oneshui.command": without_password(shlex.join(["python", "launch.py", *command])),
             "kind": "sweep",
         }
         run = self._client.create_run(
-            self.experiment.experiment_id, tags=tags, run_name=f"sweep {plan.sweep.name}"
+            self._experiment.experiment_id, tags=tags, run_name=f"sweep {self._plan.sweep.name}"
         )
         return str(run.info.run_id)
 
     def row(self, row: ResultRow, entries: Mapping[str, Entry]) -> None:
         """Publish one row, unless just this is there already."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        tags = {**_row_tags(row, entries), "mlflow.parentRunId": self._parent}
-        identity = tuple(tags[name] for name in _IDENTITY)
-        run = self._children.get(identity)
-        if (
-            run is not None
-            and run.info.status == "FINISHED"
-            and tags.items() <= run.data.tags.items()
-        ):
-            return
-        if run is None:
-            cell = row.cell
-            run = self._client.create_run(
-                self.experiment.experiment_id,
-                tags={k: v for k, v in tags.items() if k != "oneshui.content"},
-                run_name=f"{row.row.name} {cell.dataset} n{cell.num_forget} s{cell.seed}",
+        cell, values = row.cell, row_values(row, entries)
+        metrics = {
+            METRICS[name]: float(values[name])
+            for name in METRICS
+            if values[name] is not None and math.isfinite(values[name])
+        }
+        self._runs.put(
+            Wanted(
+                name=f"{row.row.name} {cell.dataset} n{cell.num_forget} s{cell.seed}",
+                tags={**_row_tags(row, entries), PARENT: self._parent},
+                params=_row_params(row),
+                metrics=metrics,
+                inputs=_inputs(self._plan, row, entries),
             )
-        values = row_values(row, entries)
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            run.info.run_id,
-            metrics=[
-                Metric(METRICS[name], float(values[name]), now, 0)
-                for name in METRICS
-                if values[name] is not None and not math.isnan(values[name])
-            ],
-            params=[Param(name, value) for name, value in _row_params(row).items()],
-            tags=[RunTag(name, value) for name, value in tags.items()],
         )
-        self._client.set_terminated(run.info.run_id, "FINISHED")
-        self._children[identity] = self._client.get_run(run.info.run_id)
+        self._published += 1
 
-    def end(self, status: Status, report: Path | None) -> None:
-        """Attach the report and end the parent run."""
-        try:
-            if report is not None:
-                folder = report.parent
-                text = (folder / "summary.md").read_text(encoding="utf-8")
-                if len(text) > NOTE_LENGTH:
-                    text = "The tables are too long for this place: see report/summary.md."
-                self._client.set_tag(self._parent, "mlflow.note.content", text)
-                self._client.log_artifacts(self._parent, str(folder), "report")
-        finally:
-            self._client.set_terminated(self._parent, status)
+    def last_parts(
+        self, status: Status, report: Path | None, summary: pd.DataFrame | None
+    ) -> list[Callable[[], object]]:
+        """What is published at the end, in parts that fail apart from each other."""
+        own: set[tuple[str, ...]] = {
+            (row.score_key, row.row.name, row.cell.dataset) for row in self._plan.results
+        }
+        parts: list[Callable[[], object]] = [lambda: self._runs.set_aside(own)]
+        parts.append(lambda: views.save(self._client, self._experiment, [CELLS]))
+        if summary is not None:
+            parts.append(lambda: leaderboard.publish(self._client, self._board, summary))
+        if report is not None:
+            parts.append(lambda: self._attach(report))
+        return [*parts, lambda: self._client.set_terminated(self._parent, status)]
+
+    def _attach(self, report: Path) -> None:
+        """The report's folder as artefacts of the parent, its tables as the parent's note."""
+        folder = report.parent
+        text = (folder / "summary.md").read_text(encoding="utf-8")
+        if len(text) > NOTE_LENGTH:
+            text = "The tables are too long for this place: see report/summary.md."
+        tags: dict[str, Any] = {
+            "mlflow.note.content": text,
+            "seeds": ",".join(map(str, dict.fromkeys(c.seed for c in self._plan.sweep.cells))),
+            "commit": git_commit() or "none",
+            "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+        }
+        for name, value in tags.items():
+            self._client.set_tag(self._parent, name, value)
+        for name, count in (("finished", self._published), ("planned", len(self._plan.results))):
+            self._client.log_metric(self._parent, f"results/{name}", count)
+        self._client.log_artifacts(self._parent, str(folder), "report")
 
 
 def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
@@ -342,12 +364,21 @@ def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
         "method": row.row.name,
         "dataset": row.cell.dataset,
         "num_forget": f"{row.cell.num_forget:03d}",
-        "seed": str(row.cell.seed),
+        "seed": f"{row.cell.seed:03d}",
         "access": str(row.row.access),
         "data_seen": DATA_SEEN[row.row.access],
+        GRID: LATEST,
+        "oneshui.view": VERSION,
         "oneshui.job_key": row.score_key,
-        "oneshui.content": entries[row.score_key].content,
+        "oneshui.weights": _weights(row, entries),
+        CONTENT: entries[row.score_key].content,
     }
+
+
+def _weights(row: ResultRow, entries: Mapping[str, Entry]) -> str:
+    """Where in the store the model is: MLflow keeps the link, never the weights."""
+    entry = entries.get(row.model_key)
+    return f"{entry.stage}/{entry.key}" if entry else row.model_key
 
 
 def _row_params(row: ResultRow) -> dict[str, str]:
@@ -360,50 +391,20 @@ def _row_params(row: ResultRow) -> dict[str, str]:
     }
 
 
-def _quieten() -> None:
-    """Settings that count only before mlflow is imported, and no chatter on the user's console."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    for name in ("alembic", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # MLflow's own use of SQLAlchemy; where warnings are errors it would not even start.
-    warnings.filterwarnings(
-        "ignore", category=DeprecationWarning, module=r"(mlflow|sqlalchemy|alembic)\b"
+def _inputs(plan: Plan, row: ResultRow, entries: Mapping[str, Entry]) -> list[DatasetInput]:
+    """The cell's split, by its fingerprint, if its job is among the entries."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    split = split_of(plan, row, entries)
+    if split is None or "fingerprint" not in split.value:
+        return []
+    cell = row.cell
+    value = split.value
+    dataset = Dataset(
+        name=f"{cell.dataset} n{cell.num_forget} s{cell.seed}",
+        digest=str(value["fingerprint"]),
+        source_type="oneshui",
+        source=json.dumps({"store": f"split/{split.key}"}),
+        profile=json.dumps({"num_images": value.get("num_images", {})}),
     )
-
-
-def _make_database(path: Path) -> None:
-    """Create MLflow's tables in a file of their own and publish it whole.
-
-    Creating them takes seconds, and a process that is killed meanwhile would leave a database
-    that MLflow refuses for ever.
-    """
-    from mlflow import MlflowClient
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
-        scratch, whole = Path(folder) / "scratch.db", Path(folder) / "whole.db"
-        MlflowClient(tracking_uri=f"sqlite:///{scratch}").search_experiments(max_results=1)
-        with (
-            contextlib.closing(sqlite3.connect(scratch)) as source,
-            contextlib.closing(sqlite3.connect(whole)) as target,
-        ):
-            source.backup(target)
-            # Twice as fast, and readers do not wait; the file remembers it.
-            target.execute("PRAGMA journal_mode=WAL")
-        # Unlike a rename, a link leaves a database alone that somebody else made meanwhile.
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(whole)
-
-
-def _database(uri: str) -> Path:
-    return Path(uri.removeprefix("sqlite:///")).absolute()
-
-
-def _is_server(uri: str) -> bool:
-    return urlsplit(uri).scheme in ("http", "https")
-
-
-def _without_password(text: str) -> str:
-    """The text with ``user:password@`` taken out of every address in it."""
-    return re.sub(r"(?<=://)[^\s/]*@", "", text)
+    return [DatasetInput(dataset, [InputTag("mlflow.data.context", "split")])]

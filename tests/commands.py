@@ -16,6 +16,8 @@ import pandas as pd
 
 PROJECT = Path(__file__).parents[1]
 COSTS = r"_(?:seconds|bytes)$"
+ONE = "sweep.datasets=[synthetic_tiny]"
+"""Half of the smoke sweep, for the tests that disturb it; its rows are the whole sweep's."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ def results(output_dir: Path) -> pd.DataFrame:
     """The results without the columns of time and memory, which no two runs share."""
     frame = pd.read_parquet(output_dir / "report" / "results.parquet")
     return frame.loc[:, ~frame.columns.str.contains(COSTS)]
+
+
+def half(undisturbed: Path) -> pd.DataFrame:
+    """The rows of ONE in the results of the whole smoke sweep."""
+    frame = results(undisturbed)
+    return frame[frame["dataset"] == "synthetic_tiny"].reset_index(drop=True)
 
 
 def finished(output_dir: Path, stage: str) -> int:

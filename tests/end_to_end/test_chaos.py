@@ -12,9 +12,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from commands import (
+    ONE,
     children,
     contents,
     finished,
+    half,
     kill_tree,
     launch,
     manifests,
@@ -25,13 +27,7 @@ from commands import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
-ONE = "sweep.datasets=[synthetic_tiny]"
 KILLS = 20
-
-
-def expected(undisturbed: Path) -> pd.DataFrame:
-    frame = results(undisturbed)
-    return frame[frame["dataset"] == "synthetic_tiny"].reset_index(drop=True)
 
 
 def as_bytes(frame: pd.DataFrame) -> bytes:
@@ -104,7 +100,7 @@ def test_twenty_kills_of_workers_and_drivers_change_nothing(
     final = manifests(tmp_path)
     assert committed.items() <= final.items(), "a committed job was computed again"
     assert len(final) >= 60
-    assert as_bytes(results(tmp_path)) == as_bytes(expected(undisturbed))
+    assert as_bytes(results(tmp_path)) == as_bytes(half(undisturbed))
     assert contents(tmp_path).items() <= contents(undisturbed).items()
 
 
@@ -124,7 +120,7 @@ def test_a_worker_that_hangs_is_replaced(undisturbed: Path, tmp_path: Path) -> N
         out, err = driver.communicate(timeout=300)
     assert driver.returncode == 0, out + err
     assert "gave no sign of life for 4 s" in err
-    known = expected(undisturbed)
+    known = half(undisturbed)
     known = known[known["method"].isin(["pretrain", "retrain"])].reset_index(drop=True)
     columns = ["seed", "method", "tow", "forget_score", "mia_auc"]
     assert results(tmp_path)[columns].equals(known[columns])
@@ -135,7 +131,7 @@ def test_two_drivers_on_one_store_share_the_work(undisturbed: Path, tmp_path: Pa
     with start(*command) as first, start(*command) as second:
         answers = [driver.communicate(timeout=600) for driver in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], answers
-    known = expected(undisturbed)
+    known = half(undisturbed)
     columns = ["method", "tow", "forget_score", "mia_auc"]
     assert results(tmp_path)[columns].equals(known[known["seed"] == 0][columns])
     computed = [path.read_text().count("is computed") for path in (tmp_path / "logs").glob("*.log")]

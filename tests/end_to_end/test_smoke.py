@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sqlite3
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import contents, finished, launch, results, start, wait_for
+from commands import ONE, contents, finished, half, launch, results, start, wait_for
 
 from sweeps.config import load
 from sweeps.results import COLUMNS
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
-
-ONE = "sweep.datasets=[synthetic_tiny]"
-"""Half of the sweep, for the tests that disturb it; its rows are the whole sweep's."""
 
 
 def test_leaves_what_the_contract_says(undisturbed: Path) -> None:
@@ -85,18 +83,13 @@ def test_the_plan_of_a_finished_sweep_has_nothing_to_run(undisturbed: Path) -> N
     assert "to run" not in done.out
 
 
-def expected(undisturbed: Path) -> pd.DataFrame:
-    frame = results(undisturbed)
-    return frame[frame["dataset"] == "synthetic_tiny"].reset_index(drop=True)
-
-
 @pytest.mark.parametrize("workers", [1, 4])
 def test_results_do_not_depend_on_the_number_of_workers(
     workers: int, undisturbed: Path, tmp_path: Path
 ) -> None:
     done = launch("sweep=smoke", ONE, f"output_dir={tmp_path}", f"cluster.workers={workers}")
     assert done.status == 0, done.err
-    assert results(tmp_path).equals(expected(undisturbed))
+    assert results(tmp_path).equals(half(undisturbed))
 
 
 def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(undisturbed: Path, tmp_path: Path) -> None:
@@ -111,7 +104,7 @@ def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(undisturbed: Path, tmp_
     done = launch("sweep=smoke", ONE, f"output_dir={tmp_path}")
     assert done.status == 0, done.err
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    assert results(tmp_path).equals(expected(undisturbed))
+    assert results(tmp_path).equals(half(undisturbed))
 
 
 def test_a_job_that_fails_leaves_the_rest_and_status_1(undisturbed: Path, tmp_path: Path) -> None:
@@ -133,10 +126,10 @@ def test_a_job_that_fails_leaves_the_rest_and_status_1(undisturbed: Path, tmp_pa
     again = next(line.split("again: ")[1] for line in done.out.splitlines() if "again: " in line)
     assert "sweep.seeds=[0]" in again
     assert "sweep.methods=[gradient_ascent]" in again
-    small = launch(*again.split()[2:])
+    small = launch(*shlex.split(again)[2:])
     assert small.status == 1
     assert "not finite" in small.out
-    ours, theirs = results(tmp_path), expected(undisturbed)
+    ours, theirs = results(tmp_path), half(undisturbed)
     assert ours.loc[ours["method"] == "gradient_ascent", "tow"].isna().all()
     for method in ("pretrain", "retrain"):
         left, right = (

@@ -12,10 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from oneshui.errors import InputError
 from oneshui.spec import DATA_SEEN
-from sweeps import figures, report
+from sweeps import figures, provenance, report
 from sweeps.config import load
 from sweeps.engine import Failure
+from sweeps.failures import group_failures, smallest_command
 from sweeps.plan import Plan, expand, index_job
 from sweeps.results import COLUMNS, SCORES, results_frame
 from sweeps.store import Entry
@@ -75,7 +77,16 @@ def write(
     blocked: tuple[str, ...] = (),
 ) -> Path:
     frame = results_frame(plan, entries)
-    return report.write_report(plan, frame, entries, failures or {}, blocked, output, COMMAND)
+    causes = group_failures(
+        plan,
+        failures or {},
+        blocked,
+        logs=output / "logs",
+        command=lambda key: smallest_command(
+            plan, key, COMMAND, lambda overrides: expand(load(overrides).sweep)
+        ),
+    )
+    return report.write_report(plan, frame, entries, causes, blocked, output, COMMAND)
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +137,10 @@ def test_every_file_of_the_contract_is_there(whole: Path) -> None:
         f"figures/{kind}-synthetic_tiny-n4.{suffix}"
         for kind in ("forgetting_utility", "tow", "loss_mia")
         for suffix in ("png", "pdf")
-    }
+    } | {f"figures/cost-by_stage.{suffix}" for suffix in ("png", "pdf")}
     files = {
+        "paper_numbers.csv",
+        "comparisons.csv",
         "per_identity.parquet",
         "hardness.csv",
         "hardness_fits.csv",
@@ -136,7 +149,9 @@ def test_every_file_of_the_contract_is_there(whole: Path) -> None:
         "index.html",
         *(f"results.{s}" for s in ("parquet", "csv")),
     }
-    assert names == drawn | files | {f"summary.{suffix}" for suffix in ("csv", "md", "tex")}
+    assert names == drawn | files | {
+        f"summary.{suffix}" for suffix in ("csv", "parquet", "md", "tex")
+    }
     assert {path.name for path in whole.parent.parent.iterdir()} == {"logs", "report"}
 
 
@@ -147,7 +162,7 @@ def test_page_needs_nothing_from_elsewhere(whole: Path) -> None:
     local = [a for a in page.addresses if not a.startswith(("data:image/png;base64,", "#"))]
     assert not [a for a in local if re.match(r"[a-z]+:|//", a)]
     assert all((whole.parent / a).is_file() for a in local)
-    assert sum(a.startswith("data:") for a in page.addresses) == 3
+    assert sum(a.startswith("data:") for a in page.addresses) == 4
 
 
 def test_page_says_what_was_compared(plan: Plan, whole: Path) -> None:
@@ -170,7 +185,7 @@ def test_page_says_what_was_compared(plan: Plan, whole: Path) -> None:
         "is that of ssd: +5.0 points, ahead with 1 of 1 seed.",
     ):
         assert said in text
-    assert "mode=report" not in text
+    assert "sweep.methods=[pretrain,retrain,ssd]' mode=report" not in text
 
 
 def test_page_says_plainly_that_labels_are_hidden(whole: Path) -> None:
@@ -198,6 +213,38 @@ def test_page_names_failures_with_log_and_command(plan: Plan, whole: Path) -> No
     assert plan.jobs[row.score_key].label in page.text
     assert "1 failed" in page.text
     assert "2 blocked" in page.text
+    assert "1 job: " in " ".join(page.text.split())
+    assert "python launch.py sweep=smoke" in page.text
+    assert "'sweep.forget_sizes=[4]' 'sweep.seeds=[1]' 'sweep.methods=[ssd]'" in page.text
+
+
+def test_numbers_that_a_person_filled_in_survive_and_are_compared(
+    plan: Plan, tmp_path: Path
+) -> None:
+    page = write(plan, tmp_path, finished(plan))
+    table = page.parent / "paper_numbers.csv"
+    assert pd.read_csv(table)["paper_mean"].isna().all()
+    assert "not filled" in page.read_text(encoding="utf-8")
+    text = table.read_text().replace("ssd,tow,,,", "ssd,tow,81.5,0.4,Table 9", 1)
+    table.write_text(text)
+    page = write(plan, tmp_path, finished(plan))
+    assert table.read_text() == text
+    (line,) = pd.read_csv(page.parent / "paper_comparison.csv").to_dict("records")
+    assert (line["ours_mean"], line["n"]) == (pytest.approx(80), 2)
+    assert line["difference"] == pytest.approx(-1.5)
+    assert "paper 81.5, ours 80.0 (n=2), -1.5" in page.read_text(encoding="utf-8")
+
+
+def test_a_table_of_published_numbers_that_is_none_stops_the_report(
+    plan: Plan, tmp_path: Path
+) -> None:
+    page = write(plan, tmp_path, finished(plan))
+    table = page.parent / "paper_numbers.csv"
+    text = table.read_text().replace("ssd,tow,,,", "ssd,tow,eighty,,", 1)
+    table.write_text(text)
+    with pytest.raises(InputError, match="paper_mean is 'eighty', but it must be a number"):
+        write(plan, tmp_path, finished(plan))
+    assert table.read_text() == text
 
 
 def test_page_escapes_what_others_wrote(whole: Path) -> None:
@@ -246,12 +293,12 @@ def test_a_new_report_replaces_the_old_one_whole(plan: Plan, tmp_path: Path) -> 
 def test_commit_is_that_of_the_checkout_or_none() -> None:
     done = subprocess.run(
         ["git", "rev-parse", "HEAD"],
-        cwd=Path(report.__file__).parent,
+        cwd=Path(provenance.__file__).parent,
         capture_output=True,
         text=True,
         check=False,
     )
-    commit = report.git_commit()
+    commit = provenance.git_commit()
     assert (commit is None) == (done.returncode != 0)
     if commit is not None:
         assert commit.split()[0] == done.stdout.strip()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.server
-import json
 import os
 import signal
 import socket
@@ -19,52 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from publishing import COMMAND, PLAN, entries_of, plan_of
 
-from sweeps.config import load
-from sweeps.plan import Plan, expand
+from sweeps.plan import Plan
 from sweeps.store import Entry
 from sweeps.tracking import METRICS, Publisher, Status
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-COMMAND = [
-    "sweep=smoke",
-    "sweep.datasets=[synthetic_tiny]",
-    "sweep.methods=[pretrain,retrain,ssd]",
-]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-def plan_of(*overrides: str) -> Plan:
-    return expand(load([*COMMAND, *overrides]).sweep)
 
 
 def renamed(plan: Plan, name: str) -> Plan:
     return dataclasses.replace(plan, sweep=dataclasses.replace(plan.sweep, name=name))
-
-
-PLAN = plan_of()
-
-
-def entries_of(plan: Plan, tow: float = 0.8) -> dict[str, Entry]:
-    values: dict[str, Mapping[str, Any]] = {}
-    for row in plan.results:
-        values[row.score_key] = {"tow": tow, "forget_score": 0.7, "mia_auc": None}
-        values |= {key: {} for key in (row.model_key, row.prepare_key) if key is not None}
-    return {
-        key: Entry(
-            stage=plan.jobs[key].stage,
-            key=key,
-            folder=Path("/nowhere"),
-            files={},
-            value=value,
-            content=f"{key}-{tow}",
-            inputs={},
-            cost={"method_seconds": 1.5},
-        )
-        for key, value in values.items()
-    }
 
 
 def publish(
@@ -156,12 +123,23 @@ def test_a_child_has_the_params_metrics_and_tags_of_its_row(output: Path) -> Non
         "method": "ssd",
         "dataset": "synthetic_tiny",
         "num_forget": "004",
-        "seed": "1",
+        "seed": "001",
         "access": "prepared",
+        "grid": "latest",
+        "oneshui.weights": f"unlearn/{row.model_key}",
         "data_seen": "S + own preparation",
         "oneshui.job_key": row.score_key,
     }
     assert tags.items() <= run.data.tags.items()
+
+
+def test_a_child_names_the_split_that_its_numbers_are_of(output: Path) -> None:
+    run = children(runs_of(output))["ssd synthetic_tiny n4 s1"]
+    assert run.inputs is not None
+    (used,) = run.inputs.dataset_inputs
+    assert used.dataset.name == "synthetic_tiny n4 s1"
+    assert used.dataset.digest == "split-1"
+    assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "split")]
 
 
 def test_the_report_hangs_on_the_parent(output: Path) -> None:
@@ -233,6 +211,53 @@ def _parent_ids(runs: Mapping[str, Run]) -> set[str]:
     return {run.data.tags["mlflow.parentRunId"] for run in runs.values()}
 
 
+def test_rows_that_the_last_grid_does_not_have_are_marked_as_earlier(output: Path) -> None:
+    whole, part = renamed(PLAN, "grids"), renamed(plan_of("sweep.methods=[pretrain]"), "grids")
+    publish(output, plan=whole)
+    publish(output, plan=part)
+    grids = {n: r.data.tags["grid"] for n, r in children(runs_of(output, "grids")).items()}
+    assert {name for name, grid in grids.items() if grid == "latest"} == {
+        f"pretrain synthetic_tiny n4 s{seed}" for seed in (0, 1)
+    }
+    assert len(grids) == len(PLAN.results)
+    publish(output, plan=whole)
+    found = children(runs_of(output, "grids")).values()
+    assert {run.data.tags["grid"] for run in found} == {"latest"}
+
+
+def test_of_two_runs_that_are_the_same_one_goes(output: Path) -> None:
+    from mlflow import MlflowClient
+
+    twins = renamed(PLAN, "doubled")
+    publish(output, plan=twins)
+    before = children(runs_of(output, "doubled"))
+    victim = before["ssd synthetic_tiny n4 s0"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{output / 'mlflow.db'}")
+    client.create_run(
+        victim.info.experiment_id, tags=victim.data.tags, run_name=victim.info.run_name
+    )
+    publish(output, plan=twins)
+    runs = runs_of(output, "doubled")
+    assert len(runs) == 1 + len(PLAN.results)
+    assert content(runs).keys() == {
+        *(run.info.run_id for run in before.values()),
+        parents(runs)[0].info.run_id,
+    }
+
+
+def test_a_metric_that_is_no_longer_measured_disappears(output: Path) -> None:
+    plan = renamed(PLAN, "fewer")
+    publish(output, plan=plan)
+    entries = entries_of(PLAN, tow=0.5)
+    for key, entry in entries.items():
+        value = {k: v for k, v in entry.value.items() if k != "forget_score"}
+        entries[key] = dataclasses.replace(entry, value=value)
+    publish(output, plan=plan, entries=entries)
+    found = children(runs_of(output, "fewer"))
+    assert len(found) == len(PLAN.results)
+    assert all("forget/score" not in run.data.metrics for run in found.values())
+
+
 def test_an_experiment_that_was_deleted_comes_back(output: Path) -> None:
     from mlflow import MlflowClient
 
@@ -274,20 +299,25 @@ def test_nothing_is_printed(output: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert captured.out + captured.err == ""
 
 
-def test_hints_name_the_command_and_the_page_of_the_runs(output: Path) -> None:
-    hints = Publisher("", PLAN, output, COMMAND).hints()
-    assert f"uv run mlflow ui --backend-store-uri 'sqlite:///{output}/mlflow.db'" in hints[0]
-    assert str(output).startswith("/")
-    known = json.loads((output / ".mlflow-experiment.json").read_text())["experiment"]
-    page = f"http://127.0.0.1:5000/#/experiments/{known}/runs?workflowType=machine_learning"
-    assert hints[1].endswith(page)
+def test_hints_name_the_command_and_the_pages(output: Path) -> None:
+    command, *pages = Publisher("", PLAN, output, [*COMMAND, "mode=report"]).hints()
+    quoted = "'sweep.datasets=[synthetic_tiny]' 'sweep.methods=[pretrain,retrain,ssd]'"
+    assert command == f"MLflow: uv run launch.py sweep=smoke {quoted} mode=ui"
+    assert [page.split(":")[0].strip() for page in pages] == [
+        "leaderboard",
+        "charts by method",
+        "all seeds",
+        "this sweep, tables and figures",
+    ]
+    assert all("workflowType=machine_learning" in page for page in pages)
+    assert all(" http://127.0.0.1:5000/#/experiments/" in page for page in pages)
 
 
 def test_without_start_nothing_happens(tmp_path: Path) -> None:
     publisher = Publisher("", PLAN, tmp_path / "output", COMMAND)
     publisher.offer(PLAN.results[0], {})
     assert publisher.close("FINISHED") == []
-    assert "mlflow ui" in publisher.hints()[0]
+    assert "mode=ui" in publisher.hints()[0]
     assert publisher.hints()[1].endswith("/#/experiments")
     assert list(tmp_path.iterdir()) == []
 

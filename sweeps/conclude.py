@@ -1,0 +1,153 @@
+"""The end of every run: table, causes of failures, report, MLflow, and where everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from oneshui.errors import InputError
+from sweeps.engine import STOPPING, Failure, Scheduler
+from sweeps.failures import Cause, group_failures, smallest_command
+from sweeps.jobs import digest
+from sweeps.locks import PUBLISH_LOCK, alone
+from sweeps.plan import Plan, ResultRow, expand
+from sweeps.progress import Bar
+from sweeps.scan import scan
+from sweeps.spec import LaunchSpec
+from sweeps.store import Entry, LocalStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.tracking import Publisher
+
+
+def conclude(
+    spec: LaunchSpec,
+    console: Console,
+    plan: Plan,
+    store: LocalStore,
+    scheduler: Scheduler | None,
+    publisher: Publisher,
+) -> bool:
+    """Write what is not written yet, print the table and say where everything is.
+
+    Returns:
+        Whether every job has a result.
+
+    Raises:
+        InputError: A job failed for a reason that is the user's to mend.
+    """
+    from sweeps.paper import said
+    from sweeps.results import results_frame
+    from sweeps.summary import summarise
+    from sweeps.table_formats import terminal
+
+    output = Path(spec.places.output_dir)
+    failures = scheduler.failures() if scheduler else {}
+    blocked = scheduler.keys("blocked") if scheduler else []
+    stopped = [failure for failure in failures.values() if failure.kind in STOPPING]
+    if stopped:
+        publisher.close("FAILED")
+        raise InputError(stopped[0].message)
+    entries = scan(plan, store, discard=False).entries
+    frame = results_frame(plan, entries)
+    terminal(summarise(frame), console)
+    causes = _causes(spec, plan, failures, blocked)
+    for cause in causes:
+        console.print("\n".join(cause.lines()), soft_wrap=True, markup=False)
+    num_missing = sum(key not in entries for key in plan.jobs)
+    if num_missing:
+        console.print(f"{num_missing} of {len(plan.jobs)} jobs have no result; run again to retry")
+    page = output / "report" / "index.html"
+    state = digest({key: entry.content for key, entry in entries.items()})
+    marker = output / "report" / ".state"
+    with alone(output / PUBLISH_LOCK, "writes the report", console):
+        is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
+        if spec.mode == "report" or failures or not is_current:
+            problems = _publish(
+                spec, console, plan, frame, entries, causes, blocked, publisher, bool(num_missing)
+            )
+            for problem in problems:
+                console.print(f"warning: {problem}", soft_wrap=True)
+            if not problems:
+                marker.write_text(state, encoding="utf-8")
+    if spec.mode == "report":
+        for line in said(page.parent):
+            console.print(line, soft_wrap=True, markup=False)
+    console.print(f"report: {page}", soft_wrap=True)
+    for hint in publisher.hints():
+        console.print(hint, soft_wrap=True)
+    return not num_missing
+
+
+def _publish(
+    spec: LaunchSpec,
+    console: Console,
+    plan: Plan,
+    frame: pd.DataFrame,
+    entries: Mapping[str, Entry],
+    causes: Sequence[Cause],
+    blocked: Sequence[str],
+    publisher: Publisher,
+    is_incomplete: bool,
+) -> list[str]:
+    """Write the report and the MLflow view; what could not be published, one line each."""
+    from sweeps.report import write_report
+    from sweeps.results import is_complete
+    from sweeps.study_results import study_results, write_studies
+    from sweeps.summary import summarise
+
+    output = Path(spec.places.output_dir)
+    write_studies(study_results(plan, entries), output)
+
+    def write(bar: Bar, meanwhile: Callable[[], None]) -> Path:
+        return write_report(
+            plan, frame, entries, causes, blocked, output, spec.command, bar, meanwhile
+        )
+
+    rows = [row for row in plan.results if is_complete(row, entries)]
+    page = _drawn_and_published(write, rows, entries, publisher, console)
+    with Bar(console, "publishing in MLflow") as bar:
+        return publisher.close(
+            "FAILED" if is_incomplete else "FINISHED", page, summarise(frame), bar
+        )
+
+
+def _drawn_and_published(
+    write: Callable[[Bar, Callable[[], None]], Path],
+    rows: Sequence[ResultRow],
+    entries: Mapping[str, Entry],
+    publisher: Publisher,
+    console: Console,
+) -> Path:
+    """Write the report, and publish in the background while its figures are drawn."""
+
+    def publish() -> None:
+        publisher.start()
+        for row in rows:
+            publisher.offer(row, entries)
+
+    try:
+        with Bar(console, "drawing figures") as bar:
+            return write(bar, publish)
+    except BaseException:
+        publisher.close("KILLED")
+        raise
+
+
+def _causes(
+    spec: LaunchSpec, plan: Plan, failures: Mapping[str, Failure], blocked: Sequence[str]
+) -> list[Cause]:
+    from sweeps.config import load
+
+    def again(key: str) -> str:
+        return smallest_command(
+            plan, key, spec.command, lambda overrides: expand(load(overrides).sweep)
+        )
+
+    logs = Path(spec.places.output_dir) / "logs"
+    return group_failures(plan, failures, blocked, logs=logs, command=again)
