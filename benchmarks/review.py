@@ -50,6 +50,7 @@ def overrides(seeds: int) -> list[str]:
     """The demo on two datasets and three forget sizes: about 65 jobs a cell."""
     return [
         "sweep=demo",
+        "profile=paper",
         "sweep.datasets=[synthetic,synthetic_mufac]",
         "sweep.forget_sizes=[5,10,20]",
         f"sweep.seeds=[{','.join(map(str, range(seeds)))}]",
@@ -240,7 +241,7 @@ def compare(plan: Plan, entries: Mapping[str, Entry], folder: Path) -> tuple[flo
             Wanted(
                 name=f"{row.row.name} {row.cell.seed}",
                 tags=_row_tags(row, entries),
-                params=_row_params(row),
+                params=_row_params(row, entries),
                 metrics={METRICS[n]: float(value[n]) for n in METRICS if n in value},
                 inputs=_inputs(plan, row, entries),
             )

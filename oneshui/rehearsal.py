@@ -24,7 +24,7 @@ from oneshui.metrics.scores import score
 from oneshui.requests import SupportSet
 from oneshui.simulation import SimulatedRequest, simulate_requests
 from oneshui.spec import Task
-from oneshui.splits import images_by_identity
+from oneshui.splits import images_by_identity, most_requests
 from oneshui.views import sample
 
 NUM_REQUESTS = 4
@@ -103,12 +103,7 @@ def make_rehearsal(
     losses = sample_losses(predict_logits(model, train, device=device), train.labels, task)
     positions = images_by_identity(train.identities.numpy(), train_identities)
     people = [p for p in train_identities if p not in set(exclude) and positions[p]]
-    most = min(num_requests, (len(people) - 1) // num_forget)
-    if most < 1:
-        raise InputError(
-            f"tuning simulates requests of {num_forget} people, but only {len(people)} training "
-            "people are left beside the real request; lower sweep.forget_sizes or use profile=paper"
-        )
+    most = min(num_requests, most_requests(len(people), num_forget))
     drawn = simulate_requests(people, positions, num_forget=num_forget, seed=seed)[:most]
     requests = tuple(_with_hardest(request, positions, losses) for request in drawn)
     taken = [person for request in requests for person in request.identities]

@@ -181,3 +181,22 @@ def make_split(
         support=tuple(support),
         identity_of_image=identity_of_image,
     )
+
+
+def most_requests(num_people: int, num_forget: int) -> int:
+    """How many simulated requests there can be without a person in two of them.
+
+    Args:
+        num_people: Training people with a usable picture, those of the real request left out.
+        num_forget: Identities per request.
+
+    Raises:
+        InputError: Not even one that leaves anybody.
+    """
+    most = (num_people - 1) // num_forget
+    if most < 1:
+        raise InputError(
+            f"tuning simulates requests of {num_forget} people, but only {num_people} training "
+            "people are left beside the real request; lower sweep.forget_sizes or use profile=paper"
+        )
+    return most

@@ -102,11 +102,12 @@ def _publish(
     from sweeps.summary import summarise
 
     output = Path(spec.places.output_dir)
-    write_studies(study_results(plan, entries), output)
+    studies = study_results(plan, entries) if plan.studies else []
+    write_studies(studies, output)
 
     def write(bar: Bar, meanwhile: Callable[[], None]) -> Path:
         return write_report(
-            plan, frame, entries, causes, blocked, output, spec.command, bar, meanwhile
+            plan, frame, entries, causes, blocked, output, spec.command, bar, meanwhile, studies
         )
 
     rows = [row for row in plan.results if is_complete(row, entries)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from oneshui.data.registry import load_dataset
 from oneshui.data.synthetic import generate
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
-from oneshui.splits import make_split
+from oneshui.splits import make_split, most_requests
 from sweeps import stages
 from sweeps.inputs import Environment
 from sweeps.jobs import Job, canonical_json
@@ -87,17 +88,26 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
     Raises:
         InputError: Naming dataset, forget size and seed.
     """
-    for cell in sweep.cells:
+    tuned = [
+        dataclasses.replace(cell, seed=seed)
+        for cell in sweep.cells
+        if any(row.space for row in sweep.rows[cell])
+        for seed in sweep.tuning.seeds
+    ]
+    for cell in dict.fromkeys([*sweep.cells, *tuned]):
         if cell.dataset != dataset:
             continue
         try:
-            make_split(
+            split = make_split(
                 table.identity,
                 table.identity_order,
                 num_forget=cell.num_forget,
                 seed=cell.split_seed,
                 support_seed=cell.support_seed,
             )
+            if cell in tuned:
+                known = set(table.identity.tolist())
+                most_requests(len(known.intersection(split.retain)), cell.num_forget)
         except InputError as error:
             raise InputError(f"dataset {dataset}, seed {cell.seed}: {error}") from None
 

@@ -147,6 +147,11 @@ def run(spec: LaunchSpec, console: Console) -> int:
     from sweeps.datasets import prepare_datasets
 
     plan = expand(spec.sweep)
+    if plan.studies:
+        from sweeps.study_tables import JOURNAL
+        from sweeps.tuning import check_journal
+
+        check_journal(output / JOURNAL, {study.name: study.space for study in plan.studies})
     folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
     found = scan(plan, store, discard=True)
     for line in found.damage:
@@ -263,7 +268,8 @@ class _Feed:
         waiting: list[ResultRow] = []
         for row in self._rows:
             split = self._plan.jobs[row.evaluate_key].inputs["split"]
-            needed = {row.score_key, row.model_key, split, *filter(None, [row.prepare_key])}
+            needed = {row.score_key, row.model_key, split}
+            needed |= {key for key in (row.prepare_key, row.choose_key) if key is not None}
             entries = self._find(needed) if done >= needed else None
             if entries is None:
                 waiting.append(row)

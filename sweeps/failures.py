@@ -14,6 +14,7 @@ from pathlib import Path
 from sweeps.engine import Failure
 from sweeps.jobs import Job, log_path
 from sweeps.plan import Plan, ResultRow, dependants
+from sweeps.studies import study_title
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")
 _PARTS = ("sweep.datasets", "sweep.forget_sizes", "sweep.seeds", "sweep.methods")
@@ -144,7 +145,7 @@ def smallest_command(
             f"sweep.datasets=[{first.cell.dataset}]",
             f"sweep.forget_sizes=[{first.cell.num_forget}]",
         ]
-        method = f"sweep.methods=[{first.row.name}]"
+        method = f"sweep.methods=[{study_title(first.row.name)}]"
         seeds = list(dict.fromkeys(cell.seed for cell in plan.sweep.cells))
         # A job that pairs two seeds needs both; its row is in the plan of fewer seeds too.
         for chosen in ([first.cell.seed], [seeds[0], first.cell.seed], seeds):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps import figures_attack, figures_costs, figures_people, figures_scores
+from sweeps import figures_attack, figures_costs, figures_people, figures_scores, figures_tuning
 from sweeps.figures_style import DPI, Drawing, Material, style
 
 PROCESSES = 2
@@ -85,6 +85,13 @@ KINDS: dict[str, Kind] = {
         caption="Rows of one method with other hyperparameters. White points are seeds; the gap "
         "is best at 0.",
         drawings=figures_scores.ablation,
+    ),
+    "tuning": Kind(
+        caption="Above: the simulated value that Optuna maximised, point by point; the line is "
+        "the best so far, filled points were run on the real support set. Below: how far the "
+        "support-only score can be trusted, every point against its true ToW, which was computed "
+        "afterwards and never fed back.",
+        drawings=figures_tuning.tuning,
     ),
     "cost": Kind(
         caption="What the sweep cost, by stage: the sum over its jobs, and one job's peak memory.",

@@ -19,6 +19,7 @@ import pandas as pd
 
 from sweeps.plan import Plan
 from sweeps.store import Entry
+from sweeps.study_tables import StudyResult
 from sweeps.tables import request_title
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class Material:
         summary: From ``sweeps.summary.summarise``.
         tables: The paper's analyses by file name, as ``sweeps.analyses.write`` wrote them;
             without them their figures are left out.
+        studies: What tuning found.
     """
 
     plan: Plan
@@ -148,6 +150,7 @@ class Material:
     frame: pd.DataFrame
     summary: pd.DataFrame
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    studies: tuple[StudyResult, ...] = ()
 
     @staticmethod
     def stem(dataset: str) -> str:

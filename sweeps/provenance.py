@@ -13,11 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from oneshui.spec import DATA_SEEN
 from sweeps.plan import Plan, ResultRow, index_job
+from sweeps.results import resolved_hyperparameters
 from sweeps.spec import Cell
 from sweeps.store import Entry
+from sweeps.studies import study_title
 
 PACKAGES = (
     "oneshui",
@@ -108,14 +111,14 @@ def splits(plan: Plan, entries: Mapping[str, Entry]) -> list[SplitInfo]:
     return list(found.values())
 
 
-def methods(plan: Plan) -> list[MethodInfo]:
+def methods(plan: Plan, entries: Mapping[str, Entry]) -> list[MethodInfo]:
     """Rows with their hyperparameters; with those of each forget size where they differ."""
     variants: dict[str, dict[str, list[str]]] = {}
     rows = {}
     for result in plan.results:
         row, cell = result.row, result.cell
         rows[row.name] = row
-        text = ", ".join(f"{k} = {v}" for k, v in row.hyperparameters.items()) or "none"
+        text = _hyperparameters(result, entries)
         cells = variants.setdefault(row.name, {}).setdefault(text, [])
         name = f"{cell.dataset} n{cell.num_forget}"
         if name not in cells:
@@ -132,6 +135,27 @@ def methods(plan: Plan) -> list[MethodInfo]:
         )
         for row in rows.values()
     ]
+
+
+def _hyperparameters(result: ResultRow, entries: Mapping[str, Entry]) -> str:
+    """In words; tuned ones with their range and objective."""
+    resolved = resolved_hyperparameters(result, entries)
+    texts = []
+    for name in result.row.hyperparameters:
+        text = f"{name} = {_short(resolved[name])}" if name in resolved else f"{name}"
+        if name in result.row.space:
+            found = result.row.space[name]
+            text += f" (tuned in {found.low:g} to {found.high:g}, {result.row.objective})"
+        texts.append(text)
+    return ", ".join(texts) or "none"
+
+
+def _short(value: Any) -> str:
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float) and value != float(f"{value:.4g}")
+        else f"{value}"
+    )
 
 
 def again(command: Sequence[str]) -> str:
@@ -153,7 +177,8 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
     """
     replaced = ("sweep.methods", "sweep.datasets", "sweep.forget_sizes", "output_dir", "store.uri")
     kept = [c for c in _lasting(command) if c.lstrip("+").partition("=")[0] not in replaced]
-    names = [r.name for r in plan.sweep.rows[row.cell] if r.method == "retrain" or r == row.row]
+    rows = [r for r in plan.sweep.rows[row.cell] if r.method == "retrain" or r == row.row]
+    names = [study_title(r.name) for r in rows]
     return shlex.join(
         [
             "python",

@@ -23,8 +23,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from oneshui.spec import Access
-from sweeps import analyses, figures, paper, provenance, table_formats, tables
+from sweeps import analyses, figures, paper, provenance, study_tables, table_formats, tables
 from sweeps.failures import Cause
 from sweeps.figures_style import Material
 from sweeps.plan import Plan
@@ -36,6 +35,7 @@ from sweeps.statistics import (
     noise_floor,
 )
 from sweeps.store import Entry
+from sweeps.study_tables import StudyResult
 from sweeps.summary import summarise
 
 LEFTOVER_SECONDS = 3600.0
@@ -67,6 +67,7 @@ def write_report(
     command: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
+    studies: Sequence[StudyResult] = (),
 ) -> Path:
     """Write ``<output_dir>/report`` whole, or leave the one that is there as it is.
 
@@ -80,6 +81,7 @@ def write_report(
         command: The user's overrides.
         progress: Called with the number of drawn figures and of all.
         meanwhile: Called when only the figures are left, which other processes draw.
+        studies: What tuning found, from ``study_results``.
 
     Returns:
         Path of ``index.html``.
@@ -104,13 +106,28 @@ def write_report(
         (folder / "summary.tex").write_text(table_formats.latex(summary, said), encoding="utf-8")
         comparison = paper.update(target / paper.FILE, folder, summary)
         found = analyses.write(plan, entries, folder)
-        material = Material(plan=plan, entries=entries, frame=frame, summary=summary, tables=found)
+        leak_cost = study_tables.write_tables(studies, frame, folder)
+        material = Material(
+            plan=plan,
+            entries=entries,
+            frame=frame,
+            summary=summary,
+            tables=found,
+            studies=tuple(studies),
+        )
         if meanwhile is not None:
             meanwhile()
         drawn = figures.draw(material, folder / "figures", progress)
+        shown = tables.tables_of(summary)
         page = _page(
             sweep=plan.sweep,
-            tables=tables.tables_of(summary),
+            tables=shown,
+            tuning_note=tables.TUNING_NOTE if any(t.is_tuned for t in shown) else "",
+            tuning=plan.sweep.tuning,
+            studies=study_tables.study_lines(studies),
+            studies_said=study_tables.sentences(studies),
+            leak_cost=list(study_tables.leak_cost_lines(leak_cost)),
+            leak_note=study_tables.LEAK_NOTE,
             panels=tables.PANELS,
             columns=tables.COLUMNS,
             legend=tables.LEGEND,
@@ -129,7 +146,7 @@ def write_report(
             is_generated=any(d.generate is not None for d in plan.sweep.datasets.values()),
             datasets=provenance.datasets(plan, entries),
             splits=provenance.splits(plan, entries),
-            methods=provenance.methods(plan),
+            methods=provenance.methods(plan, entries),
             again=provenance.again(command),
             commit=provenance.git_commit(),
             versions=provenance.versions(),
@@ -211,7 +228,7 @@ def _findings(frame: pd.DataFrame) -> list[_Finding]:
     for (dataset, num_forget), rows in frame.groupby(["dataset", "num_forget"], sort=False):
         tow = 100 * rows.pivot(index="seed", columns="method", values="tow")
         access = rows.drop_duplicates("method").set_index("method")["access"]
-        names = [m for m in access.index if access[m] != Access.FULL and m != "pretrain"]
+        names = [m for m in access.index if is_ranked(str(m), access[m])]
         if "pretrain" not in tow or tow["pretrain"].isna().all():
             continue
         gains = tow[names].sub(tow["pretrain"], axis=0).dropna(axis="columns", how="all")

@@ -10,7 +10,7 @@ import pandas as pd
 from sweeps.plan import Plan, ResultRow
 from sweeps.store import Entry
 
-IDENTITY = ("dataset", "num_forget", "seed", "method", "access", "task")
+IDENTITY = ("dataset", "num_forget", "seed", "method", "access", "task", "tuning")
 SCORES = ("retain_score", "forget_score", "test_score", "val_score", "support_score")
 LOSSES = ("retain_loss", "forget_loss", "test_loss", "val_loss", "support_loss")
 MEASURES = ("tow", "mia_auc", "mia_acc", "mia_threshold_auc", "rmia_auc", "rmia_tpr")
@@ -42,7 +42,8 @@ FURTHER = (
 COLUMNS = (*IDENTITY, *SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES, "job_key")
 """Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
 
-Gaps and the normalised ToW may be negative, the weight distance above 1.
+"tuning" is the objective that the row's hyperparameters were chosen by; null where they are used as
+they are. Gaps and the normalised ToW may be negative, the weight distance above 1.
 """
 
 Entries = Mapping[str, Entry]
@@ -54,6 +55,26 @@ def is_complete(row: ResultRow, entries: Entries) -> bool:
     return all(key in entries for key in needed)
 
 
+def resolved_hyperparameters(row: ResultRow, entries: Entries) -> dict[str, Any]:
+    """The hyperparameters that a row runs with, those that its study chose among them.
+
+    Args:
+        row: One row of the results table.
+        entries: Finished jobs by key.
+
+    Returns:
+        By name, in the order of the method's fields; of a row that is to be tuned and is not yet,
+        without those that vary.
+    """
+    known = row.row.hyperparameters
+    if row.choose_key is None:
+        return dict(known)
+    entry = entries.get(row.choose_key)
+    chosen = {} if entry is None else entry.value["hyperparameters"]
+    found = {name: value for name, value in known.items() if name not in row.row.space} | chosen
+    return {name: found[name] for name in known if name in found}
+
+
 def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     """One row of the table; values that are missing are None."""
     values: dict[str, Any] = dict.fromkeys(COLUMNS)
@@ -63,6 +84,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         "seed": row.cell.seed,
         "method": row.row.name,
         "access": str(row.row.access),
+        "tuning": row.row.objective,
         "job_key": row.score_key,
     }
     if row.evaluate_key in entries:
@@ -97,4 +119,4 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     frame = pd.DataFrame([row_values(row, entries) for row in plan.results], columns=list(COLUMNS))
     numbers = [*SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES]
     types = {**dict.fromkeys(numbers, "float64"), "num_forget": "int64", "seed": "int64"}
-    return frame.astype({**types, "task": "str"})
+    return frame.astype({**types, "task": "str", "tuning": "str"})

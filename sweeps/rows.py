@@ -11,7 +11,7 @@ from oneshui import methods
 from oneshui.errors import InputError, unknown_name
 from oneshui.methods.base import prepare_hyperparameters
 from oneshui.spec import Access
-from sweeps.spec import Cell, Dimension, Objective, Row
+from sweeps.spec import BEYOND_SUPPORT, Cell, Dimension, Objective, Row
 
 Table = Sequence[Mapping[str, Any]]
 """Published values: dataset, num_forget, method, and hyperparameters by name."""
@@ -50,15 +50,16 @@ def rows_of(spec: RowSpec, cell: Cell) -> tuple[Row, ...]:
         InputError: Naming the row and what is wrong with it.
     """
     for name in spec.tuned or ():
-        if name not in spec.methods:
-            raise unknown_name("row in tuning.rows", name, spec.methods)
+        # A sweep may name rows that a smaller sweep.methods leaves out.
+        if name not in {*spec.methods, *spec.rows, *methods.names()}:
+            raise unknown_name("row in tuning.rows", name, {*spec.methods, *spec.rows})
     found: list[Row] = []
     for name in spec.methods:
         row, space = _row(spec, name, cell)
         if not space:
             found.append(row)
         for objective in spec.objectives if space else ():
-            marked = len(spec.objectives) > 1 or objective == "oracle"
+            marked = len(spec.objectives) > 1 or objective in BEYOND_SUPPORT
             title = f"{name}@{objective}" if marked else name
             found.append(dataclasses.replace(row, name=title, space=space, objective=objective))
     return tuple(found)

@@ -114,6 +114,8 @@ class Cell:
 
 Objective = Literal["support_only", "support_and_val", "simulated", "oracle"]
 OBJECTIVES: tuple[Objective, ...] = ("support_only", "support_and_val", "simulated", "oracle")
+BEYOND_SUPPORT: frozenset[Objective] = frozenset({"support_and_val", "oracle"})
+"""Objectives that see more than S after deletion: their rows are marked and never ranked."""
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Profile = Literal["paper", "tuned"]
 

@@ -109,20 +109,22 @@ def warm_up(env: Environment) -> None:
 
 
 def preflight(jobs: Iterable[Job], env: Environment) -> None:
-    """Refuse what a method cannot do on the sweep's model or task, before anything trains.
+    """Refuse what this machine or a method cannot do in the sweep, before anything trains.
 
     Args:
         jobs: The graph; its index jobs are done.
         env: Store and device.
 
     Raises:
-        InputError: Naming method and reason; or the model does not exist.
+        InputError: Naming method and reason; the model does not exist; or a dataset's folder is
+            not there.
     """
     from oneshui import methods
     from oneshui.models import make_model
     from oneshui.spec import ModelSpec
 
     by_key = {job.key: job for job in jobs}
+    _check_folders(by_key.values(), env)
     seen = set()
     for job in by_key.values():
         if job.stage != "unlearn":
@@ -145,6 +147,18 @@ def preflight(jobs: Iterable[Job], env: Environment) -> None:
                 method.check(make_model(spec, len(names), 0), task)
             except InputError as error:
                 raise InputError(f"{method.name} cannot be used here: {error}") from None
+
+
+def _check_folders(jobs: Iterable[Job], env: Environment) -> None:
+    """Whether this machine sees the pictures that jobs have still to read."""
+    for job in jobs:
+        if job.stage == "cache" and env.store.find(job.stage, job.key) is None:
+            folder = env.data_folders.get(job.inputs["index"])
+            if folder is not None and not folder.is_dir():
+                raise InputError(
+                    f"the machine {socket.gethostname()} has no dataset folder {folder}; put the "
+                    "data there, share the folder, or set data_dir to one that every machine has"
+                )
 
 
 def _index(inputs: Inputs) -> dict[str, Any]:

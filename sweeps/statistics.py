@@ -18,6 +18,7 @@ import pandas as pd
 
 from oneshui.errors import InputError
 from oneshui.spec import Access
+from sweeps.spec import BEYOND_SUPPORT
 
 Array = npt.NDArray[np.float64]
 
@@ -292,7 +293,13 @@ def is_retrained_again(method: str) -> bool:
 
 
 def is_ranked(method: str, access: Any) -> bool:
-    """Whether a row competes: doing nothing and rows with full access are references."""
+    """Whether a row competes.
+
+    Doing nothing and rows with full access are references, and so are rows whose hyperparameters
+    were chosen by more than S; their names end in the objective.
+    """
+    if method.partition("@")[2] in BEYOND_SUPPORT:
+        return False
     return method != "pretrain" and Access(str(access)) is not Access.FULL
 
 

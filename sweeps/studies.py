@@ -52,9 +52,14 @@ class Study:
         return f"{self.row} {self.dataset} n{self.num_forget}"
 
 
+def study_title(row: str) -> str:
+    """Name of a row without the objective that tells it from others of its study."""
+    return row.partition("@")[0]
+
+
 def study_key(cell: Cell, row: Row) -> StudyKey:
     """Which study a row of a cell belongs to."""
-    return (cell.dataset, cell.num_forget, row.name.partition("@")[0])
+    return (cell.dataset, cell.num_forget, study_title(row.name))
 
 
 def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
@@ -95,9 +100,11 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
             "space": space,
             "defaults": {n: v for n, v in row.hyperparameters.items() if n in space},
             "sampler": tuning.sampler,
-            "points": tuning.points,
             "place": place,
         }
+        if tuning.sampler == "grid":
+            # Only the grid depends on how many there will be; other studies can be continued.
+            spec["points"] = tuning.points
         told = {f"point_{number:05d}": key for number, key in enumerate(known)}
         points.append(graph.add("propose", f"point {place} of {name}", spec, **before, **told))
     told = {f"point_{number:05d}": key for number, key in enumerate(points)}
@@ -105,7 +112,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
         one.objective
         for rows in sweep.rows.values()
         for one in rows
-        if one.objective is not None and one.name.partition("@")[0] == title
+        if one.objective is not None and study_title(one.name) == title
     )
     retrained = {
         f"retrained_{place}": evaluate(graph, sweep, one, base, "retrain", base.retrained)

@@ -63,9 +63,10 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per dataset, forget size and method: within each dataset and forget size first
         doing nothing, then the rows by access (support, prepared, full), each in the order of the
-        plan. Columns dataset, num_forget, method, access, data_seen, task, n (finished seeds),
-        seeds (planned), within_noise (whether the mean ToW reaches the noise floor; null without
-        one), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % bootstrap
+        plan. Columns dataset, num_forget, method, access, tuning (the objective; null where the
+        hyperparameters are used as given), data_seen, task, n (finished seeds), seeds (planned),
+        within_noise (whether the mean ToW reaches the noise floor; null without one),
+        ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % bootstrap
         interval) and ``_iqm`` (interquartile mean) of ``MEASURES``: fractions in [0, 1] and
         seconds, null where the seeds do not suffice; and ``<measure>_rank`` of ``RANKING``: 1 and
         2 for best and second best, null for all others.
@@ -73,6 +74,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     groups = frame.groupby(KEYS, sort=False)
     parts = {
         "access": groups["access"].first(),
+        "tuning": groups["tuning"].first(),
         "task": groups["task"].first(),
         "n": groups["retain_score"].count(),
         "seeds": groups.size(),
@@ -88,9 +90,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         parts[f"{measure}_high"] = pd.Series(ends[:, 1], index=index)
         parts[f"{measure}_iqm"] = pd.Series(map(interquartile_mean, known), index=index)
     table = pd.DataFrame(parts).reset_index()
-    table.insert(4, "data_seen", table["access"].map(lambda access: DATA_SEEN[Access(access)]))
+    table.insert(5, "data_seen", table["access"].map(lambda access: DATA_SEEN[Access(access)]))
     table = table.loc[_order(table)].reset_index(drop=True)
-    table.insert(8, "within_noise", _within_noise(table, frame))
+    table.insert(9, "within_noise", _within_noise(table, frame))
     ranks = {f"{measure}_rank": _ranks(table, measure) for measure in RANKING}
     return pd.concat([table, pd.DataFrame(ranks, index=table.index)], axis=1)
 

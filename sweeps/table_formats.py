@@ -20,6 +20,8 @@ from sweeps.tables import (
     PANELS,
     RANK_NOTE,
     REFERENCE_NOTE,
+    TUNED_TITLE,
+    TUNING_NOTE,
     Cell,
     Line,
     Table,
@@ -53,6 +55,10 @@ _TERMINAL_LEGEND = (
     "as",
     "retrained again; forget, MIA: closest to retrain is best; all definitions: report/summary.md",
 )
+_TERMINAL_TUNING = (
+    "tuned by: sim simulated requests before deletion, S those and the support set, S+Dv also",
+    "validation pictures, ORACLE the retrained model itself (neither is ranked); no: as given",
+)
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -74,12 +80,14 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
         console: Where to print.
     """
     width = console.width if console.is_terminal else PLAIN_WIDTH
-    for table in tables_of(summary):
+    found = tables_of(summary)
+    for table in found:
         console.print()
         for text in _terminal_table(table, width):
             console.print(text, soft_wrap=True, highlight=False)
     console.print()
-    for line in _TERMINAL_LEGEND:
+    tuning = _TERMINAL_TUNING if any(table.is_tuned for table in found) else ()
+    for line in (*_TERMINAL_LEGEND, *tuning):
         console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
 
 
@@ -117,6 +125,10 @@ class _Panel:
             [" " if is_stacked else line.method for line in lines],
             [_SHORT_SEEN[line.access] for line in lines],
         ]
+        if table.is_tuned:
+            self._titles.append(TUNED_TITLE)
+            self._columns.append([line.tuning for line in lines])
+        self._names = len(self._titles)
         self._heads: list[tuple[str, int]] = []
         for size in table.sizes:
             self._heads.append((_identities(size), len(self._titles)))
@@ -131,7 +143,7 @@ class _Panel:
 
     def _join(self, values: Sequence[str]) -> str:
         parts = [
-            value.ljust(width) if place < 2 else value.rjust(width)
+            value.ljust(width) if place < self._names else value.rjust(width)
             for place, (value, width) in enumerate(zip(values, self._widths, strict=True))
         ]
         return " ".join(parts).rstrip()
@@ -184,8 +196,10 @@ def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
         notes: Further sentences under them, from ``sweeps.tables.notes``.
     """
     parts = []
-    for table in tables_of(summary):
+    found = tables_of(summary)
+    for table in found:
         parts.append(f"### {table.title}")
+        names = ["method", "data seen", *([TUNED_TITLE] if table.is_tuned else [])]
         for panel in PANELS:
             groups = [("n", ""), *((COLUMNS[m], m) for m in panel)]
             suffix = len(table.sizes) > 1
@@ -195,19 +209,21 @@ def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
                 for title, _ in groups
             ]
             lines = [
-                "| " + " | ".join(["method", "data seen", *heads]) + " |",
-                "|" + " --- |" * 2 + " ---: |" * len(heads),
+                "| " + " | ".join([*names, *heads]) + " |",
+                "|" + " --- |" * len(names) + " ---: |" * len(heads),
             ]
             for line in table.lines:
                 name = f"`{line.method}`" + (" (reference)" if line.is_reference else "")
                 cells = []
                 for size in table.sizes:
                     cells += [line.counts[size], *(_markdown(line.cells[size, m]) for m in panel)]
-                lines.append("| " + " | ".join([name, line.data_seen, *cells]) + " |")
+                seen = [line.data_seen, *([line.tuning] if table.is_tuned else [])]
+                lines.append("| " + " | ".join([name, *seen, *cells]) + " |")
             parts.append("\n".join(lines))
     marks = RANK_NOTE.replace("Best and second best", "Best (bold) and second best (italic)", 1)
     note = "Reference rows saw the forget set `D_f` or the retain set `D_r` and are never ranked."
-    return "\n\n".join([*parts, LEGEND, marks, note, *notes]) + "\n"
+    tuning = [TUNING_NOTE] if any(table.is_tuned for table in found) else []
+    return "\n\n".join([*parts, LEGEND, *tuning, marks, note, *notes]) + "\n"
 
 
 def _markdown(cell: Cell) -> str:
@@ -236,8 +252,10 @@ def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
 
 def _latex_table(table: Table, panel: Sequence[str], notes: Sequence[str]) -> str:
     marks = RANK_NOTE.replace("Best and second best", "Best (bold), second best (underlined)", 1)
-    caption = " ".join([f"{table.title}.", LEGEND, marks, REFERENCE_NOTE, *notes])
-    spans, rules, column = [], [], 3
+    tuning = [TUNING_NOTE] if table.is_tuned else []
+    caption = " ".join([f"{table.title}.", LEGEND, *tuning, marks, REFERENCE_NOTE, *notes])
+    names = ["method", "data seen", *([TUNED_TITLE] if table.is_tuned else [])]
+    spans, rules, column = [], [], len(names) + 1
     for size in table.sizes:
         last = column + len(panel)
         spans.append(rf"\multicolumn{{{len(panel) + 1}}}{{c}}{{{_identities(size)}}}")
@@ -254,10 +272,10 @@ def _latex_table(table: Table, panel: Sequence[str], notes: Sequence[str]) -> st
             r"\begin{table*}",
             r"\centering\scriptsize\setlength{\tabcolsep}{2.5pt}",
             rf"\caption{{{_escape(caption)}}}",
-            rf"\begin{{tabular}}{{ll{'r' * len(titles)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(names)}{'r' * len(titles)}}}",
             r"\toprule",
-            " & ".join(["", "", *spans]) + r" \\ " + " ".join(rules),
-            " & ".join(["method", "data seen", *titles]) + r" \\",
+            " & ".join([*[""] * len(names), *spans]) + r" \\ " + " ".join(rules),
+            " & ".join([*names, *titles]) + r" \\",
             r"\midrule",
             *body,
             r"\bottomrule",
@@ -270,6 +288,7 @@ def _latex_table(table: Table, panel: Sequence[str], notes: Sequence[str]) -> st
 def _latex_texts(table: Table, line: Line, panel: Sequence[str]) -> list[str]:
     """Cells of one row; spreads are set small, since many columns must fit on a page."""
     texts = [_escape(line.method), _escape(line.data_seen.replace("own preparation", "prep."))]
+    texts += [_escape(line.tuning)] if table.is_tuned else []
     for size in table.sizes:
         texts.append(line.counts[size])
         for measure in panel:

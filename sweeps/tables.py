@@ -59,6 +59,20 @@ RANK_NOTE = (
     "the lowest unlearn s. A lead within one standard error (the larger of the two rows') is a "
     "tie and marks nothing, nor does a single seed."
 )
+TUNING_NAMES: Mapping[str, str] = {
+    "support_only": "S",
+    "support_and_val": "S+Dv",
+    "simulated": "sim",
+    "oracle": "ORACLE",
+}
+NOT_TUNED = "no"
+TUNED_TITLE = "tuned"
+TUNING_NOTE = (
+    "Tuned: what chose a row's hyperparameters. sim: simulated requests before deletion; S: those, "
+    "then the support set; S+Dv: also validation pictures after deletion, not ranked; ORACLE: the "
+    "gap to the retrained model, which nobody has who needs to unlearn, never ranked; no: values "
+    "as the sweep gives them."
+)
 REFERENCE_NOTE = (
     "Rows under the last rule saw the forget set D_f or the retain set D_r: references, never "
     "ranked."
@@ -92,6 +106,7 @@ class Line:
     Attributes:
         method: How the sweep calls the row.
         access: What it saw when it unlearned.
+        tuning: What chose its hyperparameters, in short; "no" if nothing did.
         group: Rows of one group stand together: see ``sweeps.summary.group_of``.
         counts: Finished and planned seeds by forget size, for example "1/2"; "-" if not planned.
         cells: By forget size and measure.
@@ -99,6 +114,7 @@ class Line:
 
     method: str
     access: Access
+    tuning: str
     group: int
     counts: Mapping[int, str]
     cells: Mapping[tuple[int, str], Cell]
@@ -135,6 +151,11 @@ class Table:
         """Dataset, forget sizes and what the score is, in words."""
         name = SCORE_NAMES.get(self.task)
         return sizes_title(self.dataset, self.sizes) + (f", score: {name}" if name else "")
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether some row's hyperparameters were tuned, so that all must say how it is."""
+        return any(line.tuning != NOT_TUNED for line in self.lines)
 
     def rule_before(self, number: int) -> bool:
         """Whether another group begins with this line."""
@@ -187,9 +208,11 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
 
     for method in sorted(by_method, key=group):
         own = by_method[method]
+        one = next(iter(own.values()))
         yield Line(
             method=method,
-            access=Access(str(next(iter(own.values()))["access"])),
+            access=Access(str(one["access"])),
+            tuning=NOT_TUNED if pd.isna(one["tuning"]) else TUNING_NAMES[str(one["tuning"])],
             group=group(method),
             counts={
                 size: f"{own[size]['n']}/{own[size]['seeds']}" if size in own else MISSING

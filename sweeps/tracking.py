@@ -32,8 +32,9 @@ from sweeps import tracking_views as views
 from sweeps.jobs import digest
 from sweeps.plan import Plan, ResultRow
 from sweeps.provenance import git_commit, split_of, versions
-from sweeps.results import row_values
+from sweeps.results import resolved_hyperparameters, row_values
 from sweeps.store import Entry
+from sweeps.tables import NOT_TUNED
 from sweeps.tracking_client import connect, is_server, tracking_uri, without_password
 from sweeps.tracking_runs import (
     CONTENT,
@@ -104,7 +105,7 @@ MAX_FAILURES = 3
 NOTE_LENGTH = 8000
 NOTE = ".mlflow-experiment.json"
 UI = "http://127.0.0.1:5000"
-VERSION = "2"
+VERSION = "3"
 _IDENTITY = ("oneshui.job_key", "method", "dataset")
 """Tags that tell runs apart: rows that ask for the same thing share their jobs."""
 
@@ -317,7 +318,7 @@ class _Sweep:
             Wanted(
                 name=f"{row.row.name} {cell.dataset} n{cell.num_forget} s{cell.seed}",
                 tags={**_row_tags(row, entries), PARENT: self._parent},
-                params=_row_params(row),
+                params=_row_params(row, entries),
                 metrics=metrics,
                 inputs=_inputs(self._plan, row, entries),
             )
@@ -367,6 +368,7 @@ def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
         "seed": f"{row.cell.seed:03d}",
         "access": str(row.row.access),
         "data_seen": DATA_SEEN[row.row.access],
+        "tuning": row.row.objective or NOT_TUNED,
         GRID: LATEST,
         "oneshui.view": VERSION,
         "oneshui.job_key": row.score_key,
@@ -381,13 +383,14 @@ def _weights(row: ResultRow, entries: Mapping[str, Entry]) -> str:
     return f"{entry.stage}/{entry.key}" if entry else row.model_key
 
 
-def _row_params(row: ResultRow) -> dict[str, str]:
+def _row_params(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
+    resolved = resolved_hyperparameters(row, entries)
     return {
         "method": row.row.name,
         "dataset": row.cell.dataset,
         "num_forget": str(row.cell.num_forget),
         "seed": str(row.cell.seed),
-        **{f"hp.{k}": str(v) for k, v in row.row.hyperparameters.items() if v is not None},
+        **{f"hp.{k}": str(v) for k, v in resolved.items() if v is not None},
     }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sweeps.jobs import digest
+from sweeps.tables import NOT_TUNED
 from sweeps.tracking_runs import CONTENT, GRID, LATEST, Runs, Wanted, all_runs
 from sweeps.tracking_views import View, chart, save, table
 
@@ -39,7 +40,7 @@ SHOWN: Mapping[str, str] = {
 """Names of the means, short enough to be read in a column's head."""
 DIGITS = 4
 IDENTITY = ("oneshui.board", "method", "dataset", "num_forget")
-VERSION = "1"
+VERSION = "2"
 
 _METRICS = ("tow", "retain", "forget", "test", "mia_auc", "num_seeds")
 _COLUMNS = [f"metrics.{name}" for name in _METRICS] + ["params.dataset", "params.num_forget"]
@@ -88,6 +89,7 @@ def wanted_runs(summary: pd.DataFrame) -> Iterable[Wanted]:
             "num_forget": str(row["num_forget"]),
             "access": str(row["access"]),
             "data_seen": str(row["data_seen"]),
+            "tuning": NOT_TUNED if pd.isna(row["tuning"]) else str(row["tuning"]),
         }
         tags = {
             IDENTITY[0]: VERSION,
@@ -96,6 +98,7 @@ def wanted_runs(summary: pd.DataFrame) -> Iterable[Wanted]:
             "dataset": params["dataset"],
             "num_forget": f"{row['num_forget']:03d}",
             "access": params["access"],
+            "tuning": params["tuning"],
             "seeds": f"{row['n']}/{row['seeds']}",
             "noise_floor": _noise(row["within_noise"]),
             GRID: LATEST,

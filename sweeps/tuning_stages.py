@@ -158,7 +158,7 @@ def propose(inputs: Inputs) -> dict[str, Any]:
         spec["defaults"],
         earlier,
         spec["place"],
-        spec["points"],
+        spec.get("points", spec["place"] + 1),
     )
     method = _method(inputs, point)
     cells = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in _cells(inputs)])

@@ -15,7 +15,16 @@ from oneshui.errors import InputError, unknown_name
 from sweeps import provenance
 from sweeps.jobs import STAGES
 from sweeps.plan import Plan, ResultRow
-from sweeps.results import BYTES, FURTHER, LOSSES, MEASURES, SCORES, SECONDS, row_values
+from sweeps.results import (
+    BYTES,
+    FURTHER,
+    LOSSES,
+    MEASURES,
+    SCORES,
+    SECONDS,
+    resolved_hyperparameters,
+    row_values,
+)
 from sweeps.store import Entry
 from sweeps.tables import COLUMNS
 
@@ -48,7 +57,7 @@ def explanation(
     known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]
     yield f"{asked}: {_mean(known, metric)}, n={len(known)} of {len(rows)} seeds"
     yield f"row {rows[0].row.name}: method {rows[0].row.method}, access {rows[0].row.access}"
-    yield f"hyperparameters: {json.dumps(dict(rows[0].row.hyperparameters), sort_keys=True)}"
+    yield f"hyperparameters: {_hyperparameters(rows[0], entries)}"
     yield f"network: {json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict)}"
     training = plan.sweep.training[rows[0].cell.dataset]
     yield f"training: {json.dumps(training.__dict__, sort_keys=True)}"
@@ -61,6 +70,17 @@ def explanation(
     yield "to compute it alone, from nothing:"
     yield f"  {provenance.alone(plan, rows[0], command)}"
     yield "(with every seed, because the attack is tuned on another seed's retrained model)"
+
+
+def _hyperparameters(row: ResultRow, entries: Mapping[str, Entry]) -> str:
+    """As JSON; of a tuned row what its study chose, and which job says so."""
+    text = json.dumps(resolved_hyperparameters(row, entries), sort_keys=True)
+    if row.choose_key is None:
+        return text
+    names = ", ".join(row.row.space)
+    if row.choose_key not in entries:
+        return f"{text}; {names} to be tuned ({row.row.objective})"
+    return f"{text}; {names} tuned ({row.row.objective}) by choose/{row.choose_key}"
 
 
 def _find(asked: str, plan: Plan) -> tuple[list[ResultRow], str]:

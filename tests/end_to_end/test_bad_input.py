@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import launch
+from commands import ONE, launch
 
 from oneshui.data.synthetic import FacesSpec, generate_celebahq
 
@@ -117,3 +118,47 @@ def test_a_method_that_does_not_fit_is_refused_before_anything_trains(tmp_path: 
     )
     finished = {path.parts[-3] for path in (tmp_path / "store").glob("[a-z]*/*/result.json")}
     assert finished <= {"index"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MB: enough for the faces, too little for the results."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_disk_that_is_full_ends_the_sweep_with_one_sentence(small_disk: Path) -> None:
+    done = launch(
+        "sweep=smoke",
+        ONE,
+        "sweep.seeds=[0]",
+        "sweep.methods=[pretrain,retrain]",
+        f"output_dir={small_disk / 'out'}",
+    )
+    assert done.status == 2, done.out + done.err
+    assert "Traceback" not in done.out + done.err
+    assert "No space left on device" in done.err
+    assert "set output_dir to another disk, and run the same command again" in done.err
+    assert (small_disk / "out" / "store" / "index").is_dir(), "finished jobs are kept"
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["+cluster.stages.retrain.gpus=1", "+datasets.synthetic_tiny.resources.score.memory_gb=1e6"],
+)
+def test_a_request_that_no_machine_can_hold_is_refused_before_the_first_job(
+    argument: str, tmp_path: Path
+) -> None:
+    done = launch("sweep=smoke", ONE, argument, f"output_dir={tmp_path}")
+    assert done.status == 2, done.out + done.err
+    assert "no machine of the cluster has that" in done.err
+    assert "Traceback" not in done.out + done.err
+    assert not (tmp_path / "store" / "split").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,21 @@ def test_a_method_that_does_not_fit_the_task_is_refused(
             f"+sweep.rows.wrong={row}",
             "sweep.methods=[wrong]",
         )
+
+
+def test_a_machine_without_the_dataset_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    swept = inline_sweep(
+        tmp_path,
+        "sweep=smoke",
+        "sweep.datasets=[synthetic_tiny]",
+        "sweep.seeds=[0]",
+        "sweep.methods=[pretrain]",
+    )
+    elsewhere = dict.fromkeys(swept.env.data_folders, tmp_path / "nowhere")
+    env = dataclasses.replace(swept.env, data_folders=elsewhere)
+    # Everything is decoded already: the pictures are not needed any more.
+    preflight(swept.plan.jobs.values(), env)
+    (cache,) = (job for job in swept.plan.jobs.values() if job.stage == "cache")
+    swept.store.discard(cache.stage, cache.key)
+    with pytest.raises(InputError, match=r"has no dataset folder .*nowhere"):
+        preflight(swept.plan.jobs.values(), env)
