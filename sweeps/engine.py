@@ -145,6 +145,7 @@ class Scheduler:
         self._status = {key: _Status() for key in jobs}
         self._ready: dict[Request, list[tuple[float, int, str]]] = {}
         self._ready_seconds: dict[Request, float] = defaultdict(float)
+        self._ready_counts: Counter[Request] = Counter()
         self._counts: dict[Stage, Counter[State]] = {stage: Counter() for stage in STAGES}
         self._remaining = (-math.inf, 0.0)
         self._place = {key: place for place, key in enumerate(jobs)}
@@ -182,6 +183,7 @@ class Scheduler:
         status = self._status[key]
         change = (state == "ready") - (status.state == "ready")
         self._ready_seconds[status.request] += change * status.seconds
+        self._ready_counts[status.request] += change
         self._open += (status.state in _CLOSED) - (state in _CLOSED)
         counts = self._counts[self._jobs[key].stage]
         counts[status.state] -= 1
@@ -197,7 +199,11 @@ class Scheduler:
                     heapq.heappop(heap)
                 if heap:
                     seconds = max(self._ready_seconds[request], 0.0)
-                    found[request] = Ready(seconds=seconds, priority=-heap[0][0])
+                    found[request] = Ready(
+                        seconds=seconds,
+                        priority=-heap[0][0],
+                        count=self._ready_counts[request],
+                    )
             return found
 
     def _is_ready(self, key: str, request: Request) -> bool:
