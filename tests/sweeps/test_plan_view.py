@@ -1,0 +1,61 @@
+"""``mode=plan``: what it says, and that it says so without anything heavy."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeps.config import load
+from sweeps.plan import expand
+from sweeps.plan_view import show_plan
+
+PROJECT = Path(__file__).parents[2]
+
+
+def said(tmp_path: Path, *overrides: str) -> str:
+    stream = io.StringIO()
+    spec = load([*overrides, f"output_dir={tmp_path}", "mode=plan"])
+    show_plan(spec, Console(file=stream, width=400))
+    return stream.getvalue()
+
+
+def test_the_whole_grid_is_planned_without_torch_ray_or_the_data(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from sweeps.driver import main\n"
+        f"assert main(['sweep=full', 'mode=plan', 'output_dir={tmp_path}']) == 0\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'sklearn'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "propose" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_hours_cost_chain_and_useful_workers(tmp_path: Path) -> None:
+    text = said(
+        tmp_path, "sweep=full", "cluster.gpus_per_worker=0.5", "cluster.price_per_gpu_hour=2.0"
+    )
+    jobs = expand(load(["sweep=full"]).sweep).jobs
+    assert f"{len(jobs)} jobs" in text
+    assert f"guessed for {len(jobs)} of {len(jobs)} jobs" in text
+    assert "GPU-hours" in text
+    hours = float(text.split("work: about ")[1].split(" GPU-hours")[0].replace(",", ""))
+    cost = float(text.split("cost: about ")[1].split(" at")[0])
+    assert cost == pytest.approx(2.0 * hours, abs=1.5)
+    assert "longest chain" in text
+    assert "do not help" in text
+
+
+def test_without_gpus_it_counts_processors(tmp_path: Path) -> None:
+    text = said(tmp_path, "sweep=smoke", "cluster.gpus_per_worker=0.0")
+    assert "CPU-hours" in text
+    assert "cost" not in text
