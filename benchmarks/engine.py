@@ -46,9 +46,13 @@ DEMO_SECONDS: Mapping[str, float] = {
     "pretrain": 21.0,
     "retrain": 19.0,
     "prepare": 3.5,
+    "rehearse": 8.0,
+    "propose": 2.4,
+    "choose": 1.6,
     "unlearn": 0.8,
     "evaluate": 2.6,
     "score": 0.6,
+    "reveal": 1.8,
 }
 """Mean seconds of the demo's jobs by stage, measured on two cores (2026-11-21)."""
 
@@ -73,6 +77,8 @@ def count_process(_jobs: Mapping[str, Job], env: Environment) -> str:
 
 @dataclass(frozen=True)
 class Done:
+    """How a run went: seconds, when each job began and ended, processes, idle trials."""
+
     wall: float
     begin: Mapping[str, float]
     end: Mapping[str, float]
@@ -182,6 +188,7 @@ def ours(
 
 @contextlib.contextmanager
 def local_ray(cpus: int) -> Iterator[None]:
+    """A Ray cluster of this machine's processors."""
     with tempfile.TemporaryDirectory() as folder:
         cluster = ClusterSpec(workers=cpus, gpus_per_worker=0.0)
         with ray_cluster(cluster, Path(folder)):
@@ -366,6 +373,7 @@ def large(count: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Run the parts that were asked for and print what they found."""
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "busy": busy,
         "shapes": shapes,

@@ -146,6 +146,7 @@ class Scheduler:
         self._ready: dict[Request, list[tuple[float, int, str]]] = {}
         self._ready_seconds: dict[Request, float] = defaultdict(float)
         self._ready_counts: Counter[Request] = Counter()
+        self._handed_out: dict[str, None] = {}
         self._counts: dict[Stage, Counter[State]] = {stage: Counter() for stage in STAGES}
         self._remaining = (-math.inf, 0.0)
         self._place = {key: place for place, key in enumerate(jobs)}
@@ -188,6 +189,10 @@ class Scheduler:
         counts = self._counts[self._jobs[key].stage]
         counts[status.state] -= 1
         counts[state] += 1
+        if state == "running":
+            self._handed_out[key] = None
+        else:
+            self._handed_out.pop(key, None)
         status.state = state
 
     def ready(self) -> dict[Request, Ready]:
@@ -364,6 +369,9 @@ class Scheduler:
                 for stage, count in self._counts.items()
                 if count.total()
             }
+            # Jobs that are handed out ahead of time wait for a worker like the ready ones.
+            for key in list(self._handed_out)[self._workers :]:
+                counts[self._jobs[key].stage].subtract({"running": 1, "ready": -1})
             left = self._remaining[1] if self._open else 0.0
             return Snapshot(stages=counts, elapsed=now - self._start, remaining=left)
 

@@ -43,7 +43,7 @@ _GUESSED_PASSES: Mapping[str, float] = {
 def dataset_of(job: Job, jobs: Mapping[str, Job]) -> Job | None:
     """The index job of the dataset that a job is about."""
     while job.stage != "index":
-        for role in ("index", "split", "predictions", "cache"):
+        for role in ("index", "split", "rehearsal_0", "predictions", "cache"):
             if role in job.inputs:
                 found = jobs.get(job.inputs[role])
                 break
@@ -58,7 +58,7 @@ def dataset_of(job: Job, jobs: Mapping[str, Job]) -> Job | None:
 def kinds_of(job: Job, jobs: Mapping[str, Job]) -> tuple[Kind, ...]:
     """The kinds that a job belongs to, the most particular first."""
     dataset = dataset_of(job, jobs)
-    split = jobs.get(job.inputs.get("split", ""))
+    split = jobs.get(job.inputs.get("split", job.inputs.get("split_0", "")))
     model = canonical_json(job.spec.get("model", ""))
     method = job.spec.get("method", "")
     where = dataset.key if dataset else ""

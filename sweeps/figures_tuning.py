@@ -74,6 +74,8 @@ def _picked(result: StudyResult) -> int | None:
 
 
 def _history(axes: Axes, result: StudyResult, *, is_first: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     points = result.points
     values = 100 * points["simulated"].to_numpy()
     places = points["place"].to_numpy()
@@ -89,6 +91,8 @@ def _history(axes: Axes, result: StudyResult, *, is_first: bool) -> None:
     _points(axes, result, places, values)
     axes.set_title(result.study.row, fontsize=9)
     axes.set_xlabel("point")
+    # Numbers of points are whole.
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if is_first:
         axes.set_ylabel("simulated ToW (%)")
 
@@ -116,7 +120,7 @@ def _points(axes: Axes, result: StudyResult, x: Floats, y: Floats) -> None:
     """All points; carried ones filled, defaults and pick marked by shape as well as colour."""
     places, carried = result.points["place"].to_numpy(), result.points["carried"].to_numpy(bool)
     picked = _picked(result)
-    plain = (places != 0) & (places != picked)
+    plain = places != 0
     for chosen, face, label in (
         (plain & ~carried, "white", "point"),
         (plain & carried, _POINT, "run on the real S"),

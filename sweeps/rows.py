@@ -114,11 +114,14 @@ def _space(name: str, method: str, ranges: Any) -> dict[str, Dimension]:
             isinstance(b, int | float) and not isinstance(b, bool) for b in bounds
         ):
             raise InputError(f"{where} is {bounds!r}, but it must be [low, high]")
+        integer = types[key] == "int"
+        if integer and any(b != int(b) for b in bounds):
+            raise InputError(f"{where} is {bounds!r}, but {key} takes whole numbers")
         known = cls.search_space.get(key)
         log = known.log if known is not None else bounds[0] > 0 and bounds[1] / bounds[0] > 10
         try:
             own[key] = Dimension(
-                low=float(bounds[0]), high=float(bounds[1]), log=log, integer=types[key] == "int"
+                low=float(bounds[0]), high=float(bounds[1]), log=log, integer=integer
             )
         except InputError as error:
             raise InputError(f"{where}: {error}") from None

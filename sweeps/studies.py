@@ -102,9 +102,11 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
             "sampler": tuning.sampler,
             "place": place,
         }
+        # What a sampler need not know stays out of the key: so a study can be continued.
         if tuning.sampler == "grid":
-            # Only the grid depends on how many there will be; other studies can be continued.
             spec["points"] = tuning.points
+        if tuning.sampler == "cmaes":
+            spec["batch"] = tuning.batch
         told = {f"point_{number:05d}": key for number, key in enumerate(known)}
         points.append(graph.add("propose", f"point {place} of {name}", spec, **before, **told))
     told = {f"point_{number:05d}": key for number, key in enumerate(points)}

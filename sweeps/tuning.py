@@ -56,15 +56,19 @@ def _sampler(name: Sampler, seed: int) -> optuna.samplers.BaseSampler:
 
 
 def grid(space: Mapping[str, Dimension], points: int) -> list[Point]:
-    """A grid of at most so many points, the same number on each axis, corners included.
+    """A grid of at most so many points, about as many on each axis, corners included.
 
     Args:
         space: What may vary.
         points: At most so many.
     """
-    side = max(1, int(points ** (1 / len(space)) + 1e-9))
+    sides = [1] * len(space)
+    while wider := [
+        place for place, side in enumerate(sides) if math.prod(sides) // side * (side + 1) <= points
+    ]:
+        sides[min(wider, key=lambda place: sides[place])] += 1
     axes = []
-    for dimension in space.values():
+    for dimension, side in zip(space.values(), sides, strict=True):
         values = [
             _at(dimension, (place + 0.5) / side if side == 1 else place / (side - 1))
             for place in range(side)
@@ -75,6 +79,9 @@ def grid(space: Mapping[str, Dimension], points: int) -> list[Point]:
 
 def _at(dimension: Dimension, fraction: float) -> float | int:
     low, high = dimension.low, dimension.high
+    if fraction in (0, 1) and not dimension.integer:
+        # Rounding would put a corner beside itself.
+        return high if fraction else low
     if dimension.log:
         value = math.exp(math.log(low) + fraction * (math.log(high) - math.log(low)))
     else:
@@ -89,7 +96,9 @@ def propose(
     defaults: Point,
     earlier: Sequence[tuple[Point, float]],
     place: int,
-    points: int,
+    *,
+    points: int = 0,
+    batch: int = 1,
 ) -> Point:
     """The point at a place of a study.
 
@@ -100,17 +109,21 @@ def propose(
         defaults: The first point.
         earlier: Points and values of all batches before this one, in their order.
         place: Of the point in the study, from 0.
-        points: In the whole study.
+        points: In the whole study; the grid needs to know.
+        batch: Points that are proposed together; CMA-ES needs to know.
     """
     if place == 0:
         return dict(defaults)
     if sampler == "grid":
         corners = grid(space, points - 1)
-        return corners[(place - 1) % len(corners)]
+        if place <= len(corners):
+            return corners[place - 1]
+        # What no grid fills is drawn.
+        sampler = "random"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {name: _distribution(dimension) for name, dimension in space.items()}
     if sampler == "cmaes":
-        return _replayed(distributions, seed, defaults, earlier, place)
+        return _replayed(distributions, seed, defaults, earlier, place, batch)
     own = derive_seed(seed, "batch", len(earlier)) % _SEEDS
     study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, own))
     study.add_trials([_trial(distributions, point, value) for point, value in earlier])
@@ -127,28 +140,39 @@ def _replayed(
     defaults: Point,
     earlier: Sequence[tuple[Point, float]],
     place: int,
+    batch: int,
 ) -> Point:
-    """CMA-ES keeps its state in the trials that it made, so they are all made again."""
+    """CMA-ES keeps its state in the trials that it made, so all of them are made again.
+
+    Asked for and told batch by batch, as they were: the same seed and values give the same points.
+    """
     sampler = _sampler("cmaes", derive_seed(seed, "study") % _SEEDS)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.enqueue_trial(defaults)
-    asked = [study.ask(dict(distributions)) for _ in earlier]
-    for trial, (_, value) in zip(asked, earlier, strict=True):
-        study.tell(trial, value)
+    study.enqueue_trial(_inside(distributions, defaults))
+    for start in range(0, len(earlier), batch):
+        told = earlier[start : start + batch]
+        asked = [study.ask(dict(distributions)) for _ in told]
+        for trial, (_, value) in zip(asked, told, strict=True):
+            study.tell(trial, value)
     return [study.ask(dict(distributions)).params for _ in range(len(earlier), place + 1)][-1]
 
 
-def _trial(
-    distributions: Mapping[str, BaseDistribution], point: Point, value: float
-) -> optuna.trial.FrozenTrial:
-    # The defaults may lie outside of a range that somebody narrowed; Optuna would refuse them.
-    params = {
+def _inside(distributions: Mapping[str, BaseDistribution], point: Point) -> dict[str, Any]:
+    """The point within its ranges: defaults may lie outside, and Optuna would refuse them."""
+    return {
         name: distribution.to_external_repr(
             min(max(float(point[name]), float(distribution.low)), float(distribution.high))  # type: ignore[attr-defined]
         )
         for name, distribution in distributions.items()
     }
-    return optuna.trial.create_trial(params=params, distributions=dict(distributions), value=value)
+
+
+def _trial(
+    distributions: Mapping[str, BaseDistribution], point: Point, value: float
+) -> optuna.trial.FrozenTrial:
+    return optuna.trial.create_trial(
+        params=_inside(distributions, point), distributions=dict(distributions), value=value
+    )
 
 
 def importances(
@@ -181,12 +205,18 @@ def check_journal(path: Path, spaces: Mapping[str, Mapping[str, Dimension]]) -> 
         spaces: Of the studies that are to run, by name.
 
     Raises:
-        InputError: Naming study and file.
+        InputError: Naming study and file; or the file is no journal.
     """
     if not path.is_file():
         return
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    known = optuna.study.get_all_study_summaries(_storage(path))
+    try:
+        known = optuna.study.get_all_study_summaries(_storage(path))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(
+            f"{path} cannot be read as Optuna's journal ({error}); move it away, it is written "
+            "again from the store"
+        ) from None
     for summary in known:
         stored = summary.user_attrs.get("space")
         space = spaces.get(summary.study_name)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oneshui.errors import NumericalError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from oneshui.choosing import Run, Study
+    from oneshui.data.images import LabelledImages
     from oneshui.methods import Method
     from oneshui.rehearsal import Rehearsal, Scores
     from oneshui.requests import UnlearnRequest
@@ -158,7 +161,7 @@ def propose(inputs: Inputs) -> dict[str, Any]:
         spec["defaults"],
         earlier,
         spec["place"],
-        spec.get("points", spec["place"] + 1),
+        **{name: spec[name] for name in ("points", "batch") if name in spec},
     )
     method = _method(inputs, point)
     cells = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in _cells(inputs)])
@@ -341,9 +344,23 @@ def _score(cell: Inputs, study: Study, point: int, method: Method) -> float:
         assert not {"index", "cache"} & cell.entries.keys()
         choice = SupportOnlyChoice(study=study, request=request, importance=importance)
         return choice.score(point, model)
-    val = images(cell, load_split(cell), "val")
+    val = _alone(images(cell, load_split(cell), "val"), cell.folder)
     with_val = SupportAndValChoice(study=study, request=request, importance=importance, val=val)
     return with_val.score(point, model)
+
+
+def _alone(chosen: LabelledImages, folder: Path) -> LabelledImages:
+    """The same pictures in a nameless file of their own: from them no other can be reached."""
+    import numpy as np
+
+    count = len(chosen)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        shape = (count, *chosen.pixels.shape[1:])
+        pixels = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+    for start in range(0, count, 1000):
+        part = slice(start, start + 1000)
+        pixels[part] = chosen.pixels[chosen.rows[part]]
+    return dataclasses.replace(chosen, pixels=pixels, rows=np.arange(count))
 
 
 def _by_oracle(

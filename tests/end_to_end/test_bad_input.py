@@ -11,6 +11,9 @@ import pytest
 from commands import ONE, launch
 
 from oneshui.data.synthetic import FacesSpec, generate_celebahq
+from sweeps.spec import Dimension
+from sweeps.study_tables import JOURNAL
+from sweeps.tuning import Point, write_journal
 
 REAL = (
     "sweep=smoke",
@@ -48,6 +51,31 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(
 ) -> None:
     arguments = [argument] if argument.startswith("sweep=") else ["sweep=smoke", argument]
     refuse(*arguments, f"output_dir={tmp_path / 'out'}", says=says)
+
+
+TUNED = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.methods=[ssd]", "profile=tuned")
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("tuning.points=0", "tuning.points is 0"),
+        ("tuning.rows=[sdd]", "did you mean 'ssd'"),
+        ("tuning.objective=oracle", "tuning.i_know=true"),
+        ("+sweep.rows.ssd.space={alpha: [9, 9]}", "its range 9 to 9 is empty"),
+        ("+sweep.rows.ssd.space={alhpa: [1, 9]}", "did you mean 'alpha'"),
+        ("sweep.forget_sizes=[16]", "tuning simulates requests of 16 people"),
+    ],
+)
+def test_what_cannot_be_tuned(argument: str, says: str, tmp_path: Path) -> None:
+    refuse(*TUNED, argument, f"output_dir={tmp_path / 'out'}", says=says)
+
+
+def test_a_study_of_another_space(tmp_path: Path) -> None:
+    space = {"alpha": Dimension(low=1, high=2), "dampening": Dimension(low=0.1, high=1)}
+    point: Point = {"alpha": 1.5, "dampening": 0.5}
+    write_journal(tmp_path / JOURNAL, {"ssd synthetic_tiny n4": (space, [(point, 0.5, {})])})
+    refuse(*TUNED, f"output_dir={tmp_path}", says="was made with the search space")
 
 
 def test_an_absent_data_folder(tmp_path: Path) -> None:

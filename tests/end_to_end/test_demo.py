@@ -9,6 +9,7 @@ import pytest
 from commands import launch
 
 from oneshui import methods
+from sweeps.study_tables import JOURNAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
@@ -74,6 +75,25 @@ def test_full_access_helps_more(frame: pd.DataFrame, mean: Means) -> None:
 def test_every_method_is_in_the_table(frame: pd.DataFrame) -> None:
     assert set(methods.names()) <= set(frame["method"])
     assert frame["tow"].notna().all()
+
+
+TUNED = {"gradient_ascent", "gradient_ascent_classifier", "ssd", "jit"}
+
+
+def test_tuned_rows_say_so_and_no_others(frame: pd.DataFrame, demo: Path) -> None:
+    assert set(frame.loc[frame["tuning"] == "support_only", "method"]) == TUNED
+    assert frame.loc[~frame["method"].isin(TUNED), "tuning"].isna().all()
+    studies = pd.read_csv(demo / "report" / "studies.csv")
+    assert set(studies["row"]) == TUNED
+    assert (demo / JOURNAL).is_file()
+    assert (demo / "report" / "figures" / "tuning-synthetic-n20.png").is_file()
+
+
+def test_what_was_picked_is_close_to_the_best_that_was_tried(demo: Path) -> None:
+    studies = pd.read_csv(demo / "report" / "studies.csv")
+    assert studies[["picked_tow", "defaults_tow", "best_tow"]].notna().all(axis=None)
+    assert (studies["best_tow"] - studies["picked_tow"]).mean() <= 0.03
+    assert (studies["picked_tow"] - studies["defaults_tow"]).mean() >= -0.005
 
 
 def test_metaunlearn_helps(mean: Means) -> None:

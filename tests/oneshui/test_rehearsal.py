@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_as_many_requests_as_leave_somebody(people: int, size: int, most: int) -
 
 @pytest.mark.parametrize(("people", "size"), [(9, 9), (3, 20), (1, 1), (0, 1)])
 def test_a_request_too_large_to_simulate_is_refused(people: int, size: int) -> None:
-    with pytest.raises(InputError, match="lower sweep.forget_sizes or use profile=paper"):
+    with pytest.raises(InputError, match=r"lower sweep\.forget_sizes or use profile=paper"):
         most_requests(people, size)
     left = len(PROBLEM.split.retain)
     with pytest.raises(InputError, match=f"only {left} training people"):
@@ -134,9 +135,7 @@ def test_a_model_that_is_not_finite_has_no_score(train: LabelledImages) -> None:
 
 def test_one_picture_without_attributes_has_no_score(train: LabelledImages) -> None:
     one = train.select(torch.tensor([0]))
-    empty = LabelledImages(
-        **{**vars(one), "labels": torch.zeros_like(one.labels)}  # type: ignore[arg-type]
-    )
+    empty = dataclasses.replace(one, labels=torch.zeros_like(one.labels))
     assert math.isnan(set_score(tiny_model("convnext"), empty, "multilabel", CPU))
 
 

@@ -74,7 +74,7 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["nonsense"], "'nonsense' is not of the form key=value"),
         (["sweep.seeds=[1"], "cannot be used"),
         (
-            ["sweep=full", "sweep.forget_sizes=[7]"],
+            ["sweep=full", "profile=paper", "sweep.forget_sizes=[7]"],
             "no published hyperparameters for celebahq with forget size 7 .known sizes: 1, 20",
         ),
     ],

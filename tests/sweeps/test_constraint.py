@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
+import itertools
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,17 +19,20 @@ from inline_sweep import InlineSweep, inline_sweep
 from PIL import Image
 from torch import nn
 
+from oneshui import choosing
 from oneshui.data.images import LabelledImages
 from oneshui.data.table import ImageTable
 from oneshui.guard import deleted
 from oneshui.methods import base
-from oneshui.requests import FullAccessRequest, UnlearnRequest
+from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
 from oneshui.spec import Access
 from oneshui.splits import Split
 from sweeps.jobs import Job
 from sweeps.store import Entry
 
 FORBIDDEN = (LabelledImages, ImageTable, Split, Entry, np.memmap, Path, FullAccessRequest)
+tries = itertools.count()
+"""Makes every job of a test another one, which the store does not have."""
 seen: list[UnlearnRequest] = []
 attack: list[Callable[[], object]] = []
 
@@ -55,6 +60,11 @@ def method(monkeypatch: pytest.MonkeyPatch) -> None:
         name: ClassVar[str] = "curious"
         access: ClassVar[Access] = Access.SUPPORT
         search_space: ClassVar[dict[str, base.Range]] = {}
+        # Those of SSD, so that it can take its place in a study.
+        alpha: float = 1.0
+        dampening: float = 1.0
+        batch_size: int = 1
+        importance: str = "batch"
 
         def unlearn(self, request: UnlearnRequest) -> nn.Module:
             seen.append(request)
@@ -72,7 +82,7 @@ def curious_job(sweep: InlineSweep, like: str) -> Job:
     job = sweep.plan.jobs[row.model_key]
     return Job(
         stage="unlearn",
-        spec={**job.spec, "method": "curious", "hyperparameters": {}, "try": len(seen)},
+        spec={**job.spec, "method": "curious", "hyperparameters": {}, "try": next(tries)},
         inputs=job.inputs,
         label="unlearn curious",
     )
@@ -148,6 +158,135 @@ def test_the_guard_sleeps_before_and_after(sweep: InlineSweep) -> None:
         picture.read_bytes()
     assert picture.read_bytes()
     assert np.load(pixels, mmap_mode="r").shape[1] == 3
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
+    """One small study and the choices of all four objectives."""
+    return inline_sweep(
+        tmp_path_factory.mktemp("tuned"),
+        "sweep=leak_cost",
+        "scale=toy",
+        "sweep.methods=[ssd]",
+        "tuning.points=2",
+        "tuning.batch=2",
+        "tuning.reveal=false",
+    )
+
+
+def choice_job(sweep: InlineSweep, objective: str, **changes: object) -> Job:
+    """A choice of the study as another job, so that it is made again."""
+    (study,) = sweep.plan.studies
+    job = sweep.plan.jobs[study.choices[objective]]  # type: ignore[index]
+    return Job(
+        stage="choose",
+        spec={**job.spec, **changes, "try": next(tries)},
+        inputs=job.inputs,
+        label="choose again",
+    )
+
+
+kept: list[object] = []
+
+
+def choice_of(
+    sweep: InlineSweep, objective: str, cls: type, monkeypatch: pytest.MonkeyPatch
+) -> object:
+    """The capability object that the choice is made with."""
+    kept.clear()
+    score = cls.score  # type: ignore[attr-defined]
+
+    def keeping(self: object, *arguments: object) -> object:
+        kept.append(self)
+        return score(self, *arguments)
+
+    monkeypatch.setattr(cls, "score", keeping)
+    assert sweep.execute(choice_job(sweep, objective)) is None
+    assert kept
+    return kept[0]
+
+
+def count_of(sweep: InlineSweep, name: str) -> int:
+    split = next(job for job in sweep.plan.jobs.values() if job.stage == "split")
+    entry = sweep.store.find("split", split.key)
+    assert entry is not None
+    return int(entry.value["num_images"][name])
+
+
+def test_a_simulated_choice_holds_numbers(
+    tuned: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = choice_of(tuned, "simulated", choosing.SimulatedChoice, monkeypatch)
+    assert {field.name for field in dataclasses.fields(choice)} == {"study"}  # type: ignore[arg-type]
+    for value in reachable(choice):
+        assert not isinstance(value, (*FORBIDDEN, torch.Tensor, nn.Module, SupportSet)), type(value)
+
+
+def test_a_support_only_choice_reaches_s_and_no_other_picture(
+    tuned: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = choice_of(tuned, "support_only", choosing.SupportOnlyChoice, monkeypatch)
+    assert isinstance(choice, choosing.SupportOnlyChoice)
+    names = {field.name for field in dataclasses.fields(choice)}
+    assert names == {"study", "request", "importance"}
+    objects = reachable(choice)
+    assert any(value is choice.request.support.images for value in objects)
+    for value in objects:
+        assert not isinstance(value, FORBIDDEN), type(value)
+        if isinstance(value, str):
+            assert str(tuned.store.root.parent) not in value
+    pictures = [v for v in objects if isinstance(v, torch.Tensor) and v.dtype == torch.uint8]
+    assert sum(p.numel() for p in pictures) == choice.request.support.images.numel()
+    assert not any(isinstance(v, np.ndarray) and v.dtype == np.uint8 for v in objects)
+
+
+def test_a_choice_that_may_look_at_validation_reaches_nothing_else(
+    tuned: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = choice_of(tuned, "support_and_val", choosing.SupportAndValChoice, monkeypatch)
+    assert isinstance(choice, choosing.SupportAndValChoice)
+    names = {field.name for field in dataclasses.fields(choice)}
+    assert names == {"study", "request", "importance", "val"}
+    objects = reachable(choice)
+    assert [v for v in objects if isinstance(v, LabelledImages)] == [choice.val]
+    others = tuple(cls for cls in FORBIDDEN if cls not in (LabelledImages, np.memmap))
+    for value in objects:
+        assert not isinstance(value, others), type(value)
+        if isinstance(value, np.ndarray) and value.dtype == np.uint8:
+            assert len(value) == count_of(tuned, "val")
+    everything = np.load(files_of(tuned)[0], mmap_mode="r")
+    assert len(everything) > len(choice.val.pixels)
+    of_all = {picture.tobytes() for picture in everything}
+    assert {picture.tobytes() for picture in choice.val.pixels} <= of_all
+
+
+def test_an_oracle_sees_the_retrained_model_s_scores(
+    tuned: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = choice_of(tuned, "oracle", choosing.OracleChoice, monkeypatch)
+    assert isinstance(choice, choosing.OracleChoice)
+    names = {field.name for field in dataclasses.fields(choice)}
+    assert names == {"request", "sets", "retrained"}
+    assert choice.sets.keys() <= choice.retrained.keys()
+
+
+@pytest.mark.usefixtures("method")
+@pytest.mark.parametrize("objective", ["support_only", "support_and_val"])
+@pytest.mark.parametrize(
+    "way", [lambda pixels, _: np.load(pixels), lambda _, picture: picture.read_bytes()]
+)
+def test_a_hostile_method_is_stopped_while_points_are_chosen_among(
+    tuned: InlineSweep, objective: str, way: Callable[[Path, Path], object]
+) -> None:
+    pixels, picture = files_of(tuned)
+    attack.append(lambda: way(pixels, picture))
+    failure = tuned.execute(choice_job(tuned, objective, method="curious"))
+    assert failure is not None
+    assert failure.kind == "access"
+    assert "DataAccessError: method curious tried to open" in failure.message
+    assert len(seen) == 1
+    for value in reachable(seen[0]):
+        assert not isinstance(value, FORBIDDEN), type(value)
 
 
 def test_a_full_access_row_says_so_and_gets_the_data(sweep: InlineSweep) -> None:

@@ -411,7 +411,7 @@ class Play:
         self.is_stopped = False
         done = [key for key in self.jobs if self.rng.random() < 0.2]
         self.scheduler = Scheduler(
-            self.jobs, done, workers=2, request=self.request, clock=lambda: self.now
+            self.jobs, done, workers=1000, request=self.request, clock=lambda: self.now
         )
         # Attempts of each class are few, so a job fails for good now and then.
         self.kinds = sorted(set(ATTEMPTS) - (STOPPING if self.rng.random() < 0.5 else set()))
@@ -516,3 +516,14 @@ def test_the_books_stay_right_whatever_happens(first: int) -> None:
             play.act()
             play.check()
         play.finish()
+
+
+def test_jobs_that_are_queued_ahead_are_not_shown_as_running() -> None:
+    scheduler = Scheduler(by_key(graph({f"j{i}": [] for i in range(6)})), workers=2)
+    first = [scheduler.next() for _ in range(4)]
+    snapshot = scheduler.snapshot()
+    assert (snapshot.total("running"), snapshot.total("ready")) == (2, 4)
+    assert first[0] is not None
+    scheduler.succeed(first[0].key)
+    snapshot = scheduler.snapshot()
+    assert (snapshot.total("running"), snapshot.total("ready")) == (2, 3)

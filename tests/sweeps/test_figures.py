@@ -225,7 +225,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 def test_a_real_sweep_has_every_figure_that_it_can(real: Material, tmp_path: Path) -> None:
     found = kinds(figures.draw(real, tmp_path))
-    assert set(figures.KINDS) - set(found) <= {"tow_by_size", "ablation", "timeline"}
+    assert set(figures.KINDS) - set(found) <= {"tow_by_size", "ablation", "timeline", "tuning"}
 
 
 def test_the_roc_marks_the_smallest_rate_that_the_test_set_resolves(real: Material) -> None:

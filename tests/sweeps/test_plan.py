@@ -89,7 +89,9 @@ def test_a_one_shot_job_has_no_way_to_the_training_data() -> None:
     unlearn = [job for job in made.jobs.values() if job.stage == "unlearn" and job.key not in full]
     assert unlearn
     for job in unlearn:
-        assert set(job.inputs) <= {"pretrained", "split", "prepared"}
+        # What a study chose is numbers.
+        assert set(job.inputs) <= {"pretrained", "split", "prepared", "tuned"}
+        assert "tuned" not in job.inputs or made.jobs[job.inputs["tuned"]].stage == "choose"
         stages = {made.jobs[key].stage for key in job.inputs.values()}
         assert not stages & {"index", "cache"}
     for row in made.results:
