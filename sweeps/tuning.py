@@ -29,6 +29,8 @@ Results = Sequence[tuple[Point, float, dict[str, Any]]]
 """Point, value and further attributes of every finished point of a study."""
 
 _SEEDS = 2**32
+STARTUP_POINTS = 4
+"""Points of a study that are drawn before a sampler trusts what it has seen; studies are small."""
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
@@ -44,14 +46,14 @@ def _sampler(name: Sampler, seed: int) -> optuna.samplers.BaseSampler:
         match name:
             case "tpe":
                 return optuna.samplers.TPESampler(
-                    seed=seed, n_startup_trials=6, multivariate=True, constant_liar=True
+                    seed=seed, n_startup_trials=STARTUP_POINTS, multivariate=True, constant_liar=True
                 )
             case "random":
                 return optuna.samplers.RandomSampler(seed=seed)
             case "cmaes":
                 return optuna.samplers.CmaEsSampler(seed=seed)
             case "gp":
-                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=6)
+                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_POINTS)
     raise InputError(f"tuning.sampler {name!r} proposes no points by itself")
 
 

@@ -48,13 +48,17 @@ def test_prints_progress_and_the_table(undisturbed: Path) -> None:
     assert "ETA" in printed
     for name in load(["sweep=smoke"]).sweep.rows[load(["sweep=smoke"]).sweep.cells[0]]:
         assert name.name in printed
-    assert "mlflow ui" in printed
+    assert "mode=ui" in printed
+    assert "viewStateShareKey=oneshui-table" in printed
     assert str(undisturbed / "report" / "index.html") in printed
 
 
 def test_mlflow_has_a_parent_and_one_finished_run_per_model(undisturbed: Path) -> None:
     with sqlite3.connect(undisturbed / "mlflow.db") as database:
-        statuses = database.execute("select status, count(*) from runs group by status").fetchall()
+        statuses = database.execute(
+            "select runs.status, count(*) from runs join experiments using (experiment_id) "
+            "where experiments.name = 'smoke' group by runs.status"
+        ).fetchall()
         parents = database.execute(
             "select count(distinct value) from tags where key = 'mlflow.parentRunId'"
         ).fetchone()
