@@ -46,7 +46,10 @@ def _sampler(name: Sampler, seed: int) -> optuna.samplers.BaseSampler:
         match name:
             case "tpe":
                 return optuna.samplers.TPESampler(
-                    seed=seed, n_startup_trials=STARTUP_POINTS, multivariate=True, constant_liar=True
+                    seed=seed,
+                    n_startup_trials=STARTUP_POINTS,
+                    multivariate=True,
+                    constant_liar=True,
                 )
             case "random":
                 return optuna.samplers.RandomSampler(seed=seed)
