@@ -40,7 +40,7 @@ ATTEMPTS: Mapping[FailureKind, int] = {
     "access": 1,
     "memory": 2,
     "damaged": 3,
-    "hung": 2,
+    "hung": 3,
     "lost": 6,
     "preempted": 1000,
     "error": 2,

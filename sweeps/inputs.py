@@ -53,7 +53,7 @@ class Environment:
     logs: Path
     device: str = "cpu"
     threads: int = 1
-    heartbeat_seconds: float = 60.0
+    heartbeat_seconds: float = 120.0
     checkpoint_seconds: float = 10.0
     node: str = ""
 

@@ -29,6 +29,8 @@ _SETTINGS = {
     # Ray would ship the whole environment to the workers when the driver was started by uv.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # At Ray's 15 a busy machine starves workers until they look as if they hung.
+    "RAY_worker_niceness": "5",
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

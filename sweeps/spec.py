@@ -263,7 +263,7 @@ class ClusterSpec:
     memory_gb_per_worker: float = 0.0
     stages: Mapping[Stage, StageResources] = field(default_factory=dict)
     pack_gpus: bool = True
-    heartbeat_seconds: float = 60.0
+    heartbeat_seconds: float = 120.0
     max_job_hours: float = 48.0
     checkpoint_seconds: float = 10.0
     price_per_gpu_hour: float = 0.0
