@@ -136,7 +136,6 @@ def build_cache(
                 done[number] = _sha256(pixels[_block(number)])
                 unfinished.note(number, done[number])
             pace.add(len(rows))
-    pixels.flush()
     if broken:
         raise DataError(
             f"{len(broken)} of {num_images} pictures do not decode, for example "
@@ -165,7 +164,7 @@ def _block(number: int) -> slice:
 
 
 def _sha256(pixels: Cache) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
 def _digest(blocks: list[str]) -> str:
