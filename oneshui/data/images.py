@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -156,17 +157,29 @@ def augment(images: torch.Tensor, kind: Augmentation, generator: torch.Generator
     """
     if kind == "none":
         return images
+    result = images.clone()
     if kind == "crop":
         height, width = images.shape[-2:]
         assert height == width
-        images = torch.stack(
-            [
-                torch.from_numpy(crop(image.numpy(), _random_box(height, width, generator), height))
-                for image in images
-            ]
-        )
+        pictures = result.numpy()
+        boxes = [_random_box(height, width, generator) for _ in pictures]
+
+        def cut_out(index: int) -> None:
+            pictures[index] = crop(pictures[index], boxes[index], height)
+
+        # Pillow works without Python's lock, and each picture is by itself.
+        threads = min(torch.get_num_threads(), len(pictures) // 4)
+        each = _threads(threads).map if threads > 1 else map
+        for _ in each(cut_out, range(len(pictures))):
+            pass
     flips = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(flips[:, None, None, None], images.flip(-1), images)
+    result[flips] = result[flips].flip(-1)
+    return result
+
+
+@cache
+def _threads(number: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(number, thread_name_prefix="crop")
 
 
 def augmented(

@@ -124,7 +124,6 @@ def test_views_that_are_cut_on_the_device_are_those_of_the_processor() -> None:
     exact, cut = (np.stack(frame["losses"].to_list()) for frame in frames)
     np.testing.assert_allclose(cut, exact, rtol=2e-3)
     np.testing.assert_allclose(cut[:, :2], exact[:, :2], rtol=1e-6)
-    assert (cut[:, 2:] != exact[:, 2:]).any()
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 50])
