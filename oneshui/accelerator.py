@@ -20,10 +20,6 @@ from torch.nn import functional as F
 
 T = TypeVar("T")
 
-COMPILE_STEPS = 2000
-"""Steps below which compiling takes longer than it saves."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """What may be done for speed.
@@ -37,6 +33,8 @@ class Policy:
             picture, the epoch and the seed, and are not those of the processor's way.
         ahead: Batches that another thread reads while the device computes.
         compile: Whether long trainings compile the network.
+        compile_steps: Steps of a whole training below which compiling would take longer than it
+            saves.
     """
 
     autocast: bool = False
@@ -45,6 +43,7 @@ class Policy:
     device_crops: bool = False
     ahead: int = 0
     compile: bool = False
+    compile_steps: int = 2000
 
 
 EXACT = Policy()
@@ -70,7 +69,7 @@ def compiled(
     model: nn.Module, policy: Policy, steps: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """The model's forward pass, compiled if the policy wants it and so many steps are worth it."""
-    if policy.compile and steps >= COMPILE_STEPS:
+    if policy.compile and steps >= policy.compile_steps:
         forward: Callable[[torch.Tensor], torch.Tensor] = torch.compile(model)
         return forward
     return model

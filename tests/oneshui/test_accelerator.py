@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import TinyProblem, tiny_model
 
-from oneshui.accelerator import COMPILE_STEPS, EXACT, FAST, Policy, compiled, policy_of, read_ahead
+from oneshui.accelerator import EXACT, FAST, Policy, compiled, policy_of, read_ahead
 from oneshui.data.images import LabelledImages
 from oneshui.evaluation import predict_logits
 from oneshui.spec import TrainingSpec
@@ -147,6 +147,6 @@ def test_an_error_while_reading_arrives_where_the_result_is_wanted(depth: int) -
 
 def test_short_trainings_are_not_compiled() -> None:
     model = tiny_model("vit")
-    assert compiled(model, Policy(compile=True), COMPILE_STEPS - 1) is model
-    assert compiled(model, Policy(), COMPILE_STEPS) is model
-    assert compiled(model, Policy(compile=True), COMPILE_STEPS) is not model
+    assert compiled(model, Policy(compile=True), 1999) is model
+    assert compiled(model, Policy(), 5000) is model
+    assert compiled(model, Policy(compile=True), 2000) is not model
