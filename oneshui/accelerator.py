@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 T = TypeVar("T")
 
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """What may be done for speed.
