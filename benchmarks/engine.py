@@ -73,6 +73,8 @@ def count_process(_jobs: Mapping[str, Job], env: Environment) -> str:
 
 @dataclass(frozen=True)
 class Done:
+    """What a measured call took."""
+
     wall: float
     begin: Mapping[str, float]
     end: Mapping[str, float]
@@ -182,6 +184,7 @@ def ours(
 
 @contextlib.contextmanager
 def local_ray(cpus: int) -> Iterator[None]:
+    """A Ray cluster of this machine's own for as long as the block runs."""
     with tempfile.TemporaryDirectory() as folder:
         cluster = ClusterSpec(workers=cpus, gpus_per_worker=0.0)
         with ray_cluster(cluster, Path(folder)):
@@ -366,6 +369,7 @@ def large(count: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Run the parts that are named, or all."""
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "busy": busy,
         "shapes": shapes,

@@ -103,7 +103,9 @@ def cut(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
     along = _weights(left, wide, width, size)
     flips = _moved(crops.flips, images.device)
     along = torch.where(flips[:, None, None], along.flip(1), along)
-    return down[:, None] @ images.to(torch.float32) @ along[:, None].mT
+    # Where prediction runs in bfloat16, pictures still have more than its three digits.
+    with torch.autocast(images.device.type, enabled=False):
+        return down[:, None] @ images.to(torch.float32) @ along[:, None].mT
 
 
 def _cut_bytes(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:

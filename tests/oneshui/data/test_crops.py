@@ -67,6 +67,14 @@ def test_cutting_is_within_a_level_of_the_bytes_that_the_processor_computes() ->
     assert np.abs(ours.numpy() - theirs).max() < 1.5
 
 
+def test_cutting_keeps_its_digits_where_bfloat16_is_on() -> None:
+    images = noise(4, 32, 32).float()
+    crops = draw_crops(np.arange(4), "crop", seed=0, height=32, width=32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = cut(images, crops, 32)
+    assert torch.equal(inside, cut(images, crops, 32))
+
+
 def test_what_is_drawn_for_a_picture_depends_on_it_and_the_seed_alone() -> None:
     rows = np.array([7, 1, 900, 4], dtype=np.int64)
     whole = draw_crops(rows, "crop", seed=3, height=64, width=64)
