@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -180,6 +181,10 @@ def augment(images: torch.Tensor, kind: Augmentation, generator: torch.Generator
 @cache
 def _threads(number: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(number, thread_name_prefix="crop")
+
+
+# A forked child has the pool but none of its threads, and would wait for them.
+os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def augmented(
