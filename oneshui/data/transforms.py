@@ -96,4 +96,4 @@ def crop(image: Pixels, box: CropBox, size: int) -> Pixels:
     columns = slice(box.left, box.left + box.width)
     cut = Image.fromarray(np.ascontiguousarray(image[:, rows, columns].transpose(1, 2, 0)))
     resized = cut.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(resized).transpose(2, 0, 1)
+    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
