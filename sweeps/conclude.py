@@ -147,8 +147,12 @@ def _causes(
 
     def again(key: str) -> str:
         return smallest_command(
-            plan, key, spec.command, lambda overrides: expand(load(overrides).sweep)
+            plan,
+            key,
+            spec.command,
+            lambda overrides: expand(load(overrides).sweep),
+            [f"output_dir={output / 'again'}", f"store.uri={spec.places.store_uri}"],
         )
 
-    logs = Path(spec.places.output_dir) / "logs"
-    return group_failures(plan, failures, blocked, logs=logs, command=again)
+    output = Path(spec.places.output_dir)
+    return group_failures(plan, failures, blocked, logs=output / "logs", command=again)

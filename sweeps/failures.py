@@ -127,6 +127,7 @@ def smallest_command(
     key: str,
     overrides: Sequence[str],
     plan_of: Callable[[Sequence[str]], Plan],
+    places: Sequence[str] = (),
 ) -> str:
     """The command that runs the fewest rows and yet the job with this key.
 
@@ -135,8 +136,10 @@ def smallest_command(
         key: Of the job.
         overrides: What the user typed.
         plan_of: The graph of other overrides.
+        places: Overrides that lead it elsewhere, so that it leaves the sweep's own report alone.
     """
-    overrides = [text for text in overrides if _key(text) not in _VIEWS]
+    replaced = {*_VIEWS, *(_key(text) for text in places)}
+    overrides = [*(text for text in overrides if _key(text) not in replaced), *places]
     kept = [text for text in overrides if _key(text) not in _PARTS]
     rows = [row for row in plan.results if _needs(row, key, plan.jobs)]
     if rows:
