@@ -20,7 +20,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from oneshui.data.images import Augmentation, LabelledImages
+from oneshui.data.crops import Augmentation
+from oneshui.data.images import LabelledImages
 from oneshui.errors import InputError
 from oneshui.finetuning import CosineSGD, mixed_batches
 from oneshui.losses import task_loss

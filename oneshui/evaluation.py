@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from oneshui.accelerator import Policy, place, policy_of, precision
 from oneshui.data.images import LabelledImages, make_images
 from oneshui.data.table import ImageTable
 from oneshui.errors import NumericalError
@@ -25,12 +26,23 @@ def predict_logits(
     *,
     device: torch.device,
     batch_size: int = BATCH_SIZE,
+    policy: Policy | None = None,
 ) -> torch.Tensor:
-    """Logits in float32 on the CPU, [n, C], in the order of the images; the model stays in eval."""
-    model.eval()
-    model.to(device)
-    parts = [model(images).float().cpu() for images, _ in data.batches(batch_size, device)]
-    return torch.cat(parts)
+    """Logits in float32 on the CPU, [n, C], in the order of the images; the model stays in eval.
+
+    Args:
+        model: The model.
+        data: The images.
+        device: Where to compute.
+        batch_size: Images per pass.
+        policy: How to compute; None for the device's usual way.
+    """
+    policy = policy or policy_of(device)
+    place(model.eval(), device, policy)
+    with precision(model, device, policy):
+        parts = [model(images).float() for images, _ in data.batches(batch_size, device)]
+    # Once for all: a copy to the processor waits for the device.
+    return torch.cat(parts).cpu()
 
 
 def predict(

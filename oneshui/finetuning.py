@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from oneshui.data.images import Augmentation, LabelledImages, augment, normalise
+from oneshui.accelerator import Policy, policy_of, transfer
+from oneshui.data.crops import Augmentation
+from oneshui.data.images import LabelledImages, augmented
 from oneshui.errors import DataAccessError
 from oneshui.losses import task_loss
 from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
@@ -62,10 +64,17 @@ def shuffled_batches(
         generator: Draws order and augmentation.
         augmentation: What to do to the images.
     """
+    policy = policy_of(device)
     order = torch.randperm(len(data), generator=generator)
-    for rows in torch.split(order, batch_size):
-        images = normalise(augment(data.raw(rows), augmentation, generator))
-        yield images.to(device), data.labels[rows].to(device)
+    yield from data.augmented_batches(
+        order,
+        batch_size,
+        augmentation,
+        device=device,
+        policy=policy,
+        generator=generator,
+        seed=_picture_seed(policy, generator),
+    )
 
 
 def mixed_batches(
@@ -90,20 +99,38 @@ def mixed_batches(
     Yields:
         inputs [B, 3, S, S], labels as the sets have them, and bool [B].
     """
+    policy = policy_of(device)
     num_forget = len(forget)
     total = num_forget + (0 if retain is None else len(retain))
-    for rows in torch.split(torch.randperm(total, generator=generator), batch_size):
+    order = torch.randperm(total, generator=generator)
+    seed = _picture_seed(policy, generator)
+    for rows in torch.split(order, batch_size):
         inner, outer = rows[rows < num_forget], rows[rows >= num_forget] - num_forget
-        images, labels = [forget.raw(inner)], [forget.labels[inner]]
+        images, labels = [forget.inputs(inner, device)], [forget.labels[inner]]
         if retain is not None and len(outer):
-            images.append(augment(retain.raw(outer), augmentation, generator))
+            images.append(
+                augmented(
+                    retain.raw(outer),
+                    retain.rows[outer.numpy()],
+                    augmentation,
+                    device=device,
+                    policy=policy,
+                    generator=generator,
+                    seed=seed,
+                )
+            )
             labels.append(retain.labels[outer])
         is_forget = torch.arange(len(rows)) < len(inner)
         yield (
-            normalise(torch.cat(images)).to(device),
-            torch.cat(labels).to(device),
-            is_forget.to(device),
+            torch.cat(images),
+            transfer(torch.cat(labels), device),
+            transfer(is_forget, device),
         )
+
+
+def _picture_seed(policy: Policy, generator: torch.Generator) -> int:
+    # Drawn only where it is used, so that the generator's further numbers stay as they were.
+    return int(torch.randint(2**62, (), generator=generator)) if policy.device_crops else 0
 
 
 def label_prior(labels: torch.Tensor) -> torch.Tensor | None:

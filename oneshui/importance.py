@@ -28,7 +28,7 @@ Objective: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Mean over a batch of a number per image, from logits [B, C] and labels; a scalar."""
 
 MAX_GRADIENT_NUMBERS = 2**28
-"""Numbers that the per-image gradients of one chunk may hold (1 GiB in float32)."""
+"""Numbers that the per-image gradients of one chunk may hold (1 GiB in float32), at least."""
 
 
 def loss_of(task: Task) -> Objective:
@@ -127,7 +127,7 @@ def sample_importances(
     """Mean over images of the squared gradient of the image's number.
 
     Equals ``batch_importances`` with batches of one image. Gradients of several images are
-    computed at once, of as many as MAX_GRADIENT_NUMBERS allows.
+    computed at once, of as many as MAX_GRADIENT_NUMBERS or a GPU's free memory allows.
 
     Args:
         model: In evaluation mode; only its parameters that require a gradient are measured.
@@ -136,7 +136,8 @@ def sample_importances(
     """
     parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
     num_numbers = sum(parameter.numel() for parameter in parameters.values())
-    chunk_size = max(1, MAX_GRADIENT_NUMBERS // num_numbers)
+    device = next(iter(parameters.values())).device
+    chunk_size = max(1, _gradient_numbers(device) // num_numbers)
 
     def value(
         parameters: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor
@@ -154,6 +155,15 @@ def sample_importances(
                 total[name] += gradient.square().sum(dim=0)
             count += len(inputs)
     return {name: value / count for name, value in total.items()}
+
+
+def _gradient_numbers(device: torch.device) -> int:
+    if device.type != "cuda":
+        return MAX_GRADIENT_NUMBERS
+    # A quarter of the free memory for the gradients and another one for their squares: with the
+    # processor's bound a ViT-B would go three images at a time.
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(MAX_GRADIENT_NUMBERS, free // 16)
 
 
 def _smaller(

@@ -82,7 +82,7 @@ def input_covariances(
     def watch(name: str, layer: nn.Linear | nn.Conv2d) -> Callable[..., None]:
         def add(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
             for patches in _patches(layer, arguments[0], unit_stride):
-                product = patches @ patches.mT
+                product = (patches @ patches.mT).double()
                 totals[name] = totals[name] + product if name in totals else product
 
         return add
@@ -103,17 +103,22 @@ def input_covariances(
 def _patches(
     layer: nn.Linear | nn.Conv2d, inputs: torch.Tensor, unit_stride: bool
 ) -> Iterable[torch.Tensor]:
-    """What the layer's outputs are computed from, float64 [G, d, any], in bounded pieces."""
+    """What the layer's outputs are computed from, [G, d, any], in bounded pieces.
+
+    Float64; float32 on a GPU, most of which compute float64 at a fraction of the speed. Sums over
+    pieces are float64 everywhere.
+    """
+    dtype = torch.float32 if inputs.device.type == "cuda" else torch.float64
     if isinstance(layer, nn.Linear):
         rows = inputs.flatten(0, -2)
         for part in torch.split(rows, max(1, MAX_PATCH_NUMBERS // rows.shape[1])):
-            yield part.double().T.unsqueeze(0)
+            yield part.to(dtype).T.unsqueeze(0)
         return
     assert not isinstance(layer.padding, str)
     numbers = math.prod(layer.kernel_size) * inputs[0].numel()
     for part in torch.split(inputs, max(1, MAX_PATCH_NUMBERS // numbers)):
         unfolded = F.unfold(
-            part.double(),
+            part.to(dtype),
             layer.kernel_size,
             dilation=layer.dilation,
             padding=layer.padding,
@@ -148,9 +153,18 @@ def projection(covariance: torch.Tensor, gamma: float) -> tuple[torch.Tensor, to
     sizes, vectors = spectrum(covariance)
     share = sizes.cumsum(-1) / sizes.sum(-1, keepdim=True)
     rank = ((share <= gamma).sum(-1) + 1).clamp(max=sizes.shape[-1])
-    kept = torch.arange(sizes.shape[-1], device=sizes.device) < rank.unsqueeze(-1)
-    leading = vectors * kept.unsqueeze(-2)
-    return leading @ leading.mT, rank
+    if len(rank) > 1:
+        kept = torch.arange(sizes.shape[-1], device=sizes.device) < rank.unsqueeze(-1)
+        leading = vectors * kept.unsqueeze(-2)
+        return leading @ leading.mT, rank
+    size, leading_size = sizes.shape[-1], int(rank)
+    if 2 * leading_size <= size:
+        leading = vectors[..., :leading_size]
+        return leading @ leading.mT, rank
+    # What is left over is the smaller part of the directions.
+    rest = vectors[..., leading_size:]
+    whole = torch.eye(size, dtype=vectors.dtype, device=vectors.device)
+    return whole - rest @ rest.mT, rank
 
 
 def reverse_loss(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from oneshui.accelerator import transfer
 from oneshui.data.images import LabelledImages
 from oneshui.errors import InputError
 from oneshui.meta_loss import Support
@@ -126,14 +127,14 @@ class ImagePool:
 
     def batch(self, positions: torch.Tensor) -> Batch:
         """The images at these positions, int64 [B] on the CPU."""
-        there = positions.to(self.device)
+        there = transfer(positions, self.device)
         return Batch(
             inputs=(
-                self.data.inputs(positions).to(self.device)
+                self.data.inputs(positions, self.device)
                 if self.features is None
                 else self.features[there]
             ),
-            labels=self.data.labels[positions].to(self.device),
+            labels=transfer(self.data.labels[positions], self.device),
             original=None if self.logits is None else self.logits[there],
         )
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from oneshui.data.images import LabelledImages, augment, normalise
+from oneshui.accelerator import Policy, compiled, place, policy_of, precision
+from oneshui.data.images import LabelledImages
 from oneshui.errors import NumericalError
 from oneshui.evaluation import predict_logits
 from oneshui.losses import task_loss
@@ -75,16 +76,24 @@ def _restore(
         part, _, rest = name.partition(".")
         parts[part][rest] = value
     model.load_state_dict(parts["model"])
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in parts["optimizer"].items():
         number, _, field = name.partition(".")
-        state.setdefault(int(number), {})[field] = value
+        state.setdefault(int(number), {})[field] = _laid_out(value, parameters[int(number)])
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     history = [Epoch(**record) for record in progress.history]
     device = next(model.parameters()).device
     best = {name: value.to(device) for name, value in parts["best"].items()}
     return history, best or None
+
+
+def _laid_out(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    # Fused optimisers go through parameter and state as they lie in memory.
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
@@ -108,22 +117,30 @@ def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * epoch / spec.epochs))
 
 
-def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
-    """The optimiser of the recipe over all parameters."""
+def make_optimizer(
+    model: nn.Module, spec: TrainingSpec, *, fused: bool = False
+) -> torch.optim.Optimizer:
+    """The optimiser of the recipe over all parameters; ``fused`` computes it in one kernel."""
     if spec.optimizer == "sgd":
         return torch.optim.SGD(
             model.parameters(),
             lr=spec.learning_rate,
             momentum=spec.momentum,
             weight_decay=spec.weight_decay,
+            fused=fused or None,
         )
     return torch.optim.AdamW(
-        model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay
+        model.parameters(),
+        lr=spec.learning_rate,
+        weight_decay=spec.weight_decay,
+        fused=fused or None,
     )
 
 
-def _score(model: nn.Module, val: LabelledImages, task: Task, device: torch.device) -> float:
-    logits = predict_logits(model, val, device=device)
+def _score(
+    model: nn.Module, val: LabelledImages, task: Task, device: torch.device, policy: Policy
+) -> float:
+    logits = predict_logits(model, val, device=device, policy=policy)
     if not torch.isfinite(logits).all():
         raise NumericalError("training left the finite numbers: lower training.learning_rate")
     return score(logits, val.labels, task)
@@ -139,6 +156,7 @@ def _train_epoch(
     epoch: int,
     device: torch.device,
     shuffle: bool,
+    policy: Policy,
 ) -> float:
     """One pass over the images; the mean loss."""
     steps_per_epoch = math.ceil(len(data) / spec.batch_size)
@@ -150,10 +168,20 @@ def _train_epoch(
         # Layers that drop activations draw from the global generator; a training that resumes at
         # this epoch must find it as one that ran through.
         torch.manual_seed(derive_seed(seed, "layers", epoch))
-        for index in range(steps_per_epoch):
-            rows = order[index * spec.batch_size : (index + 1) * spec.batch_size]
-            images = normalise(augment(data.raw(rows), spec.augmentation, generator)).to(device)
-            loss = task_loss(model(images), data.labels[rows].to(device), task)
+        forward = compiled(model, policy, spec.epochs * steps_per_epoch)
+        batches = data.augmented_batches(
+            order,
+            spec.batch_size,
+            spec.augmentation,
+            device=device,
+            policy=policy,
+            generator=generator,
+            seed=derive_seed(seed, "pictures", epoch),
+        )
+        for index, (images, labels) in enumerate(batches):
+            with precision(model, device, policy):
+                logits = forward(images)
+            loss = task_loss(logits, labels, task)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(spec, epoch * steps_per_epoch + index, steps_per_epoch)
             optimizer.zero_grad(set_to_none=True)
@@ -161,7 +189,7 @@ def _train_epoch(
             if spec.clip_norm:
                 nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm)
             optimizer.step()
-            total += loss.detach() * len(rows)
+            total += loss.detach() * len(images)
     mean_loss = (total / len(data)).item()
     if not math.isfinite(mean_loss):
         raise NumericalError(
@@ -183,6 +211,7 @@ def train(
     shuffle: bool = True,
     resume: Progress | None = None,
     on_epoch: Callable[[Epoch, Callable[[], Progress]], None] | None = None,
+    policy: Policy | None = None,
 ) -> list[Epoch]:
     """Train the model in place and leave it in evaluation mode.
 
@@ -199,6 +228,7 @@ def train(
             to the bit as without the interruption.
         on_epoch: Called after every epoch with its record and a function that takes down what the
             training has reached.
+        policy: How to compute; None for the device's usual way.
 
     Returns:
         One record per epoch.
@@ -206,15 +236,18 @@ def train(
     Raises:
         NumericalError: The loss is not finite.
     """
-    model.to(device)
-    optimizer = make_optimizer(model, spec)
+    policy = policy or policy_of(device)
+    place(model, device, policy)
+    optimizer = make_optimizer(model, spec, fused=policy.fused)
     history: list[Epoch] = []
     best: dict[str, torch.Tensor] | None = None
     if resume is not None:
         history, best = _restore(resume, model, optimizer)
     for epoch in range(len(history), spec.epochs):
-        mean_loss = _train_epoch(model, optimizer, data, spec, task, seed, epoch, device, shuffle)
-        val_score = _score(model, val, task, device)
+        mean_loss = _train_epoch(
+            model, optimizer, data, spec, task, seed, epoch, device, shuffle, policy
+        )
+        val_score = _score(model, val, task, device, policy)
         history.append(Epoch(number=epoch + 1, loss=mean_loss, val_score=val_score))
         if spec.keep == "best" and val_score > max((e.val_score for e in history[:-1]), default=-1):
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}

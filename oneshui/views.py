@@ -13,7 +13,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from oneshui.data.images import LabelledImages, augment, normalise
+from oneshui.accelerator import Policy, place, policy_of, precision, transfer
+from oneshui.data.crops import cut, given_crops
+from oneshui.data.images import LabelledImages, augment, draw_crop, normalise
 from oneshui.errors import NumericalError
 from oneshui.losses import sample_losses
 from oneshui.seeding import torch_generator
@@ -39,6 +41,7 @@ def predict_views(
     views: int,
     seed: int,
     device: torch.device,
+    policy: Policy | None = None,
 ) -> pd.DataFrame:
     """Losses of every view of every image of the named sets.
 
@@ -49,6 +52,8 @@ def predict_views(
         views: How many views, at least 1.
         seed: Of the crops; give all models that are to be compared the same.
         device: Where to compute.
+        policy: How to compute; None for the device's usual way. Crops are the same in any case,
+            cut on the processor or on the device.
 
     Returns:
         One row per image: ``set``, ``image`` (row of the dataset), ``identity`` and ``losses``
@@ -57,18 +62,24 @@ def predict_views(
     Raises:
         NumericalError: A loss is not finite.
     """
-    model.eval().to(device)
+    policy = policy or policy_of(device)
+    place(model.eval(), device, policy)
     frames = []
     for name, data in sets.items():
         parts = []
         for start in range(0, len(data), BATCH_SIZE):
             part = slice(start, start + BATCH_SIZE)
             raw, labels, rows = data.raw(part), data.labels[part], data.rows[part].tolist()
-            columns = []
-            for number in range(views):
-                pixels = normalise(_view(raw, rows, number, seed)).to(device)
-                columns.append(sample_losses(model(pixels).float().cpu(), labels, task))
-            parts.append(torch.stack(columns, dim=1))
+            # Sent once for all views where they are made on the device.
+            source = transfer(raw, device) if policy.device_crops else raw
+            with precision(model, device, policy):
+                logits = torch.stack(
+                    [
+                        model(transfer(_view(source, rows, number, seed, policy), device)).float()
+                        for number in range(views)
+                    ]
+                ).cpu()
+            parts.append(torch.stack([sample_losses(z, labels, task) for z in logits], dim=1))
         losses = torch.cat(parts)
         if not torch.isfinite(losses).all():
             raise NumericalError(
@@ -88,13 +99,17 @@ def predict_views(
     return pd.concat(frames, ignore_index=True)
 
 
-def _view(raw: torch.Tensor, rows: list[int], number: int, seed: int) -> torch.Tensor:
+def _view(
+    raw: torch.Tensor, rows: list[int], number: int, seed: int, policy: Policy
+) -> torch.Tensor:
     if number == 0:
-        return raw
+        return normalise(raw)
     if number == 1:
-        return raw.flip(-1)
-    crops = [
-        augment(image[None], "crop", torch_generator(seed, "view", number, row))
-        for image, row in zip(raw, rows, strict=True)
-    ]
-    return torch.cat(crops)
+        return normalise(raw.flip(-1))
+    generators = [torch_generator(seed, "view", number, row) for row in rows]
+    if policy.device_crops:
+        height, width = raw.shape[-2:]
+        drawn = given_crops(draw_crop(height, width, generator) for generator in generators)
+        return normalise(cut(raw, drawn, height))
+    pairs = zip(raw, generators, strict=True)
+    return normalise(torch.cat([augment(image[None], "crop", own) for image, own in pairs]))

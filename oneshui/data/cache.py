@@ -1,15 +1,22 @@
 """Decoded pictures: one uint8 array per dataset and size, written once and memory-mapped.
 
-Imports no torch, so that a worker can build it before it is warm.
+Imports no torch, so that a worker can build it before it is warm. Which size to choose, and what
+it does to random crops, is in docs/decisions/0011-speed.md.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import os
-from collections.abc import Callable
+import shutil
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +27,12 @@ from oneshui.data.transforms import resize, rounded
 from oneshui.errors import DataError
 
 Progress = Callable[[int, int], None]
+Cache = npt.NDArray[np.uint8]
+
+BLOCK = 256
+"""Pictures that are decoded, hashed and noted as done together."""
+
+LOG_SECONDS = 10.0
 
 #: What Pillow raises when a picture does not decode.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -27,8 +40,25 @@ DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.Decompression
 #: "reference" does not, as the authors' test pictures (spec, D5).
 Variant = Literal["corrected", "reference"]
 
+logger = logging.getLogger("oneshui.cache")
 
-def decode(path: Path, size: int, variant: Variant = "corrected") -> npt.NDArray[np.uint8]:
+
+@dataclass(frozen=True, kw_only=True)
+class CacheReport:
+    """What building a cache came to.
+
+    Attributes:
+        digest: Of the decoded pictures, as ``cache_digest`` gives it.
+        decoded: Pictures that this call decoded.
+        resumed: Pictures that an interrupted call had decoded, found whole.
+    """
+
+    digest: str
+    decoded: int
+    resumed: int
+
+
+def decode(path: Path, size: int, variant: Variant = "corrected") -> Cache:
     """One picture as RGB, resized to a square, uint8 [3, size, size].
 
     Not square pictures are squeezed, as the benchmark does (spec, D6). The reference normalises
@@ -57,47 +87,175 @@ def build_cache(
     variant: Variant = "corrected",
     threads: int | None = None,
     progress: Progress | None = None,
-) -> None:
+    partial: Path | str | None = None,
+) -> CacheReport:
     """Decode every picture of the table into a ``.npy`` file, uint8 [N, 3, size, size].
+
+    Blocks of pictures are noted in a journal beside the unfinished file, with their sha256. The
+    same call made again after a kill keeps the blocks whose bytes are still those noted; a
+    journal of other pictures, another size or another variant is not used. At the end the
+    journal is removed. One process at a time per unfinished file.
 
     Args:
         table: The images.
         size: Side in pixels.
         path: File to write; the caller publishes it.
         variant: How pictures are resized.
-        threads: Decoding threads; None uses one per processor.
-        progress: Called with (done, total) now and then.
+        threads: Decoding threads; None uses one per processor. Pillow decodes without holding
+            Python's lock.
+        progress: Called with (done, total) now and then; the log has rate and time left.
+        partial: Where the unfinished file is, if not at ``path``; a place that outlasts the
+            process lets the next one go on.
 
     Raises:
         DataError: Some pictures do not decode; says how many and names three.
     """
-    out = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.uint8, shape=(len(table), 3, size, size)
-    )
+    target = Path(path)
+    unfinished = _Unfinished(Path(partial or target), table, size, variant)
+    pixels, done = unfinished.open()
+    num_images = len(table)
+    resumed = sum(len(pixels[_block(number)]) for number in done)
+    pace = _Pace(num_images, resumed, progress)
     broken: list[str] = []
 
     def one(row: int) -> None:
         file = table.root / table.paths[row]
         try:
-            out[row] = decode(file, size, variant)
+            pixels[row] = decode(file, size, variant)
         except DECODE_ERRORS as error:
             broken.append(f"{file} ({error})")
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for start in range(0, len(table), 256):
-            stop = min(start + 256, len(table))
-            list(pool.map(one, range(start, stop)))
-            if progress is not None:
-                progress(stop, len(table))
-    out.flush()
+        for number in range(-(-num_images // BLOCK)):
+            if number in done:
+                continue
+            known_broken = len(broken)
+            rows = range(num_images)[_block(number)]
+            list(pool.map(one, rows))
+            if len(broken) == known_broken:
+                done[number] = _sha256(pixels[_block(number)])
+                unfinished.note(number, done[number])
+            pace.add(len(rows))
     if broken:
         raise DataError(
-            f"{len(broken)} of {len(table)} pictures do not decode, for example "
+            f"{len(broken)} of {num_images} pictures do not decode, for example "
             f"{'; '.join(sorted(broken)[:3])}: restore them from the original dataset"
         )
+    unfinished.finish(target)
+    digest = _digest([done[number] for number in sorted(done)])
+    return CacheReport(digest=digest, decoded=num_images - resumed, resumed=resumed)
 
 
-def open_cache(path: Path | str) -> npt.NDArray[np.uint8]:
+def open_cache(path: Path | str) -> Cache:
     """The cache as a read-only memory map, uint8 [N, 3, size, size]."""
-    array: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    array: Cache = np.load(path, mmap_mode="r")
     return array
+
+
+def cache_digest(path: Path | str) -> str:
+    """The sha256, in hex, over the sha256 of every block of BLOCK decoded pictures."""
+    pixels = open_cache(path)
+    blocks = (_block(number) for number in range(-(-len(pixels) // BLOCK)))
+    return _digest([_sha256(pixels[block]) for block in blocks])
+
+
+def _block(number: int) -> slice:
+    return slice(number * BLOCK, (number + 1) * BLOCK)
+
+
+def _sha256(pixels: Cache) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+
+
+def _digest(blocks: list[str]) -> str:
+    return hashlib.sha256("".join(blocks).encode()).hexdigest()
+
+
+class _Unfinished:
+    """The file that is being written and the journal of its finished blocks.
+
+    The journal's first line says of what it is; each further one is a block and its sha256. A
+    line that a kill cut short does not count.
+    """
+
+    def __init__(self, file: Path, table: ImageTable, size: int, variant: Variant) -> None:
+        self._file = file
+        self._journal = file.with_name(f"{file.name}.journal")
+        self._shape = (len(table), 3, size, size)
+        self._title = {"pictures": table.fingerprint, "size": size, "variant": variant}
+
+    def open(self) -> tuple[Cache, dict[int, str]]:
+        """The array to write into, and the sha256 of every block that is already whole."""
+        noted = self._noted()
+        if noted:
+            pixels: Cache = np.load(self._file, mmap_mode="r+")
+            whole = {n: sha for n, sha in noted.items() if _sha256(pixels[_block(n)]) == sha}
+            if len(whole) < len(noted):
+                logger.warning("%d blocks are not as noted", len(noted) - len(whole))
+        else:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.lib.format.open_memmap(
+                self._file, mode="w+", dtype=np.uint8, shape=self._shape
+            )
+            whole = {}
+        self._write("w", self._title)
+        for number, sha in whole.items():
+            self.note(number, sha)
+        return pixels, whole
+
+    def note(self, number: int, sha256: str) -> None:
+        """Take down that a block is whole."""
+        self._write("a", {"block": number, "sha256": sha256})
+
+    def finish(self, target: Path) -> None:
+        """Put the file where it is wanted and forget how it was made."""
+        self._journal.unlink()
+        if self._file != target:
+            shutil.move(self._file, target)
+
+    def _write(self, mode: Literal["w", "a"], record: Mapping[str, Any]) -> None:
+        with self._journal.open(mode, encoding="utf-8") as journal:
+            journal.write(json.dumps(record) + "\n")
+
+    def _noted(self) -> dict[int, str]:
+        try:
+            lines = self._journal.read_text(encoding="utf-8").splitlines()
+            shape = np.load(self._file, mmap_mode="r").shape
+        except (OSError, ValueError):
+            return {}
+        records = []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        if not records or records[0] != self._title or shape != self._shape:
+            return {}
+        return {record["block"]: record["sha256"] for record in records[1:]}
+
+
+class _Pace:
+    """Tells the caller how far it is, and the log how fast and how long it will take."""
+
+    def __init__(self, total: int, done: int, progress: Progress | None) -> None:
+        self._total = total
+        self._first = self._done = done
+        self._progress = progress
+        self._start = self._logged = time.monotonic()
+
+    def add(self, count: int) -> None:
+        """So many more pictures are done."""
+        self._done += count
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+        now = time.monotonic()
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            rate = (self._done - self._first) / (now - self._start)
+            logger.info(
+                "%d of %d pictures decoded, %.0f a second, %.0f s left",
+                self._done,
+                self._total,
+                rate,
+                (self._total - self._done) / rate,
+            )

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from oneshui.accelerator import Policy, policy_of, read_ahead, transfer
+from oneshui.data.crops import Augmentation, cut, draw_crops
 from oneshui.data.transforms import CropBox, crop
 
-Augmentation = Literal["none", "flip", "crop"]
+CPU = torch.device("cpu")
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
-    """uint8 0..255 to float32 in [-1, 1]: (x / 255 - 0.5) / 0.5, as the benchmark does."""
+    """0..255 to float32 in [-1, 1]: (x / 255 - 0.5) / 0.5, as the benchmark does.
+
+    Args:
+        images: uint8, or float32 that nobody else needs, of any shape.
+    """
     return images.to(torch.float32).div_(255.0).sub_(0.5).div_(0.5)
 
 
@@ -57,17 +65,62 @@ class LabelledImages:
         rows = self.rows if positions is None else self.rows[_as_index(positions)]
         return torch.from_numpy(np.ascontiguousarray(self.pixels[rows]))
 
-    def inputs(self, positions: torch.Tensor | slice | None = None) -> torch.Tensor:
-        """Normalised images at these positions, float32 [k, 3, S, S] in [-1, 1]."""
-        return normalise(self.raw(positions))
+    def inputs(
+        self, positions: torch.Tensor | slice | None = None, device: torch.device = CPU
+    ) -> torch.Tensor:
+        """Normalised images at these positions, float32 [k, 3, S, S] in [-1, 1], on the device.
+
+        They travel as bytes, a quarter of the way's cost.
+        """
+        return normalise(transfer(self.raw(positions), device))
 
     def batches(
         self, batch_size: int, device: torch.device
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """(inputs, labels) in order, without augmentation; the last batch may be smaller."""
-        for start in range(0, len(self), batch_size):
-            part = slice(start, start + batch_size)
-            yield self.inputs(part).to(device), self.labels[part].to(device)
+        parts = [slice(start, start + batch_size) for start in range(0, len(self), batch_size)]
+        reads = (partial(self.raw, part) for part in parts)
+        for part, raw in zip(parts, read_ahead(reads, policy_of(device).ahead), strict=True):
+            yield normalise(transfer(raw, device)), transfer(self.labels[part], device)
+
+    def augmented_batches(
+        self,
+        order: torch.Tensor,
+        batch_size: int,
+        kind: Augmentation,
+        *,
+        device: torch.device,
+        policy: Policy,
+        generator: torch.Generator,
+        seed: int,
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """(inputs, labels) of one epoch; the last batch may be smaller.
+
+        Args:
+            order: Positions of the selection, int64 [n] on the CPU.
+            batch_size: Images per batch.
+            kind: What to do to the images.
+            device: Where the batches go.
+            policy: Where images are augmented, and how far ahead they are read.
+            generator: Draws the augmentation on the processor.
+            seed: Of the augmentation on the device: the same picture gets the same crop.
+
+        Yields:
+            float32 [B, 3, S, S] in [-1, 1], and the labels.
+        """
+        batches = torch.split(order, batch_size)
+        reads = (partial(self.raw, positions) for positions in batches)
+        for positions, raw in zip(batches, read_ahead(reads, policy.ahead), strict=True):
+            inputs = augmented(
+                raw,
+                self.rows[positions.numpy()],
+                kind,
+                device=device,
+                policy=policy,
+                generator=generator,
+                seed=seed,
+            )
+            yield inputs, transfer(self.labels[positions], device)
 
 
 def _as_index(positions: torch.Tensor | slice) -> slice | npt.NDArray[np.int64]:
@@ -105,16 +158,67 @@ def augment(images: torch.Tensor, kind: Augmentation, generator: torch.Generator
     """
     if kind == "none":
         return images
+    result = images.clone()
     if kind == "crop":
-        images = torch.stack([_random_crop(image, generator) for image in images])
+        height, width = images.shape[-2:]
+        assert height == width
+        pictures = result.numpy()
+        boxes = [_random_box(height, width, generator) for _ in pictures]
+
+        def cut_out(index: int) -> None:
+            pictures[index] = crop(pictures[index], boxes[index], height)
+
+        # Pillow works without Python's lock, and each picture is by itself.
+        threads = min(torch.get_num_threads(), len(pictures) // 4)
+        each = _threads(threads).map if threads > 1 else map
+        for _ in each(cut_out, range(len(pictures))):
+            pass
     flips = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(flips[:, None, None, None], images.flip(-1), images)
+    result[flips] = result[flips].flip(-1)
+    return result
 
 
-def _random_crop(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    height, width = image.shape[-2:]
-    assert height == width
-    return torch.from_numpy(crop(image.numpy(), _random_box(height, width, generator), height))
+@cache
+def _threads(number: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(number, thread_name_prefix="crop")
+
+
+# A forked child has the pool but none of its threads, and would wait for them.
+os.register_at_fork(after_in_child=_threads.cache_clear)
+
+
+def augmented(
+    raw: torch.Tensor,
+    rows: npt.NDArray[np.int64],
+    kind: Augmentation,
+    *,
+    device: torch.device,
+    policy: Policy,
+    generator: torch.Generator,
+    seed: int,
+) -> torch.Tensor:
+    """Augmented and normalised images on the device, float32 [B, 3, S, S] in [-1, 1].
+
+    Args:
+        raw: uint8 [B, 3, S, S] on the CPU.
+        rows: The images' numbers in their dataset, int64 [B].
+        kind: What to do to the images.
+        device: Where they go.
+        policy: Where they are augmented.
+        generator: Draws what is done on the processor.
+        seed: Of what is done on the device.
+    """
+    if kind == "none" or not policy.device_crops:
+        return normalise(transfer(augment(raw, kind, generator), device))
+    height, width = raw.shape[-2:]
+    crops = draw_crops(rows, kind, seed=seed, height=height, width=width)
+    return normalise(cut(transfer(raw, device), crops, height))
+
+
+def draw_crop(height: int, width: int, generator: torch.Generator) -> tuple[CropBox, bool]:
+    """The rectangle and the flip that ``augment`` with "crop" draws for a single image."""
+    box = _random_box(height, width, generator)
+    return box, bool(torch.rand(1, generator=generator) < 0.5)
 
 
 def _random_box(height: int, width: int, generator: torch.Generator) -> CropBox:

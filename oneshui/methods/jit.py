@@ -18,6 +18,7 @@ black and white noise (J2).
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from oneshui.requests import UnlearnRequest
+
+PASS_SIZE = 256
+"""Noisy images per forward pass, of several copies of a small batch together."""
 
 
 @register
@@ -108,6 +112,8 @@ def smoothing_loss(
 ) -> torch.Tensor:
     """Mean over noisy copies of the sum over images of |f(x) - f(x')| / |x - x'|, a scalar.
 
+    Shapes: K noisy copies of the B images in one pass, C outputs.
+
     Args:
         model: In evaluation mode.
         inputs: [B, 3, S, S].
@@ -116,15 +122,17 @@ def smoothing_loss(
     import torch
 
     logits = model(inputs)
-    ratios = []
-    for copy_of_inputs in noisy:
+    per_pass = max(1, PASS_SIZE // len(inputs))
+    copies, ratios = iter(noisy), []
+    while group := list(itertools.islice(copies, per_pass)):
+        stack = torch.stack(group)
         with torch.no_grad():
-            noisy_logits = model(copy_of_inputs)
-        change = (logits - noisy_logits).norm(dim=1)
-        distance = (inputs - copy_of_inputs).flatten(1).norm(dim=1)
+            noisy_logits = model(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
+        change = (logits - noisy_logits).norm(dim=2)
+        distance = (inputs - stack).flatten(2).norm(dim=2)
         # A batch of one constant image is clamped back to itself.
-        ratios.append((change / distance.clamp_min(1e-12)).sum())
-    return torch.stack(ratios).mean()
+        ratios.append((change / distance.clamp_min(1e-12)).sum(dim=1))
+    return torch.cat(ratios).mean()
 
 
 def smooth(

@@ -7,7 +7,16 @@ import pytest
 from PIL import Image
 
 from oneshui import load_dataset
-from oneshui.data.cache import build_cache, open_cache
+from oneshui.data import cache as cache_module
+from oneshui.data.cache import (
+    Cache,
+    CacheReport,
+    Variant,
+    build_cache,
+    cache_digest,
+    decode,
+    open_cache,
+)
 from oneshui.data.celebahq import FOLDER, IMAGES
 from oneshui.data.synthetic import FacesSpec, generate_celebahq
 from oneshui.data.table import ImageTable
@@ -55,3 +64,104 @@ def test_names_the_pictures_that_do_not_decode(table: ImageTable, tmp_path: Path
     (pictures / "9.jpg").write_text("no picture")
     with pytest.raises(DataError, match=r"2 of 24 pictures do not decode.*3\.jpg.*9\.jpg"):
         build_cache(table, 32, tmp_path / "c.npy")
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+def interrupt(done: int, total: int) -> None:
+    if done < total:
+        raise Killed
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "BLOCK", 10)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    decoded: list[str] = []
+
+    def counting(path: Path, size: int, variant: Variant = "corrected") -> Cache:
+        decoded.append(path.name)
+        return decode(path, size, variant)
+
+    monkeypatch.setattr(cache_module, "decode", counting)
+    return decoded
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_an_interrupted_build_goes_on_where_it_was(
+    table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = build_cache(table, 16, tmp_path / "whole.npy")
+    partial = tmp_path / "kept" / "partial.npy"
+    with pytest.raises(Killed):
+        build_cache(table, 16, tmp_path / "c.npy", partial=partial, progress=interrupt)
+    assert not (tmp_path / "c.npy").exists()
+    decoded = counted(monkeypatch)
+    report = build_cache(table, 16, tmp_path / "c.npy", partial=partial)
+    assert report == CacheReport(digest=whole.digest, decoded=14, resumed=10)
+    assert len(decoded) == 14
+    assert (tmp_path / "c.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert not list(partial.parent.iterdir())
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_bytes_that_changed_since_they_were_noted_are_decoded_again(
+    table: ImageTable, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.npy"
+    whole = build_cache(table, 16, tmp_path / "whole.npy")
+    with pytest.raises(Killed):
+        build_cache(table, 16, path, progress=interrupt)
+    damaged = np.load(path, mmap_mode="r+")
+    damaged[3] ^= 1
+    damaged.flush()
+    assert build_cache(table, 16, path) == CacheReport(digest=whole.digest, decoded=24, resumed=0)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_what_was_begun_otherwise_is_not_used(table: ImageTable, tmp_path: Path) -> None:
+    path = tmp_path / "c.npy"
+    for size, variant in ((16, "reference"), (20, "corrected")):
+        with pytest.raises(Killed):
+            build_cache(table, size, path, variant=variant, progress=interrupt)  # type: ignore[arg-type]
+        assert build_cache(table, 16, path).resumed == 0
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_line_that_a_kill_cut_short_does_not_count(table: ImageTable, tmp_path: Path) -> None:
+    path = tmp_path / "c.npy"
+    with pytest.raises(Killed):
+        build_cache(table, 16, path, progress=interrupt)
+    with (tmp_path / "c.npy.journal").open("a") as journal:
+        journal.write('{"block": 1, "sha')
+    assert build_cache(table, 16, path).resumed == 10
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_digest_is_that_of_the_decoded_pictures(table: ImageTable, tmp_path: Path) -> None:
+    path = tmp_path / "c.npy"
+    digest = build_cache(table, 16, path).digest
+    assert cache_digest(path) == digest
+    changed = np.load(path, mmap_mode="r+")
+    changed[23, 2, 15, 15] ^= 1
+    changed.flush()
+    assert cache_digest(path) != digest
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_restored_pictures_are_all_that_is_decoded_again(
+    table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = table.root / table.paths[15]
+    content = picture.read_bytes()
+    picture.write_text("no picture")
+    with pytest.raises(DataError, match="1 of 24"):
+        build_cache(table, 16, tmp_path / "c.npy")
+    picture.write_bytes(content)
+    decoded = counted(monkeypatch)
+    build_cache(table, 16, tmp_path / "c.npy")
+    assert len(decoded) == 10

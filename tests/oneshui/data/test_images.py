@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from oneshui.data.images import Augmentation, augment, make_images, normalise
+from oneshui.data.crops import Augmentation
+from oneshui.data.images import augment, make_images, normalise
 
 
 def pictures(count: int = 6, size: int = 16) -> torch.Tensor:

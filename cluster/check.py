@@ -1,0 +1,62 @@
+"""``python -m cluster.check FILE...``: what is wrong with a cluster file, before it costs money.
+
+Reads launcher files, Kubernetes manifests and Dockerfiles; contacts nothing. Exit status 0: nothing
+was found; 1: each problem on its line; 2: a file cannot be read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from cluster.checks import dockerfile, kuberay, launcher
+from cluster.checks.common import blanks, secret_problems
+
+
+def problems(path: Path) -> list[str]:
+    """Everything that is wrong with one file.
+
+    Raises:
+        OSError: It cannot be read.
+        yaml.YAMLError: It is no YAML.
+        ValueError: It is none of the kinds that are known.
+    """
+    text = path.read_text(encoding="utf-8")
+    found = secret_problems(text)
+    if path.name.startswith("Dockerfile"):
+        return found + dockerfile.problems(text)
+    documents = [document for document in yaml.safe_load_all(text) if document]
+    found += [blank for document in documents for blank in blanks(document)]
+    if len(documents) == 1 and "provider" in documents[0]:
+        return found + launcher.problems(documents[0])
+    if documents and all("apiVersion" in document for document in documents):
+        return found + [found for each in documents for found in kuberay.problems(each)]
+    raise ValueError("neither a launcher file nor Kubernetes manifests")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the problems of all files; returns the exit status."""
+    if not arguments:
+        print(__doc__)
+        return 2
+    status = 0
+    for name in arguments:
+        try:
+            found = problems(Path(name))
+        except (OSError, yaml.YAMLError, ValueError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 2
+        for problem in found:
+            print(f"{name}: {problem}")
+        if found:
+            status = 1
+        else:
+            print(f"{name}: nothing to complain about")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

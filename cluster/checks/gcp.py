@@ -1,0 +1,142 @@
+"""``node_config`` on Google Cloud, against the compute API's own description and our own rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+# Ray writes them into the request itself; a file must hold no other key that Instance lacks.
+SET_BY_RAY = {"sourceInstanceTemplate"}
+DOCUMENT = Path("discovery_cache", "documents", "compute.v1.json")
+
+
+@cache
+def instance_schema() -> dict[str, Any]:
+    """The API's Instance as a JSON schema that takes no unknown key."""
+    import googleapiclient
+
+    text = (Path(googleapiclient.__file__).parent / DOCUMENT).read_text(encoding="utf-8")
+    schemas = json.loads(text)["schemas"]
+    closed = {name: _closed(schema) for name, schema in schemas.items()}
+    return {"$ref": "#/definitions/Instance", "definitions": closed}
+
+
+def _closed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {
+        key: _closed(value)
+        for key, value in schema.items()
+        if key not in {"id", "required", "default", "annotations"} or not isinstance(value, str)
+    }
+    if isinstance(schema.get("$ref"), str):
+        return {"$ref": f"#/definitions/{schema['$ref']}"}
+    if schema.get("type") == "any":
+        kept.pop("type")
+    if "properties" in kept and kept.get("type") == "object":
+        kept["additionalProperties"] = False
+    return kept
+
+
+def problems(config: dict[str, Any]) -> list[str]:
+    """What the API would refuse, and what would cost money or open a door."""
+    head = config["head_node_type"]
+    found = []
+    if not config["provider"].get("project_id"):
+        found.append("provider.project_id is missing")
+    for name, node in config["available_node_types"].items():
+        given = node["node_config"]
+        found += [f"{name}: {problem}" for problem in _schema_problems(given)]
+        found += [f"{name}: {problem}" for problem in _node_problems(given)]
+        if name != head:
+            found += [f"{name}: {problem}" for problem in _worker_problems(given)]
+    return found + _group_problems(config)
+
+
+def _schema_problems(given: dict[str, Any]) -> Iterator[str]:
+    sent = {key: value for key, value in given.items() if key not in SET_BY_RAY}
+    for error in jsonschema.Draft7Validator(instance_schema()).iter_errors(sent):
+        where = ".".join(str(part) for part in error.absolute_path)
+        yield f"{where}: {error.message}".lstrip(": ")
+
+
+def _items(given: dict[str, Any]) -> dict[str, str]:
+    return {item["key"]: item["value"] for item in given.get("metadata", {}).get("items", [])}
+
+
+def _scheduling(given: dict[str, Any]) -> dict[str, Any]:
+    scheduling = given.get("scheduling", {})
+    return scheduling if isinstance(scheduling, dict) else {}
+
+
+def _node_problems(given: dict[str, Any]) -> list[str]:
+    images = [
+        str(disk.get("initializeParams", {}).get("sourceImage", ""))
+        for disk in given.get("disks", [])
+    ]
+    wanted = {
+        "sourceImage must name an image, not a family that changes": bool(images)
+        and all(image and "/family/" not in image for image in images),
+        "every disk must go away with its machine (autoDelete)": all(
+            disk.get("autoDelete") for disk in given.get("disks", [])
+        ),
+        "networkInterfaces is missing: Ray would take the default network, open to the world": bool(
+            given.get("networkInterfaces")
+        ),
+        "serviceAccounts is missing": bool(given.get("serviceAccounts")),
+        "metadata must block the project's ssh keys": (
+            _items(given).get("block-project-ssh-keys") == "TRUE"
+        ),
+    }
+    return [problem for problem, is_met in wanted.items() if not is_met]
+
+
+def _worker_problems(given: dict[str, Any]) -> list[str]:
+    found = []
+    if "oneshui-deadman" not in _items(given).get("startup-script", ""):
+        found.append("startup-script installs no dead-man switch (cluster/deadman.sh)")
+    scheduling = _scheduling(given)
+    if scheduling.get("instanceTerminationAction") != "DELETE" or not scheduling.get(
+        "maxRunDuration"
+    ):
+        found.append("scheduling must delete the machine after a maxRunDuration")
+    if scheduling.get("onHostMaintenance") != "TERMINATE":
+        found.append("scheduling.onHostMaintenance must be TERMINATE: GPUs cannot be moved")
+    return found
+
+
+def _group_problems(config: dict[str, Any]) -> list[str]:
+    types = config["available_node_types"]
+    head = config["head_node_type"]
+    found = []
+    accounts = {
+        name: [account.get("email") for account in node["node_config"].get("serviceAccounts", [])]
+        for name, node in types.items()
+    }
+    if any(accounts[name] == accounts[head] for name in types if name != head):
+        found.append("workers have the head's service account: they could start machines")
+    models = {
+        name: _scheduling(node["node_config"]).get("provisioningModel")
+        for name, node in types.items()
+        if name != head
+    }
+    if "SPOT" not in models.values():
+        found.append("no worker type is a spot type (scheduling.provisioningModel: SPOT)")
+    if set(models.values()) == {"SPOT"}:
+        found.append("there is no on-demand type for when no spot machine is to be had")
+    priority = {name: types[name].get("priority", 0) for name in models}
+    if any(
+        priority[cheap] <= priority[dear]
+        for cheap in models
+        for dear in models
+        if models[cheap] == "SPOT" and models[dear] != "SPOT"
+    ):
+        found.append("spot types must have a higher priority than on-demand types")
+    return found

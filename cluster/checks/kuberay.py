@@ -1,0 +1,148 @@
+"""Kubernetes manifests: what KubeRay's schema lets pass, and our own rules.
+
+The schema itself is the cluster's: ``kubectl apply --dry-run=server`` applies it, and the tests do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+DNS_1035 = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+SIZES = {"num-cpus", "num-gpus", "memory", "resources"}
+# Ignored, or refused, by an operator whose feature gates are as they come.
+GATED = ("networkPolicy", "tlsOptions")
+# Where GPU machines of a kind that may be reclaimed carry a taint or a label.
+SPOT_TAINTS = {"cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"}
+
+
+def problems(manifest: dict[str, Any]) -> list[str]:
+    """Everything that is wrong with one manifest."""
+    kinds: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
+        "RayCluster": lambda each: _cluster_problems(each["spec"]),
+        "RayJob": _job_problems,
+        "Service": _service_problems,
+        "Secret": _inline_secret,
+    }
+    check = kinds.get(manifest["kind"])
+    found = list(check(manifest)) if check else []
+    name = manifest.get("metadata", {}).get("name", "")
+    if not DNS_1035.fullmatch(name):
+        found.append(f"metadata.name {name!r} is no name that Kubernetes takes for a service")
+    return found
+
+
+def _inline_secret(_: dict[str, Any]) -> Iterator[str]:
+    yield "a Secret in a file ends in a repository: kubectl create secret makes it"
+
+
+def _service_problems(manifest: dict[str, Any]) -> Iterator[str]:
+    if manifest["spec"].get("type", "ClusterIP") != "ClusterIP":
+        yield f"a Service of type {manifest['spec']['type']} opens a port: use kubectl port-forward"
+
+
+def _job_problems(manifest: dict[str, Any]) -> Iterator[str]:
+    spec = manifest["spec"]
+    if spec.get("backoffLimit") and spec.get("clusterSelector"):
+        yield "backoffLimit and clusterSelector exclude each other"
+    if not spec.get("backoffLimit"):
+        yield "backoffLimit is missing: a lost head would end the sweep"
+    if not spec.get("shutdownAfterJobFinishes") or "ttlSecondsAfterFinished" not in spec:
+        yield "shutdownAfterJobFinishes and ttlSecondsAfterFinished must end the cluster"
+    if not spec.get("activeDeadlineSeconds"):
+        yield "activeDeadlineSeconds is missing: nothing bounds the costs"
+    if "rayClusterSpec" in spec:
+        yield from _cluster_problems(spec["rayClusterSpec"])
+    if "submitterPodTemplate" in spec:
+        for problem in _pod_problems(spec["submitterPodTemplate"]["spec"]):
+            yield f"submitter: {problem}"
+
+
+def _cluster_problems(spec: dict[str, Any]) -> Iterator[str]:
+    yield from (f"{key} is behind a feature gate that is off" for key in GATED if key in spec)
+    if spec.get("gcsFaultToleranceOptions", {}).get("backend") == "rocksdb":
+        yield "gcsFaultToleranceOptions.backend: rocksdb is behind a feature gate that is off"
+    if not spec.get("rayVersion"):
+        yield "rayVersion is missing: without it there is no token"
+    auth = spec.get("authOptions", {})
+    if auth.get("mode") != "token" or not auth.get("secretName"):
+        yield "authOptions must be {mode: token, secretName: ...}: else any port runs code"
+    if not spec.get("enableInTreeAutoscaling"):
+        yield "enableInTreeAutoscaling is not true: GPU machines would never go away"
+    if spec.get("autoscalerOptions", {}).get("version") != "v2":
+        yield "autoscalerOptions.version is not v2"
+    head = spec["headGroupSpec"]
+    params = head.get("rayStartParams", {})
+    if params.get("num-cpus") != "0":
+        yield 'head: rayStartParams must say num-cpus: "0": jobs would run on it'
+    if head.get("serviceType", "ClusterIP") != "ClusterIP":
+        yield f"head: serviceType {head['serviceType']} opens its ports: use kubectl port-forward"
+    for problem in _pod_problems(head["template"]["spec"]):
+        yield f"head: {problem}"
+    for group in spec.get("workerGroupSpecs", []):
+        for problem in _group_problems(group):
+            yield f"{group['groupName']}: {problem}"
+    if not any(_tolerates_spot(group) for group in spec.get("workerGroupSpecs", [])):
+        yield "no worker group tolerates spot machines"
+
+
+def _tolerates_spot(group: dict[str, Any]) -> bool:
+    taints = {each.get("key") for each in group["template"]["spec"].get("tolerations", [])}
+    return taints >= SPOT_TAINTS
+
+
+def _group_problems(group: dict[str, Any]) -> Iterator[str]:
+    if not DNS_1035.fullmatch(group["groupName"]):
+        yield "groupName is no name that Kubernetes takes"
+    low, high = group["minReplicas"], group["maxReplicas"]
+    if low > high:
+        yield f"minReplicas {low} is above maxReplicas {high}"
+    if low > 0:
+        yield f"minReplicas {low} keeps machines that nobody uses"
+    spec = group["template"]["spec"]
+    params = set(group.get("rayStartParams", {})) & SIZES
+    if params and (spec["containers"][0].get("resources") or group.get("resources")):
+        repeated = ", ".join(sorted(params))
+        yield f"rayStartParams repeats what the container's resources say: {repeated}"
+    if spec.get("automountServiceAccountToken") is not False:
+        yield "automountServiceAccountToken is not false: jobs could talk to Kubernetes"
+    yield from _pod_problems(spec)
+
+
+def _pod_problems(spec: dict[str, Any]) -> Iterator[str]:
+    security = spec.get("securityContext", {})
+    if security.get("runAsNonRoot") is not True:
+        yield "securityContext.runAsNonRoot is not true"
+    if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+        yield "securityContext.seccompProfile is not RuntimeDefault"
+    for key in ("hostNetwork", "hostPID", "hostIPC"):
+        if spec.get(key):
+            yield f"{key} lets the pod into its machine"
+    for volume in spec.get("volumes", []):
+        if "hostPath" in volume:
+            yield f"volume {volume['name']} is a folder of the machine"
+    for container in [*spec.get("initContainers", []), *spec["containers"]]:
+        for problem in _container_problems(container):
+            yield f"container {container['name']}: {problem}"
+
+
+def _container_problems(container: dict[str, Any]) -> Iterator[str]:
+    tag = container["image"].rpartition("/")[2].partition(":")[2]
+    if "@sha256:" not in container["image"] and tag in {"", "latest"}:
+        yield f"image {container['image']} is not pinned by tag or digest"
+    security = container.get("securityContext", {})
+    if security.get("allowPrivilegeEscalation") is not False or security.get("privileged"):
+        yield "securityContext.allowPrivilegeEscalation is not false"
+    if "ALL" not in security.get("capabilities", {}).get("drop", []):
+        yield "securityContext.capabilities does not drop ALL"
+    if not container.get("resources", {}).get("limits"):
+        yield "resources.limits is missing"
+    for variable in container.get("env", []):
+        name = variable["name"].lower()
+        is_secret = any(word in name for word in ("token", "secret", "password"))
+        if "value" in variable and is_secret and not name.endswith(("_mode", "_path", "_file")):
+            yield f"env {variable['name']} holds a value: take it from a Secret"
+    for port in container.get("ports", []):
+        if "hostPort" in port:
+            yield f"hostPort {port['hostPort']} opens a port of the machine"
