@@ -53,6 +53,7 @@ class LeaseKeeper:
         self._stale: dict[str, int] = {}
         self._given_up: dict[str, Holder] = {}
         self._hung: dict[str, str] = {}
+        self._leased: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -81,10 +82,12 @@ class LeaseKeeper:
         running = self._scheduler.keys("running")
         now = self._clock()
         self._started = {key: self._started.get(key, now) for key in running}
-        for key in running:
-            holder = holders.get(self._name(key))
-            if holder is None or key in self._hung or holder == self._given_up.get(key):
-                # The last is what the job's next worker has yet to take over.
+        leased = {key: holders[self._name(key)] for key in running if self._name(key) in holders}
+        # A lease that was given up is what the job's next worker has yet to take over.
+        leased = {key: one for key, one in leased.items() if one != self._given_up.get(key)}
+        self._leased = set(leased)
+        for key, holder in leased.items():
+            if key in self._hung:
                 continue
             if silence[self._name(key)] > self._silence:
                 self._end(key, holder, f"gave no sign of life for {self._silence:g} s")
@@ -130,6 +133,10 @@ class LeaseKeeper:
         """
         self._started.pop(key, None)
         return self._stale.pop(key, 0)
+
+    def is_leased(self, key: str) -> bool:
+        """Whether a worker held the running job's lease at the last look."""
+        return key in self._leased
 
     def why_hung(self, key: str) -> str:
         """Why this keeper ended the job's worker; empty if it did not."""

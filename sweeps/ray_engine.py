@@ -10,10 +10,13 @@ import logging
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from oneshui.errors import InputError, OneshuiError
 from sweeps.engine import Scheduler
@@ -49,14 +52,18 @@ for _name, _value in _SETTINGS.items():
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private import state as ray_state  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from sweeps.ray_searcher import GraphSearcher, IdleStopper  # noqa: E402
+from sweeps.ray_watch import ProcessWatch  # noqa: E402
 from sweeps.ray_worker import Execute, JobTrainable, prepare_worker  # noqa: E402
 from sweeps.worker import execute  # noqa: E402
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 _GIGABYTE = 2.0**30
+_STARTS = 3
+_GROUP_LABEL = "ray.io/node-group"
 
 
 @contextlib.contextmanager
@@ -81,8 +88,7 @@ def ray_cluster(cluster: ClusterSpec, output_dir: Path) -> Iterator[None]:
                 "cluster=local"
             ) from None
     else:
-        ray.init(
-            address="local",
+        _start_here(
             num_cpus=_local_workers(cluster) * cluster.cpus_per_worker,
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
@@ -92,6 +98,30 @@ def ray_cluster(cluster: ClusterSpec, output_dir: Path) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_here(**options: Any) -> None:
+    """Start Ray on this machine, after others that are starting it now.
+
+    Ray gives its own start half a minute, whatever it is told; several drivers that begin at the
+    same moment would not make that.
+    """
+    who = os.getuid() if hasattr(os, "getuid") else "all"
+    with FileLock(Path(tempfile.gettempdir()) / f"oneshui-ray-{who}.lock"):
+        for attempt in range(_STARTS):
+            try:
+                ray.init(address="local", **options)
+            except Exception as error:
+                # Ray raises no more special class when its processes do not come up in time.
+                if attempt == _STARTS - 1:
+                    raise InputError(
+                        f"Ray did not start on this machine ({str(error).splitlines()[0]}); is it "
+                        "short of memory or busy with other work? finished jobs are kept: run the "
+                        "same command again"
+                    ) from error
+                ray.shutdown()
+            else:
+                return
 
 
 def _local_workers(cluster: ClusterSpec) -> int:
@@ -104,16 +134,30 @@ def _alive() -> list[dict[str, Any]]:
     return [node for node in known if node["Alive"]]
 
 
+def _node(resources: Mapping[str, float]) -> Node:
+    return Node(
+        cpus=resources.get("CPU", 0.0),
+        gpus=resources.get("GPU", 0.0),
+        memory_gb=resources.get("memory", 0.0) / _GIGABYTE,
+    )
+
+
 def cluster_nodes() -> list[Node]:
-    """The machines of the running cluster."""
-    return [
-        Node(
-            cpus=node["Resources"].get("CPU", 0.0),
-            gpus=node["Resources"].get("GPU", 0.0),
-            memory_gb=node["Resources"].get("memory", 0.0) / _GIGABYTE,
-        )
-        for node in _alive()
-    ]
+    """The machines of the running cluster, and those that its autoscaler may add."""
+    alive = _alive()
+    found = [_node(node["Resources"]) for node in alive]
+    there = Counter(node["Labels"].get(_GROUP_LABEL, "") for node in alive)
+    for group in _groups():
+        missing = max(0, group.max_count - there[group.name])
+        found += [_node(group.resources)] * missing
+    return found
+
+
+def _groups() -> list[Any]:
+    """The kinds of machines that an autoscaler may add, as it told Ray's control service."""
+    # Ray's public functions tell sums over all kinds, but not what one machine has.
+    config = ray_state.state.get_cluster_config()
+    return list(config.node_group_configs) if config is not None else []
 
 
 def make_slots(cluster: ClusterSpec, packer: Packer) -> Slots:
@@ -122,7 +166,12 @@ def make_slots(cluster: ClusterSpec, packer: Packer) -> Slots:
     Raises:
         InputError: A job asks for more than any machine has: it would wait for ever.
     """
-    slots = Slots(default=packer.default, nodes=cluster_nodes(), limit=cluster.workers)
+    slots = Slots(
+        default=packer.default,
+        nodes=cluster_nodes(),
+        limit=cluster.workers,
+        elastic=bool(_groups()),
+    )
     too_large = slots.infeasible([packer.default, *packer.all_requests()])
     if too_large is not None:
         largest = max(slots.nodes, key=lambda node: (node.gpus, node.cpus), default=Node(cpus=0))
@@ -139,21 +188,26 @@ def _is_gone(node: str) -> bool:
     return all(known["NodeID"] != node for known in _alive())
 
 
-def _end_process(pid: int, host: str) -> None:
-    """Kill a process of this machine, if it still is the one that was meant."""
-    if host == this_host():
+def _end_process(pid: int, host: str = "") -> None:
+    """Kill a process of this machine, unless it was one of another host."""
+    if host in ("", this_host()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _end_on_node(pid: int, node: str, host: str = "") -> None:
+    if not _is_gone(node):
+        where = NodeAffinitySchedulingStrategy(node, soft=False)
+        end: Any = ray.remote(_end_process).options(num_cpus=0, scheduling_strategy=where)
+        end.remote(pid, host)
 
 
 def _end_holder(holder: Holder) -> None:
     """Kill the process that holds a lease, on whichever machine of the cluster it runs."""
     if holder.host == this_host():
         _end_process(holder.pid, holder.host)
-    elif holder.node and not _is_gone(holder.node):
-        where = NodeAffinitySchedulingStrategy(holder.node, soft=False)
-        end = ray.remote(_end_process).options(num_cpus=0, scheduling_strategy=where)
-        end.remote(holder.pid, holder.host)
+    elif holder.node:
+        _end_on_node(holder.pid, holder.node, holder.host)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +303,9 @@ def run_sweep(
                 name="sweep",
                 storage_path=folder,
                 stop=IdleStopper(searcher),
+                callbacks=[
+                    ProcessWatch(searcher, limit=cluster.start_seconds, end_process=_end_on_node)
+                ],
                 failure_config=tune.FailureConfig(max_failures=0),
                 # Tune saves class trainables at the end unless told not to; ours have no state.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

@@ -6,6 +6,7 @@ How Tune treats a Searcher, and what was measured, is in docs/decisions/0002 and
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -23,8 +24,12 @@ from sweeps.leases import Holder
 from sweeps.packing import Packer
 from sweeps.slots import Node, Placement, Slots
 
+logger = logging.getLogger("oneshui.searcher")
 WARM_UP_DEADLINE_SECONDS = 120.0
 LOOK_SECONDS = 1.0
+BRIDGE_SECONDS = 20.0
+"""How long a process without a job is kept where machines cost while they are there."""
+
 _REMEMBERED = 64
 """Results that a worker is taken to have at hand."""
 
@@ -52,6 +57,7 @@ class GraphSearcher(Searcher):
         holder: Callable[[Job], Holder | None],
         is_gone: Callable[[str], bool],
         on_change: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect the graph's state with the cluster's.
 
@@ -66,17 +72,21 @@ class GraphSearcher(Searcher):
             holder: The newest lease of a job.
             is_gone: Whether Ray's machine of this name has left the cluster.
             on_change: Called when a job starts or ends.
+            clock: Seconds.
         """
         super().__init__(metric=None, mode=None)
         self._scheduler, self._slots, self._packer = scheduler, slots, packer
         self._keeper, self._jobs, self._logs = keeper, jobs, logs
         self._look, self._holder, self._is_gone = look, holder, is_gone
         self._on_change = on_change
-        self._looked = time.monotonic()
-        self._cold_since = time.monotonic()
+        self._clock = clock
+        self._looked = clock()
+        self._cold_since = clock()
         self._idle: set[str] = set()
         self._key_of: dict[str, str] = {}
         self._known: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
+        self._silent: dict[str, str] = {}
+        self._idle_since: dict[str, float] = {}
         self._failed_starts = 0
         self.processes: set[str] = set()
         self.num_idle_trials = 0
@@ -94,7 +104,7 @@ class GraphSearcher(Searcher):
     def _suggest(self, trial_id: str) -> Any:
         if self.is_over:
             return Searcher.FINISHED
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked > LOOK_SECONDS:
             self._looked = now
             self._slots.nodes = self._look()
@@ -136,8 +146,15 @@ class GraphSearcher(Searcher):
 
     def on_idle_result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Note what an idle trial reports; whether it shall end now."""
-        process = result["process"]
-        self.processes.add(process)
+        self._note_process(result)
+        if self._slots.elastic:
+            since = self._idle_since.setdefault(trial_id, self._clock())
+            if self._clock() - since > BRIDGE_SECONDS:
+                self._slots.release(trial_id)
+        return self._slots.warm(trial_id, result["process"]) or self.is_over
+
+    def _note_process(self, result: Mapping[str, Any]) -> None:
+        self.processes.add(result["process"])
         self._failed_starts = 0
         if result["refused"] and self.error is None:
             self.error = InputError(result["refused"])
@@ -145,7 +162,23 @@ class GraphSearcher(Searcher):
         if result["gpu_bytes"]:
             known = self._packer.gpu_bytes or result["gpu_bytes"]
             self._packer.gpu_bytes = min(known, result["gpu_bytes"])
-        return self._slots.warm(trial_id, process) or self.is_over
+
+    def on_start(self, trial_id: str) -> None:
+        """Note that a trial has its process."""
+        self._slots.begin(trial_id)
+
+    def is_leased(self, trial_id: str) -> bool:
+        """Whether the trial's job has begun, so that its lease tells whether its worker lives."""
+        key = self._key_of.get(trial_id)
+        return key is not None and self._keeper.is_leased(key)
+
+    def on_silence(self, trial_id: str, seconds: float) -> None:
+        """Note that a trial's process gives no sign of life and is ended."""
+        why = f"its worker gave no sign of life for {seconds:g} s and was ended"
+        key = self._key_of.get(trial_id)
+        if key is not None:
+            self._silent[key] = why
+        logger.warning("%s: %s", self._jobs[key].label if key else "no job", why)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -163,6 +196,7 @@ class GraphSearcher(Searcher):
         process = result["process"] if result is not None and alive else ""
         if trial_id in self._idle:
             self._idle.discard(trial_id)
+            self._idle_since.pop(trial_id, None)
             self._slots.end(trial_id, process)
             self._failed_starts += error
             if self._failed_starts > 3 + self._slots.count():
@@ -178,7 +212,9 @@ class GraphSearcher(Searcher):
         if result is None or "failure" not in result or not alive:
             self._lose(key)
             return
-        self.processes.add(process)
+        self._note_process(result)
+        if result["refused"]:
+            return
         job = self._jobs[key]
         self._known[process].extend([*job.inputs.values(), key])
         if result["held"]:
@@ -198,7 +234,7 @@ class GraphSearcher(Searcher):
         ours = holder is not None and f"{holder.host.split(' ')[0]}:{holder.pid}" in self.processes
         if holder is not None and ours:
             self._keeper.lost(key, holder)
-        hung = self._keeper.why_hung(key)
+        hung = self._keeper.why_hung(key) or self._silent.pop(key, "")
         log = log_path(self._logs, key)
         if hung:
             failure = Failure(kind="hung", message=f"{hung} (log: {log})")

@@ -76,12 +76,18 @@ class JobTrainable(tune.Trainable):
         """Run the job; its failure is a value, so that the process stays."""
         if self._refused is None:
             self._refused = self._prepare(self._jobs, self._env)
-        shared = {"process": self._process, "node": self._env.node}
+        shared = {
+            "process": self._process,
+            "node": self._env.node,
+            "refused": self._refused,
+            "gpu_bytes": gpu_bytes(self._env.device),
+        }
         job = self._config["job"]
         if not job:
             time.sleep(self._config["poll_seconds"])
-            memory = gpu_bytes(self._env.device)
-            return {**shared, "refused": self._refused, "gpu_bytes": memory}
+            return shared
+        if self._refused:
+            return {**shared, "failure": "", "done": True}
         stale = self._config["stale_lease"]
         outcome = self._run(self._jobs[job], self._jobs, self._env, stale_lease=stale)
         failure = outcome.failure

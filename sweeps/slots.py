@@ -139,6 +139,12 @@ class _Trial:
     ending: bool = False
     waiting: bool = False
     given_up: bool = False
+    pending: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it occupies a slot."""
+        return not (self.ending or self.waiting)
 
 
 @dataclass
@@ -151,15 +157,22 @@ class Slots:
     running trial has an heir of its shape in the queue, because Tune ends a process that becomes
     free while only other shapes wait; short jobs have one anyway, to save time.
 
+    Where machines come when something waits for them, and cost while they are there, the jobs
+    themselves do the waiting: each asks for its room at once, whether its machine is there yet or
+    not, and takes any process of its shape that becomes free before. Idle trials then only bridge
+    the moments between two jobs.
+
     Attributes:
         default: Shape of the slots that are kept warm.
-        nodes: The machines.
+        nodes: The machines; where they come when needed, also those that could.
         limit: Most trials at the same time; 0 means as many as fit.
+        elastic: Whether machines come when something waits for them.
     """
 
     default: Request
     nodes: Sequence[Node] = ()
     limit: int = 0
+    elastic: bool = False
     _trials: dict[str, _Trial] = field(default_factory=dict)
     _freed: list[tuple[Request, str]] = field(default_factory=list)
 
@@ -185,8 +198,17 @@ class Slots:
             # Tune ends the free processes when it is given something that they cannot take.
             self._freed = [] if len(kept) == len(self._freed) else kept
         self._trials[trial] = _Trial(
-            placement.request, placement.idle, placement.process, waiting=placement.is_heir
+            placement.request,
+            placement.idle,
+            placement.process,
+            waiting=placement.is_heir,
+            pending=self.elastic and not placement.process,
         )
+
+    def begin(self, trial: str) -> None:
+        """Note that a trial has its process, new or used."""
+        if trial in self._trials:
+            self._trials[trial].pending = False
 
     def warm(self, trial: str, process: str) -> bool:
         """Note the process that an idle trial reported; whether the trial shall end now."""
@@ -205,14 +227,15 @@ class Slots:
         if slot.ending or slot.waiting:
             return
         for other in self._trials.values():
-            if other.waiting and other.request == slot.request:
-                other.waiting, other.process = False, process
+            # Who waits for a machine takes the process too, and its place is free instead.
+            if (other.waiting or (other.pending and process)) and other.request == slot.request:
+                other.waiting, other.pending, other.process = False, False, process
                 return
         if process:
             self._freed.append((slot.request, process))
 
     def _active(self) -> list[_Trial]:
-        return [slot for slot in self._trials.values() if not (slot.ending or slot.waiting)]
+        return [slot for slot in self._trials.values() if slot.is_active]
 
     def num_active(self) -> int:
         """Trials that occupy a slot."""
@@ -236,8 +259,11 @@ class Slots:
         return not fits(self.nodes, [*taken, self.default])
 
     def _has_room(self, request: Request, without: Sequence[str] = ()) -> bool:
-        left_out = {id(self._trials[name]) for name in without}
-        occupied = [slot.request for slot in self._active() if id(slot) not in left_out]
+        occupied = [
+            slot.request
+            for name, slot in self._trials.items()
+            if name not in without and slot.is_active
+        ]
         if self.limit and len(occupied) >= self.limit:
             return False
         return fits(self.nodes, [*occupied, request])
@@ -247,7 +273,7 @@ class Slots:
         return [
             name
             for name, slot in self._trials.items()
-            if slot.idle and slot.process and not (slot.ending or slot.waiting)
+            if slot.idle and slot.process and slot.is_active
         ]
 
     def _living(self) -> Counter[Request]:
@@ -267,10 +293,12 @@ class Slots:
             most: Processes that are of use.
             patient: Whether to wait for processes that are coming up.
         """
-        cold = self._cold() if patient else set()
-        living = self._living()
-        warming = patient and not cold and not self.is_warm(most)
         by_priority = sorted(ready, key=lambda shape: -ready[shape].priority)
+        living = self._living()
+        if self.elastic:
+            return self._place_on_demand(ready, by_priority, living)
+        cold = self._cold() if patient else set()
+        warming = patient and not cold and not self.is_warm(most)
         usable = [] if warming else [shape for shape in by_priority if shape not in cold]
         if usable and not living[usable[0]]:
             found = self._convert(usable[0])
@@ -291,6 +319,19 @@ class Slots:
                 if found is not None:
                     return found
         return self._keep_warm(most) or self._heir_of_short(ready, cold)
+
+    def _place_on_demand(
+        self, ready: Mapping[Request, Ready], by_priority: list[Request], living: Counter[Request]
+    ) -> Placement | None:
+        for shape in by_priority:
+            found = self._reuse(shape)
+            if found is not None:
+                return found
+        for shape in by_priority:
+            if self._has_room(shape):
+                return Placement(request=shape)
+        heir = self._heir(ready, set(), idle_too=False) if len(living) > 1 else None
+        return heir or self._heir_of_short(ready, set()) or self._keep_freed()
 
     def _heir_of_short(
         self, ready: Mapping[Request, Ready], cold: set[Request]
@@ -341,9 +382,17 @@ class Slots:
         """An idle trial for a slot that would otherwise lose its process, or has none yet."""
         if self.num_active() >= most:
             return None
+        freed = self._keep_freed()
+        if freed is None and self._has_room(self.default):
+            return Placement(request=self.default, idle=True)
+        return freed
+
+    def _keep_freed(self) -> Placement | None:
         for shape, process in reversed(self._freed):
             if self._has_room(shape):
                 return Placement(request=shape, idle=True, process=process)
-        if self._has_room(self.default):
-            return Placement(request=self.default, idle=True)
         return None
+
+    def release(self, trial: str) -> None:
+        """Let an idle trial end, and its process with it: the machine may go."""
+        self._trials[trial].ending = True

@@ -248,7 +248,9 @@ class ClusterSpec:
         memory_gb_per_worker: Main memory reserved for each, in 2**30 bytes; 0 reserves none.
         stages: What jobs of a stage get instead.
         pack_gpus: Whether GPU shares follow the memory that the first job of a kind needed.
-        heartbeat_seconds: Silence after which a worker counts as hung and is replaced.
+        heartbeat_seconds: Silence after which a worker that runs a job counts as hung and is
+            replaced.
+        start_seconds: The same for one that starts, or waits for a job.
         max_job_hours: Time after which a job that still runs counts as hung.
         checkpoint_seconds: A training keeps a checkpoint at the end of an epoch, if this much
             time has passed since the last.
@@ -264,6 +266,7 @@ class ClusterSpec:
     stages: Mapping[Stage, StageResources] = field(default_factory=dict)
     pack_gpus: bool = True
     heartbeat_seconds: float = 120.0
+    start_seconds: float = 300.0
     max_job_hours: float = 48.0
     checkpoint_seconds: float = 10.0
     price_per_gpu_hour: float = 0.0
@@ -281,7 +284,11 @@ class ClusterSpec:
             self.gpus_per_worker,
             "a share of one GPU, or a whole number up to 8",
         )
-        for name, lowest in (("heartbeat_seconds", 2.0), ("max_job_hours", 0.01)):
+        for name, lowest in (
+            ("heartbeat_seconds", 2.0),
+            ("start_seconds", 5.0),
+            ("max_job_hours", 0.01),
+        ):
             value = getattr(self, name)
             require(value >= lowest, f"cluster.{name}", value, f"{lowest:g} or more")
         for name in (

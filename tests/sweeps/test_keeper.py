@@ -272,6 +272,19 @@ def test_nothing_is_ended_before_its_lease_exists(world: World) -> None:
     assert not world.killed
 
 
+def test_a_job_has_begun_when_its_worker_holds_the_lease(world: World) -> None:
+    world.start()
+    world.poll()
+    assert not world.keeper.is_leased(FIRST.key)
+    world.foreign_lease(generation=3)
+    world.poll()
+    assert world.keeper.is_leased(FIRST.key)
+    # The next worker has yet to take over.
+    world.keeper.lost(FIRST.key, world.store.leases.holders()[name_of("split", FIRST.key)])
+    world.poll()
+    assert not world.keeper.is_leased(FIRST.key)
+
+
 def test_what_was_lost_can_be_taken_over(world: World) -> None:
     world.start()
     world.foreign_lease(generation=3)

@@ -103,6 +103,8 @@ class Play:
         result = {
             "process": f"host:{name}",
             "node": "node",
+            "refused": "",
+            "gpu_bytes": 0,
             "failure": text,
             "held": False,
             "cost": json.dumps(cost),
@@ -183,6 +185,19 @@ def test_a_machine_that_leaves_is_not_the_jobs_fault(
         lost += 1
     assert lost == attempts
     assert bool(play.scheduler.failures()) == (not gone)
+
+
+def test_a_worker_that_is_silent_before_its_job_begins_is_tried_again(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(1), Node(cpus=1))
+    for _ in range(3):
+        play.warm_up()
+        (name,) = play.started()
+        assert not play.searcher.is_leased(name)
+        play.searcher.on_silence(name, 45)
+        play.lose(name)
+    (failure,) = play.scheduler.failures().values()
+    assert failure.kind == "hung"
+    assert "no sign of life for 45 s" in failure.message
 
 
 def test_workers_that_cannot_start_end_the_sweep_with_a_reason(tmp_path: Path) -> None:
