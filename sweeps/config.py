@@ -143,6 +143,9 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
     )
 
 
+_OPEN_MAP = re.compile(r"(cluster\.(stages|machines)|datasets\.[^.=]+\.resources)[.=]")
+
+
 def sweep_names() -> list[str]:
     """Names of the sweeps that are shipped."""
     return _group("sweep")
@@ -159,9 +162,11 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"{override!r} is not of the form key=value, for example sweep=smoke")
         if key in ("sweep", "cluster", "scale") and value not in _group(key):
             raise unknown_name(key, value, _group(key))
+    # Hydra takes no new keys without a sign, and these maps consist of nothing else.
+    signed = [f"++{override}" if _OPEN_MAP.match(override) else override for override in overrides]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("config", overrides=list(overrides))
+            config = compose("config", overrides=signed)
             composed = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error, overrides)) from None

@@ -216,7 +216,7 @@ def _run_jobs(
     logs = Path(spec.places.output_dir) / "logs"
     env = Environment(store=store, data_folders=folders, logs=logs)
     with ray_cluster(spec.cluster, Path(spec.places.output_dir)):
-        has_gpu = any(node.gpus for node in cluster_nodes())
+        has_gpu = any(node.gpus for node in cluster_nodes(spec.cluster))
         packer = Packer(
             spec.sweep,
             spec.cluster,

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
 
 from sweeps.estimates import Estimates
 from sweeps.packing import Packer
@@ -13,6 +15,7 @@ from sweeps.plan import expand
 from sweeps.planning import Forecast, forecast
 from sweeps.progress import duration
 from sweeps.scan import measured, scan
+from sweeps.simulation import Machines
 from sweeps.spec import ClusterSpec, LaunchSpec
 from sweeps.store import LocalStore
 
@@ -24,7 +27,8 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
     found = scan(plan, LocalStore(Path(spec.places.store_uri)), discard=False) if stored else None
     entries = found.entries if found else {}
     reasons = found.reasons if found else dict.fromkeys(plan.jobs, "new")
-    has_gpu = shutil.which("nvidia-smi") is not None
+    added = any(kind.gpus for kind in spec.cluster.machines.values())
+    has_gpu = added or shutil.which("nvidia-smi") is not None
     packer = Packer(
         spec.sweep,
         spec.cluster,
@@ -36,7 +40,41 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
         plan.jobs, measured(plan, entries, "seconds"), gpu=packer.default.gpus > 0
     )
     console.print(f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(plan.results)} results")
-    _print_forecast(forecast(plan, reasons, estimates, packer), spec.cluster, console)
+    rate = spec.cluster.interruptions_per_hour
+    expected = forecast(plan, reasons, estimates, packer, rate)
+    _print_forecast(expected, spec.cluster, console)
+    if expected.simulated:
+        _print_simulation(expected, spec.cluster, console)
+
+
+def _print_simulation(found: Forecast, cluster: ClusterSpec, console: Console) -> None:
+    of = Machines(most=1)
+    jobs = "one job" if found.places == 1 else f"{found.places} jobs"
+    console.print(
+        f"  simulated: one GPU and {jobs} a machine; machines come {of.start_seconds / 60:g} min "
+        f"after they are asked for and leave when empty for {of.idle_seconds / 60:g}; every job "
+        "takes its expected time however many share a GPU; a machine that is taken back costs a "
+        "training its epoch, another job all",
+        soft_wrap=True,
+    )
+    price = cluster.price_per_gpu_hour
+    rate = cluster.interruptions_per_hour
+    table = Table(box=None, pad_edge=False)
+    table.add_column("GPUs", justify="right")
+    for title in ("no interruption", f"{rate:g} taken back an hour"):
+        table.add_column(title, justify="right")
+        table.add_column("cost" if price else "GPU-hours", justify="right")
+        table.add_column("busy", justify="right")
+    table.add_column("times", justify="right")
+    for most, both in found.simulated.items():
+        cells = [str(most)]
+        for one in both:
+            paid = one.machine_seconds / 3600
+            cells.append(duration(one.seconds))
+            cells.append(f"{paid * price:,.0f}" if price else f"{paid:,.0f}")
+            cells.append(f"{one.busy:.0%}")
+        table.add_row(*cells, str(both[1].interruptions))
+    console.print(Padding(table, (0, 0, 0, 4)))
 
 
 def _print_forecast(found: Forecast, cluster: ClusterSpec, console: Console) -> None:

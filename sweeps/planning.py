@@ -11,7 +11,11 @@ from sweeps.forecast import makespan, useful_workers
 from sweeps.jobs import STAGES, Job, Stage
 from sweeps.packing import Packer
 from sweeps.plan import Plan, remaining_chain
+from sweeps.simulation import Machines, Simulated, simulate
 from sweeps.spec import ClusterSpec
+
+MACHINES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Sizes of cluster that are simulated, one GPU a machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +48,17 @@ class Forecast:
         chain_seconds: The longest chain of jobs that need each other.
         useful_workers: More do not make it faster; 0 if nothing is left.
         seconds: By number of workers.
+        simulated: By number of GPU machines, without interruptions and with them; empty where
+            jobs do not run on GPUs.
+        places: Jobs at the same time on each of these machines.
     """
 
     stages: Mapping[Stage, StagePlan]
     chain_seconds: float
     useful_workers: int
     seconds: Mapping[int, float]
+    simulated: Mapping[int, tuple[Simulated, Simulated]]
+    places: int
 
     @property
     def gpu_hours(self) -> float:
@@ -68,7 +77,11 @@ class Forecast:
 
 
 def forecast(
-    plan: Plan, reasons: Mapping[str, str], estimates: Estimates, packer: Packer
+    plan: Plan,
+    reasons: Mapping[str, str],
+    estimates: Estimates,
+    packer: Packer,
+    interruptions_per_hour: float,
 ) -> Forecast:
     """What the jobs that must run will take.
 
@@ -77,6 +90,7 @@ def forecast(
         reasons: Why each job that is not in the store must run, by key.
         estimates: How long jobs take.
         packer: What they ask for.
+        interruptions_per_hour: Of each simulated machine.
     """
     left = {key: job for key, job in plan.jobs.items() if key in reasons}
     seconds = {key: estimates.seconds(job) for key, job in left.items()}
@@ -88,11 +102,26 @@ def forecast(
     useful = useful_workers(left, seconds)
     counts = sorted({count for count in (1, 4, 8, 16, 64) if count < useful} | {useful} - {0})
     chain = remaining_chain(left, lambda job: seconds[job.key])
+    share = packer.default.gpus
+    places = max(1, int(1 / share)) if share else 1
+    simulated = {
+        most: (
+            simulate(left, seconds, Machines(most=most, places=places)),
+            simulate(
+                left,
+                seconds,
+                Machines(most=most, places=places, interruptions_per_hour=interruptions_per_hour),
+            ),
+        )
+        for most in (MACHINES if share and left else ())
+    }
     return Forecast(
         stages=stages,
         chain_seconds=max(chain.values(), default=0.0),
         useful_workers=useful,
         seconds={count: makespan(left, seconds, count) for count in counts},
+        simulated=simulated,
+        places=places,
     )
 
 

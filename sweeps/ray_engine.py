@@ -52,7 +52,6 @@ for _name, _value in _SETTINGS.items():
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
-from ray._private import state as ray_state  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from sweeps.ray_searcher import GraphSearcher, IdleStopper  # noqa: E402
@@ -142,22 +141,15 @@ def _node(resources: Mapping[str, float]) -> Node:
     )
 
 
-def cluster_nodes() -> list[Node]:
+def cluster_nodes(cluster: ClusterSpec) -> list[Node]:
     """The machines of the running cluster, and those that its autoscaler may add."""
     alive = _alive()
     found = [_node(node["Resources"]) for node in alive]
     there = Counter(node["Labels"].get(_GROUP_LABEL, "") for node in alive)
-    for group in _groups():
-        missing = max(0, group.max_count - there[group.name])
-        found += [_node(group.resources)] * missing
+    for name, kind in cluster.machines.items():
+        new = Node(cpus=kind.cpus, gpus=kind.gpus, memory_gb=kind.memory_gb)
+        found += [new] * max(0, kind.most - there[name])
     return found
-
-
-def _groups() -> list[Any]:
-    """The kinds of machines that an autoscaler may add, as it told Ray's control service."""
-    # Ray's public functions tell sums over all kinds, but not what one machine has.
-    config = ray_state.state.get_cluster_config()
-    return list(config.node_group_configs) if config is not None else []
 
 
 def make_slots(cluster: ClusterSpec, packer: Packer) -> Slots:
@@ -168,9 +160,9 @@ def make_slots(cluster: ClusterSpec, packer: Packer) -> Slots:
     """
     slots = Slots(
         default=packer.default,
-        nodes=cluster_nodes(),
+        nodes=cluster_nodes(cluster),
         limit=cluster.workers,
-        elastic=bool(_groups()),
+        elastic=bool(cluster.machines),
     )
     too_large = slots.infeasible([packer.default, *packer.all_requests()])
     if too_large is not None:
@@ -281,7 +273,7 @@ def run_sweep(
         keeper,
         jobs=jobs,
         logs=env.logs,
-        look=cluster_nodes,
+        look=lambda: cluster_nodes(cluster),
         holder=lambda job: env.store.leases.holders().get(name_of(job.stage, job.key)),
         is_gone=_is_gone,
         on_change=on_change,

@@ -236,11 +236,37 @@ class SweepSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MachineType:
+    """Machines that the cluster's autoscaler adds when a job waits for one.
+
+    Attributes:
+        cpus: Of one machine.
+        gpus: The same.
+        memory_gb: What Ray may give to jobs, in 2**30 bytes.
+        most: At the same time.
+    """
+
+    cpus: float
+    gpus: float = 0.0
+    memory_gb: float = 0.0
+    most: int
+
+    def __post_init__(self) -> None:
+        require(self.cpus > 0, "cluster.machines cpus", self.cpus, "above 0")
+        for name in ("gpus", "memory_gb"):
+            value = getattr(self, name)
+            require(value >= 0, f"cluster.machines {name}", value, "0 or more")
+        require(1 <= self.most <= 1024, "cluster.machines most", self.most, "1 to 1024")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterSpec:
     """Where jobs run, and what each of them gets.
 
     Attributes:
         mode: "local" starts Ray here; "existing" joins the cluster that the driver is on.
+        machines: What an autoscaler may add, by Ray's name for the type; where there are any,
+            ready jobs ask for machines, and machines without jobs are let go.
         workers: Jobs at the same time; 0 means one per processor (or per GPU share).
         cpus_per_worker: Processors reserved for each.
         gpus_per_worker: GPUs, or share of one, reserved for each; None means half a GPU where
@@ -256,9 +282,11 @@ class ClusterSpec:
             time has passed since the last.
         price_per_gpu_hour: For the cost in ``mode=plan``; 0 prints none.
         price_per_cpu_hour: The same for processors.
+        interruptions_per_hour: How often a spot machine is taken back, for ``mode=plan``.
     """
 
     mode: Literal["local", "existing"] = "local"
+    machines: Mapping[str, MachineType] = field(default_factory=dict)
     workers: int = 0
     cpus_per_worker: int = 1
     gpus_per_worker: float | None = None
@@ -271,8 +299,11 @@ class ClusterSpec:
     checkpoint_seconds: float = 10.0
     price_per_gpu_hour: float = 0.0
     price_per_cpu_hour: float = 0.0
+    interruptions_per_hour: float = 0.05
 
     def __post_init__(self) -> None:
+        if self.machines and self.mode == "local":
+            raise InputError("cluster.machines is for cluster=existing: nothing is added here")
         require(0 <= self.workers <= 1024, "cluster.workers", self.workers, "0 to 1024")
         require(
             self.cpus_per_worker >= 1, "cluster.cpus_per_worker", self.cpus_per_worker, "1 or more"
@@ -296,6 +327,7 @@ class ClusterSpec:
             "checkpoint_seconds",
             "price_per_gpu_hour",
             "price_per_cpu_hour",
+            "interruptions_per_hour",
         ):
             require(getattr(self, name) >= 0, f"cluster.{name}", getattr(self, name), "0 or more")
 

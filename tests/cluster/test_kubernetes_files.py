@@ -15,6 +15,7 @@ import pytest
 from cluster_files import filled
 
 from cluster.checks import kuberay
+from sweeps.config import load
 
 Manifest = dict[str, Any]
 SCHEMAS = Path(__file__).parents[3] / "shared" / "spec" / "kuberay"
@@ -42,6 +43,22 @@ def close(node: Any) -> Any:
     if isinstance(node.get("properties"), dict) and node.get("type") == "object":
         closed.setdefault("additionalProperties", False)
     return closed
+
+
+@pytest.mark.parametrize("name", RAY)
+def test_the_engine_knows_the_machines_that_the_file_may_add(name: str) -> None:
+    spec = filled(name)["spec"]
+    groups = spec.get("rayClusterSpec", spec)["workerGroupSpecs"]
+    known = {}
+    for group in groups:
+        asked = group["template"]["spec"]["containers"][0]["resources"]["requests"]
+        memory = float(asked["memory"].removesuffix("Gi"))
+        resources = (float(asked["cpu"]), float(asked["nvidia.com/gpu"]), memory)
+        known[group["groupName"]] = (*resources, group["maxReplicas"])
+    machines = load(["cluster=kubernetes"]).cluster.machines
+    assert known == {
+        name: (one.cpus, one.gpus, one.memory_gb, one.most) for name, one in machines.items()
+    }
 
 
 def refusals(manifest: Manifest) -> list[str]:

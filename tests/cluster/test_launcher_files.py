@@ -14,6 +14,7 @@ from cluster_files import FILLED, FOLDER, filled
 from cluster.check import main, problems
 from cluster.checks import launcher
 from cluster.checks.common import blanks, secret_problems
+from sweeps.config import load
 
 pytestmark = pytest.mark.usefixtures("home")
 Config = dict[str, Any]
@@ -39,6 +40,19 @@ def test_a_shipped_file_lacks_nothing_but_what_only_its_user_knows(name: str) ->
     assert found
     assert all(problem.startswith("fill in FILL_") for problem in found)
     assert blanks(filled(name)) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_engine_knows_the_machines_that_the_file_may_add(name: str) -> None:
+    machines = load([f"cluster={Path(name).stem}"]).cluster.machines
+    types = {
+        kind: given
+        for kind, given in filled(name)["available_node_types"].items()
+        if kind != "head"
+    }
+    assert {
+        kind: ({"CPU": one.cpus, "GPU": one.gpus}, one.most) for kind, one in machines.items()
+    } == {kind: (given["resources"], given["max_workers"]) for kind, given in types.items()}
 
 
 def test_every_blank_of_the_files_is_explained_in_the_readme() -> None:

@@ -35,6 +35,20 @@ def test_full_uses_the_published_hyperparameters_of_each_forget_size() -> None:
     assert (found[50]["alpha"], found[50]["dampening"]) == (10.0, 0.5)
 
 
+@pytest.mark.parametrize(
+    "override", ["cluster.stages={retrain: {gpus: 1.0}}", "cluster.stages.retrain.gpus=1.0"]
+)
+def test_maps_that_consist_of_new_keys_take_them(override: str) -> None:
+    assert load([override]).cluster.stages["retrain"].gpus == 1.0
+
+
+def test_a_cloud_names_the_machines_that_may_come(tmp_path: Path) -> None:
+    assert load(["cluster=existing"]).cluster.machines == {}
+    cluster = load(["cluster=aws", "cluster.machines.gpu_spot.most=20"]).cluster
+    assert cluster.mode == "existing"
+    assert (cluster.machines["gpu_spot"].gpus, cluster.machines["gpu_spot"].most) == (1.0, 20)
+
+
 def test_a_dataset_changes_its_own_training_values() -> None:
     sweep = load(["sweep=full"]).sweep
     assert sweep.training["celebahq"].weight_decay == 1e-3

@@ -55,7 +55,30 @@ def test_hours_cost_chain_and_useful_workers(tmp_path: Path) -> None:
     assert "do not help" in text
 
 
+def test_clusters_of_1_to_256_gpus_are_simulated_with_their_assumptions(tmp_path: Path) -> None:
+    text = said(
+        tmp_path,
+        "sweep=full",
+        "cluster.gpus_per_worker=0.5",
+        "cluster.price_per_gpu_hour=2.0",
+        "cluster.interruptions_per_hour=0.5",
+    )
+    assert "one GPU and 2 jobs a machine" in text
+    assert "0.5 taken back an hour" in text
+    assert "come 4 min after they are asked for" in text
+    rows = {
+        int(cells[0]): cells
+        for cells in (line.split() for line in text.split("simulated")[1].splitlines())
+        if cells and cells[0].isdigit()
+    }
+    assert sorted(rows) == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    cost = {most: float(cells[2].replace(",", "")) for most, cells in rows.items()}
+    assert cost[1] <= cost[16] <= cost[256]
+    assert all(int(cells[-1]) > 0 for cells in rows.values())
+
+
 def test_without_gpus_it_counts_processors(tmp_path: Path) -> None:
     text = said(tmp_path, "sweep=smoke", "cluster.gpus_per_worker=0.0")
     assert "CPU-hours" in text
     assert "cost" not in text
+    assert "simulated" not in text
