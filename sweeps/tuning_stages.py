@@ -298,17 +298,12 @@ def choose(inputs: Inputs) -> dict[str, Any]:
         entry.value for role, entry in sorted(inputs.entries.items()) if role.startswith("point_")
     ]
     carried = shortlist([value["simulated"] for value in values], inputs.job.spec["carried"])
-    cells = _cells(inputs)
-    scores: dict[int, float] = {}
-    for point in carried:
-        method = _method(inputs, values[point]["point"])
-        each = [
-            _score(
-                cell, stored_study(values, place, cell.entries["rehearsal"].value), point, method
-            )
-            for place, cell in enumerate(cells)
-        ]
-        scores[point] = sum(each) / len(each)
+    candidates = {point: _method(inputs, values[point]["point"]) for point in carried}
+    judged = [
+        _judged(cell, stored_study(values, place, cell.entries["rehearsal"].value), candidates)
+        for place, cell in enumerate(_cells(inputs))
+    ]
+    scores = {point: sum(each[point] for each in judged) / len(judged) for point in carried}
     best = max(scores, key=lambda point: (scores[point], -point))
     return {
         "hyperparameters": values[best]["point"],
@@ -318,35 +313,41 @@ def choose(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _score(cell: Inputs, study: Study, point: int, method: Method) -> float:
+def _judged(cell: Inputs, study: Study, candidates: Mapping[int, Method]) -> dict[int, float]:
+    """What the objective makes of each candidate on one cell, whose data are read once for all."""
+    from oneshui.choosing import SimulatedChoice
+
+    match cell.job.spec["objective"]:
+        case "simulated":
+            choice = SimulatedChoice(study=study)
+            return {point: choice.score(point) for point in candidates}
+        case "oracle":
+            return _by_oracle(cell, candidates)
+        case _:
+            return _by_support(cell, study, candidates)
+
+
+def _by_support(cell: Inputs, study: Study, candidates: Mapping[int, Method]) -> dict[int, float]:
+    """By S and, if the objective says so, by D_v: the training data are deleted meanwhile."""
     from safetensors.torch import load_file
 
-    from oneshui.choosing import (
-        OracleChoice,
-        SimulatedChoice,
-        SupportAndValChoice,
-        SupportOnlyChoice,
-    )
+    from oneshui.choosing import SupportAndValChoice, SupportOnlyChoice
     from oneshui.guard import deleted
 
-    objective = cell.job.spec["objective"]
-    if objective == "simulated":
-        return SimulatedChoice(study=study).score(point)
     request = _real_request(cell)
-    if objective == "oracle":
-        return _by_oracle(cell, request, point, method, OracleChoice)
     importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
-    with deleted(cell.env.training_data, method.name):
-        model = _unlearned(method, request)
-    if model is None:
-        return 0.0
-    if objective == "support_only":
+    if cell.job.spec["objective"] == "support_only":
         assert not {"index", "cache"} & cell.entries.keys()
         choice = SupportOnlyChoice(study=study, request=request, importance=importance)
-        return choice.score(point, model)
-    val = _alone(images(cell, load_split(cell), "val"), cell.folder)
-    with_val = SupportAndValChoice(study=study, request=request, importance=importance, val=val)
-    return with_val.score(point, model)
+    else:
+        val = _alone(images(cell, load_split(cell), "val"), cell.folder)
+        choice = SupportAndValChoice(study=study, request=request, importance=importance, val=val)
+    scores = {}
+    for point, method in candidates.items():
+        with deleted(cell.env.training_data, method.name):
+            model = _unlearned(method, request)
+        scores[point] = 0.0 if model is None else choice.score(point, model)
+    return scores
 
 
 def _alone(chosen: LabelledImages, folder: Path) -> LabelledImages:
@@ -363,19 +364,20 @@ def _alone(chosen: LabelledImages, folder: Path) -> LabelledImages:
     return dataclasses.replace(chosen, pixels=pixels, rows=np.arange(count))
 
 
-def _by_oracle(
-    cell: Inputs, request: UnlearnRequest, point: int, method: Method, choice: Any
-) -> float:
-    split = load_split(cell)
+def _by_oracle(cell: Inputs, candidates: Mapping[int, Method]) -> dict[int, float]:
+    from oneshui.choosing import OracleChoice
+
+    request, split = _real_request(cell), load_split(cell)
     sets = {name: images(cell, split, name) for name in ("retain", "forget", "test")}
     if cell.job.spec["access"] == "full":
         val = images(cell, split, "val")
         request = _full_access(cell, request, sets["forget"], sets["retain"], val)
-    model = _unlearned(method, request)
-    if model is None:
-        return 0.0
-    truth = choice(request=request, sets=sets, retrained=_retrained_scores(cell))
-    return float(truth.score(point, model))
+    choice = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(cell))
+    scores = {}
+    for point, method in candidates.items():
+        model = _unlearned(method, request)
+        scores[point] = 0.0 if model is None else choice.score(point, model)
+    return scores
 
 
 def _real_request(cell: Inputs) -> UnlearnRequest:
