@@ -15,17 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed
-from sweeps.inputs import (
-    PREPARED,
-    Inputs,
-    device,
-    images,
-    load_split,
-    new_model,
-    spec_of,
-    stored_model,
-)
+from sweeps.inputs import Inputs, device, images, load_split, spec_of, stored_model
 from sweeps.measuring import PREDICTIONS
+from sweeps.requesting import full_access_request, prepared_state, real_request
 from sweeps.spec import Dimension
 from sweeps.tuning import Point
 from sweeps.tuning import propose as propose_point
@@ -132,14 +124,6 @@ def _cells(inputs: Inputs) -> list[Inputs]:
     return found
 
 
-def _prepared(cell: Inputs) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    if "prepared" not in cell.entries:
-        return {}
-    return load_file(cell.entries["prepared"].file(PREPARED))
-
-
 def _method(inputs: Inputs, point: Point) -> Method:
     from oneshui import methods
 
@@ -183,7 +167,7 @@ def _try(cell: Inputs, method: Method) -> tuple[tuple[Run, ...], Inputs]:
 
     split, task, where = load_split(cell), _task(cell), device(cell)
     train, val = images(cell, split, "train"), images(cell, split, "val")
-    rehearsal, prepared = _rehearsal(cell), _prepared(cell)
+    rehearsal, prepared = _rehearsal(cell), prepared_state(cell)
     importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
     pretrained = stored_model(cell, "pretrained")
     seed = spec_of(cell.entries["rehearsal"])["unlearning_seed"]
@@ -201,7 +185,8 @@ def _try(cell: Inputs, method: Method) -> tuple[tuple[Run, ...], Inputs]:
             forget = train.select(_positions([*request.forget, *request.support]))
             people = set(request.identities)
             rest = [i for i, p in enumerate(train.identities.tolist()) if p not in people]
-            asked = _full_access(cell, asked, forget, train.select(_positions(rest)), val)
+            retain = train.select(_positions(rest))
+            asked = full_access_request(cell, asked, forget=forget, retain=retain, val=val)
         model = _unlearned(method, asked)
         if model is None:
             runs.append(Run(before=_before(cell, number), after=_undefined(), movement=math.nan))
@@ -234,23 +219,6 @@ def _positions(numbers: list[int]) -> torch.Tensor:
     import torch
 
     return torch.tensor(numbers, dtype=torch.int64)
-
-
-def _full_access(
-    cell: Inputs, asked: UnlearnRequest, forget: Any, retain: Any, val: Any
-) -> UnlearnRequest:
-    from oneshui.requests import FullAccessRequest
-    from oneshui.spec import TrainingSpec
-
-    spec = cell.job.spec
-    return FullAccessRequest(
-        **{field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)},
-        forget=forget,
-        retain=retain,
-        val=val,
-        training=TrainingSpec(**spec["training"]),
-        fresh_model=new_model(cell, derive_seed(spec["training_seed"], 0)),
-    )
 
 
 def _run_out(run: Run) -> dict[str, Any]:
@@ -370,8 +338,13 @@ def _by_oracle(cell: Inputs, candidates: Mapping[int, Method]) -> dict[int, floa
     request, split = _real_request(cell), load_split(cell)
     sets = {name: images(cell, split, name) for name in ("retain", "forget", "test")}
     if cell.job.spec["access"] == "full":
-        val = images(cell, split, "val")
-        request = _full_access(cell, request, sets["forget"], sets["retain"], val)
+        request = full_access_request(
+            cell,
+            request,
+            forget=sets["forget"],
+            retain=sets["retain"],
+            val=images(cell, split, "val"),
+        )
     choice = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(cell))
     scores = {}
     for point, method in candidates.items():
@@ -381,20 +354,8 @@ def _by_oracle(cell: Inputs, candidates: Mapping[int, Method]) -> dict[int, floa
 
 
 def _real_request(cell: Inputs) -> UnlearnRequest:
-    """The real request of a cell, with the seed that the row itself would unlearn with."""
-    from safetensors.torch import load_file
-
-    from oneshui.requests import SupportSet, UnlearnRequest
-
-    seed = spec_of(cell.entries["rehearsal"])["unlearning_seed"]
-    return UnlearnRequest(
-        model=stored_model(cell, "pretrained"),
-        task=_task(cell),
-        seed=derive_seed(seed, cell.job.spec["method"], "unlearn"),
-        device=device(cell),
-        support=SupportSet(**load_file(cell.entries["split"].file("support.safetensors"))),
-        prepared=_prepared(cell),
-    )
+    """The request that the row itself would unlearn with on this cell."""
+    return real_request(cell, spec_of(cell.entries["rehearsal"])["unlearning_seed"])
 
 
 def _retrained_scores(cell: Inputs) -> dict[str, float]:
@@ -418,7 +379,9 @@ def reveal(inputs: Inputs) -> dict[str, Any]:
     sets = {name: images(inputs, split, name) for name in ("retain", "forget", "test", "val")}
     asked = request
     if inputs.job.spec["access"] == "full":
-        asked = _full_access(inputs, request, sets["forget"], sets["retain"], sets["val"])
+        asked = full_access_request(
+            inputs, request, forget=sets["forget"], retain=sets["retain"], val=sets["val"]
+        )
     model = inputs.timed("method_seconds", lambda: _unlearned(method, asked))
     if model is None:
         return {"tow": 0.0, "support_drop": None, "movement": None}
