@@ -41,7 +41,8 @@ def _plain(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _number(value: float | None) -> float:
+def stored_number(value: float | None) -> float:
+    """A number from JSON; null is NaN."""
     return math.nan if value is None else float(value)
 
 
@@ -93,7 +94,7 @@ def _scores_out(scores: Scores) -> dict[str, float | None]:
 def _scores_in(document: Mapping[str, float | None]) -> Scores:
     from oneshui.rehearsal import Scores
 
-    return Scores(**{name: _number(value) for name, value in document.items()})
+    return Scores(**{name: stored_number(value) for name, value in document.items()})
 
 
 def _rehearsal(inputs: Inputs) -> Rehearsal:
@@ -132,6 +133,8 @@ def _method(inputs: Inputs, point: Point) -> Method:
 
 def propose(inputs: Inputs) -> dict[str, Any]:
     """One point of a study: what it does to the simulated requests of every cell."""
+    from oneshui.choosing import simulated_tow
+
     spec = inputs.job.spec
     earlier = [
         (entry.value["point"], entry.value["simulated"])
@@ -148,16 +151,20 @@ def propose(inputs: Inputs) -> dict[str, Any]:
         **{name: spec[name] for name in ("points", "batch") if name in spec},
     )
     method = _method(inputs, point)
-    cells = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in _cells(inputs)])
-    simulated = [_study([runs], cell).simulated()[0] for runs, cell in cells]
+    cells = _cells(inputs)
+    tried = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in cells])
+    simulated = [
+        simulated_tow(runs, stored_number(cell.entries["rehearsal"].value["val_score"]))
+        for cell, runs in zip(cells, tried, strict=True)
+    ]
     return {
         "point": point,
         "simulated": sum(simulated) / len(simulated),
-        "runs": [[_run_out(run) for run in runs] for runs, _ in cells],
+        "runs": [[_run_out(run) for run in runs] for runs in tried],
     }
 
 
-def _try(cell: Inputs, method: Method) -> tuple[tuple[Run, ...], Inputs]:
+def _try(cell: Inputs, method: Method) -> list[Run]:
     """Unlearn every simulated request of a cell and look at what became of it."""
     from safetensors.torch import load_file
 
@@ -194,7 +201,7 @@ def _try(cell: Inputs, method: Method) -> tuple[tuple[Run, ...], Inputs]:
         after = scores_of(model, request, rehearsal, train, val, task=task, device=where)
         moved = movement(model, pretrained, importance)
         runs.append(Run(before=_before(cell, number), after=after, movement=moved))
-    return tuple(runs), cell
+    return runs
 
 
 def _unlearned(method: Method, request: UnlearnRequest) -> nn.Module | None:
@@ -225,14 +232,6 @@ def _run_out(run: Run) -> dict[str, Any]:
     return {"after": _scores_out(run.after), "movement": _plain(run.movement)}
 
 
-def _study(points: list[tuple[Run, ...]], cell: Inputs) -> Study:
-    from oneshui.choosing import Study
-
-    return Study(
-        runs=tuple(points), val_score=_number(cell.entries["rehearsal"].value["val_score"])
-    )
-
-
 def stored_study(point_values: list[Mapping[str, Any]], place: int, rehearsal: Any) -> Study:
     """A study on one of its cells, from what its points stored.
 
@@ -249,13 +248,13 @@ def stored_study(point_values: list[Mapping[str, Any]], place: int, rehearsal: A
             Run(
                 before=known,
                 after=_scores_in(run["after"]),
-                movement=_number(run["movement"]),
+                movement=stored_number(run["movement"]),
             )
             for known, run in zip(before, value["runs"][place], strict=True)
         )
         for value in point_values
     )
-    return Study(runs=runs, val_score=_number(rehearsal["val_score"]))
+    return Study(runs=runs, val_score=stored_number(rehearsal["val_score"]))
 
 
 def choose(inputs: Inputs) -> dict[str, Any]:
