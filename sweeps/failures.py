@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.engine import Failure
-from sweeps.jobs import Job, log_path
-from sweeps.plan import Plan, ResultRow, dependants
+from sweeps.jobs import log_path
+from sweeps.plan import Plan, dependants
 from sweeps.studies import study_title
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")
@@ -106,18 +106,6 @@ def _after(keys: Sequence[str], needing: Mapping[str, Sequence[str]]) -> set[str
     return found
 
 
-def _needs(row: ResultRow, key: str, jobs: Mapping[str, Job]) -> bool:
-    left, seen = [row.score_key], set[str]()
-    while left:
-        here = left.pop()
-        if here == key:
-            return True
-        if here not in seen:
-            seen.add(here)
-            left += jobs[here].inputs.values()
-    return False
-
-
 def _key(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
 
@@ -141,7 +129,7 @@ def smallest_command(
     replaced = {*_VIEWS, *(_key(text) for text in places)}
     overrides = [*(text for text in overrides if _key(text) not in replaced), *places]
     kept = [text for text in overrides if _key(text) not in _PARTS]
-    rows = [row for row in plan.results if _needs(row, key, plan.jobs)]
+    rows = [row for row in plan.results if key in plan.needed(row)]
     if rows:
         first = rows[0]
         size = [

@@ -74,6 +74,17 @@ class Plan:
         found = Counter(job.stage for job in self.jobs.values())
         return {stage: found[stage] for stage in STAGES if found[stage]}
 
+    def needed(self, row: ResultRow) -> dict[str, int]:
+        """Keys of all jobs behind a row, each with its least distance from the score in jobs."""
+        found = {row.score_key: 0}
+        waiting = [row.score_key]
+        for key in waiting:
+            for other in self.jobs[key].inputs.values():
+                if other not in found:
+                    found[other] = found[key] + 1
+                    waiting.append(other)
+        return found
+
 
 def expand(sweep: SweepSpec) -> Plan:
     """The jobs of a sweep, shared wherever two rows need the same thing.

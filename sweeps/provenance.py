@@ -192,18 +192,6 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
     )
 
 
-def needed(plan: Plan, row: ResultRow) -> dict[str, int]:
-    """Keys of all jobs behind a row, each with its least distance from the score."""
-    found = {row.score_key: 0}
-    waiting = [row.score_key]
-    for key in waiting:
-        for other in plan.jobs[key].inputs.values():
-            if other not in found:
-                found[other] = found[key] + 1
-                waiting.append(other)
-    return found
-
-
 def _lasting(command: Sequence[str]) -> list[str]:
     """The overrides that say what is computed, not what is done with it now."""
     return [c for c in command if not c.startswith(("mode=", "row="))]
