@@ -14,8 +14,7 @@ from pathlib import Path
 from sweeps.engine import Failure
 from sweeps.jobs import log_path
 from sweeps.plan import Plan, dependants
-from sweeps.spec import lasting, override_key
-from sweeps.studies import study_title
+from sweeps.spec import lasting, override_key, study_title
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")
 _PARTS = ("sweep.datasets", "sweep.forget_sizes", "sweep.seeds", "sweep.methods")

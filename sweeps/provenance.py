@@ -18,9 +18,8 @@ from typing import Any
 from oneshui.spec import DATA_SEEN
 from sweeps.plan import Plan, ResultRow, index_job
 from sweeps.results import resolved_hyperparameters
-from sweeps.spec import Cell, lasting, override_key
+from sweeps.spec import Cell, lasting, override_key, study_title
 from sweeps.store import Entry
-from sweeps.studies import study_title
 
 PACKAGES = (
     "oneshui",

@@ -14,7 +14,7 @@ from typing import Any
 
 from oneshui.spec import Access
 from sweeps.graph import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
-from sweeps.spec import Cell, Dimension, Objective, Row, SweepSpec
+from sweeps.spec import Cell, Dimension, Objective, Row, SweepSpec, study_title
 
 StudyKey = tuple[str, int, str]
 """Dataset, forget size and name of the row without its objective."""
@@ -50,11 +50,6 @@ class Study:
     def name(self) -> str:
         """As people and Optuna call it."""
         return f"{self.row} {self.dataset} n{self.num_forget}"
-
-
-def study_title(row: str) -> str:
-    """Name of a row without the objective that tells it from others of its study."""
-    return row.partition("@")[0]
 
 
 def study_key(cell: Cell, row: Row) -> StudyKey:
