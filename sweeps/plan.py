@@ -212,11 +212,10 @@ def _unlearn(
         inputs["prepared"] = prepared
     if tuned is not None:
         inputs["tuned"] = tuned
-    fixed = {name: value for name, value in row.hyperparameters.items() if name not in row.space}
     weights = graph.add(
         "unlearn",
         f"unlearn {row.name} {cell_name(cell)}{suffix}",
-        {**method_spec(cell, row, base), "hyperparameters": fixed},
+        {**method_spec(cell, row, base), "hyperparameters": row.fixed},
         **inputs,
     )
     return prepared, weights

@@ -208,6 +208,11 @@ class Row:
     space: Mapping[str, Dimension] = field(default_factory=dict)
     objective: Objective | None = None
 
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The hyperparameters that no study varies, by name."""
+        return {name: v for name, v in self.hyperparameters.items() if name not in self.space}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:

@@ -83,7 +83,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
     space = {name: dataclasses.asdict(dimension) for name, dimension in row.space.items()}
     common = {
         **method_spec(cells[0], row, bases[0]),
-        "hyperparameters": {n: v for n, v in row.hyperparameters.items() if n not in space},
+        "hyperparameters": row.fixed,
         "access": str(row.access),
     }
     points: list[str] = []
