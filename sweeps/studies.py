@@ -70,7 +70,6 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
     dataset, num_forget, title = study_key(cell, row)
     cells = tuple(dataclasses.replace(cell, seed=seed) for seed in tuning.seeds)
     bases = [base_of(graph, sweep, one) for one in cells]
-    before: dict[str, str] = {}
     after: dict[str, str] = {}
     for place, (one, base) in enumerate(zip(cells, bases, strict=True)):
         prepared = prepare(graph, one, row, base, base.pretrained)
