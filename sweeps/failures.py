@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.engine import Failure
+from sweeps.graph import dependants
 from sweeps.jobs import log_path
-from sweeps.plan import Plan, dependants
+from sweeps.plan import Plan
 from sweeps.spec import lasting, override_key, study_title
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")

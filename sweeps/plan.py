@@ -17,7 +17,6 @@ from sweeps.graph import (
     cell_name,
     dependants,
     evaluate,
-    index_job,
     method_spec,
     prepare,
     remaining_chain,
@@ -27,7 +26,8 @@ from sweeps.jobs import STAGES, Job, Stage
 from sweeps.spec import Cell, Row, SweepSpec
 from sweeps.studies import Study, StudyKey, add_study, study_key
 
-__all__ = ["Plan", "ResultRow", "dependants", "expand", "index_job", "remaining_chain"]
+# The engine takes these two from here.
+__all__ = ["Plan", "ResultRow", "dependants", "expand", "remaining_chain"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from oneshui.spec import DATA_SEEN
-from sweeps.plan import Plan, ResultRow, index_job
+from sweeps.graph import index_job
+from sweeps.plan import Plan, ResultRow
 from sweeps.results import resolved_hyperparameters
 from sweeps.spec import Cell, lasting, override_key, study_title
 from sweeps.store import Entry

@@ -18,7 +18,8 @@ from sweeps import figures, provenance, report
 from sweeps.config import load
 from sweeps.engine import Failure
 from sweeps.failures import group_failures, smallest_command
-from sweeps.plan import Plan, expand, index_job
+from sweeps.graph import index_job
+from sweeps.plan import Plan, expand
 from sweeps.results import COLUMNS, SCORES, results_frame
 from sweeps.store import Entry
 from sweeps.summary import summarise
