@@ -28,10 +28,11 @@ from sweeps.config import load
 from sweeps.engine import Scheduler
 from sweeps.estimates import Estimates
 from sweeps.forecast import makespan
+from sweeps.graph import remaining_chain
 from sweeps.inputs import Environment
 from sweeps.jobs import Job
 from sweeps.packing import Packer
-from sweeps.plan import expand, remaining_chain
+from sweeps.plan import expand
 from sweeps.ray_engine import make_slots, ray_cluster, run_sweep
 from sweeps.slots import Request
 from sweeps.spec import ClusterSpec

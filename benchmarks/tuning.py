@@ -26,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sweeps.config import load
 from sweeps.datasets import ensure_generated, folder_of
+from sweeps.graph import index_job
 from sweeps.inputs import Environment
 from sweeps.jobs import Job
-from sweeps.plan import Plan, expand, index_job
+from sweeps.plan import Plan, expand
 from sweeps.stages import limit_threads, warm_up
 from sweeps.store import LocalStore
 from sweeps.worker import execute

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,10 +56,11 @@ def conclude(
         raise InputError(stopped[0].message)
     entries = scan(plan, store, discard=False).entries
     frame = results_frame(plan, entries)
-    terminal(summarise(frame), console)
+    summary = summarise(frame)
+    terminal(summary, console)
     causes = _causes(spec, plan, failures, blocked)
     for cause in causes:
-        console.print("\n".join(cause.lines()), soft_wrap=True, markup=False)
+        console.print("\n".join(cause.lines()), soft_wrap=True)
     num_missing = sum(key not in entries for key in plan.jobs)
     if num_missing:
         console.print(f"{num_missing} of {len(plan.jobs)} jobs have no result; run again to retry")
@@ -69,7 +71,16 @@ def conclude(
         is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
         if spec.mode == "report" or failures or not is_current:
             problems = _publish(
-                spec, console, plan, frame, entries, causes, blocked, publisher, bool(num_missing)
+                spec,
+                console,
+                plan,
+                frame,
+                summary,
+                entries,
+                causes,
+                blocked,
+                publisher,
+                bool(num_missing),
             )
             for problem in problems:
                 console.print(f"warning: {problem}", soft_wrap=True)
@@ -77,7 +88,7 @@ def conclude(
                 marker.write_text(state, encoding="utf-8")
     if spec.mode == "report":
         for line in said(page.parent):
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(line, soft_wrap=True)
     console.print(f"report: {page}", soft_wrap=True)
     for hint in publisher.hints():
         console.print(hint, soft_wrap=True)
@@ -89,6 +100,7 @@ def _publish(
     console: Console,
     plan: Plan,
     frame: pd.DataFrame,
+    summary: pd.DataFrame,
     entries: Mapping[str, Entry],
     causes: Sequence[Cause],
     blocked: Sequence[str],
@@ -99,23 +111,17 @@ def _publish(
     from sweeps.report import write_report
     from sweeps.results import is_complete
     from sweeps.study_results import study_results, write_studies
-    from sweeps.summary import summarise
 
     output = Path(spec.places.output_dir)
     studies = study_results(plan, entries) if plan.studies else []
     write_studies(studies, output)
 
-    def write(bar: Bar, meanwhile: Callable[[], None]) -> Path:
-        return write_report(
-            plan, frame, entries, causes, blocked, output, spec.command, bar, meanwhile, studies
-        )
-
+    known = (plan, frame, summary, entries, causes, blocked, output, spec.command)
+    write = partial(write_report, *known, studies=studies)
     rows = [row for row in plan.results if is_complete(row, entries)]
     page = _drawn_and_published(write, rows, entries, publisher, console)
     with Bar(console, "publishing in MLflow") as bar:
-        return publisher.close(
-            "FAILED" if is_incomplete else "FINISHED", page, summarise(frame), bar
-        )
+        return publisher.close("FAILED" if is_incomplete else "FINISHED", page, summary, bar)
 
 
 def _drawn_and_published(

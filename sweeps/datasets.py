@@ -16,10 +16,10 @@ from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.splits import make_split, most_requests
 from sweeps import stages
+from sweeps.graph import index_job
 from sweeps.inputs import Environment
 from sweeps.jobs import Job, canonical_json
 from sweeps.locks import alone
-from sweeps.plan import index_job
 from sweeps.progress import Bar
 from sweeps.spec import DatasetSpec, Places, SweepSpec
 from sweeps.store import DamagedEntryError, Entry, LocalStore

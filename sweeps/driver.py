@@ -49,9 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status."""
     from sweeps.config import load, sweep_names
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if set(arguments) & {"-h", "--help"}:
-        console.print(USAGE.format(sweeps=", ".join(sweep_names())), markup=False)
+        console.print(USAGE.format(sweeps=", ".join(sweep_names())))
         return DONE
     try:
         spec = load(arguments)
@@ -130,7 +130,7 @@ def explain(spec: LaunchSpec, console: Console) -> int:
     entries = scan(plan, LocalStore(Path(spec.places.store_uri)), discard=False).entries
     output = Path(spec.places.output_dir)
     for line in explanation(spec.row, plan, entries, output, spec.command):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     return DONE
 
 

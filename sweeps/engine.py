@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sweeps.estimates import Estimates
+from sweeps.graph import dependants, remaining_chain
 from sweeps.jobs import STAGES, Job, Stage
-from sweeps.plan import dependants, remaining_chain
 from sweeps.slots import Ready, Request
 
 State = Literal["waiting", "ready", "running", "held", "done", "failed", "blocked"]

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.engine import Failure
-from sweeps.jobs import Job, log_path
-from sweeps.plan import Plan, ResultRow, dependants
-from sweeps.studies import study_title
+from sweeps.graph import dependants
+from sweeps.jobs import log_path
+from sweeps.plan import Plan
+from sweeps.spec import lasting, override_key, study_title
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")
 _PARTS = ("sweep.datasets", "sweep.forget_sizes", "sweep.seeds", "sweep.methods")
-_VIEWS = ("mode", "row")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,22 +106,6 @@ def _after(keys: Sequence[str], needing: Mapping[str, Sequence[str]]) -> set[str
     return found
 
 
-def _needs(row: ResultRow, key: str, jobs: Mapping[str, Job]) -> bool:
-    left, seen = [row.score_key], set[str]()
-    while left:
-        here = left.pop()
-        if here == key:
-            return True
-        if here not in seen:
-            seen.add(here)
-            left += jobs[here].inputs.values()
-    return False
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").split("=")[0]
-
-
 def smallest_command(
     plan: Plan,
     key: str,
@@ -138,10 +122,13 @@ def smallest_command(
         plan_of: The graph of other overrides.
         places: Overrides that lead it elsewhere, so that it leaves the sweep's own report alone.
     """
-    replaced = {*_VIEWS, *(_key(text) for text in places)}
-    overrides = [*(text for text in overrides if _key(text) not in replaced), *places]
-    kept = [text for text in overrides if _key(text) not in _PARTS]
-    rows = [row for row in plan.results if _needs(row, key, plan.jobs)]
+    replaced = {override_key(text) for text in places}
+    overrides = [
+        *(text for text in lasting(overrides) if override_key(text) not in replaced),
+        *places,
+    ]
+    kept = [text for text in overrides if override_key(text) not in _PARTS]
+    rows = [row for row in plan.results if key in plan.needed(row)]
     if rows:
         first = rows[0]
         size = [

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sweeps.figures_style import Drawing, Look, Material, looks_of, set_title
+from sweeps.inputs import SUPPORT
 from sweeps.plan import ResultRow
 from sweeps.statistics import is_ranked
 from sweeps.store import DamagedEntryError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PER_IDENTITY = "per_identity.parquet"
-SUPPORT = "support.safetensors"
 PANELS_BESIDE = 4
 MOST_POINTS = 1500
 """Points of one panel; of more a fixed sample is shown, while the line is that of all."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
+from sweeps.graph import dependants, remaining_chain
 from sweeps.jobs import Job
-from sweeps.plan import dependants, remaining_chain
 
 
 def makespan(

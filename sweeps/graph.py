@@ -13,7 +13,7 @@ from typing import Any, Literal
 from oneshui.data.synthetic import RECIPE_VERSION
 from oneshui.spec import Access
 from sweeps.jobs import Job, Stage
-from sweeps.spec import Cell, DatasetSpec, Row, SweepSpec
+from sweeps.spec import Cell, DatasetSpec, Row, SweepSpec, study_title
 
 
 @dataclass
@@ -151,8 +151,7 @@ def prepare(
         "num_forget": cell.num_forget,
     }
     # Rows that a study tells apart share what does not depend on the study.
-    title = row.name.partition("@")[0]
-    label = f"prepare {title} {cell_name(cell)}{suffix}"
+    label = f"prepare {study_title(row.name)} {cell_name(cell)}{suffix}"
     return graph.add("prepare", label, spec, pretrained=model, **base.data)
 
 

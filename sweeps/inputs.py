@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WEIGHTS = "weights.safetensors"
 PREPARED = "prepared.safetensors"
+SUPPORT = "support.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,13 @@ _RESET_PEAK = "5"
 
 
 def gpu_bytes(device: str) -> int:
-    """Memory of the device in bytes; 0 if it is not a GPU."""
+    """Memory of the device in bytes; 0 if it is not a GPU, or none that can be used."""
     if not device.startswith("cuda"):
         return 0
     import torch
 
+    if not torch.cuda.is_available():
+        return 0
     return int(torch.cuda.get_device_properties(device).total_memory)
 
 

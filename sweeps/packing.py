@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from sweeps.estimates import Kind, dataset_of, kinds_of
+from sweeps.graph import index_job
 from sweeps.jobs import Job
-from sweeps.plan import index_job
 from sweeps.slots import Request
 from sweeps.spec import ClusterSpec, StageResources, SweepSpec
 

@@ -15,19 +15,14 @@ from sweeps.graph import (
     Graph,
     base_of,
     cell_name,
-    dependants,
     evaluate,
-    index_job,
     method_spec,
     prepare,
-    remaining_chain,
     train,
 )
 from sweeps.jobs import STAGES, Job, Stage
 from sweeps.spec import Cell, Row, SweepSpec
 from sweeps.studies import Study, StudyKey, add_study, study_key
-
-__all__ = ["Plan", "ResultRow", "dependants", "expand", "index_job", "remaining_chain"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +68,17 @@ class Plan:
         """Number of jobs by stage, stages without jobs left out."""
         found = Counter(job.stage for job in self.jobs.values())
         return {stage: found[stage] for stage in STAGES if found[stage]}
+
+    def needed(self, row: ResultRow) -> dict[str, int]:
+        """Keys of all jobs behind a row, each with its least distance from the score in jobs."""
+        found = {row.score_key: 0}
+        waiting = [row.score_key]
+        for key in waiting:
+            for other in self.jobs[key].inputs.values():
+                if other not in found:
+                    found[other] = found[key] + 1
+                    waiting.append(other)
+        return found
 
 
 def expand(sweep: SweepSpec) -> Plan:
@@ -201,11 +207,10 @@ def _unlearn(
         inputs["prepared"] = prepared
     if tuned is not None:
         inputs["tuned"] = tuned
-    fixed = {name: value for name, value in row.hyperparameters.items() if name not in row.space}
     weights = graph.add(
         "unlearn",
         f"unlearn {row.name} {cell_name(cell)}{suffix}",
-        {**method_spec(cell, row, base), "hyperparameters": fixed},
+        {**method_spec(cell, row, base), "hyperparameters": row.fixed},
         **inputs,
     )
     return prepared, weights

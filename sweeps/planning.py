@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from sweeps.estimates import Estimates
 from sweeps.forecast import makespan, useful_workers
+from sweeps.graph import remaining_chain
 from sweeps.jobs import STAGES, Job, Stage
 from sweeps.packing import Packer
-from sweeps.plan import Plan, remaining_chain
+from sweeps.plan import Plan
 from sweeps.simulation import Machines, Simulated, simulate
 from sweeps.spec import ClusterSpec
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from oneshui.spec import DATA_SEEN
-from sweeps.plan import Plan, ResultRow, index_job
+from sweeps.graph import index_job
+from sweeps.plan import Plan, ResultRow
 from sweeps.results import resolved_hyperparameters
-from sweeps.spec import Cell
+from sweeps.spec import Cell, lasting, override_key, study_title
 from sweeps.store import Entry
-from sweeps.studies import study_title
 
 PACKAGES = (
     "oneshui",
@@ -160,7 +160,7 @@ def _short(value: Any) -> str:
 
 def again(command: Sequence[str]) -> str:
     """The command that goes on with the sweep, as a shell needs it."""
-    return shlex.join(["python", "launch.py", *_lasting(command)])
+    return shlex.join(["python", "launch.py", *lasting(command)])
 
 
 def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = "runs/why") -> str:
@@ -176,7 +176,7 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
         output_dir: A folder of its own, so that nothing stored is reused.
     """
     replaced = ("sweep.methods", "sweep.datasets", "sweep.forget_sizes", "output_dir", "store.uri")
-    kept = [c for c in _lasting(command) if c.lstrip("+").partition("=")[0] not in replaced]
+    kept = [c for c in lasting(command) if override_key(c) not in replaced]
     rows = [r for r in plan.sweep.rows[row.cell] if r.method == "retrain" or r == row.row]
     names = [study_title(r.name) for r in rows]
     return shlex.join(
@@ -190,23 +190,6 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
             f"output_dir={output_dir}",
         ]
     )
-
-
-def needed(plan: Plan, row: ResultRow) -> dict[str, int]:
-    """Keys of all jobs behind a row, each with its least distance from the score."""
-    found = {row.score_key: 0}
-    waiting = [row.score_key]
-    for key in waiting:
-        for other in plan.jobs[key].inputs.values():
-            if other not in found:
-                found[other] = found[key] + 1
-                waiting.append(other)
-    return found
-
-
-def _lasting(command: Sequence[str]) -> list[str]:
-    """The overrides that say what is computed, not what is done with it now."""
-    return [c for c in command if not c.startswith(("mode=", "row="))]
 
 
 def git_commit() -> str | None:

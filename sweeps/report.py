@@ -36,7 +36,6 @@ from sweeps.statistics import (
 )
 from sweeps.store import Entry
 from sweeps.study_tables import StudyResult
-from sweeps.summary import summarise
 
 LEFTOVER_SECONDS = 3600.0
 _TEST_COLUMNS = [field.name for field in dataclasses.fields(PairedTest)]
@@ -60,6 +59,7 @@ class _Figure:
 def write_report(
     plan: Plan,
     frame: pd.DataFrame,
+    summary: pd.DataFrame,
     entries: Mapping[str, Entry],
     causes: Sequence[Cause],
     blocked: Sequence[str],
@@ -74,6 +74,7 @@ def write_report(
     Args:
         plan: The sweep's graph.
         frame: From ``results_frame``.
+        summary: From ``summarise``, of the same frame.
         entries: Finished jobs by key.
         causes: Why jobs failed for good.
         blocked: Keys of jobs that did not run because of those.
@@ -92,7 +93,6 @@ def write_report(
     """
     target = output_dir / "report"
     with _replacing(target) as folder:
-        summary = summarise(frame)
         tests, said = _statistics(frame)
         frame.to_parquet(folder / "results.parquet", index=False)
         frame.to_csv(folder / "results.csv", index=False)

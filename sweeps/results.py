@@ -71,7 +71,7 @@ def resolved_hyperparameters(row: ResultRow, entries: Entries) -> dict[str, Any]
         return dict(known)
     entry = entries.get(row.choose_key)
     chosen = {} if entry is None else entry.value["hyperparameters"]
-    found = {name: value for name, value in known.items() if name not in row.row.space} | chosen
+    found = row.row.fixed | chosen
     return {name: found[name] for name in known if name in found}
 
 

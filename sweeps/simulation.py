@@ -8,11 +8,12 @@ a training from its last whole epoch.
 
 from __future__ import annotations
 
+import functools
 import heapq
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from oneshui.seeding import python_random
 from sweeps.graph import dependants, remaining_chain
 from sweeps.jobs import TRAINING, Job
 
@@ -90,7 +91,7 @@ class _Play:
         self, jobs: Mapping[str, Job], seconds: Mapping[str, float], machines: Machines, seed: int
     ) -> None:
         self._jobs, self._seconds, self._of = jobs, seconds, machines
-        self._random = random.Random(seed)
+        self._random = python_random(seed)
         self._needing = dependants(jobs)
         self._chain = remaining_chain(jobs, lambda job: seconds[job.key], self._needing)
         self._left = dict(seconds)
@@ -161,10 +162,8 @@ class _Play:
                 key = heapq.heappop(self._ready)[1]
                 machine.jobs[key] = self._now
                 began = self._now
-                self._at(
-                    began + self._left[key],
-                    lambda key=key, machine=machine, began=began: self._end(machine, key, began),
-                )
+                end = functools.partial(self._end, machine, key, began)
+                self._at(began + self._left[key], end)
         self._ask_for_ready()
 
     def _end(self, machine: _Machine, key: str, began: float) -> None:

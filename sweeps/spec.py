@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -120,6 +120,16 @@ Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Profile = Literal["paper", "tuned"]
 
 
+def study_title(row: str) -> str:
+    """Name of a row without the objective that tells it from others of its study."""
+    return row.partition("@")[0]
+
+
+def named_objective(row: str) -> str:
+    """The objective that a row's name ends in; empty if it ends in none."""
+    return row.partition("@")[2]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dimension:
     """One hyperparameter that tuning varies.
@@ -197,6 +207,11 @@ class Row:
     prepare: Mapping[str, Any] | None
     space: Mapping[str, Dimension] = field(default_factory=dict)
     objective: Objective | None = None
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The hyperparameters that no study varies, by name."""
+        return {name: v for name, v in self.hyperparameters.items() if name not in self.space}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,3 +384,13 @@ class LaunchSpec:
     places: Places
     command: tuple[str, ...] = field(default=())
     row: str = ""
+
+
+def override_key(override: str) -> str:
+    """What an override of the command line sets, as "sweep.seeds" of "+sweep.seeds=[0]"."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def lasting(command: Sequence[str]) -> list[str]:
+    """The overrides that say what is computed, not what is done with it now."""
+    return [override for override in command if override_key(override) not in ("mode", "row")]

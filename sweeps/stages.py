@@ -22,6 +22,7 @@ from oneshui.errors import InputError, NumericalError
 from sweeps import tuning_stages
 from sweeps.inputs import (
     PREPARED,
+    SUPPORT,
     WEIGHTS,
     Environment,
     Inputs,
@@ -34,10 +35,10 @@ from sweeps.inputs import (
 )
 from sweeps.jobs import TRAINING, Job, Stage, canonical_json
 from sweeps.measuring import evaluate, score
+from sweeps.requesting import full_access_request, real_request
 from sweeps.store import DamagedEntryError, Entry
 
 if TYPE_CHECKING:
-    from oneshui.requests import FullAccessRequest, UnlearnRequest
     from oneshui.splits import SetName
     from oneshui.training import Epoch, Progress
 
@@ -116,13 +117,20 @@ def preflight(jobs: Iterable[Job], env: Environment) -> None:
         env: Store and device.
 
     Raises:
-        InputError: Naming method and reason; the model does not exist; or a dataset's folder is
-            not there.
+        InputError: Naming method and reason; the model does not exist; a dataset's folder is
+            not there; or the device is a GPU that cannot be used.
     """
+    import torch
+
     from oneshui import methods
     from oneshui.models import make_model
     from oneshui.spec import ModelSpec
 
+    if env.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(
+            f"the machine {socket.gethostname()} has a GPU in Ray's books, but this PyTorch cannot "
+            "use it; mend its driver, or say cluster.gpus_per_worker=0 to compute on processors"
+        )
     by_key = {job.key: job for job in jobs}
     _check_folders(by_key.values(), env)
     seen = set()
@@ -214,7 +222,7 @@ def _split(inputs: Inputs) -> dict[str, Any]:
     support = images(inputs, split, "support")
     save_file(
         {"images": support.raw(), "labels": support.labels, "identities": support.identities},
-        inputs.folder / "support.safetensors",
+        inputs.folder / SUPPORT,
     )
     return {
         "fingerprint": split.fingerprint,
@@ -311,31 +319,24 @@ def _prepare(inputs: Inputs) -> dict[str, Any]:
 
 def _unlearn(inputs: Inputs) -> dict[str, Any]:
     """After deletion: a one-shot method's inputs are weights, S and its own preparation."""
-    from safetensors.torch import load_file
-
     from oneshui import methods
     from oneshui.guard import deleted
     from oneshui.models import save_weights
-    from oneshui.requests import SupportSet, UnlearnRequest
-    from oneshui.seeding import derive_seed
     from oneshui.spec import Access
 
     spec = inputs.job.spec
     tuned = inputs.entries["tuned"].value["hyperparameters"] if "tuned" in inputs.entries else {}
     method = methods.build(spec["method"], {**spec["hyperparameters"], **tuned})
-    prepared = {}
-    if "prepared" in inputs.entries:
-        prepared = load_file(inputs.entries["prepared"].file(PREPARED))
-    request = UnlearnRequest(
-        model=stored_model(inputs, "pretrained"),
-        task=inputs.entries["split"].value["task"],
-        seed=derive_seed(spec["unlearning_seed"], spec["method"], "unlearn"),
-        device=device(inputs),
-        support=SupportSet(**load_file(inputs.entries["split"].file("support.safetensors"))),
-        prepared=prepared,
-    )
+    request = real_request(inputs, spec["unlearning_seed"])
     if method.access is Access.FULL:
-        request = _with_training_data(inputs, request)
+        split = load_split(inputs)
+        request = full_access_request(
+            inputs,
+            request,
+            forget=images(inputs, split, "forget"),
+            retain=images(inputs, split, "retain"),
+            val=images(inputs, split, "val"),
+        )
         model = inputs.timed("method_seconds", lambda: method.unlearn(request))
     else:
         assert not {"index", "cache"} & inputs.entries.keys()
@@ -343,23 +344,6 @@ def _unlearn(inputs: Inputs) -> dict[str, Any]:
             model = inputs.timed("method_seconds", lambda: method.unlearn(request))
     save_weights(model, inputs.folder / WEIGHTS)
     return {"hyperparameters": tuned} if tuned else {}
-
-
-def _with_training_data(inputs: Inputs, request: UnlearnRequest) -> FullAccessRequest:
-    from oneshui.requests import FullAccessRequest
-    from oneshui.seeding import derive_seed
-    from oneshui.spec import TrainingSpec
-
-    split = load_split(inputs)
-    spec = inputs.job.spec
-    return FullAccessRequest(
-        **{field.name: getattr(request, field.name) for field in dataclasses.fields(request)},
-        forget=images(inputs, split, "forget"),
-        retain=images(inputs, split, "retain"),
-        val=images(inputs, split, "val"),
-        training=TrainingSpec(**spec["training"]),
-        fresh_model=new_model(inputs, derive_seed(spec["training_seed"], 0)),
-    )
 
 
 _STAGES: Mapping[Stage, Callable[[Inputs], dict[str, Any]]] = {

@@ -18,7 +18,7 @@ import pandas as pd
 
 from oneshui.errors import InputError
 from oneshui.spec import Access
-from sweeps.spec import BEYOND_SUPPORT
+from sweeps.spec import BEYOND_SUPPORT, named_objective
 
 Array = npt.NDArray[np.float64]
 
@@ -298,7 +298,7 @@ def is_ranked(method: str, access: Any) -> bool:
     Doing nothing and rows with full access are references, and so are rows whose hyperparameters
     were chosen by more than S; their names end in the objective.
     """
-    if method.partition("@")[2] in BEYOND_SUPPORT:
+    if named_objective(method) in BEYOND_SUPPORT:
         return False
     return method != "pretrain" and Access(str(access)) is not Access.FULL
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from oneshui.spec import Access
 from sweeps.graph import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
-from sweeps.spec import Cell, Dimension, Objective, Row, SweepSpec
+from sweeps.spec import Cell, Dimension, Objective, Row, SweepSpec, study_title
 
 StudyKey = tuple[str, int, str]
 """Dataset, forget size and name of the row without its objective."""
@@ -52,11 +52,6 @@ class Study:
         return f"{self.row} {self.dataset} n{self.num_forget}"
 
 
-def study_title(row: str) -> str:
-    """Name of a row without the objective that tells it from others of its study."""
-    return row.partition("@")[0]
-
-
 def study_key(cell: Cell, row: Row) -> StudyKey:
     """Which study a row of a cell belongs to."""
     return (cell.dataset, cell.num_forget, study_title(row.name))
@@ -75,7 +70,6 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
     dataset, num_forget, title = study_key(cell, row)
     cells = tuple(dataclasses.replace(cell, seed=seed) for seed in tuning.seeds)
     bases = [base_of(graph, sweep, one) for one in cells]
-    before: dict[str, str] = {}
     after: dict[str, str] = {}
     for place, (one, base) in enumerate(zip(cells, bases, strict=True)):
         prepared = prepare(graph, one, row, base, base.pretrained)
@@ -88,7 +82,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
     space = {name: dataclasses.asdict(dimension) for name, dimension in row.space.items()}
     common = {
         **method_spec(cells[0], row, bases[0]),
-        "hyperparameters": {n: v for n, v in row.hyperparameters.items() if n not in space},
+        "hyperparameters": row.fixed,
         "access": str(row.access),
     }
     points: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from sweeps.store import Entry
 from sweeps.studies import Study
 from sweeps.study_tables import JOURNAL, StudyResult
 from sweeps.tuning import Point, importances, write_journal
-from sweeps.tuning_stages import stored_study
+from sweeps.tuning_stages import stored_number, stored_study
 
 Entries = Mapping[str, Entry]
 
@@ -98,16 +97,12 @@ def _revealed(
     scores = [
         known.score(
             place,
-            support_drop=_number(value["support_drop"]),
-            moved=_number(value["movement"]),
+            support_drop=stored_number(value["support_drop"]),
+            moved=stored_number(value["movement"]),
         )
         for known, value in zip(stored, values, strict=True)
     ]
     return float(np.mean(scores)), tow
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _correlation(points: pd.DataFrame, name: str) -> float | None:

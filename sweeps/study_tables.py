@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.spec import Objective
+from sweeps.spec import Objective, named_objective, study_title
 from sweeps.studies import Study
 
 JOURNAL = "studies.journal"
@@ -104,11 +104,11 @@ def leak_cost(frame: pd.DataFrame) -> pd.DataFrame:
         deviation of the ToW, and of the paired difference to support_only, in [0, 1]; "better"
         is the share of pairs in which it is above support_only. Empty without several objectives.
     """
-    named = frame[frame["method"].str.contains("@", regex=False)].dropna(subset=["tow"]).copy()
+    named = frame[frame["method"].map(named_objective) != ""].dropna(subset=["tow"]).copy()
     if named.empty:
         return pd.DataFrame()
-    parts = named["method"].str.split("@", n=1, expand=True)
-    named["row"], named["objective"] = parts[0], parts[1]
+    named["row"] = named["method"].map(study_title)
+    named["objective"] = named["method"].map(named_objective)
     index = ["dataset", "num_forget", "seed", "row"]
     wide = named.pivot_table(index=index, columns="objective", values="tow")
     if "support_only" not in wide or wide.shape[1] < 2:

@@ -33,6 +33,7 @@ from sweeps.jobs import digest
 from sweeps.plan import Plan, ResultRow
 from sweeps.provenance import git_commit, split_of, versions
 from sweeps.results import resolved_hyperparameters, row_values
+from sweeps.spec import lasting
 from sweeps.store import Entry
 from sweeps.tables import NOT_TUNED
 from sweeps.tracking_client import connect, is_server, tracking_uri, without_password
@@ -200,8 +201,8 @@ class Publisher:
     def hints(self) -> list[str]:
         """How to look at the runs: a command, if a server must be started, and links."""
         server = without_password(self._uri).rstrip("/") if is_server(self._uri) else UI
-        kept = [c for c in self._command if not c.startswith(("mode=", "row="))]
-        start = [] if is_server(self._uri) else [shlex.join(["launch.py", *kept, "mode=ui"])]
+        again = shlex.join(["launch.py", *lasting(self._command), "mode=ui"])
+        start = [] if is_server(self._uri) else [again]
         lines = [f"MLflow: uv run {command}" for command in start]
         found = links(self._output, self._uri)
         if not found:

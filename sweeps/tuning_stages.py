@@ -15,17 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed
-from sweeps.inputs import (
-    PREPARED,
-    Inputs,
-    device,
-    images,
-    load_split,
-    new_model,
-    spec_of,
-    stored_model,
-)
+from sweeps.inputs import Inputs, device, images, load_split, spec_of, stored_model
 from sweeps.measuring import PREDICTIONS
+from sweeps.requesting import full_access_request, prepared_state, real_request
 from sweeps.spec import Dimension
 from sweeps.tuning import Point
 from sweeps.tuning import propose as propose_point
@@ -49,7 +41,8 @@ def _plain(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _number(value: float | None) -> float:
+def stored_number(value: float | None) -> float:
+    """A number from JSON; null is NaN."""
     return math.nan if value is None else float(value)
 
 
@@ -101,7 +94,7 @@ def _scores_out(scores: Scores) -> dict[str, float | None]:
 def _scores_in(document: Mapping[str, float | None]) -> Scores:
     from oneshui.rehearsal import Scores
 
-    return Scores(**{name: _number(value) for name, value in document.items()})
+    return Scores(**{name: stored_number(value) for name, value in document.items()})
 
 
 def _rehearsal(inputs: Inputs) -> Rehearsal:
@@ -132,14 +125,6 @@ def _cells(inputs: Inputs) -> list[Inputs]:
     return found
 
 
-def _prepared(cell: Inputs) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    if "prepared" not in cell.entries:
-        return {}
-    return load_file(cell.entries["prepared"].file(PREPARED))
-
-
 def _method(inputs: Inputs, point: Point) -> Method:
     from oneshui import methods
 
@@ -148,6 +133,8 @@ def _method(inputs: Inputs, point: Point) -> Method:
 
 def propose(inputs: Inputs) -> dict[str, Any]:
     """One point of a study: what it does to the simulated requests of every cell."""
+    from oneshui.choosing import simulated_tow
+
     spec = inputs.job.spec
     earlier = [
         (entry.value["point"], entry.value["simulated"])
@@ -164,16 +151,20 @@ def propose(inputs: Inputs) -> dict[str, Any]:
         **{name: spec[name] for name in ("points", "batch") if name in spec},
     )
     method = _method(inputs, point)
-    cells = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in _cells(inputs)])
-    simulated = [_study([runs], cell).simulated()[0] for runs, cell in cells]
+    cells = _cells(inputs)
+    tried = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in cells])
+    simulated = [
+        simulated_tow(runs, stored_number(cell.entries["rehearsal"].value["val_score"]))
+        for cell, runs in zip(cells, tried, strict=True)
+    ]
     return {
         "point": point,
         "simulated": sum(simulated) / len(simulated),
-        "runs": [[_run_out(run) for run in runs] for runs, _ in cells],
+        "runs": [[_run_out(run) for run in runs] for runs in tried],
     }
 
 
-def _try(cell: Inputs, method: Method) -> tuple[tuple[Run, ...], Inputs]:
+def _try(cell: Inputs, method: Method) -> list[Run]:
     """Unlearn every simulated request of a cell and look at what became of it."""
     from safetensors.torch import load_file
 
@@ -183,7 +174,7 @@ def _try(cell: Inputs, method: Method) -> tuple[tuple[Run, ...], Inputs]:
 
     split, task, where = load_split(cell), _task(cell), device(cell)
     train, val = images(cell, split, "train"), images(cell, split, "val")
-    rehearsal, prepared = _rehearsal(cell), _prepared(cell)
+    rehearsal, prepared = _rehearsal(cell), prepared_state(cell)
     importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
     pretrained = stored_model(cell, "pretrained")
     seed = spec_of(cell.entries["rehearsal"])["unlearning_seed"]
@@ -201,7 +192,8 @@ def _try(cell: Inputs, method: Method) -> tuple[tuple[Run, ...], Inputs]:
             forget = train.select(_positions([*request.forget, *request.support]))
             people = set(request.identities)
             rest = [i for i, p in enumerate(train.identities.tolist()) if p not in people]
-            asked = _full_access(cell, asked, forget, train.select(_positions(rest)), val)
+            retain = train.select(_positions(rest))
+            asked = full_access_request(cell, asked, forget=forget, retain=retain, val=val)
         model = _unlearned(method, asked)
         if model is None:
             runs.append(Run(before=_before(cell, number), after=_undefined(), movement=math.nan))
@@ -209,7 +201,7 @@ def _try(cell: Inputs, method: Method) -> tuple[tuple[Run, ...], Inputs]:
         after = scores_of(model, request, rehearsal, train, val, task=task, device=where)
         moved = movement(model, pretrained, importance)
         runs.append(Run(before=_before(cell, number), after=after, movement=moved))
-    return tuple(runs), cell
+    return runs
 
 
 def _unlearned(method: Method, request: UnlearnRequest) -> nn.Module | None:
@@ -236,33 +228,8 @@ def _positions(numbers: list[int]) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.int64)
 
 
-def _full_access(
-    cell: Inputs, asked: UnlearnRequest, forget: Any, retain: Any, val: Any
-) -> UnlearnRequest:
-    from oneshui.requests import FullAccessRequest
-    from oneshui.spec import TrainingSpec
-
-    spec = cell.job.spec
-    return FullAccessRequest(
-        **{field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)},
-        forget=forget,
-        retain=retain,
-        val=val,
-        training=TrainingSpec(**spec["training"]),
-        fresh_model=new_model(cell, derive_seed(spec["training_seed"], 0)),
-    )
-
-
 def _run_out(run: Run) -> dict[str, Any]:
     return {"after": _scores_out(run.after), "movement": _plain(run.movement)}
-
-
-def _study(points: list[tuple[Run, ...]], cell: Inputs) -> Study:
-    from oneshui.choosing import Study
-
-    return Study(
-        runs=tuple(points), val_score=_number(cell.entries["rehearsal"].value["val_score"])
-    )
 
 
 def stored_study(point_values: list[Mapping[str, Any]], place: int, rehearsal: Any) -> Study:
@@ -281,13 +248,13 @@ def stored_study(point_values: list[Mapping[str, Any]], place: int, rehearsal: A
             Run(
                 before=known,
                 after=_scores_in(run["after"]),
-                movement=_number(run["movement"]),
+                movement=stored_number(run["movement"]),
             )
             for known, run in zip(before, value["runs"][place], strict=True)
         )
         for value in point_values
     )
-    return Study(runs=runs, val_score=_number(rehearsal["val_score"]))
+    return Study(runs=runs, val_score=stored_number(rehearsal["val_score"]))
 
 
 def choose(inputs: Inputs) -> dict[str, Any]:
@@ -298,17 +265,12 @@ def choose(inputs: Inputs) -> dict[str, Any]:
         entry.value for role, entry in sorted(inputs.entries.items()) if role.startswith("point_")
     ]
     carried = shortlist([value["simulated"] for value in values], inputs.job.spec["carried"])
-    cells = _cells(inputs)
-    scores: dict[int, float] = {}
-    for point in carried:
-        method = _method(inputs, values[point]["point"])
-        each = [
-            _score(
-                cell, stored_study(values, place, cell.entries["rehearsal"].value), point, method
-            )
-            for place, cell in enumerate(cells)
-        ]
-        scores[point] = sum(each) / len(each)
+    candidates = {point: _method(inputs, values[point]["point"]) for point in carried}
+    judged = [
+        _judged(cell, stored_study(values, place, cell.entries["rehearsal"].value), candidates)
+        for place, cell in enumerate(_cells(inputs))
+    ]
+    scores = {point: sum(each[point] for each in judged) / len(judged) for point in carried}
     best = max(scores, key=lambda point: (scores[point], -point))
     return {
         "hyperparameters": values[best]["point"],
@@ -318,35 +280,41 @@ def choose(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _score(cell: Inputs, study: Study, point: int, method: Method) -> float:
+def _judged(cell: Inputs, study: Study, candidates: Mapping[int, Method]) -> dict[int, float]:
+    """What the objective makes of each candidate on one cell, whose data are read once for all."""
+    from oneshui.choosing import SimulatedChoice
+
+    match cell.job.spec["objective"]:
+        case "simulated":
+            choice = SimulatedChoice(study=study)
+            return {point: choice.score(point) for point in candidates}
+        case "oracle":
+            return _by_oracle(cell, candidates)
+        case _:
+            return _by_support(cell, study, candidates)
+
+
+def _by_support(cell: Inputs, study: Study, candidates: Mapping[int, Method]) -> dict[int, float]:
+    """By S and, if the objective says so, by D_v: the training data are deleted meanwhile."""
     from safetensors.torch import load_file
 
-    from oneshui.choosing import (
-        OracleChoice,
-        SimulatedChoice,
-        SupportAndValChoice,
-        SupportOnlyChoice,
-    )
+    from oneshui.choosing import SupportAndValChoice, SupportOnlyChoice
     from oneshui.guard import deleted
 
-    objective = cell.job.spec["objective"]
-    if objective == "simulated":
-        return SimulatedChoice(study=study).score(point)
     request = _real_request(cell)
-    if objective == "oracle":
-        return _by_oracle(cell, request, point, method, OracleChoice)
     importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
-    with deleted(cell.env.training_data, method.name):
-        model = _unlearned(method, request)
-    if model is None:
-        return 0.0
-    if objective == "support_only":
+    if cell.job.spec["objective"] == "support_only":
         assert not {"index", "cache"} & cell.entries.keys()
         choice = SupportOnlyChoice(study=study, request=request, importance=importance)
-        return choice.score(point, model)
-    val = _alone(images(cell, load_split(cell), "val"), cell.folder)
-    with_val = SupportAndValChoice(study=study, request=request, importance=importance, val=val)
-    return with_val.score(point, model)
+    else:
+        val = _alone(images(cell, load_split(cell), "val"), cell.folder)
+        choice = SupportAndValChoice(study=study, request=request, importance=importance, val=val)
+    scores = {}
+    for point, method in candidates.items():
+        with deleted(cell.env.training_data, method.name):
+            model = _unlearned(method, request)
+        scores[point] = 0.0 if model is None else choice.score(point, model)
+    return scores
 
 
 def _alone(chosen: LabelledImages, folder: Path) -> LabelledImages:
@@ -363,36 +331,30 @@ def _alone(chosen: LabelledImages, folder: Path) -> LabelledImages:
     return dataclasses.replace(chosen, pixels=pixels, rows=np.arange(count))
 
 
-def _by_oracle(
-    cell: Inputs, request: UnlearnRequest, point: int, method: Method, choice: Any
-) -> float:
-    split = load_split(cell)
+def _by_oracle(cell: Inputs, candidates: Mapping[int, Method]) -> dict[int, float]:
+    from oneshui.choosing import OracleChoice
+
+    request, split = _real_request(cell), load_split(cell)
     sets = {name: images(cell, split, name) for name in ("retain", "forget", "test")}
     if cell.job.spec["access"] == "full":
-        val = images(cell, split, "val")
-        request = _full_access(cell, request, sets["forget"], sets["retain"], val)
-    model = _unlearned(method, request)
-    if model is None:
-        return 0.0
-    truth = choice(request=request, sets=sets, retrained=_retrained_scores(cell))
-    return float(truth.score(point, model))
+        request = full_access_request(
+            cell,
+            request,
+            forget=sets["forget"],
+            retain=sets["retain"],
+            val=images(cell, split, "val"),
+        )
+    choice = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(cell))
+    scores = {}
+    for point, method in candidates.items():
+        model = _unlearned(method, request)
+        scores[point] = 0.0 if model is None else choice.score(point, model)
+    return scores
 
 
 def _real_request(cell: Inputs) -> UnlearnRequest:
-    """The real request of a cell, with the seed that the row itself would unlearn with."""
-    from safetensors.torch import load_file
-
-    from oneshui.requests import SupportSet, UnlearnRequest
-
-    seed = spec_of(cell.entries["rehearsal"])["unlearning_seed"]
-    return UnlearnRequest(
-        model=stored_model(cell, "pretrained"),
-        task=_task(cell),
-        seed=derive_seed(seed, cell.job.spec["method"], "unlearn"),
-        device=device(cell),
-        support=SupportSet(**load_file(cell.entries["split"].file("support.safetensors"))),
-        prepared=_prepared(cell),
-    )
+    """The request that the row itself would unlearn with on this cell."""
+    return real_request(cell, spec_of(cell.entries["rehearsal"])["unlearning_seed"])
 
 
 def _retrained_scores(cell: Inputs) -> dict[str, float]:
@@ -416,7 +378,9 @@ def reveal(inputs: Inputs) -> dict[str, Any]:
     sets = {name: images(inputs, split, name) for name in ("retain", "forget", "test", "val")}
     asked = request
     if inputs.job.spec["access"] == "full":
-        asked = _full_access(inputs, request, sets["forget"], sets["retain"], sets["val"])
+        asked = full_access_request(
+            inputs, request, forget=sets["forget"], retain=sets["retain"], val=sets["val"]
+        )
     model = inputs.timed("method_seconds", lambda: _unlearned(method, asked))
     if model is None:
         return {"tow": 0.0, "support_drop": None, "movement": None}

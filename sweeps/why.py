@@ -114,7 +114,7 @@ def _mean(known: Sequence[float], metric: str) -> str:
 
 def _jobs(row: ResultRow, plan: Plan, entries: Mapping[str, Entry], output: Path) -> Iterator[str]:
     """Every job behind the row, the score first and the data last."""
-    needed = provenance.needed(plan, row)
+    needed = plan.needed(row)
     order = sorted(needed, key=lambda key: (-STAGES.index(plan.jobs[key].stage), needed[key]))
     for key in order:
         job, entry = plan.jobs[key], entries.get(key)

@@ -8,9 +8,10 @@ from pathlib import Path
 from sweeps.config import load
 from sweeps.datasets import ensure_generated, folder_of
 from sweeps.engine import Failure, Scheduler, run_inline
+from sweeps.graph import index_job
 from sweeps.inputs import Environment
 from sweeps.jobs import Job
-from sweeps.plan import Plan, expand, index_job
+from sweeps.plan import Plan, expand
 from sweeps.scan import scan
 from sweeps.stages import limit_threads
 from sweeps.store import LocalStore

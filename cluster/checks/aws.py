@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from cluster.checks.common import node_type_problems, spot_problems
+
 # Ray takes them out or sets them itself before it calls RunInstances.
 RAYS_OWN = {"SubnetIds"}
 SET_BY_RAY = {"MinCount": 1, "MaxCount": 1}
@@ -22,14 +24,7 @@ def _run_instances() -> Any:
 
 def problems(config: dict[str, Any]) -> list[str]:
     """What RunInstances would refuse, and what would cost money or open a door."""
-    head = config["head_node_type"]
-    found = []
-    for name, node in config["available_node_types"].items():
-        given = node["node_config"]
-        found += [f"{name}: {problem}" for problem in _shape_problems(given)]
-        found += [f"{name}: {problem}" for problem in _node_problems(given)]
-        if name != head:
-            found += [f"{name}: {problem}" for problem in _worker_problems(given)]
+    found = node_type_problems(config, (_shape_problems, _node_problems), _worker_problems)
     return found + _group_problems(config)
 
 
@@ -103,21 +98,6 @@ def _group_problems(config: dict[str, Any]) -> list[str]:
     profiles = {name: node["node_config"].get("IamInstanceProfile") for name, node in types.items()}
     if any(profiles[name] == profiles[head] for name in types if name != head):
         found.append("workers have the head's IamInstanceProfile: they could start machines")
-    spot = {
-        name: "InstanceMarketOptions" in node["node_config"]
-        for name, node in types.items()
-        if name != head
-    }
-    if not any(spot.values()):
-        found.append("no worker type is a spot type (InstanceMarketOptions)")
-    if all(spot.values()):
-        found.append("there is no on-demand type for when no spot machine is to be had")
-    priority = {name: types[name].get("priority", 0) for name in spot}
-    if any(
-        priority[cheap] <= priority[dear]
-        for cheap in spot
-        for dear in spot
-        if spot[cheap] and not spot[dear]
-    ):
-        found.append("spot types must have a higher priority than on-demand types")
-    return found
+    return found + spot_problems(
+        config, lambda given: "InstanceMarketOptions" in given, "InstanceMarketOptions"
+    )

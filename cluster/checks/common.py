@@ -1,10 +1,13 @@
-"""Walking parsed YAML, and what no file for a cluster may contain."""
+"""Walking parsed YAML, what no file for a cluster may contain, and what all clouds have alike."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+
+NodeConfig = dict[str, Any]
+Check = Callable[[NodeConfig], Iterable[str]]
 
 SECRETS = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
@@ -46,3 +49,46 @@ def blanks(value: Any) -> list[str]:
         for path, leaf in walk(value)
         if isinstance(leaf, str) and "FILL_" in leaf
     ]
+
+
+def node_type_problems(
+    config: dict[str, Any], all_types: Sequence[Check], workers: Check
+) -> list[str]:
+    """What is wrong with each ``node_config``, a line each that begins with the node type's name.
+
+    Args:
+        config: A launcher file.
+        all_types: Checks of every node type.
+        workers: Further check of those that are not the head.
+    """
+    found = []
+    for name, node in config["available_node_types"].items():
+        checks = all_types if name == config["head_node_type"] else (*all_types, workers)
+        for check in checks:
+            found += [f"{name}: {problem}" for problem in check(node["node_config"])]
+    return found
+
+
+def spot_problems(
+    config: dict[str, Any], is_spot: Callable[[NodeConfig], bool], key: str
+) -> list[str]:
+    """Whether workers are spot machines first, and others where no spot machine is to be had.
+
+    Args:
+        config: A launcher file.
+        is_spot: Whether a ``node_config`` asks for a spot machine.
+        key: What in a ``node_config`` asks for one, for people.
+    """
+    types = config["available_node_types"]
+    workers = [name for name in types if name != config["head_node_type"]]
+    cheap = [name for name in workers if is_spot(types[name]["node_config"])]
+    dear = [name for name in workers if name not in cheap]
+    found = []
+    if not cheap:
+        found.append(f"no worker type is a spot type ({key})")
+    if not dear:
+        found.append("there is no on-demand type for when no spot machine is to be had")
+    priority = {name: types[name].get("priority", 0) for name in workers}
+    if any(priority[one] <= priority[other] for one in cheap for other in dear):
+        found.append("spot types must have a higher priority than on-demand types")
+    return found

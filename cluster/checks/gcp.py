@@ -10,6 +10,8 @@ from typing import Any
 
 import jsonschema
 
+from cluster.checks.common import node_type_problems, spot_problems
+
 # Ray writes them into the request itself; a file must hold no other key that Instance lacks.
 SET_BY_RAY = {"sourceInstanceTemplate"}
 DOCUMENT = Path("discovery_cache", "documents", "compute.v1.json")
@@ -47,16 +49,10 @@ def _closed(schema: Any) -> Any:
 
 def problems(config: dict[str, Any]) -> list[str]:
     """What the API would refuse, and what would cost money or open a door."""
-    head = config["head_node_type"]
     found = []
     if not config["provider"].get("project_id"):
         found.append("provider.project_id is missing")
-    for name, node in config["available_node_types"].items():
-        given = node["node_config"]
-        found += [f"{name}: {problem}" for problem in _schema_problems(given)]
-        found += [f"{name}: {problem}" for problem in _node_problems(given)]
-        if name != head:
-            found += [f"{name}: {problem}" for problem in _worker_problems(given)]
+    found += node_type_problems(config, (_schema_problems, _node_problems), _worker_problems)
     return found + _group_problems(config)
 
 
@@ -122,21 +118,8 @@ def _group_problems(config: dict[str, Any]) -> list[str]:
     }
     if any(accounts[name] == accounts[head] for name in types if name != head):
         found.append("workers have the head's service account: they could start machines")
-    models = {
-        name: _scheduling(node["node_config"]).get("provisioningModel")
-        for name, node in types.items()
-        if name != head
-    }
-    if "SPOT" not in models.values():
-        found.append("no worker type is a spot type (scheduling.provisioningModel: SPOT)")
-    if set(models.values()) == {"SPOT"}:
-        found.append("there is no on-demand type for when no spot machine is to be had")
-    priority = {name: types[name].get("priority", 0) for name in models}
-    if any(
-        priority[cheap] <= priority[dear]
-        for cheap in models
-        for dear in models
-        if models[cheap] == "SPOT" and models[dear] != "SPOT"
-    ):
-        found.append("spot types must have a higher priority than on-demand types")
-    return found
+    return found + spot_problems(
+        config,
+        lambda given: _scheduling(given).get("provisioningModel") == "SPOT",
+        "scheduling.provisioningModel: SPOT",
+    )

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from oneshui.accelerator import transfer
 from oneshui.data.transforms import CropBox
 from oneshui.seeding import derive_seed
 
@@ -98,10 +99,10 @@ def cut(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
     if images.device.type == "cpu" and images.dtype == torch.uint8:
         return _cut_bytes(images, crops, size)
     height, width = images.shape[-2:]
-    top, left, tall, wide = _moved(crops.boxes, images.device).unbind(1)
+    top, left, tall, wide = transfer(crops.boxes, images.device).unbind(1)
     down = _weights(top, tall, height, size)
     along = _weights(left, wide, width, size)
-    flips = _moved(crops.flips, images.device)
+    flips = transfer(crops.flips, images.device)
     along = torch.where(flips[:, None, None], along.flip(1), along)
     # Where prediction runs in bfloat16, pictures still have more than its three digits.
     with torch.autocast(images.device.type, enabled=False):
@@ -119,12 +120,6 @@ def _cut_bytes(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
         resized = F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
         target.copy_(resized.flip(-1) if flip else resized)
     return result
-
-
-def _moved(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    if device.type == "cuda":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)
 
 
 def _weights(start: torch.Tensor, length: torch.Tensor, old: int, size: int) -> torch.Tensor:

@@ -49,7 +49,7 @@ def scaling_file(account: dict[str, str], folder: Path) -> tuple[Path, str]:
     (head,) = provider.non_terminated_nodes({KIND: "head"})
     # The raylets that stand in for machines are given by the test, not over ssh.
     config["provider"]["disable_node_updaters"] = True
-    config["idle_timeout_minutes"] = 0.1
+    config["idle_timeout_minutes"] = 0.4
     config["max_workers"] = MOST
     config.pop("head_node", None)
     for name, kind in config["available_node_types"].items():

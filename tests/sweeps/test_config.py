@@ -42,7 +42,7 @@ def test_maps_that_consist_of_new_keys_take_them(override: str) -> None:
     assert load([override]).cluster.stages["retrain"].gpus == 1.0
 
 
-def test_a_cloud_names_the_machines_that_may_come(tmp_path: Path) -> None:
+def test_a_cloud_names_the_machines_that_may_come() -> None:
     assert load(["cluster=existing"]).cluster.machines == {}
     cluster = load(["cluster=aws", "cluster.machines.gpu_spot.most=20"]).cluster
     assert cluster.mode == "existing"

@@ -19,8 +19,8 @@ from sweeps.engine import (
     run_inline,
 )
 from sweeps.estimates import Estimates
+from sweeps.graph import remaining_chain
 from sweeps.jobs import STAGES, Job, Stage
-from sweeps.plan import remaining_chain
 from sweeps.slots import Request
 
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.forecast import makespan, useful_workers
+from sweeps.graph import remaining_chain
 from sweeps.jobs import STAGES, Job
-from sweeps.plan import remaining_chain
 
 Graph = tuple[dict[str, Job], dict[str, float]]
 

@@ -7,8 +7,9 @@ import pytest
 
 from oneshui.spec import Access
 from sweeps.config import load, sweep_names
+from sweeps.graph import remaining_chain
 from sweeps.jobs import STAGES
-from sweeps.plan import Plan, expand, remaining_chain
+from sweeps.plan import Plan, expand
 
 ONE = "sweep.datasets=[synthetic_tiny]"
 

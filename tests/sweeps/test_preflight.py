@@ -10,8 +10,11 @@ from inline_sweep import inline_sweep
 
 from oneshui.errors import InputError
 from sweeps.config import load
+from sweeps.inputs import Environment
+from sweeps.memory import gpu_bytes
 from sweeps.plan import expand
 from sweeps.stages import preflight
+from sweeps.store import LocalStore
 
 
 def check(folder: Path, *overrides: str) -> None:
@@ -62,3 +65,13 @@ def test_a_machine_without_the_dataset_is_named_before_anything_is_read(tmp_path
     swept.store.discard(cache.stage, cache.key)
     with pytest.raises(InputError, match=r"has no dataset folder .*nowhere"):
         preflight(swept.plan.jobs.values(), env)
+
+
+def test_a_gpu_that_cannot_be_used_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    env = Environment(store=LocalStore(tmp_path), data_folders={}, logs=tmp_path, device="cuda")
+    with pytest.raises(InputError, match=r"cannot use it; .*cluster.gpus_per_worker=0"):
+        preflight([], env)
+    assert gpu_bytes("cuda") == 0

@@ -18,9 +18,11 @@ from sweeps import figures, provenance, report
 from sweeps.config import load
 from sweeps.engine import Failure
 from sweeps.failures import group_failures, smallest_command
-from sweeps.plan import Plan, expand, index_job
+from sweeps.graph import index_job
+from sweeps.plan import Plan, expand
 from sweeps.results import COLUMNS, SCORES, results_frame
 from sweeps.store import Entry
+from sweeps.summary import summarise
 
 COMMAND = [
     "sweep=smoke",
@@ -86,7 +88,9 @@ def write(
             plan, key, COMMAND, lambda overrides: expand(load(overrides).sweep)
         ),
     )
-    return report.write_report(plan, frame, entries, causes, blocked, output, COMMAND)
+    return report.write_report(
+        plan, frame, summarise(frame), entries, causes, blocked, output, COMMAND
+    )
 
 
 @pytest.fixture(scope="module")

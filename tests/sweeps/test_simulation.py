@@ -9,7 +9,9 @@ from sweeps.jobs import Job
 from sweeps.simulation import Machines, simulate
 
 
-def graph(seconds: list[float], needs: list[int], epochs: int = 0) -> tuple[dict[str, Job], dict]:
+def graph(
+    seconds: list[float], needs: list[int], epochs: int = 0
+) -> tuple[dict[str, Job], dict[str, float]]:
     """Jobs of which each may need an earlier one: the number is how far back, 0 for none."""
     jobs: dict[str, Job] = {}
     known: dict[str, float] = {}
@@ -26,7 +28,7 @@ def graph(seconds: list[float], needs: list[int], epochs: int = 0) -> tuple[dict
     return jobs, known
 
 
-def flat(count: int, seconds: float, epochs: int = 0) -> tuple[dict[str, Job], dict]:
+def flat(count: int, seconds: float, epochs: int = 0) -> tuple[dict[str, Job], dict[str, float]]:
     return graph([seconds] * count, [0] * count, epochs)
 
 

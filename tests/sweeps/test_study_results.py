@@ -294,7 +294,9 @@ def write(
     sweep: InlineSweep, entries: dict[str, Entry], studies: list[StudyResult], output: Path
 ) -> Path:
     frame = results_frame(sweep.plan, entries)
-    return report.write_report(sweep.plan, frame, entries, [], (), output, COMMAND, studies=studies)
+    return report.write_report(
+        sweep.plan, frame, summarise(frame), entries, [], (), output, COMMAND, studies=studies
+    )
 
 
 def test_the_report_has_a_section_figure_and_files(
