@@ -25,9 +25,8 @@ LOOK_SECONDS = 1.0
 def starting_workers() -> dict[str, tuple[int, str]]:
     """Process and node of each of our actors that is not ready yet, by the actor's name."""
     # Ray's public list of actors needs its dashboard.
-    found = state.actors(
-        job_id=ray.get_runtime_context().job_id, actor_state_name="PENDING_CREATION"
-    )
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    found = state.actors(job_id=job, actor_state_name="PENDING_CREATION")
     return {
         name: (actor["Pid"], actor["Address"]["NodeID"])
         for name, actor in found.items()
