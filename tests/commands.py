@@ -77,7 +77,7 @@ def finished(output_dir: Path, stage: str) -> int:
 def children(pid: int) -> list[tuple[int, str]]:
     """Process ids and names of all descendants."""
     table = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split(None, 2) for line in table.splitlines()]
     found = [(pid, "")]
