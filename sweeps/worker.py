@@ -31,7 +31,7 @@ def _log_file(path: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logging.getLogger("oneshui").setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:
         yield
