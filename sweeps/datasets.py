@@ -22,7 +22,7 @@ from sweeps.locks import alone
 from sweeps.plan import index_job
 from sweeps.progress import Bar
 from sweeps.spec import DatasetSpec, Places, SweepSpec
-from sweeps.store import DamagedEntryError, Entry, LocalStore
+from sweeps.store import DamagedEntryError, Entry, Store
 
 Progress = Callable[[int, int], None]
 
@@ -52,7 +52,7 @@ def ensure_generated(
 
 
 def prepare_datasets(
-    sweep: SweepSpec, places: Places, store: LocalStore, logs: Path, console: Console
+    sweep: SweepSpec, places: Places, store: Store, logs: Path, console: Console
 ) -> dict[str, Path]:
     """Generate, read and check every dataset before any job starts; folders by index key.
 
@@ -112,7 +112,7 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
             raise InputError(f"dataset {dataset}, seed {cell.seed}: {error}") from None
 
 
-def is_current(store: LocalStore, job: Job, table: ImageTable) -> Entry | None:
+def is_current(store: Store, job: Job, table: ImageTable) -> Entry | None:
     """The stored index of the dataset, if it still describes the files on disk."""
     try:
         entry = store.find(job.stage, job.key)

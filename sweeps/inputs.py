@@ -19,7 +19,7 @@ import pandas as pd
 
 from sweeps.jobs import Job
 from sweeps.memory import PeakMemory
-from sweeps.store import Entry, LocalStore
+from sweeps.store import Entry, Store
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ class Environment:
         node: Ray's name of the worker's machine.
     """
 
-    store: LocalStore
+    store: Store
     data_folders: Mapping[str, Path]
     logs: Path
     device: str = "cpu"

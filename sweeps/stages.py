@@ -7,6 +7,7 @@ Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -126,11 +127,12 @@ def preflight(jobs: Iterable[Job], env: Environment) -> None:
     by_key = {job.key: job for job in jobs}
     _check_folders(by_key.values(), env)
     seen = set()
+    find = functools.cache(lambda key: env.store.find("index", key))
     for job in by_key.values():
         if job.stage != "unlearn":
             continue
         split = by_key[job.inputs["split"]]
-        index = env.store.find("index", split.inputs["index"])
+        index = find(split.inputs["index"])
         if index is None:
             continue
         task, names = index.value["task"], index.value["class_names"]
