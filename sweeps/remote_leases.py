@@ -53,8 +53,10 @@ class LeaseObjects:
             return None
         data, version = found
         text = data.decode(errors="replace").partition("\n")[0]
-        self._read[path] = (version.tag, text)
-        return text, version.tag
+        # Listings and answers may spell a tag differently; what is newer is listed so next time.
+        seen = version.tag if beat is None else beat
+        self._read[path] = (seen, text)
+        return text, seen
 
     def create(self, name: str, generation: int, text: str) -> bool:
         """See ``LeasePlace.create``."""

@@ -166,7 +166,12 @@ class RemoteStore:
 
     def find(self, stage: Stage, key: str) -> Entry | None:
         """See ``Store.find``: a listing, and the manifest unless this process knows it."""
-        return self._whole(stage, key, self._bucket.list(f"{stage}/{key}"))
+        try:
+            return self._whole(stage, key, self._bucket.list(f"{stage}/{key}"))
+        except DamagedEntryError:
+            # It may have been replaced between the listing and the reading.
+            self._manifests.pop(f"{stage}/{key}/{MANIFEST}", None)
+            return self._whole(stage, key, self._bucket.list(f"{stage}/{key}"))
 
     def find_all(self, jobs: Iterable[Job]) -> dict[str, Entry | DamagedEntryError]:
         """See ``Store.find_all``: a listing for a thousand objects, manifests side by side."""
@@ -182,8 +187,11 @@ class RemoteStore:
                 listed |= {(stage, key): by_key[key] for key in keys if key in by_key}
 
         def look(which: tuple[Stage, str]) -> Entry | DamagedEntryError | None:
+            with contextlib.suppress(DamagedEntryError):
+                if listed[which]:
+                    return self._whole(*which, listed[which])
             try:
-                return self._whole(*which, listed[which]) if listed[which] else self.find(*which)
+                return self.find(*which)
             except DamagedEntryError as error:
                 return error
 
@@ -224,7 +232,7 @@ class RemoteStore:
         found = self._bucket.get(path)
         if found is None:
             return None
-        self._manifests[path] = (found[1].tag, found[0])
+        self._manifests[path] = (tag, found[0])
         return found[0]
 
     def keys(self, stage: Stage) -> set[str]:

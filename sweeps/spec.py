@@ -300,7 +300,8 @@ class Places:
     Attributes:
         data_dir: Folder that contains the datasets.
         output_dir: Folder of this sweep.
-        store_uri: Folder of the results; empty for ``<output_dir>/store``.
+        store_uri: Folder of the results, or ``s3://`` or ``gs://``; empty for
+            ``<output_dir>/store``.
         tracking_uri: MLflow's; empty for a database in ``output_dir``.
     """
 

@@ -63,7 +63,7 @@ class Objects:
 
 
 def place(address: str) -> LeasePlace:
-    if address.startswith("s3://"):
+    if "://" in address:
         return LeaseObjects(Bucket(address))
     return LeaseFolder(Path(address))
 

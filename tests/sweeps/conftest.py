@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google_server import TOKEN, google_server
 from object_server import ObjectServer, object_server
 
 from sweeps.objects import Bucket
@@ -35,3 +36,12 @@ def store(address: str) -> RemoteStore:
 @pytest.fixture
 def bucket(address: str) -> Bucket:
     return Bucket(address)
+
+
+@pytest.fixture
+def google_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with google_server("a-bucket") as (url, _):
+        monkeypatch.setenv("GOOGLE_BASE_URL", url)
+        monkeypatch.setenv("GOOGLE_BEARER_TOKEN", TOKEN)
+        monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "cache"))
+        yield "gs://a-bucket/some/prefix"

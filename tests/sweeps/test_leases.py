@@ -23,10 +23,11 @@ NAME = name_of("split", job().key)
 HOUR = 3600.0
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", "s3", "gs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "bucket":
-        return Objects(request.getfixturevalue("address"))
+    if request.param != "folder":
+        address = "address" if request.param == "s3" else "google_address"
+        return Objects(request.getfixturevalue(address))
     (tmp_path / "leases").mkdir()
     return Folder(tmp_path / "leases")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from buckets import forget_copies, found, names, path_of, python, refusing
 from contracts.store_contract import StoreContract, job, publish
+from google_server import TOKEN
 from inline_sweep import inline_sweep
 from object_server import ObjectServer
 
@@ -41,6 +43,25 @@ class TestRemoteStore(StoreContract):
         for one in store._bucket.list(f"split/{what.key}"):
             store._bucket.copy(one.name, one.name.replace(what.key, to.key))
             store._bucket.remove([one.name])
+
+
+class TestGoogleStore(TestRemoteStore):
+    @pytest.fixture
+    def store(self, google_address: str) -> RemoteStore:
+        return RemoteStore(google_address)
+
+    def test_large_files_leftovers_and_credentials(self, store: RemoteStore) -> None:
+        store.check()
+        with store.work(job()) as work:
+            content = os.urandom(3 * objects.PIECE_BYTES + 5)
+            (work.folder / "big.bin").write_bytes(content)
+            entry = work.publish({}, {}, {})
+        forget_copies(store)
+        assert entry.file("big.bin").read_bytes() == content
+        store.discard("split", job().key)
+        store.sweep_leftovers()
+        known = pickle.dumps((store, entry)) + repr((store, entry)).encode()
+        assert TOKEN.encode() not in known
 
 
 def test_two_processes_publish_at_once_and_one_wins(
