@@ -28,6 +28,7 @@ from sweeps.spec import LaunchSpec
 from sweeps.store import DISK_ERRORS, Entry, Store, open_store, store_exists
 
 if TYPE_CHECKING:
+    from sweeps.remote_data import RemoteFolder
     from sweeps.tracking import Publisher
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -215,7 +216,7 @@ def _run_jobs(
     plan: Plan,
     store: Store,
     found: Scan,
-    folders: dict[str, Path],
+    folders: dict[str, Path | RemoteFolder],
     publisher: Publisher,
 ) -> Scheduler:
     from sweeps.inputs import Environment

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -56,6 +56,10 @@ _ELSEWHERE = frozenset(
 
 class StoreUnreachableError(OneshuiError, OSError):
     """A service did not answer, or not as it should, for as long as it was worth waiting."""
+
+
+class MissingCredentialsError(StoreUnreachableError):
+    """This machine has nothing to show to the service."""
 
 
 class _ConflictError(OneshuiError):
@@ -112,30 +116,35 @@ class Bucket:
     Another process opens it again from its address, with its own credentials.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, key: str = "store.uri") -> None:
         """Parse the address; nothing is asked of the service yet.
+
+        Args:
+            uri: The address.
+            key: Of the configuration that gave it, for messages.
 
         Raises:
             InputError: It is no such address, or the environment names an endpoint that must not
                 be used.
         """
+        self._key = key
         scheme, _, rest = uri.partition("://")
         name, _, prefix = rest.partition("/")
         if "@" in name:
             raise InputError(
-                "store.uri holds credentials; leave them out, they are read from the environment"
+                f"{key} holds credentials; leave them out, they are read from the environment"
             )
         segments = [segment for segment in prefix.split("/") if segment]
         if scheme not in SCHEMES:
             raise InputError(
-                f"store.uri {uri!r} is not supported: give a folder, s3://bucket/prefix or "
+                f"{key} {uri!r} is not supported: give a folder, s3://bucket/prefix or "
                 "gs://bucket/prefix"
             )
         if not re.fullmatch(r"[\w.-]+", name) or any(
             not re.fullmatch(r"[\w.=-]+", segment) or set(segment) == {"."} for segment in segments
         ):
             raise InputError(
-                f"store.uri {uri!r} is not of the form {scheme}://bucket/prefix; names may hold "
+                f"{key} {uri!r} is not of the form {scheme}://bucket/prefix; names may hold "
                 "letters, digits and . _ - ="
             )
         self._scheme, self._name, self._prefix = scheme, name, "/".join(segments)
@@ -143,7 +152,7 @@ class Bucket:
         self.endpoint = self._endpoint()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Bucket, (self.uri,)
+        return partial(Bucket, key=self._key), (self.uri,)
 
     def __repr__(self) -> str:
         return f"Bucket({self.uri!r})"
@@ -179,7 +188,7 @@ class Bucket:
             from obstore.store import GCSStore, S3Store
         except ImportError:
             raise InputError(
-                f"store.uri {self.uri} needs the package obstore; install oneshui[cloud]"
+                f"{self._key} {self.uri} needs the package obstore; install oneshui[cloud]"
             ) from None
         client: ClientConfig = {
             "allow_http": self.endpoint.startswith("http://"),
@@ -229,7 +238,7 @@ class Bucket:
 
     def _no_bucket(self) -> InputError:
         return InputError(
-            f"there is no bucket {self._name} for store.uri {self.uri}; create it, or correct "
+            f"there is no bucket {self._name} for {self._key} {self.uri}; create it, or correct "
             "the address"
         )
 
@@ -240,16 +249,16 @@ class Bucket:
         if code == "NoSuchBucket":
             return self._no_bucket()
         if _NO_CREDENTIALS.search(text):
-            return StoreUnreachableError(
-                f"there are no credentials for store.uri {self.uri}; {_CREDENTIALS[self._scheme]}"
+            return MissingCredentialsError(
+                f"there are no credentials for {self._key} {self.uri}; {_CREDENTIALS[self._scheme]}"
             )
         if code in _ELSEWHERE or "incorrectly configured region" in text:
             return InputError(
-                f"the bucket of store.uri {self.uri} is in another region; set AWS_REGION to it"
+                f"the bucket of {self._key} {self.uri} is in another region; set AWS_REGION to it"
             )
         if code in _DENIED or status in ("401", "403") or "Denied" in kind or "Unauth" in kind:
             return InputError(
-                f"access to store.uri {self.uri} is denied ({reason or 'no permission'}); check "
+                f"access to {self._key} {self.uri} is denied ({reason or 'no permission'}); check "
                 "the credentials in the environment and their rights to list, read, write and "
                 "delete there"
             )
@@ -257,7 +266,8 @@ class Bucket:
             reason = "no connection" if "kind: Connect" in text else "no answer"
         at = f" at {self.endpoint}" if self.endpoint else ""
         return StoreUnreachableError(
-            f"store.uri {self.uri} cannot be reached{at} ({reason}, tried for {RETRY_SECONDS:g} s)"
+            f"{self._key} {self.uri} cannot be reached{at} "
+            f"({reason}, tried for {RETRY_SECONDS:g} s)"
         )
 
     def get(self, name: str) -> tuple[bytes, Version] | None:

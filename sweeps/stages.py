@@ -14,6 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -35,6 +36,7 @@ from sweeps.inputs import (
 )
 from sweeps.jobs import TRAINING, Job, Stage, canonical_json
 from sweeps.measuring import evaluate, score
+from sweeps.objects import MissingCredentialsError, StoreUnreachableError
 from sweeps.store import DamagedEntryError, Entry
 
 if TYPE_CHECKING:
@@ -117,9 +119,19 @@ def preflight(jobs: Iterable[Job], env: Environment) -> None:
         env: Store and device.
 
     Raises:
-        InputError: Naming method and reason; the model does not exist; or a dataset's folder is
-            not there.
+        InputError: Naming method and reason; the model does not exist; a dataset's folder is not
+            there; or the machine has no credentials for the store.
     """
+    try:
+        _preflight(jobs, env)
+    except MissingCredentialsError as error:
+        raise InputError(f"on the machine {socket.gethostname()}: {error}") from None
+    except StoreUnreachableError as error:
+        # The jobs meet it too, and are tried again.
+        logger.warning("%s", error)
+
+
+def _preflight(jobs: Iterable[Job], env: Environment) -> None:
     from oneshui import methods
     from oneshui.models import make_model
     from oneshui.spec import ModelSpec
@@ -156,7 +168,7 @@ def _check_folders(jobs: Iterable[Job], env: Environment) -> None:
     for job in jobs:
         if job.stage == "cache" and env.store.find(job.stage, job.key) is None:
             folder = env.data_folders.get(job.inputs["index"])
-            if folder is not None and not folder.is_dir():
+            if isinstance(folder, Path) and not folder.is_dir():
                 raise InputError(
                     f"the machine {socket.gethostname()} has no dataset folder {folder}; put the "
                     "data there, share the folder, or set data_dir to one that every machine has"
@@ -164,7 +176,7 @@ def _check_folders(jobs: Iterable[Job], env: Environment) -> None:
 
 
 def _index(inputs: Inputs) -> dict[str, Any]:
-    table = load_dataset(inputs.job.spec["layout"], inputs.env.data_folders[inputs.job.key])
+    table = load_dataset(inputs.job.spec["layout"], inputs.env.data_folder(inputs.job.key))
     labels = table.label if table.label.ndim == 2 else table.label[:, None]
     pd.DataFrame(
         {"path": table.paths, "identity": table.identity, "label": list(labels)}
@@ -186,7 +198,7 @@ def _cache(inputs: Inputs) -> dict[str, Any]:
     from oneshui.errors import DataError
 
     index = inputs.entries["index"]
-    folder = inputs.env.data_folders[index.key]
+    folder = inputs.env.data_folder(index.key)
     table = load_dataset(spec_of(index)["layout"], folder)
     if table.fingerprint != index.value["fingerprint"]:
         raise DataError(f"the pictures in {folder} changed while the sweep ran; start it again")

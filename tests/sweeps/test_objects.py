@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
+import socket
 import sys
 import time
 import traceback
@@ -13,8 +15,11 @@ from object_server import SECRETS, Answer, ObjectServer
 
 from oneshui.errors import InputError
 from sweeps import objects
+from sweeps.inputs import Environment
+from sweeps.jobs import Job
 from sweeps.objects import StoreUnreachableError
 from sweeps.remote_store import RemoteStore
+from sweeps.stages import preflight
 from sweeps.store import open_store, store_exists
 
 
@@ -146,3 +151,21 @@ def test_credentials_are_in_no_pickle_and_no_text(store: RemoteStore) -> None:
     assert again == store
     assert again.root == store.root
     assert again.find("split", job().key) == entry
+
+
+def test_a_worker_without_credentials_says_on_which_machine(
+    store: RemoteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "RETRY_SECONDS", 0.5)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    env = Environment(store=RemoteStore(store.address), data_folders={}, logs=tmp_path)
+    cache = Job(stage="cache", spec={}, inputs={"index": "abc"}, label="cache")
+    with pytest.raises(InputError, match=f"on the machine {socket.gethostname()}: .* no cred"):
+        preflight([cache], env)
+    # A service that does not answer for a while is for the jobs to meet.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", SECRETS[0])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS[1])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    preflight([cache], dataclasses.replace(env, store=RemoteStore(store.address)))
