@@ -56,9 +56,8 @@ class RemoteEntry(Entry):
     attempt: str
 
     def __reduce__(self) -> tuple[Any, ...]:
-        names = [one.name for one in dataclasses.fields(Entry) if one.name != "folder"]
         # The other machine's copies are elsewhere.
-        return _entry, (self.store, self.attempt, {name: getattr(self, name) for name in names})
+        return _entry, (self.store, self.attempt, {name: getattr(self, name) for name in _FIELDS})
 
     @property
     def address(self) -> str:
@@ -70,6 +69,9 @@ class RemoteEntry(Entry):
         if name not in self.files:
             raise DamagedEntryError(self.stage, self.key, f"its manifest does not name {name}")
         return self.store.fetch(self, name)
+
+
+_FIELDS = [one.name for one in dataclasses.fields(Entry) if one.name != "folder"]
 
 
 def _entry(store: RemoteStore, attempt: str, document: Mapping[str, Any]) -> RemoteEntry:
@@ -216,14 +218,16 @@ class RemoteStore:
             document = json.loads(data)
             if (document["stage"], document["key"]) != (stage, key):
                 raise DamagedEntryError(stage, key, "it belongs to another job")
-            attempt = str(document.pop("attempt"))
+            attempt = str(document["attempt"])
             for name, known in document["files"].items():
                 if sizes.get(f"{stage}/{key}/{attempt}/{name}") != known["bytes"]:
                     raise DamagedEntryError(stage, key, f"{name} is gone or has another size")
             digests = {name: known["sha256"] for name, known in document["files"].items()}
             if document["content"] != digest({"files": digests, "value": document["value"]}):
                 raise DamagedEntryError(stage, key, "its value has changed since it was written")
-            return _entry(self, attempt, document)
+            fields = {name: document[name] for name in _FIELDS}
+        # Outside: a cache folder that cannot be written is no damage of the entry.
+        return _entry(self, attempt, fields)
 
     def _manifest(self, path: str, tag: str) -> bytes | None:
         known = self._manifests.get(path)

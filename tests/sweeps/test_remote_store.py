@@ -16,6 +16,7 @@ from google_server import TOKEN
 from inline_sweep import inline_sweep
 from object_server import ObjectServer
 
+from oneshui.errors import InputError
 from sweeps import objects, remote_store, stages
 from sweeps.engine import ATTEMPTS
 from sweeps.inputs import Environment, Inputs
@@ -23,7 +24,7 @@ from sweeps.jobs import Job
 from sweeps.objects import Bucket
 from sweeps.remote_store import RemoteEntry, RemoteStore
 from sweeps.scan import scan
-from sweeps.store import STALE_WORK_SECONDS, DamagedEntryError, store_exists
+from sweeps.store import STALE_WORK_SECONDS, DamagedEntryError, open_store, store_exists
 from sweeps.worker import execute
 
 
@@ -208,6 +209,20 @@ def test_a_copy_that_went_bad_on_this_machine_is_fetched_again(store: RemoteStor
     assert entry.file("data.txt").read_text() == "hello"
     (entry.folder / "data.txt").write_text("longer than it was")
     assert entry.file("data.txt").read_text() == "hello"
+
+
+def test_a_cache_folder_that_cannot_be_written_is_no_damage(
+    store: RemoteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, job())
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(InputError, match=r"cache folder .* cannot be written .* set ONESHUI_CACHE"):
+        RemoteStore(store.address).find("split", job().key)
+    monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "other"))
+    monkeypatch.setenv("ONESHUI_CACHE_GB", "plenty")
+    with pytest.raises(InputError, match="ONESHUI_CACHE_GB=plenty must be a number"):
+        open_store(store.address)
 
 
 def test_a_value_that_was_changed_is_damage(store: RemoteStore, bucket: Bucket) -> None:
