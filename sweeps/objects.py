@@ -170,26 +170,27 @@ class Bucket:
         """Host and port that the environment names instead of the service's own."""
         for variable in _ENDPOINTS[self._scheme]:
             if os.environ.get(variable):
+                wrong = InputError(f"{variable} must be of the form https://host:port")
                 parts = urlsplit(os.environ[variable])
                 host = parts.hostname or ""
                 if parts.scheme not in ("http", "https") or not host or parts.username:
-                    raise InputError(f"{variable} must be of the form https://host:port")
+                    raise wrong
+                try:
+                    port = f":{parts.port}" if parts.port else ""
+                except ValueError:
+                    raise wrong from None
                 if parts.scheme == "http" and not _is_loopback(host):
                     raise InputError(
                         f"{variable} names http://{host}, which anybody on the way can read; use "
                         "https (http is for this machine's own services)"
                     )
-                return f"{parts.scheme}://{host}:{parts.port}" if parts.port else host
+                return f"{parts.scheme}://{host}{port}"
         return ""
 
     @cached_property
     def _client(self) -> Any:
-        try:
-            from obstore.store import GCSStore, S3Store
-        except ImportError:
-            raise InputError(
-                f"{self._key} {self.uri} needs the package obstore; install oneshui[cloud]"
-            ) from None
+        from obstore.store import GCSStore, S3Store
+
         client: ClientConfig = {
             "allow_http": self.endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=5),
@@ -221,8 +222,12 @@ class Bucket:
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """Say what the service did in words of our own."""
-        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-
+        try:
+            from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+        except ImportError:
+            raise InputError(
+                f"{self._key} {self.uri} needs the package obstore; install oneshui[cloud]"
+            ) from None
         try:
             yield
         except (AlreadyExistsError, PreconditionError):

@@ -17,7 +17,7 @@ from oneshui.errors import InputError
 from sweeps import objects
 from sweeps.inputs import Environment
 from sweeps.jobs import Job
-from sweeps.objects import StoreUnreachableError
+from sweeps.objects import Bucket, StoreUnreachableError
 from sweeps.remote_store import RemoteStore
 from sweeps.stages import preflight
 from sweeps.store import open_store, store_exists
@@ -121,12 +121,23 @@ def test_http_is_for_loopback_only(address: str, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(InputError, match="must be of the form") as caught:
         open_store(address)
     assert "secret" not in str(caught.value)
+    for url, endpoint in {
+        "http://localhost": "http://localhost",
+        "https://minio.example": "https://minio.example",
+        "http://127.0.0.1:9000/": "http://127.0.0.1:9000",
+    }.items():
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        assert Bucket(address).endpoint == endpoint
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://minio:port")
+    with pytest.raises(InputError, match="must be of the form"):
+        Bucket(address)
 
 
 def test_without_the_package_it_says_what_to_install(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    for name in ("obstore", "obstore.store", "obstore.exceptions"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=r"install oneshui\[cloud\]"):
         open_store(address)
 
