@@ -1,7 +1,8 @@
-"""What a training has reached, on disk, so that a worker that dies costs an epoch at most.
+"""What a training has reached, so that a worker that dies costs an epoch at most.
 
-A checkpoint is a safetensors file and ``latest.json``, which names it with a sha256 over
-both and is replaced last. One that cannot be trusted is as good as none: the training starts again.
+A checkpoint is tensors and a record that holds a sha256 over both. One that cannot be trusted is as
+good as none: the training starts again. On disk it is a safetensors file and ``latest.json``, which
+names it and is replaced last; in a bucket it is one object.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sweeps.objects import Bucket, StoreUnreachableError
 
 if TYPE_CHECKING:
     from oneshui.training import Progress
@@ -23,12 +26,22 @@ LATEST = "latest.json"
 logger = logging.getLogger("oneshui.worker")
 
 
+class _Place(Protocol):
+    """Where the checkpoint of one job is."""
+
+    def write(self, name: str, record: bytes, data: bytes) -> None: ...
+
+    def read(self) -> tuple[dict[str, Any], bytes]: ...
+
+    def clear(self) -> None: ...
+
+
 class Checkpoint:
     """The checkpoint of one job; its lease keeps others away from it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Name the folder; it is made when something is saved."""
-        self._folder = folder
+    def __init__(self, place: Path | _Place) -> None:
+        """Name the place, or a folder, which is made when something is saved."""
+        self._place = _Folder(place) if isinstance(place, Path) else place
 
     def save(self, progress: Progress) -> None:
         """Replace what was saved before.
@@ -38,34 +51,34 @@ class Checkpoint:
         """
         from safetensors.torch import save
 
-        self._folder.mkdir(exist_ok=True)
         data = save(dict(progress.tensors))
         name = f"{progress.epoch}.safetensors"
-        _write(self._folder / name, data)
         document = {"file": name, "epoch": progress.epoch, "history": list(progress.history)}
         document["sha256"] = _digest(document, data)
-        _write(self._folder / LATEST, json.dumps(document).encode())
-        for path in self._folder.glob("*.safetensors"):
-            if path.name != name:
-                path.unlink()
+        self._place.write(name, json.dumps(document).encode(), data)
 
     def load(self) -> Progress | None:
-        """What was saved last, or None if there is nothing that can be trusted."""
+        """What was saved last, or None if there is nothing that can be trusted.
+
+        Raises:
+            StoreUnreachableError: Whether there is something cannot be found out.
+        """
         from safetensors.torch import load
 
         from oneshui.training import Progress
 
         try:
-            document: dict[str, Any] = json.loads((self._folder / LATEST).read_bytes())
-            data = (self._folder / document["file"]).read_bytes()
+            document, data = self._place.read()
             expected = _digest(document, data)
         except FileNotFoundError:
             return None
+        except StoreUnreachableError:
+            raise
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("checkpoint in %s cannot be read (%s)", self._folder, error)
+            logger.warning("checkpoint in %s cannot be read (%s)", self._place, error)
             return None
         if document.get("sha256") != expected:
-            logger.warning("checkpoint in %s is damaged; training starts again", self._folder)
+            logger.warning("checkpoint in %s is damaged; training starts again", self._place)
             return None
         return Progress(
             epoch=document["epoch"], history=tuple(document["history"]), tensors=load(data)
@@ -73,7 +86,70 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Remove it: the job's result is published."""
+        self._place.clear()
+
+
+class _Folder:
+    """A checkpoint in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __str__(self) -> str:
+        return str(self._folder)
+
+    def write(self, name: str, record: bytes, data: bytes) -> None:
+        self._folder.mkdir(exist_ok=True)
+        _write(self._folder / name, data)
+        _write(self._folder / LATEST, record)
+        for path in self._folder.glob("*.safetensors"):
+            if path.name != name:
+                path.unlink()
+
+    def read(self) -> tuple[dict[str, Any], bytes]:
+        document: dict[str, Any] = json.loads((self._folder / LATEST).read_bytes())
+        return document, (self._folder / document["file"]).read_bytes()
+
+    def clear(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class CheckpointObject:
+    """A checkpoint as an object: the record in its first line, then the tensors."""
+
+    def __init__(self, bucket: Bucket, name: str) -> None:
+        """Name the object."""
+        self._bucket, self._name = bucket, name
+
+    def __str__(self) -> str:
+        return f"{self._bucket.uri}/{self._name}"
+
+    def write(self, name: str, record: bytes, data: bytes) -> None:  # noqa: ARG002
+        """Replace the object; a service that does not answer costs the checkpoint, not the job."""
+        try:
+            self._bucket.put(self._name, record + b"\n" + data)
+        except StoreUnreachableError as error:
+            logger.warning("no checkpoint is kept of this epoch: %s", error)
+
+    def read(self) -> tuple[dict[str, Any], bytes]:
+        """Record and tensors.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        found = self._bucket.get(self._name)
+        if found is None:
+            raise FileNotFoundError(self._name)
+        record, _, data = found[0].partition(b"\n")
+        document: dict[str, Any] = json.loads(record)
+        return document, data
+
+    def clear(self) -> None:
+        """Remove the object; what cannot be removed is swept one day."""
+        try:
+            self._bucket.remove([self._name])
+        except StoreUnreachableError as error:
+            logger.warning("the checkpoint %s stays: %s", self, error)
 
 
 def _digest(document: Mapping[str, Any], data: bytes) -> str:

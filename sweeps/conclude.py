@@ -18,7 +18,7 @@ from sweeps.plan import Plan, ResultRow, expand
 from sweeps.progress import Bar
 from sweeps.scan import scan
 from sweeps.spec import LaunchSpec
-from sweeps.store import Entry, LocalStore
+from sweeps.store import Entry, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def conclude(
     spec: LaunchSpec,
     console: Console,
     plan: Plan,
-    store: LocalStore,
+    store: Store,
     scheduler: Scheduler | None,
     publisher: Publisher,
 ) -> bool:

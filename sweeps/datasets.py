@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from oneshui.data import celeba, celebahq, mufac
 from oneshui.data.registry import load_dataset
 from oneshui.data.synthetic import generate
 from oneshui.data.table import ImageTable
@@ -21,16 +22,32 @@ from sweeps.inputs import Environment
 from sweeps.jobs import Job, canonical_json
 from sweeps.locks import alone
 from sweeps.progress import Bar
+from sweeps.remote_data import RemoteFolder
 from sweeps.spec import DatasetSpec, Places, SweepSpec
-from sweeps.store import DamagedEntryError, Entry, LocalStore
+from sweeps.store import DamagedEntryError, Entry, Store
 
 Progress = Callable[[int, int], None]
 
 
-def folder_of(dataset: DatasetSpec, places: Places) -> Path:
+_OWN_FOLDER = {
+    "celebahq": celebahq.FOLDER,
+    "celeba": celeba.FOLDER,
+    "mufac": mufac.FOLDER,
+    "mufac_clean": mufac.FOLDER,
+}
+
+
+def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
     """The folder that contains the dataset's own: generated faces live in the output folder."""
-    if dataset.generate is None:
-        return (Path(places.data_dir) / dataset.path).absolute()
+    if dataset.generate is not None:
+        return _generated_folder(dataset, places)
+    if "://" in places.data_dir:
+        uri = f"{places.data_dir.rstrip('/')}/{dataset.path}"
+        return RemoteFolder(uri=uri.rstrip("/"), name=_OWN_FOLDER.get(dataset.layout, ""))
+    return (Path(places.data_dir) / dataset.path).absolute()
+
+
+def _generated_folder(dataset: DatasetSpec, places: Places) -> Path:
     recipe = canonical_json(index_job(dataset).spec)
     name = f"{dataset.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
     return (Path(places.output_dir) / "data" / name).absolute()
@@ -47,26 +64,30 @@ def ensure_generated(
     if dataset.generate is None:
         return False
     assert dataset.layout in ("celebahq", "celeba", "mufac")
-    folder = folder_of(dataset, places)
+    folder = _generated_folder(dataset, places)
     return generate(dataset.layout, dataset.generate, folder, workers=workers, progress=progress)
 
 
 def prepare_datasets(
-    sweep: SweepSpec, places: Places, store: LocalStore, logs: Path, console: Console
-) -> dict[str, Path]:
+    sweep: SweepSpec, places: Places, store: Store, logs: Path, console: Console
+) -> dict[str, Path | RemoteFolder]:
     """Generate, read and check every dataset before any job starts; folders by index key.
 
     Raises:
         InputError: A dataset is absent or wrong, or too small for a forget size.
     """
-    folders: dict[str, Path] = {}
+    folders: dict[str, Path | RemoteFolder] = {}
     # Two drivers may share the output folder, or only the store.
     with (
         alone(Path(places.output_dir) / ".data.lock", "prepares the data", console),
         alone(store.root / ".index.lock", "prepares the data", console),
     ):
         for dataset in sweep.datasets.values():
-            folders[index_job(dataset).key] = folder_of(dataset, places)
+            folder = folder_of(dataset, places)
+            folders[index_job(dataset).key] = folder
+            if isinstance(folder, RemoteFolder):
+                with Bar(console, f"fetching the pictures of {dataset.name}") as bar:
+                    folder.fetch(bar)
             with Bar(console, f"drawing faces for {dataset.name}") as bar:
                 ensure_generated(dataset, places, bar, os.cpu_count() or 1)
             _index(dataset, sweep, Environment(store=store, data_folders=folders, logs=logs))
@@ -75,7 +96,7 @@ def prepare_datasets(
 
 def _index(dataset: DatasetSpec, sweep: SweepSpec, env: Environment) -> None:
     job = index_job(dataset)
-    table = load_dataset(dataset.layout, env.data_folders[job.key])
+    table = load_dataset(dataset.layout, env.data_folder(job.key))
     check_requests(table, sweep, dataset.name)
     if is_current(env.store, job, table) is None:
         env.store.discard(job.stage, job.key)
@@ -112,7 +133,7 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
             raise InputError(f"dataset {dataset}, seed {cell.seed}: {error}") from None
 
 
-def is_current(store: LocalStore, job: Job, table: ImageTable) -> Entry | None:
+def is_current(store: Store, job: Job, table: ImageTable) -> Entry | None:
     """The stored index of the dataset, if it still describes the files on disk."""
     try:
         entry = store.find(job.stage, job.key)

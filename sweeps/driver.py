@@ -19,14 +19,16 @@ from sweeps.conclude import conclude
 from sweeps.engine import Scheduler
 from sweeps.estimates import Estimates
 from sweeps.locks import PUBLISH_LOCK
+from sweeps.objects import StoreUnreachableError
 from sweeps.packing import Packer
 from sweeps.plan import Plan, ResultRow, expand
 from sweeps.progress import SweepProgress
 from sweeps.scan import Scan, measured, scan
 from sweeps.spec import LaunchSpec
-from sweeps.store import DISK_ERRORS, DamagedEntryError, Entry, LocalStore, open_store
+from sweeps.store import DISK_ERRORS, Entry, Store, open_store, store_exists
 
 if TYPE_CHECKING:
+    from sweeps.remote_data import RemoteFolder
     from sweeps.tracking import Publisher
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -40,6 +42,7 @@ USAGE = """usage: python launch.py [key=value ...]
   ... mode=why row="celebahq 20 ssd tow"     where a number of the tables comes from
   ... sweep.methods=[ssd,jit] sweep.seeds=[0,1] sweep.datasets=[celebahq] sweep.forget_sizes=[20]
   ... output_dir=runs/x store.uri=/shared/store tracking.uri=http://host:5000 cluster=existing
+  ... store.uri=s3://bucket/prefix           or gs://: a store that several machines share
 
 sweeps: {sweeps}
 exit status: 0 all done, 1 some jobs failed, 2 bad input, 130 interrupted"""
@@ -60,6 +63,12 @@ def main(arguments: Sequence[str]) -> int:
     except InputError as error:
         print(f"launch.py: {error}", file=sys.stderr)  # noqa: T201
         return BAD_INPUT
+    except StoreUnreachableError as error:
+        print(  # noqa: T201
+            f"launch.py: {error}; finished jobs are kept: run the same command again",
+            file=sys.stderr,
+        )
+        return FAILED
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -90,10 +99,10 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
     Raises:
         InputError: There is no store.
     """
-    if not Path(spec.places.store_uri).is_dir():
+    if not store_exists(spec.places.store_uri):
         raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
     plan = expand(spec.sweep)
-    store = LocalStore(Path(spec.places.store_uri))
+    store = open_store(spec.places.store_uri)
     return _status(conclude(spec, console, plan, store, None, _publisher(spec, plan)))
 
 
@@ -124,10 +133,10 @@ def explain(spec: LaunchSpec, console: Console) -> int:
     """
     from sweeps.why import explanation
 
-    if not Path(spec.places.store_uri).is_dir():
+    if not store_exists(spec.places.store_uri):
         raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
     plan = expand(spec.sweep)
-    entries = scan(plan, LocalStore(Path(spec.places.store_uri)), discard=False).entries
+    entries = scan(plan, open_store(spec.places.store_uri), discard=False).entries
     output = Path(spec.places.output_dir)
     for line in explanation(spec.row, plan, entries, output, spec.command):
         console.print(line, soft_wrap=True)
@@ -205,9 +214,9 @@ def _run_jobs(
     spec: LaunchSpec,
     console: Console,
     plan: Plan,
-    store: LocalStore,
+    store: Store,
     found: Scan,
-    folders: dict[str, Path],
+    folders: dict[str, Path | RemoteFolder],
     publisher: Publisher,
 ) -> Scheduler:
     from sweeps.inputs import Environment
@@ -242,7 +251,7 @@ class _Feed:
     """Hands rows to the publisher as soon as all their jobs are done, beside the engine."""
 
     def __init__(
-        self, plan: Plan, store: LocalStore, scheduler: Scheduler, publisher: Publisher
+        self, plan: Plan, store: Store, scheduler: Scheduler, publisher: Publisher
     ) -> None:
         self._plan = plan
         self._store = store
@@ -278,16 +287,13 @@ class _Feed:
         self._rows = waiting
 
     def _find(self, keys: set[str]) -> dict[str, Entry] | None:
-        entries = {}
-        for key in keys:
-            try:
-                entry = self._store.find(self._plan.jobs[key].stage, key)
-            except DamagedEntryError:
-                return None
-            if entry is None:
-                return None
-            entries[key] = entry
-        return entries
+        try:
+            found = self._store.find_all(self._plan.jobs[key] for key in keys)
+        except StoreUnreachableError:
+            # Offered with a later row, or in the end.
+            return None
+        entries = {key: entry for key, entry in found.items() if isinstance(entry, Entry)}
+        return entries if len(entries) == len(keys) else None
 
     def __enter__(self) -> _Feed:
         self._thread.start()

@@ -19,7 +19,8 @@ import pandas as pd
 
 from sweeps.jobs import Job
 from sweeps.memory import PeakMemory
-from sweeps.store import Entry, LocalStore
+from sweeps.remote_data import RemoteFolder
+from sweeps.store import Entry, Store
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ class Environment:
 
     Attributes:
         store: Where inputs come from and results go.
-        data_folders: Folder of each dataset, by the key of its index job.
+        data_folders: Folder of each dataset, by the key of its index job; may be in a bucket.
         logs: Folder of the log files.
         device: Torch device.
         threads: Threads that torch uses for one job.
@@ -49,8 +50,8 @@ class Environment:
         node: Ray's name of the worker's machine.
     """
 
-    store: LocalStore
-    data_folders: Mapping[str, Path]
+    store: Store
+    data_folders: Mapping[str, Path | RemoteFolder]
     logs: Path
     device: str = "cpu"
     threads: int = 1
@@ -61,7 +62,20 @@ class Environment:
     @property
     def training_data(self) -> tuple[Path, ...]:
         """Folders in which pictures of the training set are, as files or decoded."""
-        return (*self.data_folders.values(), self.store.root / "cache", self.store.root / "index")
+        folders = (it if isinstance(it, Path) else it.folder for it in self.data_folders.values())
+        return (*folders, self.store.root / "cache", self.store.root / "index")
+
+    def data_folder(self, key: str) -> Path:
+        """Folder of a dataset on this machine, fetched if it is in a bucket.
+
+        Args:
+            key: Of the dataset's index job.
+
+        Raises:
+            InputError: It cannot be fetched.
+        """
+        found = self.data_folders[key]
+        return found if isinstance(found, Path) else found.fetch()
 
 
 @dataclass(frozen=True, kw_only=True)

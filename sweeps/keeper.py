@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from oneshui.errors import OneshuiError
 from sweeps.engine import Scheduler
 from sweeps.jobs import Job
 from sweeps.leases import Holder, Watch, name_of
-from sweeps.store import DamagedEntryError, LocalStore
+from sweeps.store import DamagedEntryError, Entry, Store
 
 logger = logging.getLogger("oneshui.keeper")
 POLL_SECONDS = 1.0
@@ -22,7 +23,7 @@ class LeaseKeeper:
     def __init__(
         self,
         scheduler: Scheduler,
-        store: LocalStore,
+        store: Store,
         jobs: Mapping[str, Job],
         *,
         silence_seconds: float,
@@ -69,16 +70,20 @@ class LeaseKeeper:
         while not self._stop.wait(POLL_SECONDS):
             try:
                 self.poll()
-            except OSError as error:
-                # A store that cannot be listed for a moment; the next look may succeed.
+            except (OSError, OneshuiError) as error:
+                # A store that cannot be listed for a moment; the next look may succeed. Holders
+                # that could not be seen were not silent.
                 logger.warning("leases cannot be read: %s", error)
+                self._watch = Watch(self._clock)
 
     def poll(self) -> None:
         """Look once."""
         holders = self._store.leases.holders()
         silence = self._watch.silence(holders)
-        for key in self._scheduler.keys("held"):
-            self._look_at_held(key, holders, silence)
+        held = self._scheduler.keys("held")
+        done = self._store.find_all(self._jobs[key] for key in held)
+        for key in held:
+            self._look_at_held(key, done.get(key), holders, silence)
         running = self._scheduler.keys("running")
         now = self._clock()
         self._started = {key: self._started.get(key, now) for key in running}
@@ -99,15 +104,15 @@ class LeaseKeeper:
         return name_of(self._jobs[key].stage, key)
 
     def _look_at_held(
-        self, key: str, holders: Mapping[str, Holder], silence: Mapping[str, float]
+        self,
+        key: str,
+        found: Entry | DamagedEntryError | None,
+        holders: Mapping[str, Holder],
+        silence: Mapping[str, float],
     ) -> None:
-        name, job = self._name(key), self._jobs[key]
+        name = self._name(key)
         holder = holders.get(name)
-        try:
-            found = self._store.find(job.stage, key)
-        except DamagedEntryError:
-            found = None
-        if found is not None:
+        if isinstance(found, Entry):
             self._scheduler.succeed(key)
         elif holder is None or holder.is_dead:
             self._scheduler.release(key)

@@ -1,9 +1,9 @@
 """Who works on a job right now: one lease per job, so that two drivers never do the same twice.
 
-A lease is a file ``<stage>-<key>.<generation>`` that its holder touches while it works. Its
-holder is the one of the highest generation. Creating a file that must not exist is atomic, so a
+A lease is a file or object with a name and a generation that its holder touches while it works.
+Its holder is the one of the highest generation. Creating one that must not exist is atomic, so a
 lease is taken, or taken over, by exactly one. Whether a holder still lives is told by watching
-the file change, against the watcher's own clock: the clocks of two machines are never compared.
+the lease change, against the watcher's own clock: the clocks of two machines are never compared.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from oneshui.errors import OneshuiError
 from sweeps.jobs import Job, Stage
 
 _PROC = Path("/proc")
+Beat = int | str
+"""Changes whenever a lease is touched."""
 
 
 def name_of(stage: Stage, key: str) -> str:
@@ -54,19 +57,19 @@ def _started(pid: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """The newest lease of a job, as it is on disk.
+    """The newest lease of a job, as it is stored.
 
     Attributes:
         generation: The higher, the newer.
-        beat: Changes whenever the holder touches the file.
-        host: The holder's machine; empty if the file is not written yet.
+        beat: Changes whenever the holder touches the lease.
+        host: The holder's machine; empty if the lease is not written yet.
         pid: Its process.
         started: When that process was started, in ticks of its machine.
         node: Ray's name of the machine; empty outside of Ray.
     """
 
     generation: int
-    beat: int
+    beat: Beat
     host: str = ""
     pid: int = 0
     started: str = ""
@@ -80,20 +83,114 @@ class Holder:
         return _started(self.pid) != self.started
 
 
+class LeasePlace(Protocol):
+    """Where leases are; each is of a name and a generation. Any method may raise OSError."""
+
+    def every(self) -> dict[tuple[str, int], Beat]:
+        """The beats of all leases."""
+        ...
+
+    def generations(self, name: str) -> list[int]:
+        """The generations of one name, ascending."""
+        ...
+
+    def read(self, name: str, generation: int, beat: Beat | None = None) -> tuple[str, Beat] | None:
+        """What stands in a lease, and its beat; None if it is gone.
+
+        Args:
+            name: Of the lease.
+            generation: Of the lease.
+            beat: Its beat, if that was just seen: what was read at that beat may be remembered.
+        """
+        ...
+
+    def create(self, name: str, generation: int, text: str) -> bool:
+        """Write a lease that must not exist; whether it did not."""
+        ...
+
+    def touch(self, name: str, generation: int) -> None:
+        """Change the beat of a lease that this process made and that is still there."""
+        ...
+
+    def remove(self, name: str, generations: Sequence[int]) -> None:
+        """Remove leases; those that are gone already do not matter."""
+        ...
+
+
+class LeaseFolder:
+    """Leases as files ``<name>.<generation>``."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use the folder, which must exist."""
+        self._folder = folder
+
+    def _path(self, name: str, generation: int) -> Path:
+        return self._folder / f"{name}.{generation}"
+
+    def every(self) -> dict[tuple[str, int], Beat]:
+        """See ``LeasePlace.every``."""
+        found: dict[tuple[str, int], Beat] = {}
+        for path in self._folder.iterdir():
+            name, _, generation = path.name.rpartition(".")
+            if generation.isdigit():
+                with contextlib.suppress(FileNotFoundError):
+                    found[name, int(generation)] = path.stat().st_mtime_ns
+        return found
+
+    def generations(self, name: str) -> list[int]:
+        """See ``LeasePlace.generations``."""
+        found = (path.name.rpartition(".") for path in self._folder.glob(f"{name}.*"))
+        return sorted(int(generation) for _, _, generation in found if generation.isdigit())
+
+    def read(self, name: str, generation: int, beat: Beat | None = None) -> tuple[str, Beat] | None:  # noqa: ARG002
+        """See ``LeasePlace.read``; a file system's clock is too coarse to remember by."""
+        path = self._path(name, generation)
+        try:
+            now = path.stat().st_mtime_ns
+            return path.read_text(encoding="utf-8", errors="replace"), now
+        except FileNotFoundError:
+            return None
+
+    def create(self, name: str, generation: int, text: str) -> bool:
+        """See ``LeasePlace.create``."""
+        path = self._path(name, generation)
+        try:
+            with path.open("x", encoding="utf-8") as stream:
+                stream.write(text)
+        except FileExistsError:
+            return False
+        except OSError:
+            # A full disk: what nobody holds must not keep others away.
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
+        return True
+
+    def touch(self, name: str, generation: int) -> None:
+        """See ``LeasePlace.touch``."""
+        os.utime(self._path(name, generation))
+
+    def remove(self, name: str, generations: Sequence[int]) -> None:
+        """See ``LeasePlace.remove``."""
+        for generation in generations:
+            self._path(name, generation).unlink(missing_ok=True)
+
+
 @dataclass(kw_only=True)
 class Lease:
     """A lease that this process holds."""
 
-    path: Path
+    place: LeasePlace
+    name: str
     generation: int
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def beat(self) -> None:
         """Say that the holder lives."""
-        # A lease that was taken over may be gone, and a file system may fail for a moment; the
-        # next beat, or the job itself, tells.
-        with contextlib.suppress(OSError):
-            os.utime(self.path)
+        # A lease that was taken over may be gone, and a store may fail for a moment; the next
+        # beat, or the job itself, tells.
+        with contextlib.suppress(OSError, OneshuiError):
+            self.place.touch(self.name, self.generation)
 
     @contextlib.contextmanager
     def beating(self, seconds: float) -> Iterator[None]:
@@ -114,40 +211,30 @@ class Lease:
 class Leases:
     """The leases of a store's jobs."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use the folder, which must exist."""
-        self._folder = folder
+    def __init__(self, place: LeasePlace) -> None:
+        """Use what is there."""
+        self._place = place
 
     def holders(self) -> dict[str, Holder]:
         """The newest lease of every job that has one, by ``name_of``."""
+        every = self._place.every()
         newest: dict[str, int] = {}
-        for path in self._folder.iterdir():
-            name, _, generation = path.name.rpartition(".")
-            if generation.isdigit():
-                newest[name] = max(newest.get(name, 0), int(generation))
-        found = {name: self._read(name, newest[name]) for name in newest}
+        for name, generation in every:
+            newest[name] = max(newest.get(name, 0), generation)
+        found = {name: self._read(name, gen, every[name, gen]) for name, gen in newest.items()}
         return {name: holder for name, holder in found.items() if holder is not None}
 
-    def _path(self, name: str, generation: int) -> Path:
-        return self._folder / f"{name}.{generation}"
-
-    def _generations(self, name: str) -> list[int]:
-        found = (path.name.rpartition(".") for path in self._folder.glob(f"{name}.*"))
-        return sorted(int(generation) for _, _, generation in found if generation.isdigit())
-
-    def _read(self, name: str, generation: int) -> Holder | None:
-        path = self._path(name, generation)
-        try:
-            beat = path.stat().st_mtime_ns
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+    def _read(self, name: str, generation: int, beat: Beat | None = None) -> Holder | None:
+        read = self._place.read(name, generation, beat)
+        if read is None:
             return None
+        text, now = read
         try:
             document: dict[str, Any] = json.loads(text)
-            return Holder(generation=generation, beat=beat, **document)
+            return Holder(generation=generation, beat=now, **document)
         except (ValueError, TypeError):
             # Its holder has created it and not written it yet, or died in between.
-            return Holder(generation=generation, beat=beat)
+            return Holder(generation=generation, beat=now)
 
     def acquire(self, job: Job, *, stale: int = 0, node: str = "") -> Lease | None:
         """Take the job's lease, or take it over from a dead holder.
@@ -161,43 +248,33 @@ class Leases:
             The lease, or None if somebody else holds it.
         """
         name = name_of(job.stage, job.key)
-        generations = self._generations(name)
+        generations = self._place.generations(name)
         newest = generations[-1] if generations else 0
         if newest > stale:
             holder = self._read(name, newest)
             if holder is not None and not holder.is_dead:
                 return None
-        lease = Lease(path=self._path(name, newest + 1), generation=newest + 1)
         document = {
             "host": this_host(),
             "pid": os.getpid(),
             "started": _started(os.getpid()),
             "node": node,
         }
-        try:
-            with lease.path.open("x", encoding="utf-8") as stream:
-                stream.write(json.dumps(document))
-        except FileExistsError:
+        if not self._place.create(name, newest + 1, json.dumps(document)):
             return None
-        except OSError:
-            # A full disk: what nobody holds must not keep others away.
-            with contextlib.suppress(OSError):
-                lease.path.unlink(missing_ok=True)
-            raise
-        return lease
+        return Lease(place=self._place, name=name, generation=newest + 1)
 
     def release(self, job: Job, lease: Lease) -> None:
         """Give a lease back, and clear away those that it took over."""
         name = name_of(job.stage, job.key)
-        for generation in self._generations(name):
-            if generation <= lease.generation:
-                self._path(name, generation).unlink(missing_ok=True)
+        known = self._place.generations(name)
+        self._place.remove(name, [each for each in known if each <= lease.generation])
 
 
 @dataclass
 class _Seen:
     generation: int
-    beat: int
+    beat: Beat
     since: float
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from rich.console import Console
 from rich.padding import Padding
@@ -17,14 +16,14 @@ from sweeps.progress import duration
 from sweeps.scan import measured, scan
 from sweeps.simulation import Machines
 from sweeps.spec import ClusterSpec, LaunchSpec
-from sweeps.store import LocalStore
+from sweeps.store import open_store, store_exists
 
 
 def show_plan(spec: LaunchSpec, console: Console) -> None:
     """Say what the sweep would take; runs nothing, needs no data."""
     plan = expand(spec.sweep)
-    stored = Path(spec.places.store_uri).is_dir()
-    found = scan(plan, LocalStore(Path(spec.places.store_uri)), discard=False) if stored else None
+    uri = spec.places.store_uri
+    found = scan(plan, open_store(uri), discard=False) if store_exists(uri) else None
     entries = found.entries if found else {}
     reasons = found.reasons if found else dict.fromkeys(plan.jobs, "new")
     added = any(kind.gpus for kind in spec.cluster.machines.values())

@@ -48,19 +48,18 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
     damage: list[str] = []
     stored = {stage: store.keys(stage) for stage in plan.counts()}
     earlier: dict[str, str] = {}
+    found = store.find_all(job for job in plan.jobs.values() if job.key in stored[job.stage])
     for key, job in plan.jobs.items():
-        try:
-            entry = store.find(job.stage, key) if key in stored[job.stage] else None
-        except DamagedEntryError as error:
-            damage.append(str(error))
+        entry = found.get(key)
+        if isinstance(entry, DamagedEntryError):
+            damage.append(str(entry))
             reasons[key] = "damaged"
+        elif entry is None:
+            reasons[key] = _why_absent(job, stored[job.stage], earlier)
+        elif _is_outdated(entry, job.inputs, entries, reasons):
+            reasons[key] = "input changed"
         else:
-            if entry is None:
-                reasons[key] = _why_absent(job, stored[job.stage], earlier)
-            elif _is_outdated(entry, job.inputs, entries, reasons):
-                reasons[key] = "input changed"
-            else:
-                entries[key] = entry
+            entries[key] = entry
         if discard and reasons.get(key) in ("damaged", "input changed"):
             store.discard(job.stage, key)
     return Scan(entries=entries, reasons=reasons, damage=tuple(damage))

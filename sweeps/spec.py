@@ -352,9 +352,10 @@ class Places:
     """Where things are read and written; no part of any identity.
 
     Attributes:
-        data_dir: Folder that contains the datasets.
+        data_dir: Folder that contains the datasets, or ``s3://`` or ``gs://``.
         output_dir: Folder of this sweep.
-        store_uri: Folder of the results; empty for ``<output_dir>/store``.
+        store_uri: Folder of the results, or ``s3://`` or ``gs://``; empty for
+            ``<output_dir>/store``.
         tracking_uri: MLflow's; empty for a database in ``output_dir``.
     """
 

@@ -7,12 +7,14 @@ Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -35,6 +37,7 @@ from sweeps.inputs import (
 )
 from sweeps.jobs import TRAINING, Job, Stage, canonical_json
 from sweeps.measuring import evaluate, score
+from sweeps.objects import MissingCredentialsError, StoreUnreachableError
 from sweeps.requesting import full_access_request, real_request
 from sweeps.store import DamagedEntryError, Entry
 
@@ -117,9 +120,20 @@ def preflight(jobs: Iterable[Job], env: Environment) -> None:
         env: Store and device.
 
     Raises:
-        InputError: Naming method and reason; the model does not exist; a dataset's folder is
-            not there; or the device is a GPU that cannot be used.
+        InputError: Naming method and reason; the model does not exist; a dataset's folder is not
+            there; the device is a GPU that cannot be used; or the machine has no credentials for
+            the store.
     """
+    try:
+        _preflight(jobs, env)
+    except MissingCredentialsError as error:
+        raise InputError(f"on the machine {socket.gethostname()}: {error}") from None
+    except StoreUnreachableError as error:
+        # The jobs meet it too, and are tried again.
+        logger.warning("%s", error)
+
+
+def _preflight(jobs: Iterable[Job], env: Environment) -> None:
     import torch
 
     from oneshui import methods
@@ -134,11 +148,12 @@ def preflight(jobs: Iterable[Job], env: Environment) -> None:
     by_key = {job.key: job for job in jobs}
     _check_folders(by_key.values(), env)
     seen = set()
+    find = functools.cache(lambda key: env.store.find("index", key))
     for job in by_key.values():
         if job.stage != "unlearn":
             continue
         split = by_key[job.inputs["split"]]
-        index = env.store.find("index", split.inputs["index"])
+        index = find(split.inputs["index"])
         if index is None:
             continue
         task, names = index.value["task"], index.value["class_names"]
@@ -162,7 +177,7 @@ def _check_folders(jobs: Iterable[Job], env: Environment) -> None:
     for job in jobs:
         if job.stage == "cache" and env.store.find(job.stage, job.key) is None:
             folder = env.data_folders.get(job.inputs["index"])
-            if folder is not None and not folder.is_dir():
+            if isinstance(folder, Path) and not folder.is_dir():
                 raise InputError(
                     f"the machine {socket.gethostname()} has no dataset folder {folder}; put the "
                     "data there, share the folder, or set data_dir to one that every machine has"
@@ -170,7 +185,7 @@ def _check_folders(jobs: Iterable[Job], env: Environment) -> None:
 
 
 def _index(inputs: Inputs) -> dict[str, Any]:
-    table = load_dataset(inputs.job.spec["layout"], inputs.env.data_folders[inputs.job.key])
+    table = load_dataset(inputs.job.spec["layout"], inputs.env.data_folder(inputs.job.key))
     labels = table.label if table.label.ndim == 2 else table.label[:, None]
     pd.DataFrame(
         {"path": table.paths, "identity": table.identity, "label": list(labels)}
@@ -192,7 +207,7 @@ def _cache(inputs: Inputs) -> dict[str, Any]:
     from oneshui.errors import DataError
 
     index = inputs.entries["index"]
-    folder = inputs.env.data_folders[index.key]
+    folder = inputs.env.data_folder(index.key)
     table = load_dataset(spec_of(index)["layout"], folder)
     if table.fingerprint != index.value["fingerprint"]:
         raise DataError(f"the pictures in {folder} changed while the sweep ran; start it again")

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import hashlib
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from oneshui.errors import InputError, OneshuiError
 from sweeps.checkpoints import Checkpoint
-from sweeps.jobs import Job, Stage, canonical, digest
-from sweeps.leases import Leases
+from sweeps.jobs import Job, Stage
+from sweeps.leases import LeaseFolder, Leases
+from sweeps.manifests import MANIFEST, encoded, manifest, sha256_of
 
-MANIFEST = "result.json"
+if TYPE_CHECKING:
+    from sweeps.remote_store import RemoteStore
+
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of a disk that is full or must not be written."""
 
@@ -74,6 +75,11 @@ class Entry:
     inputs: Mapping[str, str]
     cost: Mapping[str, Any]
 
+    @property
+    def address(self) -> str:
+        """Where the files are, for people."""
+        return str(self.folder)
+
     def file(self, name: str) -> Path:
         """Path of a data file, after comparing its bytes with the manifest.
 
@@ -83,9 +89,9 @@ class Entry:
         path = self.folder / name
         if name not in self.files:
             raise DamagedEntryError(self.stage, self.key, f"its manifest does not name {name}")
-        with _damage(self.stage, self.key):
+        with damage(self.stage, self.key):
             status = path.stat()
-            if _sha256_of(path, status.st_mtime_ns, status.st_size) != self.files[name]["sha256"]:
+            if sha256_of(path, status.st_mtime_ns, status.st_size) != self.files[name]["sha256"]:
                 raise DamagedEntryError(
                     self.stage, self.key, f"{name} has changed since it was written"
                 )
@@ -105,7 +111,36 @@ class Work(Protocol):
 
 
 class Store(Protocol):
-    """Where results live. All methods may be called by many processes at the same time."""
+    """Where results live. All methods may be called by many processes at the same time.
+
+    Attributes:
+        leases: Who works on what.
+    """
+
+    leases: Leases
+
+    @property
+    def root(self) -> Path:
+        """Folder of this machine below which files or their copies are, first by stage."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """What ``open_store`` opens it by, for people and for other processes."""
+        ...
+
+    @property
+    def written_to(self) -> str:
+        """The folder of this machine that is written to, for a message when it is full."""
+        ...
+
+    def checkpoint(self, job: Job) -> Checkpoint:
+        """Where a long training keeps what it has reached; no part of any result."""
+        ...
+
+    def sweep_leftovers(self) -> None:
+        """Remove what crashes left behind long ago."""
+        ...
 
     def find(self, stage: Stage, key: str) -> Entry | None:
         """The entry, or None if there is none.
@@ -115,6 +150,10 @@ class Store(Protocol):
         Raises:
             DamagedEntryError: It is there but not as it was written.
         """
+        ...
+
+    def find_all(self, jobs: Iterable[Job]) -> dict[str, Entry | DamagedEntryError]:
+        """What ``find`` returns or raises for each job, by key; absent ones are left out."""
         ...
 
     def keys(self, stage: Stage) -> set[str]:
@@ -131,23 +170,12 @@ class Store(Protocol):
 
 
 @contextlib.contextmanager
-def _damage(stage: Stage, key: str) -> Iterator[None]:
+def damage(stage: Stage, key: str) -> Iterator[None]:
+    """Take what goes wrong while an entry is read for damage of the entry."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedEntryError(stage, key, f"{type(error).__name__} {error}") from error
-
-
-def sha256(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@functools.lru_cache(maxsize=4096)
-def _sha256_of(path: Path, _modified: int, _size: int) -> str:
-    """As ``sha256``, once per process while the file's time and size stay."""
-    return sha256(path)
 
 
 def _read(path: Path) -> str | None:
@@ -165,10 +193,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
 @dataclass(kw_only=True)
 class _LocalWork:
     store: LocalStore
@@ -178,28 +202,9 @@ class _LocalWork:
     def publish(
         self, value: Mapping[str, Any], inputs: Mapping[str, str], cost: Mapping[str, Any]
     ) -> Entry:
-        _write_json(self.folder / "job.json", self.job.to_json())
-        names = sorted(path.name for path in self.folder.iterdir())
-        files = {
-            name: {
-                "sha256": sha256(self.folder / name),
-                "bytes": (self.folder / name).stat().st_size,
-            }
-            for name in names
-        }
-        value = canonical(value)
-        content = digest({"files": {n: files[n]["sha256"] for n in names}, "value": value})
-        document = {
-            "stage": self.job.stage,
-            "key": self.job.key,
-            "files": files,
-            "value": value,
-            "content": content,
-            "inputs": dict(inputs),
-            "cost": dict(cost),
-        }
-        _write_json(self.folder / MANIFEST, document)
-        for name in (*names, MANIFEST):
+        document = manifest(self.job, self.folder, value, inputs, cost)
+        (self.folder / MANIFEST).write_bytes(encoded(document))
+        for name in (*document["files"], MANIFEST):
             _sync(self.folder / name)
         _sync(self.folder)
         return self.store.adopt(self.job, self.folder)
@@ -227,7 +232,17 @@ class LocalStore:
                 "set output_dir or store.uri to a folder that can"
             ) from None
 
-        self.leases = Leases(root / ".leases")
+        self.leases = Leases(LeaseFolder(root / ".leases"))
+
+    @property
+    def address(self) -> str:
+        """See ``Store.address``."""
+        return str(self.root)
+
+    @property
+    def written_to(self) -> str:
+        """See ``Store.written_to``."""
+        return str(self.root)
 
     def checkpoint(self, job: Job) -> Checkpoint:
         """Where a long training keeps what it has reached; no part of any result."""
@@ -247,7 +262,7 @@ class LocalStore:
                 raise DamagedEntryError(stage, key, f"it has no {MANIFEST}")
         if text is None:
             return None
-        with _damage(stage, key):
+        with damage(stage, key):
             document = json.loads(text)
             if (document["stage"], document["key"]) != (stage, key):
                 raise DamagedEntryError(stage, key, "it belongs to another job")
@@ -267,6 +282,19 @@ class LocalStore:
                 inputs=document["inputs"],
                 cost=document["cost"],
             )
+
+    def find_all(self, jobs: Iterable[Job]) -> dict[str, Entry | DamagedEntryError]:
+        """See ``Store.find_all``."""
+        found: dict[str, Entry | DamagedEntryError] = {}
+        for job in jobs:
+            try:
+                entry = self.find(job.stage, job.key)
+            except DamagedEntryError as error:
+                found[job.key] = error
+            else:
+                if entry is not None:
+                    found[job.key] = entry
+        return found
 
     def keys(self, stage: Stage) -> set[str]:
         """See ``Store.keys``."""
@@ -320,12 +348,37 @@ class LocalStore:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def open_store(uri: str) -> LocalStore:
-    """The store at a folder.
+def _remote(uri: str) -> RemoteStore | None:
+    if "://" not in uri or uri.startswith("file://"):
+        return None
+    from sweeps.remote_store import RemoteStore
+
+    return RemoteStore(uri)
+
+
+def _folder_of(uri: str) -> Path:
+    return Path(uri.removeprefix("file://")).absolute()
+
+
+def store_exists(uri: str) -> bool:
+    """Whether there is a store at a folder or address.
 
     Raises:
-        InputError: It cannot be written, or the address is of a kind that is not supported.
+        InputError: It cannot be asked, or the address is of a kind that is not supported.
     """
-    if "://" in uri and not uri.startswith("file://"):
-        raise InputError(f"store.uri {uri!r} is not supported: give a folder")
-    return LocalStore(Path(uri.removeprefix("file://")).absolute())
+    remote = _remote(uri)
+    return remote.exists() if remote is not None else _folder_of(uri).is_dir()
+
+
+def open_store(uri: str) -> Store:
+    """The store at a folder or at an address ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
+
+    Raises:
+        InputError: It cannot be reached or written, or the address is of a kind that is not
+            supported.
+    """
+    remote = _remote(uri)
+    if remote is None:
+        return LocalStore(_folder_of(uri))
+    remote.check()
+    return remote

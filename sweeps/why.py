@@ -118,7 +118,7 @@ def _jobs(row: ResultRow, plan: Plan, entries: Mapping[str, Entry], output: Path
     order = sorted(needed, key=lambda key: (-STAGES.index(plan.jobs[key].stage), needed[key]))
     for key in order:
         job, entry = plan.jobs[key], entries.get(key)
-        state = entry.folder if entry else "has no result"
+        state = entry.address if entry else "has no result"
         yield f"  {job.stage}/{key}  {job.label}: {state}"
         inputs = ", ".join(f"{role} {plan.jobs[k].stage}/{k}" for role, k in job.inputs.items())
         yield f"      inputs: {inputs or 'none'}"

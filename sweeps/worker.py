@@ -18,6 +18,7 @@ from sweeps import stages
 from sweeps.engine import Failure, FailureKind
 from sweeps.inputs import Environment
 from sweeps.jobs import Job, log_path
+from sweeps.objects import StoreUnreachableError
 from sweeps.store import DISK_ERRORS, DamagedEntryError, Entry
 
 logger = logging.getLogger("oneshui.worker")
@@ -54,6 +55,9 @@ def classify(error: BaseException) -> FailureKind:
             return "access"
         case DamagedEntryError():
             return "damaged"
+        case StoreUnreachableError():
+            # Nobody's fault, and it may pass: as many attempts as for a worker that is lost.
+            return "lost"
         case MemoryError():
             return "memory"
         case OSError() if error.errno in DISK_ERRORS:
@@ -124,7 +128,7 @@ def _one_line(error: Exception, env: Environment) -> str:
     if classify(error) == "disk":
         reason = error.strerror if isinstance(error, OSError) else error
         return (
-            f"nothing can be written to {env.store.root} or {env.logs} ({reason}); free some "
+            f"nothing can be written to {env.store.written_to} or {env.logs} ({reason}); free some "
             "space or set output_dir to another disk, and run the same command again"
         )
     message = str(error).strip() or traceback.format_exception_only(error)[-1].strip()

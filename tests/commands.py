@@ -40,9 +40,9 @@ def start(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.P
     )
 
 
-def launch(*arguments: str, timeout: float = 600) -> Done:
+def launch(*arguments: str, timeout: float = 600, env: Mapping[str, str] | None = None) -> Done:
     begin = time.monotonic()
-    process = start(*arguments)
+    process = start(*arguments, env=env)
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:

@@ -14,7 +14,7 @@ from sweeps.jobs import Job
 from sweeps.plan import Plan, expand
 from sweeps.scan import scan
 from sweeps.stages import limit_threads
-from sweeps.store import LocalStore
+from sweeps.store import Store, open_store
 from sweeps.worker import execute
 
 
@@ -25,7 +25,7 @@ class InlineSweep:
     scheduler: Scheduler
 
     @property
-    def store(self) -> LocalStore:
+    def store(self) -> Store:
         return self.env.store
 
     def execute(self, job: Job) -> Failure | None:
@@ -40,7 +40,7 @@ def inline_sweep(folder: Path, *overrides: str) -> InlineSweep:
     for dataset in spec.sweep.datasets.values():
         ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
         folders[index_job(dataset).key] = folder_of(dataset, spec.places)
-    store = LocalStore(Path(spec.places.store_uri))
+    store = open_store(spec.places.store_uri)
     env = Environment(store=store, data_folders=folders, logs=folder / "logs")
     limit_threads(1)
     scheduler = Scheduler(plan.jobs, scan(plan, store, discard=True).entries)

@@ -28,7 +28,7 @@ def test_no_more_is_sent_to_the_builder_than_is_copied() -> None:
 def test_what_is_installed_there_is_what_clusters_need() -> None:
     recipe = instructions((FOLDER / "Dockerfile").read_text(encoding="utf-8"))
     syncs = [rest for name, rest in recipe if name == "RUN" and "uv sync" in rest]
-    for extra in ("cluster", "aws", "gcp"):
+    for extra in ("cluster", "aws", "gcp", "cloud"):
         assert all(f"--extra {extra}" in each and "--no-dev" in each for each in syncs)
 
 

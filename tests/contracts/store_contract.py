@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 from pathlib import Path
 
@@ -22,13 +23,27 @@ def publish(store: Store, what: Job, text: str = "hello", value: float = 1.5) ->
         return work.publish({"value": value}, {"index": "abc"}, {"seconds": 0.25})
 
 
-class StoreContract:
-    """Subclass it and give a ``store`` fixture, and ``folder_of`` to damage entries."""
+def folder_of(store: Store, what: Job) -> Path:
+    entry = store.find(what.stage, what.key)
+    assert entry is not None
+    return entry.folder
 
-    def folder_of(self, store: Store, what: Job) -> Path:
-        entry = store.find(what.stage, what.key)
-        assert entry is not None
-        return entry.folder
+
+class StoreContract:
+    """Subclass it and give a ``store`` fixture, and how a stranger damages entries in it."""
+
+    def overwrite(self, store: Store, what: Job, name: str, text: str) -> None:
+        """Replace a file of an entry."""
+        (folder_of(store, what) / name).write_text(text)
+
+    def remove(self, store: Store, what: Job, name: str) -> None:
+        """Remove a file of an entry."""
+        (folder_of(store, what) / name).unlink()
+
+    def move(self, store: Store, what: Job, to: Job) -> None:
+        """Put a job's entry in the place of another's."""
+        mine = folder_of(store, what)
+        mine.rename(mine.parent / to.key)
 
     def test_finds_nothing_before_and_the_entry_after(self, store: Store) -> None:
         assert store.find("split", job().key) is None
@@ -107,15 +122,14 @@ class StoreContract:
         self, store: Store, name: str, text: str, says: str
     ) -> None:
         publish(store, job())
-        (self.folder_of(store, job()) / name).write_text(text)
+        self.overwrite(store, job(), name, text)
         with pytest.raises(DamagedEntryError, match=says) as caught:
             store.find("split", job().key)
         assert caught.value.key == job().key
 
     def test_a_flipped_bit_is_found_when_read(self, store: Store) -> None:
         publish(store, job())
-        path = self.folder_of(store, job()) / "data.txt"
-        path.write_text("hellp")
+        self.overwrite(store, job(), "data.txt", "hellp")
         entry = store.find("split", job().key)
         assert entry is not None
         with pytest.raises(DamagedEntryError, match=r"data.txt has changed"):
@@ -123,16 +137,32 @@ class StoreContract:
 
     def test_a_missing_file_is_damage(self, store: Store) -> None:
         publish(store, job())
-        (self.folder_of(store, job()) / "data.txt").unlink()
+        self.remove(store, job(), "data.txt")
         with pytest.raises(DamagedEntryError):
             store.find("split", job().key)
 
     def test_an_entry_of_another_job_is_foreign(self, store: Store) -> None:
         publish(store, job(1))
-        mine = self.folder_of(store, job(1))
-        mine.rename(mine.parent / job(2).key)
+        self.move(store, job(1), job(2))
         with pytest.raises(DamagedEntryError, match="another job"):
             store.find("split", job(2).key)
+
+    def test_all_are_found_that_are_there_whole_or_damaged(self, store: Store) -> None:
+        made = {job(number).key: publish(store, job(number)) for number in range(20)}
+        self.overwrite(store, job(3), "result.json", "{")
+        found = store.find_all(job(number) for number in range(25))
+        assert store.keys("split") == found.keys() == made.keys()
+        damaged = found.pop(job(3).key)
+        assert isinstance(damaged, DamagedEntryError)
+        assert damaged.key == job(3).key
+        del made[job(3).key]
+        assert found == made
+        assert store.find_all([job(1), job(99)]) == {job(1).key: made[job(1).key]}
+
+    def test_an_entry_can_travel_between_processes(self, store: Store) -> None:
+        entry = pickle.loads(pickle.dumps(publish(store, job())))
+        assert entry == store.find("split", job().key)
+        assert entry.file("data.txt").read_text() == "hello"
 
     def test_a_discarded_entry_can_be_made_again(self, store: Store) -> None:
         publish(store, job())
@@ -143,5 +173,5 @@ class StoreContract:
 
     def test_a_damaged_entry_is_replaced_when_published_again(self, store: Store) -> None:
         publish(store, job())
-        (self.folder_of(store, job()) / "result.json").write_text("{")
+        self.overwrite(store, job(), "result.json", "{")
         assert publish(store, job(), text="healed").file("data.txt").read_text() == "healed"

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
-import random
 import signal
-import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
+from adversary import Adversary, as_bytes, workers_of
 from commands import (
     ONE,
-    children,
     contents,
     finished,
     half,
-    kill_tree,
     launch,
     manifests,
     results,
@@ -30,70 +25,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 KILLS = 20
 
 
-def as_bytes(frame: pd.DataFrame) -> bytes:
-    stream = io.BytesIO()
-    frame.to_parquet(stream, index=False)
-    return stream.getvalue()
-
-
-def workers_of(pid: int) -> list[int]:
-    return [child for child, name in children(pid) if "Trainable" in name]
-
-
-class Adversary:
-    """Kills workers, drivers and whole machines at moments that its seed decides."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-        self.kills = 0
-        self.driver_kills = 0
-
-    def attack(self, pid: int) -> bool:
-        """One kill; whether the driver is gone."""
-        time.sleep(self._random.uniform(0.3, 4.0))
-        workers = workers_of(pid)
-        choice = self._random.random()
-        self.kills += 1
-        if choice < 0.65 and workers:
-            for victim in self._random.sample(workers, self._random.randint(1, len(workers))):
-                try:
-                    os.kill(victim, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            return False
-        self.driver_kills += 1
-        if choice < 0.85:
-            kill_tree(pid)
-        else:
-            os.kill(pid, signal.SIGKILL)
-        return True
-
-
 @pytest.mark.timeout(1800)
 def test_twenty_kills_of_workers_and_drivers_change_nothing(
     undisturbed: Path, tmp_path: Path
 ) -> None:
     command = ("sweep=smoke", ONE, f"output_dir={tmp_path}", "cluster.checkpoint_seconds=0")
     adversary = Adversary(seed=6)
-    committed: dict[str, str] = {}
-    while adversary.kills < KILLS:
-        with start(*command) as driver:
-            while driver.poll() is None and adversary.kills < KILLS:
-                gone = adversary.attack(driver.pid)
-                now = manifests(tmp_path)
-                assert committed.items() <= now.items(), "a committed job was computed again"
-                committed = now
-                if gone:
-                    break
-            else:
-                kill_tree(driver.pid)
-        if len(committed) > 50:
-            # The adversary was too slow for a sweep that is nearly done: it takes some results
-            # away, so that there is something left to disturb.
-            for stage in ("score", "evaluate"):
-                for key in [name for name in committed if name.startswith(f"{stage}/")]:
-                    (tmp_path / "store" / key / "result.json").unlink()
-                    del committed[key]
+    committed = adversary.disturb(
+        command,
+        KILLS,
+        lambda: manifests(tmp_path),
+        lambda key: (tmp_path / "store" / key / "result.json").unlink(),
+    )
     assert adversary.driver_kills >= 3
     done = launch(*command)
     assert done.status == 0, done.out + done.err

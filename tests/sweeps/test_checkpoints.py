@@ -9,9 +9,12 @@ from typing import NoReturn
 
 import pytest
 import torch
+from object_server import ObjectServer
 
 from oneshui.training import Progress
-from sweeps.checkpoints import LATEST, Checkpoint
+from sweeps import objects
+from sweeps.checkpoints import LATEST, Checkpoint, CheckpointObject
+from sweeps.objects import Bucket, StoreUnreachableError
 
 
 def progress(epoch: int) -> Progress:
@@ -190,3 +193,57 @@ def test_a_process_killed_while_it_saves_leaves_one_of_the_two(
     assert equal(checkpoint.load(), progress(2 if replacements == 2 else 1))
     checkpoint.save(progress(3))
     assert equal(checkpoint.load(), progress(3))
+
+
+@pytest.fixture
+def in_bucket(bucket: Bucket) -> Checkpoint:
+    return Checkpoint(CheckpointObject(bucket, "split-abc"))
+
+
+def test_in_a_bucket_it_is_one_object_that_comes_back_to_the_bit(
+    in_bucket: Checkpoint, bucket: Bucket
+) -> None:
+    assert in_bucket.load() is None
+    for epoch in (1, 2, 11):
+        in_bucket.save(progress(epoch))
+        assert equal(in_bucket.load(), progress(epoch))
+        assert [one.name for one in bucket.list("")] == ["split-abc"]
+    in_bucket.clear()
+    in_bucket.clear()
+    assert in_bucket.load() is None
+
+
+def test_in_a_bucket_no_flipped_bit_and_no_cut_is_trusted(
+    in_bucket: Checkpoint, bucket: Bucket
+) -> None:
+    in_bucket.save(progress(2))
+    read = bucket.get("split-abc")
+    assert read is not None
+    good = read[0]
+    for place in range(0, len(good), 13):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << (place % 8)
+        bucket.put("split-abc", bytes(damaged))
+        found = in_bucket.load()
+        assert found is None or equal(found, progress(2))
+    for length in (0, 1, 100, -1):
+        bucket.put("split-abc", good[:length])
+        assert in_bucket.load() is None
+    bucket.put("split-abc", good)
+    assert equal(in_bucket.load(), progress(2))
+
+
+def test_a_bucket_that_does_not_answer_costs_a_checkpoint_and_not_the_training(
+    in_bucket: Checkpoint,
+    server: ObjectServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(objects, "RETRY_SECONDS", 0.2)
+    server.interfere = lambda _method, _path: ("503 Slow Down", b"")
+    in_bucket.save(progress(1))
+    assert "no checkpoint is kept" in caplog.text
+    in_bucket.clear()
+    # Whether there is one is not known, so the job must not start again from nothing.
+    with pytest.raises(StoreUnreachableError):
+        in_bucket.load()

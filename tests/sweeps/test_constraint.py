@@ -125,6 +125,7 @@ def test_nothing_reachable_from_the_request_opens_a_picture(sweep: InlineSweep, 
 def files_of(sweep: InlineSweep) -> tuple[Path, Path]:
     pixels = next((sweep.store.root / "cache").glob("*/images.npy"))
     (folder,) = sweep.env.data_folders.values()
+    assert isinstance(folder, Path)
     return pixels, next(folder.rglob("*.jpg"))
 
 

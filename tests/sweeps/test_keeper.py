@@ -74,6 +74,10 @@ class World:
         path.write_text(json.dumps(document))
         return path
 
+    def beat(self, lease: Lease, moment: float) -> None:
+        path = self.store.root / ".leases" / f"{lease.name}.{lease.generation}"
+        os.utime(path, (moment, moment))
+
     def own_lease(self, stale: int = 0) -> Lease:
         lease = self.store.leases.acquire(FIRST, stale=stale)
         assert lease is not None
@@ -168,7 +172,7 @@ def test_a_running_job_that_beats_is_left_alone(world: World) -> None:
     world.start()
     lease = world.own_lease()
     for beat in range(20):
-        os.utime(lease.path, (beat, beat))
+        world.beat(lease, beat)
         world.poll(after=SILENCE)
     assert world.state() == "running"
     assert not world.killed
@@ -249,7 +253,7 @@ def test_every_attempt_has_its_own_time(world: World) -> None:
     world.poll()
 
     def beat(seconds: float) -> None:
-        os.utime(lease.path, (world.now, world.now))
+        world.beat(lease, world.now)
         world.poll(after=seconds)
 
     for _ in range(100):

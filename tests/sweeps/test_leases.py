@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 from contracts.store_contract import job
+from lease_places import Folder, Objects, Place, opened
 
 from sweeps.leases import Holder, Lease, Leases, Watch, name_of, this_host
 
@@ -22,22 +23,31 @@ NAME = name_of("split", job().key)
 HOUR = 3600.0
 
 
+@pytest.fixture(params=["folder", "s3", "gs"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param != "folder":
+        address = "address" if request.param == "s3" else "google_address"
+        return Objects(request.getfixturevalue(address))
+    (tmp_path / "leases").mkdir()
+    return Folder(tmp_path / "leases")
+
+
 @pytest.fixture
-def leases(tmp_path: Path) -> Leases:
-    return Leases(tmp_path)
+def leases(place: Place) -> Leases:
+    return opened(place.address)
 
 
 @contextlib.contextmanager
-def holding_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def holding_process(place: Place) -> Iterator[subprocess.Popen[str]]:
     """A real process that has taken the lease of ``job()`` and lives."""
     code = (
-        "import sys, time, pathlib\n"
+        "import sys, time\n"
         "from contracts.store_contract import job\n"
-        "from sweeps.leases import Leases\n"
-        "print(Leases(pathlib.Path(sys.argv[1])).acquire(job()) is not None, flush=True)\n"
+        "from lease_places import opened\n"
+        "print(opened(sys.argv[1]).acquire(job()) is not None, flush=True)\n"
         "time.sleep(60)\n"
     )
-    with python(code, str(folder)) as process:
+    with python(code, place.address) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
         yield process
@@ -61,12 +71,12 @@ def python(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.stdout.close()
 
 
-def write(folder: Path, generation: int, **changes: Any) -> Path:
-    """A lease as a process of another machine would have written it."""
+def write(place: Place, generation: int, **changes: Any) -> str:
+    """A lease as a process of another machine would have written it; what stands in it."""
     document = {"host": "elsewhere", "pid": os.getpid(), "started": "1", "node": "", **changes}
-    path = folder / f"{NAME}.{generation}"
-    path.write_text(json.dumps(document))
-    return path
+    text = json.dumps(document)
+    place.write(f"{NAME}.{generation}", text)
+    return text
 
 
 def own_start() -> str:
@@ -91,12 +101,12 @@ def test_a_lease_is_taken_once_and_can_be_taken_again_after_its_release(leases: 
     taken(leases)
 
 
-def test_of_racing_processes_exactly_one_acquires(tmp_path: Path) -> None:
+def test_of_racing_processes_exactly_one_acquires(place: Place, tmp_path: Path) -> None:
     code = (
         "import sys, time, pathlib\n"
         "from contracts.store_contract import job\n"
-        "from sweeps.leases import Leases\n"
-        "leases = Leases(pathlib.Path(sys.argv[1]))\n"
+        "from lease_places import opened\n"
+        "leases = opened(sys.argv[1])\n"
         "jobs = [job(n) for n in range(40)]\n"
         "print('ready', flush=True)\n"
         "while not pathlib.Path(sys.argv[2]).exists():\n"
@@ -104,10 +114,9 @@ def test_of_racing_processes_exactly_one_acquires(tmp_path: Path) -> None:
         "print(*(n for n in range(40) if leases.acquire(jobs[n])), flush=True)\n"
         "time.sleep(60)\n"
     )
-    folder, start = tmp_path / "leases", tmp_path / "start"
-    folder.mkdir()
+    start = tmp_path / "start"
     with contextlib.ExitStack() as stack:
-        racers = [stack.enter_context(python(code, str(folder), str(start))) for _ in range(3)]
+        racers = [stack.enter_context(python(code, place.address, str(start))) for _ in range(3)]
         for racer in racers:
             assert racer.stdout is not None
             assert racer.stdout.readline() == "ready\n"
@@ -121,10 +130,10 @@ def test_of_racing_processes_exactly_one_acquires(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dead_holder", [False, True])
 def test_of_racing_threads_exactly_one_acquires(
-    leases: Leases, tmp_path: Path, dead_holder: bool
+    leases: Leases, place: Place, dead_holder: bool
 ) -> None:
     if dead_holder:
-        write(tmp_path, 3, host=this_host(), started="1")
+        write(place, 3, host=this_host(), started="1")
     barrier = threading.Barrier(8)
     found: list[Lease | None] = []
 
@@ -143,9 +152,9 @@ def test_of_racing_threads_exactly_one_acquires(
 
 
 def test_a_killed_process_of_this_machine_loses_its_lease_at_once(
-    leases: Leases, tmp_path: Path
+    leases: Leases, place: Place
 ) -> None:
-    with holding_process(tmp_path) as process:
+    with holding_process(place) as process:
         assert leases.acquire(job()) is None
         assert not leases.holders()[NAME].is_dead
         process.send_signal(signal.SIGKILL)
@@ -158,23 +167,23 @@ def test_a_killed_process_of_this_machine_loses_its_lease_at_once(
     assert leases.holders()[NAME].pid == os.getpid()
 
 
-def test_a_stopped_process_still_holds(leases: Leases, tmp_path: Path) -> None:
-    with holding_process(tmp_path) as process:
+def test_a_stopped_process_still_holds(leases: Leases, place: Place) -> None:
+    with holding_process(place) as process:
         process.send_signal(signal.SIGSTOP)
         assert leases.acquire(job()) is None
 
 
-def test_a_process_with_the_number_of_a_dead_one_is_another(leases: Leases, tmp_path: Path) -> None:
-    write(tmp_path, 1, host=this_host(), started=str(int(own_start()) - 1))
+def test_a_process_with_the_number_of_a_dead_one_is_another(leases: Leases, place: Place) -> None:
+    write(place, 1, host=this_host(), started=str(int(own_start()) - 1))
     assert leases.holders()[NAME].is_dead
     assert taken(leases).generation == 2
 
 
 def test_a_holder_on_another_machine_is_believed_until_it_is_called_stale(
-    leases: Leases, tmp_path: Path
+    leases: Leases, place: Place
 ) -> None:
     # No process here has this number; there it may.
-    write(tmp_path, 5, pid=2**22 + 1)
+    write(place, 5, pid=2**22 + 1)
     assert not leases.holders()[NAME].is_dead
     assert leases.acquire(job()) is None
     assert leases.acquire(job(), stale=4) is None
@@ -183,33 +192,31 @@ def test_a_holder_on_another_machine_is_believed_until_it_is_called_stale(
     assert leases.acquire(job(), stale=5) is None
 
 
-def test_a_lease_that_is_not_written_yet_is_held(leases: Leases, tmp_path: Path) -> None:
-    (tmp_path / f"{NAME}.1").touch()
+def test_a_lease_that_is_not_written_yet_is_held(leases: Leases, place: Place) -> None:
+    place.write(f"{NAME}.1", "")
     assert not leases.holders()[NAME].is_dead
     assert leases.acquire(job()) is None
     assert taken(leases, stale=1).generation == 2
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "{", '{"host": "h", "unknown": 1}', "\x00" * 80])
-def test_a_lease_that_cannot_be_read_is_held(leases: Leases, tmp_path: Path, text: str) -> None:
-    (tmp_path / f"{NAME}.1").write_text(text)
+def test_a_lease_that_cannot_be_read_is_held(leases: Leases, place: Place, text: str) -> None:
+    place.write(f"{NAME}.1", text)
     assert leases.holders()[NAME].host == ""
     assert leases.acquire(job()) is None
 
 
-def test_release_clears_what_was_taken_over_and_nothing_newer(
-    leases: Leases, tmp_path: Path
-) -> None:
+def test_release_clears_what_was_taken_over_and_nothing_newer(leases: Leases, place: Place) -> None:
     for generation in (1, 2, 9, 10):
-        write(tmp_path, generation)
+        write(place, generation)
     lease = taken(leases, stale=10)
     assert lease.generation == 11
-    write(tmp_path, 12)
+    write(place, 12)
     other = leases.acquire(job(1))
     leases.release(job(), lease)
     assert leases.holders()[NAME].generation == 12
     assert other is not None
-    assert {path.name for path in tmp_path.iterdir()} == {f"{NAME}.12", other.path.name}
+    assert place.names() == {f"{NAME}.12", f"{other.name}.1"}
 
 
 def test_release_and_beat_after_a_take_over_do_no_harm(leases: Leases) -> None:
@@ -221,16 +228,18 @@ def test_release_and_beat_after_a_take_over_do_no_harm(leases: Leases) -> None:
     assert leases.holders() == {}
 
 
-def test_files_of_others_in_the_folder_are_no_leases(leases: Leases, tmp_path: Path) -> None:
-    (tmp_path / f"{NAME}.1.swp").touch()
-    (tmp_path / ".nfs0001").touch()
+def test_files_of_others_in_the_folder_are_no_leases(leases: Leases, place: Place) -> None:
+    place.write(f"{NAME}.1.swp", "")
+    place.write(".nfs.0001f", "")
     assert leases.holders() == {}
     assert taken(leases).generation == 1
 
 
 def test_a_lease_that_cannot_be_written_is_not_left_behind(
-    leases: Leases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    leases = opened(str(tmp_path))
+
     def full(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -267,16 +276,13 @@ def test_beating_touches_the_file_until_the_end(leases: Leases) -> None:
 
 
 @pytest.mark.parametrize("skew", [-HOUR, 0.0, HOUR])
-def test_the_clock_of_the_holder_does_not_matter(
-    leases: Leases, tmp_path: Path, skew: float
-) -> None:
+def test_the_clock_of_the_holder_does_not_matter(leases: Leases, place: Place, skew: float) -> None:
     now = [1000.0]
     watch = Watch(lambda: now[0])
-    path = write(tmp_path, 1)
+    text = write(place, 1)
 
     def beat(number: int) -> None:
-        there = time.time() + skew + number
-        os.utime(path, (there, there))
+        place.beat(f"{NAME}.1", text, time.time() + skew + number)
 
     beat(0)
     assert watch.silence(leases.holders()) == {NAME: 0.0}
@@ -290,13 +296,13 @@ def test_the_clock_of_the_holder_does_not_matter(
     assert leases.acquire(job()) is None
 
 
-def test_a_clock_that_is_set_back_is_a_sign_of_life(leases: Leases, tmp_path: Path) -> None:
+def test_a_clock_that_is_set_back_is_a_sign_of_life(leases: Leases, place: Place) -> None:
     now = [0.0]
     watch = Watch(lambda: now[0])
-    path = write(tmp_path, 1)
+    text = write(place, 1)
     watch.silence(leases.holders())
     now[0] = 100.0
-    os.utime(path, (1.0, 1.0))
+    place.beat(f"{NAME}.1", text, 1.0)
     assert watch.silence(leases.holders()) == {NAME: 0.0}
 
 

@@ -62,11 +62,6 @@ def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path: Path) -> None:
         open_store(str(tmp_path / "file" / "store"))
 
 
-def test_an_address_without_support_is_bad_input() -> None:
-    with pytest.raises(InputError, match=r"s3://bucket"):
-        open_store("s3://bucket/store")
-
-
 def test_damage_can_travel_between_processes() -> None:
     error = pickle.loads(pickle.dumps(DamagedEntryError("split", "abc", "gone")))
     assert (error.stage, error.key, str(error)) == (

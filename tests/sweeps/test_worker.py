@@ -123,12 +123,13 @@ def test_a_job_that_somebody_alive_works_on_is_held(
         ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
         lease = env.store.leases.acquire(SPLIT)
         assert lease is not None
-        document = json.loads(lease.path.read_text())
-        lease.path.write_text(json.dumps({**document, "pid": process.pid, "started": ticks}))
+        path = env.store.root / ".leases" / f"{lease.name}.{lease.generation}"
+        document = json.loads(path.read_text())
+        path.write_text(json.dumps({**document, "pid": process.pid, "started": ticks}))
         outcome = execute(SPLIT, JOBS, env)
         assert outcome.held
         assert outcome.failure is None
-        assert lease.path.exists()
+        assert path.exists()
         assert env.store.find("split", SPLIT.key) is None
     finally:
         process.kill()

@@ -1,0 +1,47 @@
+"""A service for objects on loopback, and an address in a new bucket of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google_server import TOKEN, google_server
+from object_server import ObjectServer, object_server
+
+from sweeps.objects import Bucket
+from sweeps.remote_store import RemoteStore
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ObjectServer]:
+    with object_server() as running:
+        yield running
+
+
+@pytest.fixture
+def address(server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "cache"))
+    yield f"s3://{server.new_bucket()}/some/prefix"
+    server.interfere = lambda _method, _path: None
+
+
+@pytest.fixture
+def store(address: str) -> RemoteStore:
+    return RemoteStore(address)
+
+
+@pytest.fixture
+def bucket(address: str) -> Bucket:
+    return Bucket(address)
+
+
+@pytest.fixture
+def google_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with google_server("a-bucket") as (url, _):
+        monkeypatch.setenv("GOOGLE_BASE_URL", url)
+        monkeypatch.setenv("GOOGLE_BEARER_TOKEN", TOKEN)
+        monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "cache"))
+        yield "gs://a-bucket/some/prefix"
