@@ -230,7 +230,12 @@ class GraphSearcher(Searcher):
             self._scheduler.succeed(key, cost.get("seconds"))
 
     def _lose(self, key: str) -> None:
-        holder = self._holder(self._jobs[key])
+        try:
+            holder = self._holder(self._jobs[key])
+        except OSError as error:
+            # A store that does not answer for a moment: whoever takes the job over will see.
+            logger.warning("%s: who held it is not known: %s", self._jobs[key].label, error)
+            holder = None
         ours = holder is not None and f"{holder.host.split(' ')[0]}:{holder.pid}" in self.processes
         if holder is not None and ours:
             self._keeper.lost(key, holder)

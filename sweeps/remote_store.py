@@ -166,6 +166,10 @@ class RemoteStore:
         name = f"{_CHECKPOINTS}/{job.stage}-{job.key}"
         return Checkpoint(CheckpointObject(self._bucket, name))
 
+    def unfinished(self, job: Job) -> Path:
+        """See ``Store.unfinished``; the job's lease keeps others away from it."""
+        return self._cache.work / f"{job.stage}-{job.key}"
+
     def find(self, stage: Stage, key: str) -> Entry | None:
         """See ``Store.find``: a listing, and the manifest unless this process knows it."""
         try:

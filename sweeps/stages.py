@@ -212,7 +212,16 @@ def _cache(inputs: Inputs) -> dict[str, Any]:
     if table.fingerprint != index.value["fingerprint"]:
         raise DataError(f"the pictures in {folder} changed while the sweep ran; start it again")
     spec = inputs.job.spec
-    build_cache(table, spec["size"], inputs.folder / "images.npy", variant=spec["variant"])
+    unfinished = inputs.env.store.unfinished(inputs.job)
+    unfinished.mkdir(exist_ok=True)
+    build_cache(
+        table,
+        spec["size"],
+        inputs.folder / "images.npy",
+        variant=spec["variant"],
+        partial=unfinished / "images.npy",
+    )
+    unfinished.rmdir()
     return {"size": spec["size"], "num_images": len(table)}
 
 

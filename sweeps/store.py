@@ -138,6 +138,10 @@ class Store(Protocol):
         """Where a long training keeps what it has reached; no part of any result."""
         ...
 
+    def unfinished(self, job: Job) -> Path:
+        """Folder of this machine for what a later attempt may go on from; made by who uses it."""
+        ...
+
     def sweep_leftovers(self) -> None:
         """Remove what crashes left behind long ago."""
         ...
@@ -247,6 +251,10 @@ class LocalStore:
     def checkpoint(self, job: Job) -> Checkpoint:
         """Where a long training keeps what it has reached; no part of any result."""
         return Checkpoint(self.root / ".checkpoints" / f"{job.stage}-{job.key}")
+
+    def unfinished(self, job: Job) -> Path:
+        """See ``Store.unfinished``; the job's lease keeps others away from it."""
+        return self.root / ".work" / f"{job.stage}-{job.key}"
 
     def _folder(self, stage: Stage, key: str) -> Path:
         return self.root / stage / key

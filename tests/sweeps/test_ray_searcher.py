@@ -44,6 +44,7 @@ class Play:
         self.slots = Slots(default=self.packer.default, nodes=[node])
         self.scheduler = Scheduler(jobs, request=self.packer.request)
         self.holder: Holder | None = None
+        self.store_is_away = False
         self.gone: set[str] = set()
         keeper = LeaseKeeper(
             self.scheduler,
@@ -61,12 +62,17 @@ class Play:
             jobs=jobs,
             logs=folder,
             look=lambda: [node],
-            holder=lambda _job: self.holder,
+            holder=lambda _job: self.whose(),
             is_gone=lambda name: name in self.gone,
             on_change=lambda: None,
         )
         self.running: dict[str, dict[str, Any]] = {}
         self._count = 0
+
+    def whose(self) -> Holder | None:
+        if self.store_is_away:
+            raise OSError("no answer")
+        return self.holder
 
     def ask(self) -> None:
         """Take all that the searcher gives, as Tune does."""
@@ -166,6 +172,17 @@ def test_a_worker_that_dies_is_replaced_and_its_job_runs_again(tmp_path: Path) -
         play.warm_up()
     assert len(play.scheduler.keys("done")) == 3
     assert play.searcher.suggest("last") == Searcher.FINISHED
+
+
+def test_a_worker_that_dies_while_the_store_is_away_is_tried_again(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(1), Node(cpus=1))
+    play.warm_up()
+    (name,) = play.started()
+    play.store_is_away = True
+    play.lose(name)
+    assert play.searcher.error is None
+    play.warm_up()
+    assert len(play.started()) == 1
 
 
 @pytest.mark.parametrize(("gone", "attempts"), [(True, 20), (False, 6)])

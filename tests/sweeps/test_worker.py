@@ -11,10 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, NoReturn
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from inline_sweep import inline_sweep
 from tiny import SPECS, TinyProblem, tiny_model
 
+from oneshui.data import cache
 from oneshui.errors import DataAccessError, DataError, InputError, NumericalError
 from oneshui.requests import PrepareRequest, UnlearnRequest
 from oneshui.spec import Access
@@ -377,6 +381,39 @@ def test_a_preparation_that_is_not_finite_is_refused(
     assert outcome.failure.kind == "numerical"
     assert "broken prepared bad" in outcome.failure.message
     assert env.store.find("prepare", PREPARE.key) is None
+
+
+def test_a_cache_that_was_interrupted_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = inline_sweep(tmp_path, "sweep=smoke", "sweep.seeds=[0]", "sweep.methods=[pretrain]")
+    (job, *_) = [job for job in known.plan.jobs.values() if job.stage == "cache"]
+    before = known.store.find("cache", job.key)
+    assert before is not None
+    known.store.discard("cache", job.key)
+    decoded: list[Path] = []
+
+    def decode(file: Path, size: int, variant: str) -> npt.NDArray[np.uint8]:
+        if len(decoded) == cache.BLOCK + 5:
+            raise SimulatedCrashError
+        decoded.append(file)
+        return real(file, size, variant)
+
+    real = cache.decode
+    monkeypatch.setattr(cache, "decode", decode)
+    failure = known.execute(job)
+    assert failure is not None
+    monkeypatch.setattr(cache, "decode", lambda *given: decoded.append(given[0]) or real(*given))
+    monkeypatch.setattr(cache, "LOG_SECONDS", 0.0)
+    decoded.clear()
+    assert known.execute(job) is None
+    after = known.store.find("cache", job.key)
+    assert after is not None
+    assert after.content == before.content
+    assert len(decoded) == after.value["num_images"] - cache.BLOCK
+    assert not known.store.unfinished(job).exists()
+    log = (tmp_path / "logs" / f"{job.key}.log").read_text()
+    assert "pictures decoded" in log
 
 
 @pytest.mark.usefixtures("problem")
