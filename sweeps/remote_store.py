@@ -27,7 +27,7 @@ from oneshui.errors import InputError, OneshuiError
 from sweeps.checkpoints import Checkpoint, CheckpointObject
 from sweeps.jobs import STAGES, Job, Stage, digest
 from sweeps.leases import Leases
-from sweeps.manifests import MANIFEST, encoded, manifest, sha256_of
+from sweeps.manifests import MANIFEST, encoded, sha256_of
 from sweeps.node_cache import NodeCache, cache_folder
 from sweeps.objects import Bucket, Object, StoreUnreachableError, in_parallel
 from sweeps.remote_leases import LeaseObjects
@@ -77,19 +77,6 @@ _FIELDS = [one.name for one in dataclasses.fields(Entry) if one.name != "folder"
 def _entry(store: RemoteStore, attempt: str, document: Mapping[str, Any]) -> RemoteEntry:
     folder = store.root / document["stage"] / document["key"] / attempt
     return RemoteEntry(store=store, attempt=attempt, folder=folder, **document)
-
-
-@dataclass(kw_only=True)
-class _RemoteWork:
-    store: RemoteStore
-    job: Job
-    folder: Path
-
-    def publish(
-        self, value: Mapping[str, Any], inputs: Mapping[str, str], cost: Mapping[str, Any]
-    ) -> Entry:
-        document = manifest(self.job, self.folder, value, inputs, cost)
-        return self.store.adopt(self.job, self.folder, document)
 
 
 class RemoteStore:
@@ -253,11 +240,11 @@ class RemoteStore:
         folder = self._cache.work / f"{job.stage}-{job.key}-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
         try:
-            yield _RemoteWork(store=self, job=job, folder=folder)
+            yield Work(job=job, folder=folder, adopt=self._adopt)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def adopt(self, job: Job, folder: Path, document: Mapping[str, Any]) -> Entry:
+    def _adopt(self, job: Job, folder: Path, document: Mapping[str, Any]) -> Entry:
         """Upload a complete folder, then its manifest unless there is one already."""
         attempt = uuid.uuid4().hex
         above = f"{job.stage}/{job.key}"

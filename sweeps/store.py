@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,16 +98,26 @@ class Entry:
         return path
 
 
-class Work(Protocol):
-    """A job's private folder until it is published."""
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A job's private folder until it is published.
 
+    Attributes:
+        job: What is worked on.
+        folder: For its files.
+        adopt: How its store takes the folder with the manifest that names its files.
+    """
+
+    job: Job
     folder: Path
+    adopt: Callable[[Job, Path, Mapping[str, Any]], Entry]
 
     def publish(
         self, value: Mapping[str, Any], inputs: Mapping[str, str], cost: Mapping[str, Any]
     ) -> Entry:
         """Make folder and value the job's entry, all or nothing; the first to publish wins."""
-        ...
+        document = manifest(self.job, self.folder, value, inputs, cost)
+        return self.adopt(self.job, self.folder, document)
 
 
 class Store(Protocol):
@@ -195,23 +205,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@dataclass(kw_only=True)
-class _LocalWork:
-    store: LocalStore
-    job: Job
-    folder: Path
-
-    def publish(
-        self, value: Mapping[str, Any], inputs: Mapping[str, str], cost: Mapping[str, Any]
-    ) -> Entry:
-        document = manifest(self.job, self.folder, value, inputs, cost)
-        (self.folder / MANIFEST).write_bytes(encoded(document))
-        for name in (*document["files"], MANIFEST):
-            _sync(self.folder / name)
-        _sync(self.folder)
-        return self.store.adopt(self.job, self.folder)
 
 
 class LocalStore:
@@ -317,12 +310,16 @@ class LocalStore:
         folder = self.root / ".work" / f"{job.stage}-{job.key}-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
         try:
-            yield _LocalWork(store=self, job=job, folder=folder)
+            yield Work(job=job, folder=folder, adopt=self._adopt)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def adopt(self, job: Job, folder: Path) -> Entry:
+    def _adopt(self, job: Job, folder: Path, document: Mapping[str, Any]) -> Entry:
         """Rename a complete folder into its place; an equal entry that is there already stays."""
+        (folder / MANIFEST).write_bytes(encoded(document))
+        for name in (*document["files"], MANIFEST):
+            _sync(folder / name)
+        _sync(folder)
         target = self._folder(job.stage, job.key)
         target.parent.mkdir(exist_ok=True)
         for _ in range(3):
