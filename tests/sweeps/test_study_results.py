@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -409,3 +411,14 @@ def test_a_sweep_that_is_interrupted_within_a_study_ends_with_the_same_results(
         mine.loc[:, ~mine.columns.str.contains(costs)],
         theirs.loc[:, ~theirs.columns.str.contains(costs)],
     )
+
+
+def test_a_report_without_a_study_imports_neither_torch_nor_what_draws() -> None:
+    code = (
+        "import sys\n"
+        "import sweeps.conclude, sweeps.report, sweeps.study_results, sweeps.tracking\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy'}\n"
+        "print(sorted(heavy & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
