@@ -165,8 +165,8 @@ def _render(kind: str, drawing: Drawing, folder: Path) -> list[Path]:
             paths.append(path)
             # The layout that was found for the PNG serves the PDF: finding it is half the time.
             figure.set_layout_engine("none")
-    # Figures are full of cycles, and would pile up until somebody collects them.
-    figure.clear()
+    # Figures are full of cycles, and would pile up until somebody collects them; clearing them
+    # first would set all their axes up anew.
     del figure
     gc.collect()
     return paths
