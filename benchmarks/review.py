@@ -36,8 +36,8 @@ from sweeps.jobs import Job, canonical, digest
 from sweeps.plan import Plan, expand
 from sweeps.results import FURTHER, LOSSES, MEASURES, SCORES
 from sweeps.store import Entry
-from sweeps.tracking import METRICS, _inputs, _row_params, _row_tags
 from sweeps.tracking_client import connect, database, make_database, quieten, tracking_uri
+from sweeps.tracking_rows import wanted_run
 from sweeps.tracking_runs import Runs, Wanted
 
 PROJECT = Path(__file__).parents[1]
@@ -234,18 +234,7 @@ def _tree_bytes(pid: int) -> list[int]:
 def compare(plan: Plan, entries: Mapping[str, Entry], folder: Path) -> tuple[float, float]:
     """Runs a second, one call per thing and as the publisher does, in a database each."""
     rows = plan.results[: COMPARED_RUNS * ROUNDS]
-    wanted = []
-    for row in rows:
-        value = entries[row.score_key].value
-        wanted.append(
-            Wanted(
-                name=f"{row.row.name} {row.cell.seed}",
-                tags=_row_tags(row, entries),
-                params=_row_params(row, entries),
-                metrics={METRICS[n]: float(value[n]) for n in METRICS if n in value},
-                inputs=_inputs(plan, row, entries),
-            )
-        )
+    wanted = [wanted_run(plan, row, entries, "0" * 32) for row in rows]
     quieten()
     from mlflow import MlflowClient
 

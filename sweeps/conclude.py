@@ -23,6 +23,7 @@ from sweeps.store import Entry, Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweeps.study_tables import StudyResult
     from sweeps.tracking import Publisher
 
 
@@ -110,11 +111,14 @@ def _publish(
     """Write the report and the MLflow view; what could not be published, one line each."""
     from sweeps.report import write_report
     from sweeps.results import is_complete
-    from sweeps.study_results import study_results, write_studies
 
     output = Path(spec.places.output_dir)
-    studies = study_results(plan, entries) if plan.studies else []
-    write_studies(studies, output)
+    studies: list[StudyResult] = []
+    if plan.studies:
+        from sweeps.study_results import study_results, write_studies
+
+        studies = study_results(plan, entries)
+        write_studies(studies, output)
 
     known = (plan, frame, summary, entries, causes, blocked, output, spec.command)
     write = partial(write_report, *known, studies=studies)

@@ -6,6 +6,7 @@ its global state.
 
 from __future__ import annotations
 
+import functools
 import gc
 import multiprocessing
 import os
@@ -154,6 +155,7 @@ def _leave_interrupts_alone() -> None:
 def _render(kind: str, drawing: Drawing, folder: Path) -> list[Path]:
     import matplotlib as mpl
 
+    _copy_pictures_of_pdfs()
     paths = []
     with mpl.rc_context(style()):
         figure = drawing.make()
@@ -163,11 +165,29 @@ def _render(kind: str, drawing: Drawing, folder: Path) -> list[Path]:
             paths.append(path)
             # The layout that was found for the PNG serves the PDF: finding it is half the time.
             figure.set_layout_engine("none")
-    # Figures are full of cycles, and would pile up until somebody collects them.
-    figure.clear()
+    # Figures are full of cycles, and would pile up until somebody collects them; clearing them
+    # first would set all their axes up anew.
     del figure
     gc.collect()
     return paths
+
+
+@functools.lru_cache(maxsize=1)
+def _copy_pictures_of_pdfs() -> None:
+    """Make matplotlib's PDFs keep copies of what they rasterised.
+
+    What they keep by themselves are windows onto a canvas of the whole figure each, one a panel:
+    160 MiB for a figure of twenty panels.
+    """
+    from matplotlib.backends import backend_pdf
+
+    kind: Any = backend_pdf.PdfFile
+    keep = kind.imageObject
+
+    def keep_copy(file: Any, picture: Any) -> Any:
+        return keep(file, picture.copy())
+
+    kind.imageObject = keep_copy
 
 
 def _metadata(suffix: str) -> dict[str, Any]:

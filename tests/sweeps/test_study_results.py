@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,6 @@ from sweeps import (
     study_tables,
     table_formats,
     tables,
-    tracking,
     tuning,
 )
 from sweeps.config import load
@@ -41,6 +42,7 @@ from sweeps.study_tables import JOURNAL, StudyResult, leak_cost, studies_frame
 from sweeps.summary import RANKING, summarise
 from sweeps.tables import tables_of
 from sweeps.tracking_leaderboard import wanted_runs
+from sweeps.tracking_rows import wanted_run
 from sweeps.why import explanation
 
 COMMAND = (
@@ -255,12 +257,12 @@ def test_mlflow_has_chosen_values_and_the_tag(
 ) -> None:
     (study,) = sweep.plan.studies
     (first, _) = rows_named(sweep, "ssd@simulated")
-    params = tracking._row_params(first, entries)
+    published = wanted_run(sweep.plan, first, entries, "parent")
     chosen = entries[study.choices["simulated"]].value["hyperparameters"]
-    assert params["hp.alpha"] == str(chosen["alpha"])
-    assert tracking._row_tags(first, entries)["tuning"] == "simulated"
+    assert published.params["hp.alpha"] == str(chosen["alpha"])
+    assert published.tags["tuning"] == "simulated"
     (noise, _) = rows_named(sweep, "weight_noise")
-    assert tracking._row_tags(noise, entries)["tuning"] == "no"
+    assert wanted_run(sweep.plan, noise, entries, "parent").tags["tuning"] == "no"
     board = {
         w.tags["method"]: w.tags["tuning"]
         for w in wanted_runs(summarise(results_frame(sweep.plan, entries)))
@@ -409,3 +411,14 @@ def test_a_sweep_that_is_interrupted_within_a_study_ends_with_the_same_results(
         mine.loc[:, ~mine.columns.str.contains(costs)],
         theirs.loc[:, ~theirs.columns.str.contains(costs)],
     )
+
+
+def test_a_report_without_a_study_imports_neither_torch_nor_what_draws() -> None:
+    code = (
+        "import sys\n"
+        "import sweeps.conclude, sweeps.report, sweeps.study_results, sweeps.tracking\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy'}\n"
+        "print(sorted(heavy & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

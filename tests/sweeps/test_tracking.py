@@ -22,7 +22,8 @@ from publishing import COMMAND, PLAN, entries_of, plan_of
 
 from sweeps.plan import Plan
 from sweeps.store import Entry
-from sweeps.tracking import METRICS, Publisher, Status
+from sweeps.tracking import Publisher, Status
+from sweeps.tracking_rows import METRICS
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
