@@ -11,6 +11,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -214,13 +215,18 @@ def _cache(inputs: Inputs) -> dict[str, Any]:
     spec = inputs.job.spec
     unfinished = inputs.env.store.unfinished(inputs.job)
     unfinished.mkdir(exist_ok=True)
-    build_cache(
-        table,
-        spec["size"],
-        inputs.folder / "images.npy",
-        variant=spec["variant"],
-        partial=unfinished / "images.npy",
-    )
+    try:
+        build_cache(
+            table,
+            spec["size"],
+            inputs.folder / "images.npy",
+            variant=spec["variant"],
+            partial=unfinished / "images.npy",
+        )
+    except DataError:
+        # Once the pictures are mended they are others, and nothing goes on from here.
+        shutil.rmtree(unfinished)
+        raise
     unfinished.rmdir()
     return {"size": spec["size"], "num_images": len(table)}
 
