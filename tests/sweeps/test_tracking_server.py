@@ -1,18 +1,18 @@
-"""Against a real ``mlflow server`` on loopback: sqlite behind it, artefacts through its proxy.
-
-Artefacts go into a folder: an S3-like store needs boto3, which cannot be installed beside the
-pinned python-dateutil.
-"""
+"""Against a real ``mlflow server`` on loopback: sqlite behind it, artefacts through its proxy."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+from object_server import object_server
 from publishing import COMMAND, PLAN, entries_of
 
 from sweeps.results import results_frame
@@ -26,17 +26,42 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("artefacts")
+@dataclass(frozen=True)
+class Server:
+    address: str
+    artefacts: Callable[[], set[str]]
+    """Names of all files that the server keeps."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, artefacts: Path) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["folder", "bucket"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    options = ["--artifacts-destination", artefacts.as_uri()]
-    with serve(f"sqlite:///{folder / 'm.db'}", free_port(0), folder / "log", *options) as (_, at):
-        yield at
+    with contextlib.ExitStack() as stack:
+        if request.param == "folder":
+            place = folder / "artefacts"
+            uri = place.as_uri()
+
+            def artefacts() -> set[str]:
+                return {path.name for path in place.rglob("*") if path.is_file()}
+        else:
+            objects = stack.enter_context(object_server())
+            change = stack.enter_context(pytest.MonkeyPatch.context())
+            for name, value in objects.environment().items():
+                change.setenv(name, value)
+            bucket = objects.new_bucket()
+            uri = f"s3://{bucket}/artefacts"
+
+            def artefacts() -> set[str]:
+                client: Any = boto3.client("s3")
+                found = client.list_objects_v2(Bucket=bucket)["Contents"]
+                return {one["Key"].rpartition("/")[2] for one in found}
+
+        options = ["--artifacts-destination", uri]
+        database = f"sqlite:///{folder / 'm.db'}"
+        (_, at) = stack.enter_context(serve(database, free_port(0), folder / "log", *options))
+        yield Server(at, artefacts)
 
 
 def publish(server: str, output: Path) -> list[str]:
@@ -65,22 +90,19 @@ def runs(server: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in found}
 
 
-def test_a_sweep_is_published_whole_once_however_often(
-    server: str, artefacts: Path, tmp_path: Path
-) -> None:
-    hints = publish(server, tmp_path)
-    assert all(server in hint for hint in hints)
+def test_a_sweep_is_published_whole_once_however_often(server: Server, tmp_path: Path) -> None:
+    hints = publish(server.address, tmp_path)
+    assert all(server.address in hint for hint in hints)
     assert not any("mode=ui" in hint for hint in hints)
-    first = runs(server)
+    first = runs(server.address)
     assert len(first) == 1 + len(PLAN.results)
     assert {run.info.status for run in first.values()} == {"FINISHED"}
     assert first["ssd synthetic_tiny n4 s0"].data.metrics["tow"] == 0.8
-    publish(server, tmp_path)
-    assert {name: run.info.run_id for name, run in runs(server).items()} == {
+    publish(server.address, tmp_path)
+    assert {name: run.info.run_id for name, run in runs(server.address).items()} == {
         name: run.info.run_id for name, run in first.items()
     }
-    names = {path.name for path in artefacts.rglob("*") if path.is_file()}
-    assert names == {"index.html", "summary.md", "tow.png"}
+    assert server.artefacts() == {"index.html", "summary.md", "tow.png"}
     assert not (tmp_path / "mlartifacts").exists()
     assert not (tmp_path / "mlflow.db").exists()
 
