@@ -12,11 +12,9 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import shutil
-import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -31,7 +29,8 @@ from sweeps.manifests import MANIFEST, encoded, sha256_of
 from sweeps.node_cache import NodeCache, cache_folder
 from sweeps.objects import Bucket, Object, StoreUnreachableError, in_parallel
 from sweeps.remote_leases import LeaseObjects
-from sweeps.store import STALE_WORK_SECONDS, DamagedEntryError, Entry, Work, damage
+from sweeps.store import DamagedEntryError, Entry, damage
+from sweeps.work import STALE_WORK_SECONDS, Work, WorkFolders
 
 LOOKUPS = 32
 """Requests at the same time when many entries are looked up."""
@@ -155,7 +154,7 @@ class RemoteStore:
 
     def unfinished(self, job: Job) -> Path:
         """See ``Store.unfinished``; the job's lease keeps others away from it."""
-        return self._cache.work / f"{job.stage}-{job.key}"
+        return WorkFolders(self._cache.work).unfinished(job)
 
     def find(self, stage: Stage, key: str) -> Entry | None:
         """See ``Store.find``: a listing, and the manifest unless this process knows it."""
@@ -234,15 +233,9 @@ class RemoteStore:
         """See ``Store.keys``."""
         return self._bucket.folders(stage)
 
-    @contextlib.contextmanager
-    def work(self, job: Job) -> Iterator[Work]:
+    def work(self, job: Job) -> contextlib.AbstractContextManager[Work]:
         """See ``Store.work``; the folder is this machine's."""
-        folder = self._cache.work / f"{job.stage}-{job.key}-{uuid.uuid4().hex[:8]}"
-        folder.mkdir()
-        try:
-            yield Work(job=job, folder=folder, adopt=self._adopt)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        return WorkFolders(self._cache.work).one(job, self._adopt)
 
     def _adopt(self, job: Job, folder: Path, document: Mapping[str, Any]) -> Entry:
         """Upload a complete folder, then its manifest unless there is one already."""
@@ -316,10 +309,7 @@ class RemoteStore:
     def sweep_leftovers(self) -> None:
         """Remove what crashes left behind long ago, here and in the bucket."""
         before = datetime.now(UTC) - timedelta(seconds=STALE_WORK_SECONDS)
-        for folder in self._cache.work.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - folder.stat().st_mtime > STALE_WORK_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
+        WorkFolders(self._cache.work).sweep()
         aside = (".work", _DISCARDED, _CHECKPOINTS)
         old = [
             one.name

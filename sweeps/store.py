@@ -10,10 +10,8 @@ import contextlib
 import errno
 import json
 import os
-import shutil
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,15 +20,14 @@ from oneshui.errors import InputError, OneshuiError
 from sweeps.checkpoints import Checkpoint
 from sweeps.jobs import Job, Stage
 from sweeps.leases import LeaseFolder, Leases
-from sweeps.manifests import MANIFEST, encoded, manifest, sha256_of
+from sweeps.manifests import MANIFEST, encoded, sha256_of
+from sweeps.work import Work, WorkFolders
 
 if TYPE_CHECKING:
     from sweeps.remote_store import RemoteStore
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of a disk that is full or must not be written."""
-
-STALE_WORK_SECONDS = 7 * 24 * 3600.0
 
 
 class DamagedEntryError(OneshuiError):
@@ -96,28 +93,6 @@ class Entry:
                     self.stage, self.key, f"{name} has changed since it was written"
                 )
         return path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """A job's private folder until it is published.
-
-    Attributes:
-        job: What is worked on.
-        folder: For its files.
-        adopt: How its store takes the folder with the manifest that names its files.
-    """
-
-    job: Job
-    folder: Path
-    adopt: Callable[[Job, Path, Mapping[str, Any]], Entry]
-
-    def publish(
-        self, value: Mapping[str, Any], inputs: Mapping[str, str], cost: Mapping[str, Any]
-    ) -> Entry:
-        """Make folder and value the job's entry, all or nothing; the first to publish wins."""
-        document = manifest(self.job, self.folder, value, inputs, cost)
-        return self.adopt(self.job, self.folder, document)
 
 
 class Store(Protocol):
@@ -230,6 +205,7 @@ class LocalStore:
             ) from None
 
         self.leases = Leases(LeaseFolder(root / ".leases"))
+        self._work = WorkFolders(root / ".work")
 
     @property
     def address(self) -> str:
@@ -247,7 +223,7 @@ class LocalStore:
 
     def unfinished(self, job: Job) -> Path:
         """See ``Store.unfinished``; the job's lease keeps others away from it."""
-        return self.root / ".work" / f"{job.stage}-{job.key}"
+        return self._work.unfinished(job)
 
     def _folder(self, stage: Stage, key: str) -> Path:
         return self.root / stage / key
@@ -304,15 +280,9 @@ class LocalStore:
         except FileNotFoundError:
             return set()
 
-    @contextlib.contextmanager
-    def work(self, job: Job) -> Iterator[Work]:
+    def work(self, job: Job) -> contextlib.AbstractContextManager[Work]:
         """See ``Store.work``."""
-        folder = self.root / ".work" / f"{job.stage}-{job.key}-{uuid.uuid4().hex[:8]}"
-        folder.mkdir()
-        try:
-            yield Work(job=job, folder=folder, adopt=self._adopt)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        return self._work.one(job, self._adopt)
 
     def _adopt(self, job: Job, folder: Path, document: Mapping[str, Any]) -> Entry:
         """Rename a complete folder into its place; an equal entry that is there already stays."""
@@ -347,10 +317,7 @@ class LocalStore:
 
     def sweep_leftovers(self) -> None:
         """Remove work folders that a crash left behind long ago."""
-        for folder in (self.root / ".work").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - folder.stat().st_mtime > STALE_WORK_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
+        self._work.sweep()
 
 
 def _remote(uri: str) -> RemoteStore | None:

@@ -24,7 +24,8 @@ from sweeps.jobs import Job
 from sweeps.objects import Bucket
 from sweeps.remote_store import RemoteEntry, RemoteStore
 from sweeps.scan import scan
-from sweeps.store import STALE_WORK_SECONDS, DamagedEntryError, open_store, store_exists
+from sweeps.store import DamagedEntryError, open_store, store_exists
+from sweeps.work import STALE_WORK_SECONDS
 from sweeps.worker import execute
 
 

@@ -13,7 +13,8 @@ import pytest
 from contracts.store_contract import StoreContract, job, publish
 
 from oneshui.errors import InputError
-from sweeps.store import STALE_WORK_SECONDS, DamagedEntryError, LocalStore, open_store
+from sweeps.store import DamagedEntryError, LocalStore, open_store
+from sweeps.work import STALE_WORK_SECONDS
 
 
 class TestLocalStore(StoreContract):
