@@ -12,6 +12,46 @@ from sweeps.graph import dependants, remaining_chain
 from sweeps.jobs import Job
 
 
+class ReadyJobs:
+    """Jobs whose inputs are done, the longest remaining chain first."""
+
+    def __init__(self, jobs: Mapping[str, Job], seconds: Mapping[str, float]) -> None:
+        """Begin with the jobs that need none of the others.
+
+        Args:
+            jobs: The jobs that are to run; inputs outside of them count as done.
+            seconds: Of every job, by key.
+        """
+        self._needing = dependants(jobs)
+        self._chain = remaining_chain(jobs, lambda job: seconds[job.key], self._needing)
+        self._missing = {
+            key: sum(needed in jobs for needed in set(job.inputs.values()))
+            for key, job in jobs.items()
+        }
+        self._heap: list[tuple[float, str]] = []
+        for key, count in self._missing.items():
+            if not count:
+                self.push(key)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, key: str) -> None:
+        """Make a job ready, for the first time or again."""
+        heapq.heappush(self._heap, (-self._chain[key], key))
+
+    def pop(self) -> str:
+        """Take the first."""
+        return heapq.heappop(self._heap)[1]
+
+    def finish(self, key: str) -> None:
+        """A job is done: those that waited for nothing else are ready."""
+        for needing in self._needing[key]:
+            self._missing[needing] -= 1
+            if not self._missing[needing]:
+                self.push(needing)
+
+
 def makespan(
     jobs: Mapping[str, Job],
     seconds: Mapping[str, float],
@@ -34,24 +74,15 @@ def makespan(
             part = {key: job for key, job in jobs.items() if job.stage == stage}
             total += makespan(part, seconds, workers)
         return total
-    needing = dependants(jobs)
-    chain = remaining_chain(jobs, lambda job: seconds[job.key], needing)
-    missing = {
-        key: sum(needed in jobs for needed in set(job.inputs.values())) for key, job in jobs.items()
-    }
-    ready = [(-chain[key], key) for key, count in missing.items() if not count]
-    heapq.heapify(ready)
+    ready = ReadyJobs(jobs, seconds)
     running: list[tuple[float, str]] = []
     now = 0.0
     while ready or running:
         while ready and len(running) < workers:
-            key = heapq.heappop(ready)[1]
+            key = ready.pop()
             heapq.heappush(running, (now + seconds[key], key))
         now, ended = heapq.heappop(running)
-        for key in needing[ended]:
-            missing[key] -= 1
-            if not missing[key]:
-                heapq.heappush(ready, (-chain[key], key))
+        ready.finish(ended)
     return now
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from oneshui.seeding import python_random
-from sweeps.graph import dependants, remaining_chain
+from sweeps.forecast import ReadyJobs
 from sweeps.jobs import TRAINING, Job
 
 Event = tuple[float, int, Callable[[], None]]
@@ -65,7 +65,6 @@ class _Machine:
     since: float
     jobs: dict[str, float] = field(default_factory=dict)
     is_up: bool = False
-    is_gone: bool = False
     emptied: float = 0.0
 
 
@@ -92,15 +91,8 @@ class _Play:
     ) -> None:
         self._jobs, self._seconds, self._of = jobs, seconds, machines
         self._random = python_random(seed)
-        self._needing = dependants(jobs)
-        self._chain = remaining_chain(jobs, lambda job: seconds[job.key], self._needing)
+        self._ready = ReadyJobs(jobs, seconds)
         self._left = dict(seconds)
-        self._missing = {
-            key: sum(needed in jobs for needed in set(job.inputs.values()))
-            for key, job in jobs.items()
-        }
-        self._ready = [(-self._chain[k], k) for k, count in self._missing.items() if not count]
-        heapq.heapify(self._ready)
         self._machines: list[_Machine] = []
         self._events: list[Event] = []
         self._count = 0
@@ -159,7 +151,7 @@ class _Play:
     def _fill(self) -> None:
         for machine in self._machines:
             while machine.is_up and self._ready and len(machine.jobs) < self._of.places:
-                key = heapq.heappop(self._ready)[1]
+                key = self._ready.pop()
                 machine.jobs[key] = self._now
                 began = self._now
                 end = functools.partial(self._end, machine, key, began)
@@ -173,10 +165,7 @@ class _Play:
         del machine.jobs[key]
         self._open -= 1
         self._last_end = self._now
-        for needing in self._needing[key]:
-            self._missing[needing] -= 1
-            if not self._missing[needing]:
-                heapq.heappush(self._ready, (-self._chain[needing], needing))
+        self._ready.finish(key)
         if not machine.jobs:
             machine.emptied = self._now
             self._watch(machine)
@@ -187,19 +176,18 @@ class _Play:
         emptied = machine.emptied
 
         def leave() -> None:
-            if not machine.jobs and machine.emptied == emptied and not machine.is_gone:
+            if not machine.jobs and machine.emptied == emptied and machine.is_up:
                 self._remove(machine)
 
         self._at(emptied + self._of.idle_seconds, leave)
 
     def _remove(self, machine: _Machine) -> None:
-        machine.is_gone = True
         machine.is_up = False
         self._machines.remove(machine)
         self._paid += self._now - machine.since
 
     def _interrupt(self, machine: _Machine) -> None:
-        if machine.is_gone:
+        if not machine.is_up:
             return
         self._interruptions += 1
         self._remove(machine)
@@ -208,7 +196,7 @@ class _Play:
             kept = _kept(self._jobs[key], self._seconds[key], done)
             self._left[key] -= kept
             self._lost += done - kept
-            heapq.heappush(self._ready, (-self._chain[key], key))
+            self._ready.push(key)
         machine.jobs.clear()
         if self._of.always_on:
             self._ask(self._of.start_seconds)
