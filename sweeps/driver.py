@@ -99,11 +99,15 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
     Raises:
         InputError: There is no store.
     """
+    store = _existing_store(spec)
+    plan = expand(spec.sweep)
+    return _status(conclude(spec, console, plan, store, None, _publisher(spec, plan)))
+
+
+def _existing_store(spec: LaunchSpec) -> Store:
     if not store_exists(spec.places.store_uri):
         raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
-    plan = expand(spec.sweep)
-    store = open_store(spec.places.store_uri)
-    return _status(conclude(spec, console, plan, store, None, _publisher(spec, plan)))
+    return open_store(spec.places.store_uri)
 
 
 def _status(complete: bool) -> int:
@@ -133,10 +137,9 @@ def explain(spec: LaunchSpec, console: Console) -> int:
     """
     from sweeps.why import explanation
 
-    if not store_exists(spec.places.store_uri):
-        raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
+    store = _existing_store(spec)
     plan = expand(spec.sweep)
-    entries = scan(plan, open_store(spec.places.store_uri), discard=False).entries
+    entries = scan(plan, store, discard=False).entries
     output = Path(spec.places.output_dir)
     for line in explanation(spec.row, plan, entries, output, spec.command):
         console.print(line, soft_wrap=True)
