@@ -141,10 +141,6 @@ class Study:
     runs: tuple[tuple[Run, ...], ...]
     val_score: float
 
-    def simulated(self) -> list[float]:
-        """``simulated_tow`` of every point."""
-        return [simulated_tow(runs, self.val_score) for runs in self.runs]
-
     def _curve(self, place: Callable[[Run], float]) -> Curve | None:
         runs = [run for point in self.runs for run in point if run.is_finite]
         if not runs:
