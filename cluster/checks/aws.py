@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from cluster.checks.common import node_type_problems, spot_problems
+from cluster.checks.common import identity_problems, node_type_problems, spot_problems
 
 # Ray takes them out or sets them itself before it calls RunInstances.
 RAYS_OWN = {"SubnetIds"}
@@ -92,12 +92,9 @@ def _worker_problems(given: dict[str, Any]) -> list[str]:
 
 
 def _group_problems(config: dict[str, Any]) -> list[str]:
-    types = config["available_node_types"]
-    head = config["head_node_type"]
-    found = []
-    profiles = {name: node["node_config"].get("IamInstanceProfile") for name, node in types.items()}
-    if any(profiles[name] == profiles[head] for name in types if name != head):
-        found.append("workers have the head's IamInstanceProfile: they could start machines")
+    found = identity_problems(
+        config, lambda given: given.get("IamInstanceProfile"), "IamInstanceProfile"
+    )
     return found + spot_problems(
         config, lambda given: "InstanceMarketOptions" in given, "InstanceMarketOptions"
     )

@@ -92,3 +92,22 @@ def spot_problems(
     if any(priority[one] <= priority[other] for one in cheap for other in dear):
         found.append("spot types must have a higher priority than on-demand types")
     return found
+
+
+def identity_problems(
+    config: dict[str, Any], identity: Callable[[NodeConfig], Any], what: str
+) -> list[str]:
+    """Whether a worker acts under the head's name, which may start machines.
+
+    Args:
+        config: A launcher file.
+        identity: The name that a ``node_config`` gives its machines.
+        what: What such a name is called, for people.
+    """
+    head = config["head_node_type"]
+    names = {
+        name: identity(node["node_config"]) for name, node in config["available_node_types"].items()
+    }
+    if any(names[name] == names[head] for name in names if name != head):
+        return [f"workers have the head's {what}: they could start machines"]
+    return []

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from cluster.checks.common import node_type_problems, spot_problems
+from cluster.checks.common import identity_problems, node_type_problems, spot_problems
 
 # Ray writes them into the request itself; a file must hold no other key that Instance lacks.
 SET_BY_RAY = {"sourceInstanceTemplate"}
@@ -109,15 +109,11 @@ def _worker_problems(given: dict[str, Any]) -> list[str]:
 
 
 def _group_problems(config: dict[str, Any]) -> list[str]:
-    types = config["available_node_types"]
-    head = config["head_node_type"]
-    found = []
-    accounts = {
-        name: [account.get("email") for account in node["node_config"].get("serviceAccounts", [])]
-        for name, node in types.items()
-    }
-    if any(accounts[name] == accounts[head] for name in types if name != head):
-        found.append("workers have the head's service account: they could start machines")
+    found = identity_problems(
+        config,
+        lambda given: [account.get("email") for account in given.get("serviceAccounts", [])],
+        "service account",
+    )
     return found + spot_problems(
         config,
         lambda given: _scheduling(given).get("provisioningModel") == "SPOT",
