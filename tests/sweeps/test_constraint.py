@@ -101,25 +101,30 @@ def reachable(start: object) -> list[object]:
     return list(found.values())
 
 
+def assert_only_support(sweep: InlineSweep, objects: list[object], support: SupportSet) -> None:
+    """S is among the objects, and nothing from which a picture of anybody else could be read."""
+    assert any(value is support.images for value in objects)
+    for value in objects:
+        assert not isinstance(value, FORBIDDEN), type(value)
+        if isinstance(value, str):
+            assert str(sweep.store.root.parent) not in value
+    # The largest uint8 tensor in reach is S itself.
+    pictures = [v for v in objects if isinstance(v, torch.Tensor) and v.dtype == torch.uint8]
+    assert sum(picture.numel() for picture in pictures) == support.images.numel()
+
+
 @pytest.mark.usefixtures("method")
 @pytest.mark.parametrize("like", ["ssd", "metaunlearn"])
 def test_nothing_reachable_from_the_request_opens_a_picture(sweep: InlineSweep, like: str) -> None:
     assert sweep.execute(curious_job(sweep, like)) is None
     (request,) = seen
     objects = reachable(request)
-    assert any(value is request.support.images for value in objects)
     assert len(objects) > 100
-    for value in objects:
-        assert not isinstance(value, FORBIDDEN), type(value)
-        if isinstance(value, str):
-            assert str(sweep.store.root.parent) not in value
+    assert_only_support(sweep, objects, request.support)
     split = next(job for job in sweep.plan.jobs.values() if job.stage == "split")
     entry = sweep.store.find("split", split.key)
     assert entry is not None
     assert len(request.support) == entry.value["num_identities"]["forget"]
-    # The largest uint8 tensor in reach is S itself: no picture of anybody else is there.
-    pictures = [v for v in objects if isinstance(v, torch.Tensor) and v.dtype == torch.uint8]
-    assert sum(picture.numel() for picture in pictures) == request.support.images.numel()
 
 
 def files_of(sweep: InlineSweep) -> tuple[Path, Path]:
@@ -231,13 +236,7 @@ def test_a_support_only_choice_reaches_s_and_no_other_picture(
     names = {field.name for field in dataclasses.fields(choice)}
     assert names == {"study", "request", "importance"}
     objects = reachable(choice)
-    assert any(value is choice.request.support.images for value in objects)
-    for value in objects:
-        assert not isinstance(value, FORBIDDEN), type(value)
-        if isinstance(value, str):
-            assert str(tuned.store.root.parent) not in value
-    pictures = [v for v in objects if isinstance(v, torch.Tensor) and v.dtype == torch.uint8]
-    assert sum(p.numel() for p in pictures) == choice.request.support.images.numel()
+    assert_only_support(tuned, objects, choice.request.support)
     assert not any(isinstance(v, np.ndarray) and v.dtype == np.uint8 for v in objects)
 
 
