@@ -30,8 +30,6 @@ class Policy:
             ranked, stays in float32.
         channels_last: Whether networks of several convolutions keep channels innermost.
         fused: Whether the optimiser is one kernel.
-        device_crops: Whether pictures are augmented on the device. The draws then depend on the
-            picture, the epoch and the seed, and are not those of the processor's way.
         ahead: Batches that another thread reads while the device computes.
         compile: Whether long trainings compile the network.
         compile_steps: Steps of a whole training below which compiling would take longer than it
@@ -41,14 +39,13 @@ class Policy:
     autocast: bool = False
     channels_last: bool = False
     fused: bool = False
-    device_crops: bool = False
     ahead: int = 0
     compile: bool = False
     compile_steps: int = 2000
 
 
 EXACT = Policy()
-FAST = Policy(autocast=True, channels_last=True, fused=True, device_crops=True, ahead=2)
+FAST = Policy(autocast=True, channels_last=True, fused=True, ahead=2)
 
 
 def policy_of(device: torch.device) -> Policy:

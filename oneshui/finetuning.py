@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from oneshui.accelerator import Policy, policy_of, transfer
+from oneshui.accelerator import policy_of, transfer
 from oneshui.data.crops import Augmentation
 from oneshui.data.images import LabelledImages, augmented
 from oneshui.errors import DataAccessError
@@ -64,16 +64,14 @@ def shuffled_batches(
         generator: Draws order and augmentation.
         augmentation: What to do to the images.
     """
-    policy = policy_of(device)
     order = torch.randperm(len(data), generator=generator)
     yield from data.augmented_batches(
         order,
         batch_size,
         augmentation,
         device=device,
-        policy=policy,
-        generator=generator,
-        seed=_picture_seed(policy, generator),
+        policy=policy_of(device),
+        seed=_picture_seed(augmentation, generator),
     )
 
 
@@ -99,11 +97,10 @@ def mixed_batches(
     Yields:
         inputs [B, 3, S, S], labels as the sets have them, and bool [B].
     """
-    policy = policy_of(device)
     num_forget = len(forget)
     total = num_forget + (0 if retain is None else len(retain))
     order = torch.randperm(total, generator=generator)
-    seed = _picture_seed(policy, generator)
+    seed = _picture_seed(augmentation, generator)
     for rows in torch.split(order, batch_size):
         inner, outer = rows[rows < num_forget], rows[rows >= num_forget] - num_forget
         images, labels = [forget.inputs(inner, device)], [forget.labels[inner]]
@@ -114,8 +111,6 @@ def mixed_batches(
                     retain.rows[outer.numpy()],
                     augmentation,
                     device=device,
-                    policy=policy,
-                    generator=generator,
                     seed=seed,
                 )
             )
@@ -128,9 +123,8 @@ def mixed_batches(
         )
 
 
-def _picture_seed(policy: Policy, generator: torch.Generator) -> int:
-    # Drawn only where it is used, so that the generator's further numbers stay as they were.
-    return int(torch.randint(2**62, (), generator=generator)) if policy.device_crops else 0
+def _picture_seed(augmentation: Augmentation, generator: torch.Generator) -> int:
+    return 0 if augmentation == "none" else int(torch.randint(2**62, (), generator=generator))
 
 
 def label_prior(labels: torch.Tensor) -> torch.Tensor | None:

@@ -175,7 +175,6 @@ def _train_epoch(
             spec.augmentation,
             device=device,
             policy=policy,
-            generator=generator,
             seed=derive_seed(seed, "pictures", epoch),
         )
         for index, (images, labels) in enumerate(batches):

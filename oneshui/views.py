@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import nn
 
 from oneshui.accelerator import Policy, place, policy_of, precision, transfer
-from oneshui.data.crops import cut, given_crops
-from oneshui.data.images import LabelledImages, augment, draw_crop, normalise
+from oneshui.data.images import LabelledImages, augmented, normalise
 from oneshui.errors import NumericalError
 from oneshui.losses import sample_losses
-from oneshui.seeding import torch_generator
+from oneshui.seeding import derive_seed, torch_generator
 from oneshui.spec import Task
 
 BATCH_SIZE = 256
@@ -52,8 +52,7 @@ def predict_views(
         views: How many views, at least 1.
         seed: Of the crops; give all models that are to be compared the same.
         device: Where to compute.
-        policy: How to compute; None for the device's usual way. Crops are the same in any case,
-            cut on the processor or on the device.
+        policy: How to compute; None for the device's usual way.
 
     Returns:
         One row per image: ``set``, ``image`` (row of the dataset), ``identity`` and ``losses``
@@ -69,15 +68,10 @@ def predict_views(
         parts = []
         for start in range(0, len(data), BATCH_SIZE):
             part = slice(start, start + BATCH_SIZE)
-            raw, labels, rows = data.raw(part), data.labels[part], data.rows[part].tolist()
-            # Sent once for all views where they are made on the device.
-            source = transfer(raw, device) if policy.device_crops else raw
+            raw, labels, rows = transfer(data.raw(part), device), data.labels[part], data.rows[part]
             with precision(model, device, policy):
                 logits = torch.stack(
-                    [
-                        model(transfer(_view(source, rows, number, seed, policy), device)).float()
-                        for number in range(views)
-                    ]
+                    [model(_view(raw, rows, number, seed)).float() for number in range(views)]
                 ).cpu()
             parts.append(torch.stack([sample_losses(z, labels, task) for z in logits], dim=1))
         losses = torch.cat(parts)
@@ -99,17 +93,9 @@ def predict_views(
     return pd.concat(frames, ignore_index=True)
 
 
-def _view(
-    raw: torch.Tensor, rows: list[int], number: int, seed: int, policy: Policy
-) -> torch.Tensor:
+def _view(raw: torch.Tensor, rows: npt.NDArray[np.int64], number: int, seed: int) -> torch.Tensor:
     if number == 0:
         return normalise(raw)
     if number == 1:
         return normalise(raw.flip(-1))
-    generators = [torch_generator(seed, "view", number, row) for row in rows]
-    if policy.device_crops:
-        height, width = raw.shape[-2:]
-        drawn = given_crops(draw_crop(height, width, generator) for generator in generators)
-        return normalise(cut(raw, drawn, height))
-    pairs = zip(raw, generators, strict=True)
-    return normalise(torch.cat([augment(image[None], "crop", own) for image, own in pairs]))
+    return augmented(raw, rows, "crop", device=raw.device, seed=derive_seed(seed, "view", number))

@@ -1,15 +1,15 @@
-"""Random crops drawn per picture and cut for a whole batch at once, on any device.
+"""Random crops drawn per picture and cut on any device.
 
-What is drawn for a picture depends on the seed and the picture alone, not on the batch it is in
-or on the worker that reads it. Cutting is two products with small matrices, which a GPU does in
-no time; the result is torchvision's antialiased RandomResizedCrop within rounding.
+What is drawn for a picture depends on the seed and the picture alone, not on the batch it is in,
+on the worker that reads it or on the device. A GPU cuts a whole batch at once by two products
+with small matrices, a processor picture by picture in bytes; both are torchvision's antialiased
+RandomResizedCrop within rounding.
 
 Shapes: B pictures, H x W their sides, S the side of the square that comes out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,6 @@ import torch
 from torch.nn import functional as F
 
 from oneshui.accelerator import transfer
-from oneshui.data.transforms import CropBox
 from oneshui.seeding import derive_seed
 
 Augmentation = Literal["none", "flip", "crop"]
@@ -74,16 +73,6 @@ def draw_crops(
     return Crops(boxes=torch.from_numpy(boxes), flips=torch.from_numpy(flips))
 
 
-def given_crops(drawn: Iterable[tuple[CropBox, bool]]) -> Crops:
-    """Rectangles and flips that were drawn one by one."""
-    pairs = list(drawn)
-    boxes = [(box.top, box.left, box.height, box.width) for box, _ in pairs]
-    return Crops(
-        boxes=torch.tensor(boxes, dtype=torch.int64),
-        flips=torch.tensor([flip for _, flip in pairs]),
-    )
-
-
 def cut(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
     """Cut, resize to a square with antialiasing, and mirror, on the pictures' device.
 
@@ -94,7 +83,7 @@ def cut(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
 
     Returns:
         float32 [B, 3, S, S] in 0..255, within a level or two of Pillow, which rounds twice; not
-        rounded on a GPU, rounded for bytes on a processor.
+        rounded on a GPU, rounded to whole levels for bytes on a processor.
     """
     if images.device.type == "cpu" and images.dtype == torch.uint8:
         return _cut_bytes(images, crops, size)
@@ -110,8 +99,8 @@ def cut(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
 
 
 def _cut_bytes(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
-    # PyTorch's kernel for bytes is several times faster than dense products on a processor. Its
-    # last level depends on the processor, which is why it is not the usual way there.
+    # PyTorch's kernel for bytes is several times faster on a processor than dense products, and
+    # than Pillow. It computes in whole numbers, so all processors' levels are the same.
     result = torch.empty(len(images), 3, size, size)
     for image, (top, left, tall, wide), flip, target in zip(
         images, crops.boxes.tolist(), crops.flips.tolist(), result, strict=True

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +12,6 @@ import torch
 
 from oneshui.accelerator import Policy, policy_of, read_ahead, transfer
 from oneshui.data.crops import Augmentation, cut, draw_crops
-from oneshui.data.transforms import CropBox, crop
 
 CPU = torch.device("cpu")
 
@@ -91,7 +88,6 @@ class LabelledImages:
         *,
         device: torch.device,
         policy: Policy,
-        generator: torch.Generator,
         seed: int,
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """(inputs, labels) of one epoch; the last batch may be smaller.
@@ -101,9 +97,8 @@ class LabelledImages:
             batch_size: Images per batch.
             kind: What to do to the images.
             device: Where the batches go.
-            policy: Where images are augmented, and how far ahead they are read.
-            generator: Draws the augmentation on the processor.
-            seed: Of the augmentation on the device: the same picture gets the same crop.
+            policy: How far ahead images are read.
+            seed: Of the augmentation; the same picture gets the same crop in any batch.
 
         Yields:
             float32 [B, 3, S, S] in [-1, 1], and the labels.
@@ -111,15 +106,8 @@ class LabelledImages:
         batches = torch.split(order, batch_size)
         reads = (partial(self.raw, positions) for positions in batches)
         for positions, raw in zip(batches, read_ahead(reads, policy.ahead), strict=True):
-            inputs = augmented(
-                raw,
-                self.rows[positions.numpy()],
-                kind,
-                device=device,
-                policy=policy,
-                generator=generator,
-                seed=seed,
-            )
+            rows = self.rows[positions.numpy()]
+            inputs = augmented(raw, rows, kind, device=device, seed=seed)
             yield inputs, transfer(self.labels[positions], device)
 
 
@@ -150,86 +138,32 @@ def make_images(
     )
 
 
-def augment(images: torch.Tensor, kind: Augmentation, generator: torch.Generator) -> torch.Tensor:
-    """Augment uint8 images [B, 3, S, S]; shape and dtype stay.
-
-    "crop" is RandomResizedCrop (area 0.08-1, ratio 3/4-4/3, antialiased) and a flip with
-    probability 0.5, spec section 2; "flip" is the flip alone.
-    """
-    if kind == "none":
-        return images
-    result = images.clone()
-    if kind == "crop":
-        height, width = images.shape[-2:]
-        assert height == width
-        pictures = result.numpy()
-        boxes = [_random_box(height, width, generator) for _ in pictures]
-
-        def cut_out(index: int) -> None:
-            pictures[index] = crop(pictures[index], boxes[index], height)
-
-        # Pillow works without Python's lock, and each picture is by itself.
-        threads = min(torch.get_num_threads(), len(pictures) // 4)
-        each = _threads(threads).map if threads > 1 else map
-        for _ in each(cut_out, range(len(pictures))):
-            pass
-    flips = torch.rand(len(images), generator=generator) < 0.5
-    result[flips] = result[flips].flip(-1)
-    return result
-
-
-@cache
-def _threads(number: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(number, thread_name_prefix="crop")
-
-
-# A forked child has the pool but none of its threads, and would wait for them.
-os.register_at_fork(after_in_child=_threads.cache_clear)
-
-
 def augmented(
     raw: torch.Tensor,
     rows: npt.NDArray[np.int64],
     kind: Augmentation,
     *,
     device: torch.device,
-    policy: Policy,
-    generator: torch.Generator,
     seed: int,
 ) -> torch.Tensor:
     """Augmented and normalised images on the device, float32 [B, 3, S, S] in [-1, 1].
+
+    "crop" is RandomResizedCrop (area 0.08-1, ratio 3/4-4/3, antialiased) and a flip with
+    probability 0.5, spec section 2; "flip" is the flip alone.
 
     Args:
         raw: uint8 [B, 3, S, S] on the CPU.
         rows: The images' numbers in their dataset, int64 [B].
         kind: What to do to the images.
         device: Where they go.
-        policy: Where they are augmented.
-        generator: Draws what is done on the processor.
-        seed: Of what is done on the device.
+        seed: Of what is drawn; with the number of the image, all that it depends on.
     """
-    if kind == "none" or not policy.device_crops:
-        return normalise(transfer(augment(raw, kind, generator), device))
-    height, width = raw.shape[-2:]
+    images = transfer(raw, device)
+    if kind == "none":
+        return normalise(images)
+    height, width = images.shape[-2:]
     crops = draw_crops(rows, kind, seed=seed, height=height, width=width)
-    return normalise(cut(transfer(raw, device), crops, height))
-
-
-def draw_crop(height: int, width: int, generator: torch.Generator) -> tuple[CropBox, bool]:
-    """The rectangle and the flip that ``augment`` with "crop" draws for a single image."""
-    box = _random_box(height, width, generator)
-    return box, bool(torch.rand(1, generator=generator) < 0.5)
-
-
-def _random_box(height: int, width: int, generator: torch.Generator) -> CropBox:
-    """The rectangle of RandomResizedCrop; the whole picture if ten draws do not fit into it."""
-    for _ in range(10):
-        area = height * width * (0.08 + 0.92 * torch.rand((), generator=generator).item())
-        low, high = np.log(3 / 4), np.log(4 / 3)
-        ratio = np.exp(low + (high - low) * torch.rand((), generator=generator).item())
-        columns, rows = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
-        if 0 < columns <= width and 0 < rows <= height:
-            top = int(torch.randint(height - rows + 1, (), generator=generator))
-            left = int(torch.randint(width - columns + 1, (), generator=generator))
-            return CropBox(top=top, left=left, height=rows, width=columns)
-    return CropBox(top=0, left=0, height=height, width=width)
+    if kind == "flip":
+        flips = transfer(crops.flips, device)[:, None, None, None]
+        return normalise(torch.where(flips, images.flip(-1), images))
+    return normalise(cut(images, crops, height))

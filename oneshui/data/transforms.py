@@ -1,27 +1,15 @@
-"""Resizing and cropping as the benchmark's reference does, to the last digit.
+"""Resizing as the benchmark's reference does, to the last digit.
 
 Imports numpy and Pillow only, so that a cache can be built without torch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CropBox:
-    """A rectangle of a picture in pixels: its upper left corner and its sides."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 def resize(image: Pixels, size: int, *, antialias: bool) -> npt.NDArray[np.float32]:
@@ -76,24 +64,3 @@ def _neighbours(
 def rounded(image: npt.NDArray[np.float32]) -> Pixels:
     """The nearest bytes of a picture in 0..255: at most half a level off, 0.004 in [-1, 1]."""
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
-
-
-def crop(image: Pixels, box: CropBox, size: int) -> Pixels:
-    """Cut out a rectangle and resize it to a square, antialiased, in Pillow's 8-bit arithmetic.
-
-    torchvision's own arithmetic for bytes differs by one level here and there, and between
-    processors; the reference's training pictures went through Pillow.
-
-    Args:
-        image: uint8 [3, H, W].
-        box: The rectangle; lies inside the picture.
-        size: Side of the square in pixels.
-
-    Returns:
-        uint8 [3, size, size].
-    """
-    rows = slice(box.top, box.top + box.height)
-    columns = slice(box.left, box.left + box.width)
-    cut = Image.fromarray(np.ascontiguousarray(image[:, rows, columns].transpose(1, 2, 0)))
-    resized = cut.resize((size, size), Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))

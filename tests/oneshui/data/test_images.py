@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from oneshui.data.crops import Augmentation
-from oneshui.data.images import augment, make_images, normalise
+from oneshui.data.images import augmented, make_images, normalise
+
+CPU = torch.device("cpu")
 
 
 def pictures(count: int = 6, size: int = 16) -> torch.Tensor:
@@ -34,29 +36,31 @@ def test_selecting_keeps_pixels_labels_and_identities_together() -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", "flip", "crop"])
-def test_augmentation_follows_its_generator_alone(kind: Augmentation) -> None:
-    images = pictures()
+def test_augmentation_follows_seed_and_picture_alone(kind: Augmentation) -> None:
+    images, rows = pictures(), np.arange(6)
     state = torch.random.get_rng_state()
-    results = [augment(images, kind, torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    results = [augmented(images, rows, kind, device=CPU, seed=seed) for seed in (1, 1, 2)]
     assert torch.equal(results[0], results[1])
     assert results[0].shape == images.shape
-    assert results[0].dtype == torch.uint8
+    assert results[0].dtype == torch.float32
     assert torch.equal(state, torch.random.get_rng_state())
     assert torch.equal(results[0], results[2]) == (kind == "none")
+    alone = augmented(images[[4]], rows[[4]], kind, device=CPU, seed=1)
+    assert torch.equal(alone[0], results[0][4])
 
 
 def test_a_flip_mirrors_about_half_of_the_pictures() -> None:
     images = pictures(400, 4)
-    flipped = augment(images, "flip", torch.Generator().manual_seed(0))
-    mirrored = (flipped == images.flip(-1)).flatten(1).all(dim=1)
-    kept = (flipped == images).flatten(1).all(dim=1)
+    flipped = augmented(images, np.arange(400), "flip", device=CPU, seed=0)
+    mirrored = (flipped == normalise(images.flip(-1))).flatten(1).all(dim=1)
+    kept = (flipped == normalise(images)).flatten(1).all(dim=1)
     assert (mirrored | kept).all()
     assert 150 < int(mirrored.sum()) < 250
 
 
 def test_a_crop_of_a_smooth_picture_stays_within_its_values() -> None:
     ramp = torch.arange(32, dtype=torch.uint8).repeat(3, 32, 1)[None] * 8
-    crop = augment(ramp, "crop", torch.Generator().manual_seed(3))
-    assert crop.min() >= ramp.min()
-    assert crop.max() <= ramp.max()
-    assert not torch.equal(crop, ramp)
+    crop = augmented(ramp, np.arange(1), "crop", device=CPU, seed=3)
+    assert crop.min() >= normalise(ramp).min()
+    assert crop.max() <= normalise(ramp).max()
+    assert not torch.equal(crop, normalise(ramp))
