@@ -15,7 +15,7 @@ from torch import nn
 
 from oneshui.accelerator import policy_of, transfer
 from oneshui.data.crops import Augmentation
-from oneshui.data.images import LabelledImages, augmented
+from oneshui.data.images import LabelledImages
 from oneshui.errors import DataAccessError
 from oneshui.losses import task_loss
 from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
@@ -105,15 +105,7 @@ def mixed_batches(
         inner, outer = rows[rows < num_forget], rows[rows >= num_forget] - num_forget
         images, labels = [forget.inputs(inner, device)], [forget.labels[inner]]
         if retain is not None and len(outer):
-            images.append(
-                augmented(
-                    retain.raw(outer),
-                    retain.rows[outer.numpy()],
-                    augmentation,
-                    device=device,
-                    seed=seed,
-                )
-            )
+            images.append(retain.augmented(outer, augmentation, device=device, seed=seed))
             labels.append(retain.labels[outer])
         is_forget = torch.arange(len(rows)) < len(inner)
         yield (

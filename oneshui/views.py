@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from oneshui.accelerator import Policy, place, policy_of, precision, transfer
-from oneshui.data.images import LabelledImages, augmented, normalise
+from oneshui.data.images import LabelledImages, augment, normalise
 from oneshui.errors import NumericalError
 from oneshui.losses import sample_losses
 from oneshui.seeding import derive_seed, torch_generator
@@ -98,4 +98,5 @@ def _view(raw: torch.Tensor, rows: npt.NDArray[np.int64], number: int, seed: int
         return normalise(raw)
     if number == 1:
         return normalise(raw.flip(-1))
-    return augmented(raw, rows, "crop", device=raw.device, seed=derive_seed(seed, "view", number))
+    own = derive_seed(seed, "view", number)
+    return augment(raw, rows, "crop", size=raw.shape[-1], seed=own)

@@ -58,6 +58,7 @@ class _Dataset:
     forget_sizes: tuple[int, ...]
     generate: FacesSpec | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    crop_size: int | None = None
     path: str = ""
     resources: Mapping[Stage, StageResources] = field(default_factory=dict)
 
@@ -247,6 +248,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
                 name=name,
                 layout=config.datasets[name].layout,
                 generate=config.datasets[name].generate,
+                crop_size=config.datasets[name].crop_size,
                 path=config.datasets[name].path,
                 resources=config.datasets[name].resources,
             )

@@ -54,7 +54,8 @@ class Base:
     """What all rows of a cell share.
 
     Attributes:
-        data: Keys of the index, cache and split jobs, by role.
+        data: Keys of the index, cache and split jobs, by role; "crops" is the cache that random
+            crops are cut from, where that is another one.
         recipe: Of the network and its training.
         pretrained: Key of the pretrained weights.
         retrained: Key of the retrained weights.
@@ -70,9 +71,16 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
     """The cell's data, pretrained and retrained weights."""
     reading = index_job(sweep.datasets[cell.dataset])
     index = graph.jobs.setdefault(reading.key, reading).key
-    pictures = {"size": sweep.model.image_size, "variant": sweep.preprocessing}
-    cache = graph.add("cache", f"cache {cell.dataset}", pictures, index=index)
-    split = graph.add(
+    size, crop_size = sweep.model.image_size, sweep.datasets[cell.dataset].crop_size
+    pictures = {"size": size, "variant": sweep.preprocessing}
+    data = {"index": index}
+    data["cache"] = graph.add("cache", f"cache {cell.dataset}", pictures, index=index)
+    if crop_size not in (None, size):
+        # The reference's training pictures are resized with antialiasing too (spec, D5).
+        larger = {"size": crop_size, "variant": "corrected"}
+        title = f"cache {cell.dataset} at {crop_size} px"
+        data["crops"] = graph.add("cache", title, larger, index=index)
+    data["split"] = graph.add(
         "split",
         f"split {cell_name(cell)}",
         {
@@ -81,9 +89,8 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
             "support_seed": cell.support_seed,
         },
         index=index,
-        cache=cache,
+        cache=data["cache"],
     )
-    data = {"index": index, "cache": cache, "split": split}
     training = dataclasses.asdict(sweep.training[cell.dataset])
     recipe = {"model": dataclasses.asdict(sweep.model), "training": training}
     pretrained, retrained = (

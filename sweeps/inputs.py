@@ -142,8 +142,12 @@ def images(inputs: Inputs, split: Split, name: SetName | Literal["train"]) -> La
     from oneshui.data.cache import open_cache
     from oneshui.data.images import make_images
 
-    pixels = open_cache(inputs.entries["cache"].file("images.npy"))
-    return make_images(pixels, inputs.labels, inputs.people, split.images(name))
+    pixels, detail = (
+        open_cache(inputs.entries[role].file("images.npy")) if role in inputs.entries else None
+        for role in ("cache", "crops")
+    )
+    assert pixels is not None
+    return make_images(pixels, inputs.labels, inputs.people, split.images(name), detail=detail)
 
 
 def device(inputs: Inputs) -> torch.device:

@@ -39,6 +39,9 @@ STAGE_VERSION: Mapping[Stage, int] = {
 }
 """Bumped by hand when a stage's meaning changes, so that its stored results no longer count."""
 
+PICTURES = ("index", "cache", "crops")
+"""Roles of the inputs from which pictures of the training data can be reached."""
+
 TRAINING: tuple[Stage, ...] = ("pretrain", "retrain")
 """Stages that train for long, and so keep checkpoints."""
 

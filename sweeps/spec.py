@@ -51,6 +51,8 @@ class DatasetSpec:
         name: How tables call it.
         layout: Whose on-disk layout it has.
         generate: How to draw it, when it is generated and not brought.
+        crop_size: Side in pixels of the decoded pictures that random crops are cut from; None
+            for the network's input size, which loses the detail of small crops.
         path: Where it is, relative to the data folder; not part of any identity.
         resources: What jobs of a stage get on this dataset; not part of any identity either.
     """
@@ -58,6 +60,7 @@ class DatasetSpec:
     name: str
     layout: Layout
     generate: FacesSpec | None = None
+    crop_size: int | None = None
     path: str = ""
     resources: Mapping[Stage, StageResources] = field(default_factory=dict)
 
@@ -248,6 +251,15 @@ class SweepSpec:
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
         if len(set(self.cells)) != len(self.cells):
             raise InputError("sweep.seeds, sweep.datasets or sweep.forget_sizes repeats a value")
+        least = self.model.image_size
+        for name, dataset in self.datasets.items():
+            if dataset.crop_size is not None:
+                require(
+                    least <= dataset.crop_size <= 4096,
+                    f"datasets.{name}.crop_size",
+                    dataset.crop_size,
+                    f"{least} (sweep.model.image_size) to 4096",
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ from sweeps.inputs import (
     spec_of,
     stored_model,
 )
-from sweeps.jobs import TRAINING, Job, Stage, canonical_json
+from sweeps.jobs import PICTURES, TRAINING, Job, Stage, canonical_json
 from sweeps.measuring import evaluate, score
 from sweeps.objects import MissingCredentialsError, StoreUnreachableError
 from sweeps.requesting import full_access_request, real_request
@@ -369,7 +369,7 @@ def _unlearn(inputs: Inputs) -> dict[str, Any]:
         )
         model = inputs.timed("method_seconds", lambda: method.unlearn(request))
     else:
-        assert not {"index", "cache"} & inputs.entries.keys()
+        assert not inputs.entries.keys() & PICTURES
         with deleted(inputs.env.training_data, method.name):
             model = inputs.timed("method_seconds", lambda: method.unlearn(request))
     save_weights(model, inputs.folder / WEIGHTS)

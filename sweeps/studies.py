@@ -14,6 +14,7 @@ from typing import Any
 
 from oneshui.spec import Access
 from sweeps.graph import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
+from sweeps.jobs import PICTURES
 from sweeps.spec import Cell, Dimension, Objective, Row, SweepSpec, study_title
 
 StudyKey = tuple[str, int, str]
@@ -78,7 +79,9 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
         after[f"rehearsal_{place}"] = _rehearse(graph, sweep, one, base)
         if prepared is not None:
             after[f"prepared_{place}"] = prepared
-    before = {**after, "index": bases[0].data["index"], "cache": bases[0].data["cache"]}
+    # The cells of a study have one dataset.
+    pictures = {role: key for role, key in bases[0].data.items() if role in PICTURES}
+    before = {**after, **pictures}
     space = {name: dataclasses.asdict(dimension) for name, dimension in row.space.items()}
     common = {
         **method_spec(cells[0], row, bases[0]),
@@ -132,9 +135,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
                 f"reveal point {number} of {name} s{one.seed}",
                 common,
                 point=point,
-                index=base.data["index"],
-                cache=base.data["cache"],
-                split=base.data["split"],
+                **base.data,
                 retrained=retrained[f"retrained_{place}"],
                 **{
                     role: after[f"{role}_{place}"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed
 from sweeps.inputs import Inputs, device, images, load_split, spec_of, stored_model
+from sweeps.jobs import PICTURES
 from sweeps.measuring import PREDICTIONS
 from sweeps.requesting import full_access_request, prepared_state, real_request
 from sweeps.spec import Dimension
@@ -119,7 +120,7 @@ def _cells(inputs: Inputs) -> list[Inputs]:
         entries = {
             role.removesuffix(f"_{place}"): entry
             for role, entry in inputs.entries.items()
-            if role.endswith(f"_{place}") or role in ("index", "cache")
+            if role.endswith(f"_{place}") or role in PICTURES
         }
         found.append(dataclasses.replace(inputs, entries=entries))
     return found
@@ -304,7 +305,7 @@ def _by_support(cell: Inputs, study: Study, candidates: Mapping[int, Method]) ->
     request = _real_request(cell)
     importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
     if cell.job.spec["objective"] == "support_only":
-        assert not {"index", "cache"} & cell.entries.keys()
+        assert not cell.entries.keys() & PICTURES
         choice = SupportOnlyChoice(study=study, request=request, importance=importance)
     else:
         val = _alone(images(cell, load_split(cell), "val"), cell.folder)
@@ -328,7 +329,7 @@ def _alone(chosen: LabelledImages, folder: Path) -> LabelledImages:
     for start in range(0, count, 1000):
         part = slice(start, start + 1000)
         pixels[part] = chosen.pixels[chosen.rows[part]]
-    return dataclasses.replace(chosen, pixels=pixels, rows=np.arange(count))
+    return dataclasses.replace(chosen, pixels=pixels, detail=None, rows=np.arange(count))
 
 
 def _by_oracle(cell: Inputs, candidates: Mapping[int, Method]) -> dict[int, float]:

@@ -15,6 +15,8 @@ from oneshui.data.crops import Augmentation, cut, draw_crops
 
 CPU = torch.device("cpu")
 
+_MINUS_ONE = torch.tensor(-1.0)
+
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
     """0..255 to float32 in [-1, 1]: (x / 255 - 0.5) / 0.5, as the benchmark does.
@@ -22,7 +24,9 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
     Args:
         images: uint8, or float32 that nobody else needs, of any shape.
     """
-    return images.to(torch.float32).div_(255.0).sub_(0.5).div_(0.5)
+    result = images.to(torch.float32).div_(255.0)
+    # 2 x - 1 in one pass: doubling is exact, so the bits are those of the formula.
+    return torch.add(_MINUS_ONE, result, alpha=2, out=result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +38,19 @@ class LabelledImages:
         rows: The selected ones, int64 [n], in the order in which they are read.
         labels: Of the selected ones: float32 [n, C] of 0/1 or int64 [n].
         identities: Of the selected ones, int64 [n].
+        detail: The same images larger, uint8 [N, 3, T, T], from which random crops are cut; None
+            to cut them from ``pixels``.
     """
 
     pixels: npt.NDArray[np.uint8]
     rows: npt.NDArray[np.int64]
     labels: torch.Tensor
     identities: torch.Tensor
+    detail: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         assert len(self.rows) == len(self.labels) == len(self.identities)
+        assert self.detail is None or len(self.detail) == len(self.pixels)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,8 +67,13 @@ class LabelledImages:
 
     def raw(self, positions: torch.Tensor | slice | None = None) -> torch.Tensor:
         """Pixels at these positions (all by default), uint8 [k, 3, S, S]."""
+        return self._read(self.pixels, positions)
+
+    def _read(
+        self, pixels: npt.NDArray[np.uint8], positions: torch.Tensor | slice | None
+    ) -> torch.Tensor:
         rows = self.rows if positions is None else self.rows[_as_index(positions)]
-        return torch.from_numpy(np.ascontiguousarray(self.pixels[rows]))
+        return torch.from_numpy(np.ascontiguousarray(pixels[rows]))
 
     def inputs(
         self, positions: torch.Tensor | slice | None = None, device: torch.device = CPU
@@ -104,11 +117,40 @@ class LabelledImages:
             float32 [B, 3, S, S] in [-1, 1], and the labels.
         """
         batches = torch.split(order, batch_size)
-        reads = (partial(self.raw, positions) for positions in batches)
+        reads = (partial(self._read, self._source(kind), positions) for positions in batches)
         for positions, raw in zip(batches, read_ahead(reads, policy.ahead), strict=True):
-            rows = self.rows[positions.numpy()]
-            inputs = augmented(raw, rows, kind, device=device, seed=seed)
-            yield inputs, transfer(self.labels[positions], device)
+            yield (
+                self._augmented(raw, positions, kind, device, seed),
+                transfer(self.labels[positions], device),
+            )
+
+    def augmented(
+        self, positions: torch.Tensor, kind: Augmentation, *, device: torch.device, seed: int
+    ) -> torch.Tensor:
+        """Augmented and normalised images at these positions, float32 [k, 3, S, S] in [-1, 1].
+
+        Args:
+            positions: Of the selection, int64 [k] on the CPU.
+            kind: What to do to the images.
+            device: Where they go.
+            seed: Of the augmentation; the same picture gets the same crop.
+        """
+        raw = self._read(self._source(kind), positions)
+        return self._augmented(raw, positions, kind, device, seed)
+
+    def _source(self, kind: Augmentation) -> npt.NDArray[np.uint8]:
+        return self.pixels if kind != "crop" or self.detail is None else self.detail
+
+    def _augmented(
+        self,
+        raw: torch.Tensor,
+        positions: torch.Tensor,
+        kind: Augmentation,
+        device: torch.device,
+        seed: int,
+    ) -> torch.Tensor:
+        rows, size = self.rows[positions.numpy()], self.pixels.shape[-1]
+        return augment(transfer(raw, device), rows, kind, size=size, seed=seed)
 
 
 def _as_index(positions: torch.Tensor | slice) -> slice | npt.NDArray[np.int64]:
@@ -120,6 +162,8 @@ def make_images(
     label: npt.NDArray[np.uint8] | npt.NDArray[np.int64],
     identity: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
+    *,
+    detail: npt.NDArray[np.uint8] | None = None,
 ) -> LabelledImages:
     """Select rows of a dataset.
 
@@ -128,6 +172,7 @@ def make_images(
         label: uint8 [N, C] or int64 [N].
         identity: int64 [N].
         rows: The selection, int64 [n].
+        detail: The same images larger, uint8 [N, 3, T, T], for random crops.
     """
     labels = torch.from_numpy(np.ascontiguousarray(label[rows]))
     return LabelledImages(
@@ -135,35 +180,30 @@ def make_images(
         rows=np.asarray(rows, dtype=np.int64),
         labels=labels.to(torch.float32) if labels.ndim == 2 else labels.to(torch.int64),
         identities=torch.from_numpy(np.ascontiguousarray(identity[rows])),
+        detail=detail,
     )
 
 
-def augmented(
-    raw: torch.Tensor,
-    rows: npt.NDArray[np.int64],
-    kind: Augmentation,
-    *,
-    device: torch.device,
-    seed: int,
+def augment(
+    images: torch.Tensor, rows: npt.NDArray[np.int64], kind: Augmentation, *, size: int, seed: int
 ) -> torch.Tensor:
-    """Augmented and normalised images on the device, float32 [B, 3, S, S] in [-1, 1].
+    """Augmented and normalised images, float32 [B, 3, size, size] in [-1, 1], on their device.
 
     "crop" is RandomResizedCrop (area 0.08-1, ratio 3/4-4/3, antialiased) and a flip with
     probability 0.5, spec section 2; "flip" is the flip alone.
 
     Args:
-        raw: uint8 [B, 3, S, S] on the CPU.
-        rows: The images' numbers in their dataset, int64 [B].
+        images: uint8 [B, 3, T, T]; T is ``size`` unless ``kind`` is "crop".
+        rows: Their numbers in their dataset, int64 [B].
         kind: What to do to the images.
-        device: Where they go.
+        size: Side of the result in pixels.
         seed: Of what is drawn; with the number of the image, all that it depends on.
     """
-    images = transfer(raw, device)
     if kind == "none":
         return normalise(images)
     height, width = images.shape[-2:]
     crops = draw_crops(rows, kind, seed=seed, height=height, width=width)
     if kind == "flip":
-        flips = transfer(crops.flips, device)[:, None, None, None]
+        flips = transfer(crops.flips, images.device)[:, None, None, None]
         return normalise(torch.where(flips, images.flip(-1), images))
-    return normalise(cut(images, crops, height))
+    return normalise(cut(images, crops, size))

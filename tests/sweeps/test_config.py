@@ -82,6 +82,10 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["sweep.training.epochs=0"], "training.epochs is 0"),
         (["sweep.training.optimizer=adam"], "sweep.training.optimizer is 'adam'"),
         (["sweep.model.image_size=3"], "model.image_size is 3"),
+        (
+            ["datasets.synthetic.crop_size=20"],
+            "datasets.synthetic.crop_size is 20, but it must be 48 .sweep.model.image_size. to",
+        ),
         (["cluster.workers=-1"], "cluster.workers is -1"),
         (["datasets.synthetic.generate.size=3"], "size must be an integer from 16 to 2048, not 3"),
         (["sweep.hparams=[papr]"], "unknown sweep.hparams 'papr'; did you mean 'paper'"),

@@ -17,6 +17,7 @@ import pytest
 import torch
 from inline_sweep import InlineSweep, inline_sweep
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 from oneshui import choosing
@@ -27,6 +28,7 @@ from oneshui.methods import base
 from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
 from oneshui.spec import Access
 from oneshui.splits import Split
+from sweeps.inputs import WEIGHTS
 from sweeps.jobs import Job
 from sweeps.store import Entry
 
@@ -43,6 +45,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
         tmp_path_factory.mktemp("constraint"),
         "sweep=smoke",
         "sweep.datasets=[synthetic_tiny]",
+        "datasets.synthetic_tiny.crop_size=48",
         "sweep.seeds=[0]",
         "sweep.methods=[ssd,metaunlearn]",
     )
@@ -128,7 +131,9 @@ def test_nothing_reachable_from_the_request_opens_a_picture(sweep: InlineSweep, 
 
 
 def files_of(sweep: InlineSweep) -> tuple[Path, Path]:
-    pixels = next((sweep.store.root / "cache").glob("*/images.npy"))
+    """The pictures of the network's size, and a file of the dataset."""
+    caches = (sweep.store.root / "cache").glob("*/images.npy")
+    pixels = min(caches, key=lambda path: path.stat().st_size)
     (folder,) = sweep.env.data_folders.values()
     assert isinstance(folder, Path)
     return pixels, next(folder.rglob("*.jpg"))
@@ -173,6 +178,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
         tmp_path_factory.mktemp("tuned"),
         "sweep=leak_cost",
         "scale=toy",
+        "datasets.synthetic_tiny.crop_size=48",
         "sweep.methods=[ssd]",
         "tuning.points=2",
         "tuning.batch=2",
@@ -290,14 +296,25 @@ def test_a_hostile_method_is_stopped_while_points_are_chosen_among(
 
 
 def test_a_full_access_row_says_so_and_gets_the_data(sweep: InlineSweep) -> None:
-    full = inline_sweep(
-        sweep.store.root.parent,
-        "sweep=smoke",
-        "sweep.datasets=[synthetic_tiny]",
-        "sweep.seeds=[0]",
-        "sweep.methods=[scrub]",
-    )
-    assert not full.scheduler.failures()
-    row = full.plan.results[0]
-    assert row.row.access is Access.FULL
-    assert {"index", "cache"} <= set(full.plan.jobs[row.model_key].inputs)
+    crops = ("sweep.training.augmentation=crop", "+sweep.rows.scrub.augmentation=crop")
+    weights = []
+    for larger in ((), ("datasets.synthetic_tiny.crop_size=48",)):
+        full = inline_sweep(
+            sweep.store.root.parent,
+            "sweep=smoke",
+            "sweep.datasets=[synthetic_tiny]",
+            "sweep.seeds=[0]",
+            "sweep.methods=[scrub]",
+            *crops,
+            *larger,
+        )
+        assert not full.scheduler.failures()
+        row = full.plan.results[0]
+        assert row.row.access is Access.FULL
+        job = full.plan.jobs[row.model_key]
+        assert {"index", "cache"} <= set(job.inputs)
+        entry = full.store.find("unlearn", job.key)
+        assert entry is not None
+        weights.append(load_file(entry.file(WEIGHTS)))
+    # Crops of larger pictures keep detail that the others have lost.
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -99,6 +99,24 @@ def test_a_one_shot_job_has_no_way_to_the_training_data() -> None:
         assert (row.prepare_key is not None) == (row.row.access is Access.PREPARED)
 
 
+def test_only_trainings_on_random_crops_wait_for_the_pictures_that_these_are_cut_from() -> None:
+    methods = "sweep.methods=[pretrain,retrain,ssd,scrub]"
+    before = plan("sweep=smoke", ONE, methods)
+    made = plan("sweep=smoke", ONE, methods, "datasets.synthetic_tiny.crop_size=64")
+    assert made.counts()["cache"] == 2
+    larger = next(k for k, j in made.jobs.items() if j.stage == "cache" and j.spec["size"] == 64)
+    using = {job.stage for job in made.jobs.values() if larger in job.inputs.values()}
+    assert {"pretrain", "retrain", "unlearn"} <= using
+    for row in made.results:
+        inputs = made.jobs[row.model_key].inputs
+        one_shot = (
+            row.row.access in (Access.SUPPORT, Access.PREPARED) and row.row.name != "pretrain"
+        )
+        assert ("crops" in inputs) != one_shot
+    same = plan("sweep=smoke", ONE, methods, "datasets.synthetic_tiny.crop_size=32")
+    assert set(same.jobs) == set(before.jobs)
+
+
 def test_what_cannot_change_a_result_is_not_in_any_key() -> None:
     keys = set(plan("sweep=smoke").jobs)
     assert keys == set(plan("sweep=smoke", "cluster.workers=3", "output_dir=/elsewhere").jobs)
@@ -112,6 +130,7 @@ def test_what_cannot_change_a_result_is_not_in_any_key() -> None:
         "sweep.training.epochs=3",
         "sweep.model.image_size=24",
         "datasets.synthetic_tiny.generate.seed=1",
+        "datasets.synthetic_tiny.crop_size=64",
         "sweep.forget_sizes=[3]",
     ],
 )
