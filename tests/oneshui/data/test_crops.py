@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +68,33 @@ def test_bytes_are_cut_within_two_levels_of_pillow(side: int, size: int) -> None
         apart = np.abs(levels.astype(np.float64) - theirs)
         assert apart.max() <= 2
         assert apart.mean() < 0.3
+
+
+DIGEST_OF_CROPS = """
+import hashlib, numpy, torch
+from oneshui.data.crops import cut, draw_crops
+generator = torch.Generator().manual_seed(0)
+images = torch.randint(0, 256, (8, 3, 90, 90), dtype=torch.uint8, generator=generator)
+crops = draw_crops(numpy.arange(8), "crop", seed=0, height=90, width=90)
+print(torch.backends.cpu.get_cpu_capability())
+print(hashlib.sha256(cut(images, crops, 64).numpy().tobytes()).hexdigest())
+"""
+
+
+def test_bytes_do_not_depend_on_what_the_processor_can_do() -> None:
+    digests = set()
+    for capability in ("default", "avx2"):
+        done = subprocess.run(
+            [sys.executable, "-c", DIGEST_OF_CROPS],
+            env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        used, digest = done.stdout.split()
+        assert used == "DEFAULT" or capability != "default"
+        digests.add(digest)
+    assert len(digests) == 1
 
 
 def test_a_crop_of_the_whole_picture_is_the_picture() -> None:
