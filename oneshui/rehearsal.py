@@ -25,6 +25,7 @@ from oneshui.requests import SupportSet
 from oneshui.simulation import SimulatedRequest, simulate_requests
 from oneshui.spec import Task
 from oneshui.splits import images_by_identity, most_requests
+from oneshui.study import Scores
 from oneshui.views import sample
 
 NUM_REQUESTS = 4
@@ -46,25 +47,6 @@ class Rehearsal:
     requests: tuple[SimulatedRequest, ...]
     retain: tuple[int, ...]
     val: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """What a model scores on one simulated request; mAP or accuracy as fractions in [0, 1].
-
-    A score that is not defined, or of a model whose logits are not finite, is NaN.
-
-    Attributes:
-        forget: On the pictures to forget.
-        retain: On the rehearsal's retain pictures.
-        val: On its validation pictures.
-        support: On the request's support set.
-    """
-
-    forget: float
-    retain: float
-    val: float
-    support: float
 
 
 def make_rehearsal(

@@ -1,7 +1,7 @@
 """What studies found, and how far their score can be trusted, from the store alone.
 
-Imports neither torch nor SciPy's statistics before a study needs them: they take a report nine
-seconds and 700 MiB.
+Never imports torch, which takes a report 670 MiB, and SciPy's statistics only when a study needs
+them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sweeps.tuning import Point, importances, write_journal
 from sweeps.tuning_stages import stored_number, stored_study
 
 if TYPE_CHECKING:
-    from oneshui.choosing import Study as Stored
+    from oneshui.study import Study as Stored
 
 Entries = Mapping[str, Entry]
 

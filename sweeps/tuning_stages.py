@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from oneshui.choosing import Run, Study
     from oneshui.data.images import LabelledImages
     from oneshui.methods import Method
-    from oneshui.rehearsal import Rehearsal, Scores
+    from oneshui.rehearsal import Rehearsal
     from oneshui.requests import UnlearnRequest
+    from oneshui.study import Run, Scores, Study
 
 REHEARSAL = "rehearsal.json"
 IMPORTANCES = "importances.safetensors"
@@ -93,7 +93,7 @@ def _scores_out(scores: Scores) -> dict[str, float | None]:
 
 
 def _scores_in(document: Mapping[str, float | None]) -> Scores:
-    from oneshui.rehearsal import Scores
+    from oneshui.study import Scores
 
     return Scores(**{name: stored_number(value) for name, value in document.items()})
 
@@ -134,7 +134,7 @@ def _method(inputs: Inputs, point: Point) -> Method:
 
 def propose(inputs: Inputs) -> dict[str, Any]:
     """One point of a study: what it does to the simulated requests of every cell."""
-    from oneshui.choosing import simulated_tow
+    from oneshui.study import simulated_tow
 
     spec = inputs.job.spec
     earlier = [
@@ -169,9 +169,9 @@ def _try(cell: Inputs, method: Method) -> list[Run]:
     """Unlearn every simulated request of a cell and look at what became of it."""
     from safetensors.torch import load_file
 
-    from oneshui.choosing import Run
     from oneshui.rehearsal import movement, scores_of, support_of
     from oneshui.requests import UnlearnRequest
+    from oneshui.study import Run
 
     split, task, where = load_split(cell), _task(cell), device(cell)
     train, val = images(cell, split, "train"), images(cell, split, "val")
@@ -214,7 +214,7 @@ def _unlearned(method: Method, request: UnlearnRequest) -> nn.Module | None:
 
 
 def _undefined() -> Scores:
-    from oneshui.rehearsal import Scores
+    from oneshui.study import Scores
 
     return Scores(forget=math.nan, retain=math.nan, val=math.nan, support=math.nan)
 
@@ -241,7 +241,7 @@ def stored_study(point_values: list[Mapping[str, Any]], place: int, rehearsal: A
         place: Of the cell.
         rehearsal: Value of the cell's rehearsal.
     """
-    from oneshui.choosing import Run, Study
+    from oneshui.study import Run, Study
 
     before = [_scores_in(scores) for scores in rehearsal["before"]]
     runs = tuple(
@@ -260,7 +260,7 @@ def stored_study(point_values: list[Mapping[str, Any]], place: int, rehearsal: A
 
 def choose(inputs: Inputs) -> dict[str, Any]:
     """The best of the few best points, by what the objective may see."""
-    from oneshui.choosing import shortlist
+    from oneshui.study import shortlist
 
     values = [
         entry.value for role, entry in sorted(inputs.entries.items()) if role.startswith("point_")

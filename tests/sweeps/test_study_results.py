@@ -422,3 +422,25 @@ def test_a_report_without_a_study_imports_neither_torch_nor_what_draws() -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_report_with_studies_does_without_torch(folder: Path, results: list[StudyResult]) -> None:
+    code = (
+        "import sys\n"
+        "from sweeps.config import load\n"
+        "from sweeps.plan import expand\n"
+        "from sweeps.scan import scan\n"
+        "from sweeps.store import open_store\n"
+        "from sweeps.study_results import study_results\n"
+        "spec = load(sys.argv[1:])\n"
+        "plan = expand(spec.sweep)\n"
+        "entries = scan(plan, open_store(spec.places.store_uri), discard=False).entries\n"
+        "found = study_results(plan, entries)\n"
+        "scored = sum(result.points['score'].notna().sum() for result in found)\n"
+        "print(scored, 'torch' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, *COMMAND, f"output_dir={folder}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    scored = sum(int(result.points["score"].notna().sum()) for result in results)
+    assert done.stdout.split() == [str(scored), "False"]
+    assert scored > 0
