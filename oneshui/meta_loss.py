@@ -83,7 +83,14 @@ class NetOptions:
 
 
 class MetaLossNet(nn.Module):
-    """The learned loss h_phi; its state dict has the reference's names."""
+    """The learned loss h_phi; its state dict has the reference's names.
+
+    Attributes:
+        options: What it sees and how large it is.
+        generator: Of its dropout, once ``use_generator`` was called.
+    """
+
+    generator: torch.Generator
 
     def __init__(
         self, *, num_outputs: int, num_features: int, num_identities: int, options: NetOptions
@@ -148,6 +155,7 @@ class MetaLossNet(nn.Module):
 
     def use_generator(self, generator: torch.Generator) -> None:
         """Let dropout draw from this CPU generator."""
+        self.generator = generator
         for module in self.modules():
             if isinstance(module, SeededDropout):
                 module.generator = generator

@@ -8,7 +8,7 @@ are taken with respect to phi only (M2). Two optional terms that the paper does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
@@ -21,6 +21,7 @@ from oneshui.errors import NumericalError
 from oneshui.losses import task_loss
 from oneshui.meta_loss import MetaLossNet, Parameters, Support, View, meta_step
 from oneshui.metrics.scores import accuracy, average_precisions
+from oneshui.optimizer_state import optimizer_tensors, restore_optimizer
 from oneshui.spec import Task
 
 LossType = Literal["full", "original", "unlearned", "scrub", "rev"]
@@ -276,6 +277,28 @@ class MetaTrainer:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = value
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All that the next update depends on, copied to the CPU, by name."""
+        named: dict[str, torch.Tensor] = {}
+        for place, (net, optimizer) in enumerate(zip(self._nets, self._optimizers, strict=True)):
+            parts = {"net": net.state_dict(), "optimizer": optimizer_tensors(optimizer)}
+            parts["dropout"] = {"state": net.generator.get_state()}
+            for part, values in parts.items():
+                named |= {f"{part}.{place}.{name}": value for name, value in values.items()}
+        return {name: value.detach().cpu().clone() for name, value in named.items()}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go back to what ``tensors`` gave; other names are left alone."""
+
+        def those(part: str, place: int) -> dict[str, torch.Tensor]:
+            prefix = f"{part}.{place}."
+            return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+
+        for place, (net, optimizer) in enumerate(zip(self._nets, self._optimizers, strict=True)):
+            net.load_state_dict(those("net", place))
+            restore_optimizer(optimizer, those("optimizer", place))
+            net.generator.set_state(those("dropout", place)["state"])
 
     def update(self, support: Support, groups: Sequence[BatchGroup]) -> float:
         """Learn from one simulated request.

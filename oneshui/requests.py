@@ -6,8 +6,9 @@ were copied out of the dataset, and nothing from which another picture could be 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -56,6 +57,22 @@ class _Request:
         return torch_generator(self.seed, purpose)
 
 
+class Checkpoint(Protocol):
+    """Where a long preparation leaves what it has reached, so that a crash does not cost it all."""
+
+    def load(self) -> Mapping[str, torch.Tensor] | None:
+        """What an interrupted call of the same preparation kept last; None for nothing."""
+        ...
+
+    def offer(self, take_down: Callable[[], Mapping[str, torch.Tensor]]) -> None:
+        """Called where the preparation could go on from: now and then, keep what is taken down.
+
+        Args:
+            take_down: Gives all that the rest depends on, CPU tensors by name.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareRequest(_Request):
     """Before deletion: the method may compute what it wants from the training data.
@@ -69,12 +86,14 @@ class PrepareRequest(_Request):
         val: Validation images: D_v.
         train_identities: Identities of the training set, in the split's order.
         num_forget: Identities in the coming request.
+        checkpoint: For what takes long; the result is the same with and without, to the bit.
     """
 
     train: LabelledImages
     val: LabelledImages
     train_identities: tuple[int, ...]
     num_forget: int
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,6 +176,7 @@ class RequestSampler:
 
     Attributes:
         images: Positions in the training pool of every training identity's images.
+        generator: As it was given; its state is all that changes between samples.
 
     Args:
         train: D_tr.
@@ -200,7 +201,7 @@ class RequestSampler:
         self._val = val
         self._batch_size = batch_size
         self._with_retain = with_retain
-        self._generator = generator
+        self.generator = generator
         self._identity_of_image = train.data.identities.numpy()
         self._index = {identity: index for index, identity in enumerate(train_identities)}
         self.images = images_by_identity(self._identity_of_image, train_identities)
@@ -232,7 +233,7 @@ class RequestSampler:
         ), groups
 
     def _shuffle(self, positions: torch.Tensor) -> torch.Tensor:
-        return positions[torch.randperm(len(positions), generator=self._generator)]
+        return positions[torch.randperm(len(positions), generator=self.generator)]
 
     def _part(self, positions: torch.Tensor, number: int) -> torch.Tensor:
         num_batches = math.ceil(len(positions) / self._batch_size)

@@ -17,6 +17,7 @@ from oneshui.errors import NumericalError
 from oneshui.evaluation import predict_logits
 from oneshui.losses import task_loss
 from oneshui.metrics.scores import score
+from oneshui.optimizer_state import optimizer_tensors, restore_optimizer
 from oneshui.seeding import derive_seed, torch_generator
 from oneshui.spec import Task, TrainingSpec
 
@@ -60,8 +61,7 @@ def _take_down(
 ) -> Progress:
     named = {f"model.{name}": value for name, value in model.state_dict().items()}
     named |= {f"best.{name}": value for name, value in (best or {}).items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        named |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+    named |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizer).items()}
     # Clones, because tied weights share memory, which safetensors refuses.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in named.items()}
     records = tuple(asdict(epoch) for epoch in history)
@@ -76,24 +76,11 @@ def _restore(
         part, _, rest = name.partition(".")
         parts[part][rest] = value
     model.load_state_dict(parts["model"])
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in parts["optimizer"].items():
-        number, _, field = name.partition(".")
-        state.setdefault(int(number), {})[field] = _laid_out(value, parameters[int(number)])
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    restore_optimizer(optimizer, parts["optimizer"])
     history = [Epoch(**record) for record in progress.history]
     device = next(model.parameters()).device
     best = {name: value.to(device) for name, value in parts["best"].items()}
     return history, best or None
-
-
-def _laid_out(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    # Fused optimisers go through parameter and state as they lie in memory.
-    if value.shape != parameter.shape:
-        return value
-    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:

@@ -13,13 +13,16 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeps.objects import Bucket, StoreUnreachableError
 
 if TYPE_CHECKING:
+    import torch
+
     from oneshui.training import Progress
 
 LATEST = "latest.json"
@@ -87,6 +90,38 @@ class Checkpoint:
     def clear(self) -> None:
         """Remove it: the job's result is published."""
         self._place.clear()
+
+
+class PrepareCheckpoint:
+    """The checkpoint of a preparation, ``oneshui.requests.Checkpoint``."""
+
+    def __init__(self, checkpoint: Checkpoint, seconds: float) -> None:
+        """Keep what is offered in the checkpoint, but not oftener than that."""
+        self._checkpoint, self._seconds = checkpoint, seconds
+        self._saved = time.monotonic()
+        self._count = 0
+
+    def load(self) -> Mapping[str, torch.Tensor] | None:
+        """What was kept last, or None."""
+        progress = self._checkpoint.load()
+        if progress is None:
+            return None
+        self._count = progress.epoch
+        return progress.tensors
+
+    def offer(self, take_down: Callable[[], Mapping[str, torch.Tensor]]) -> None:
+        """Keep what is taken down, if it is time.
+
+        Raises:
+            OSError: The disk is full or cannot be written; what was kept before stays.
+        """
+        from oneshui.training import Progress
+
+        if time.monotonic() - self._saved < self._seconds:
+            return
+        self._count += 1
+        self._checkpoint.save(Progress(epoch=self._count, history=(), tensors=take_down()))
+        self._saved = time.monotonic()
 
 
 class _Folder:

@@ -43,7 +43,10 @@ PICTURES = ("index", "cache", "crops")
 """Roles of the inputs from which pictures of the training data can be reached."""
 
 TRAINING: tuple[Stage, ...] = ("pretrain", "retrain")
-"""Stages that train for long, and so keep checkpoints."""
+"""Stages that train the model."""
+
+CHECKPOINTED: tuple[Stage, ...] = (*TRAINING, "prepare")
+"""Stages that may take long, and so keep checkpoints."""
 
 
 def canonical(value: Any) -> Any:

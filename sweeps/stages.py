@@ -23,6 +23,7 @@ import pandas as pd
 from oneshui.data.registry import load_dataset
 from oneshui.errors import InputError, NumericalError
 from sweeps import tuning_stages
+from sweeps.checkpoints import PrepareCheckpoint
 from sweeps.inputs import (
     PREPARED,
     SUPPORT,
@@ -36,7 +37,7 @@ from sweeps.inputs import (
     spec_of,
     stored_model,
 )
-from sweeps.jobs import PICTURES, TRAINING, Job, Stage, canonical_json
+from sweeps.jobs import CHECKPOINTED, PICTURES, Job, Stage, canonical_json
 from sweeps.measuring import evaluate, score
 from sweeps.objects import MissingCredentialsError, StoreUnreachableError
 from sweeps.requesting import full_access_request, real_request
@@ -88,7 +89,7 @@ def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
             **inputs.cost,
         }
         entry = work.publish(value, contents, cost)
-    if job.stage in TRAINING:
+    if job.stage in CHECKPOINTED:
         env.store.checkpoint(job).clear()
     return entry
 
@@ -332,6 +333,9 @@ def _prepare(inputs: Inputs) -> dict[str, Any]:
         val=images(inputs, split, "val"),
         train_identities=split.train,
         num_forget=spec["num_forget"],
+        checkpoint=PrepareCheckpoint(
+            inputs.env.store.checkpoint(inputs.job), inputs.env.checkpoint_seconds
+        ),
     )
     assert isinstance(method, methods.PreparedMethod)
     prepared = inputs.timed("method_seconds", lambda: method.prepare(request))

@@ -31,6 +31,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from oneshui.meta_objective import MetaTrainer
     from oneshui.requests import PrepareRequest, UnlearnRequest
     from oneshui.simulation import RequestSampler, SimulatedRequest
+
+REACHED, BATCHES = "reached", "batches"
+"""In a checkpoint: epoch and requests done of it, int64 [2]; the sampler's random state."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "loss_type": ("full", "original", "unlearned", "scrub", "rev"),
@@ -271,6 +275,8 @@ class MetaUnlearn:
         return ClassifierView() if self.parameters == "classifier" else NetworkView(model)
 
     def _train(self, trainer: MetaTrainer, request: PrepareRequest, model: nn.Module) -> None:
+        import torch
+
         from oneshui.simulation import RequestSampler, make_pool
 
         frozen = self.parameters == "classifier"
@@ -290,11 +296,28 @@ class MetaUnlearn:
             with_retain=trainer.needs_retain,
             generator=request.generator("metaunlearn batches"),
         )
-        for epoch in range(self.epochs):
+        checkpoint = request.checkpoint
+        known = checkpoint.load() if checkpoint is not None else None
+        first, skipped = 0, 0
+        if known is not None:
+            trainer.restore(known)
+            sampler.generator.set_state(known[BATCHES])
+            first, skipped = known[REACHED].tolist()
+
+        def take_down(epoch: int, requests: int) -> dict[str, torch.Tensor]:
+            reached = {BATCHES: sampler.generator.get_state()}
+            reached[REACHED] = torch.tensor([epoch, requests])
+            return trainer.tensors() | reached
+
+        for epoch in range(first, self.epochs):
             cosine = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
             trainer.set_learning_rate(self.learning_rate * cosine)
-            for simulated in self._simulate(request, sampler, epoch):
-                trainer.update(*sampler.sample(simulated))
+            simulated = enumerate(self._simulate(request, sampler, epoch), start=1)
+            for number, one in itertools.islice(simulated, skipped, None):
+                trainer.update(*sampler.sample(one))
+                if checkpoint is not None:
+                    checkpoint.offer(partial(take_down, epoch, number))
+            skipped = 0
 
     def _simulate(
         self, request: PrepareRequest, sampler: RequestSampler, epoch: int

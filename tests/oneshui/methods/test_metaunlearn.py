@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -107,6 +108,43 @@ def test_preparing_reads_what_it_needs_of_the_dataset_only() -> None:
     method = build("metaunlearn", QUICK)
     assert isinstance(method, MetaUnlearn)
     assert largest_difference(method.prepare(request), method.prepare(other)) == 0
+
+
+class Kept:
+    """A checkpoint in memory; the process is gone once it has kept so many."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.kept: dict[str, torch.Tensor] | None = None
+        self.offers, self.last = 0, last
+
+    def load(self) -> Mapping[str, torch.Tensor] | None:
+        return self.kept
+
+    def offer(self, take_down: Callable[[], Mapping[str, torch.Tensor]]) -> None:
+        self.kept = {name: value.clone() for name, value in take_down().items()}
+        self.offers += 1
+        if self.offers == self.last:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_retain": True, "num_blocks": 1}])
+@pytest.mark.parametrize("last", [1, 2, 3, 5, 6])
+def test_a_preparation_that_was_interrupted_goes_on_to_the_same_bits(
+    changes: dict[str, Any], last: int
+) -> None:
+    problem = TinyProblem("convnext")
+    method = build("metaunlearn", QUICK | {"epochs": 3, "dropout": 0.5} | changes)
+    assert isinstance(method, MetaUnlearn)
+    whole = method.prepare(problem.prepare_request())
+    kept = Kept(last)
+    request = problem.prepare_request(checkpoint=kept)
+    with pytest.raises(KeyboardInterrupt):
+        method.prepare(request)
+    resumed = method.prepare(request)
+    # Three epochs of two requests: what was done is not done again.
+    assert kept.offers == 6
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
 def test_somebody_unknown_is_refused() -> None:
