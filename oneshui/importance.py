@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from oneshui.losses import task_loss
 from oneshui.requests import PrepareRequest, UnlearnRequest
+from oneshui.sample_gradients import LayerwiseError, is_layerwise, squared_gradient_sums
 from oneshui.spec import Task
 
 Importances: TypeAlias = dict[str, torch.Tensor]
@@ -127,7 +128,8 @@ def sample_importances(
     """Mean over images of the squared gradient of the image's number.
 
     Equals ``batch_importances`` with batches of one image. Gradients of several images are
-    computed at once, of as many as MAX_GRADIENT_NUMBERS or a GPU's free memory allows.
+    computed at once, of as many as MAX_GRADIENT_NUMBERS or a GPU's free memory allows, layer by
+    layer where ``oneshui.sample_gradients`` has rules for all of them.
 
     Args:
         model: In evaluation mode; only its parameters that require a gradient are measured.
@@ -138,6 +140,31 @@ def sample_importances(
     num_numbers = sum(parameter.numel() for parameter in parameters.values())
     device = next(iter(parameters.values())).device
     chunk_size = max(1, _gradient_numbers(device) // num_numbers)
+    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    layerwise = is_layerwise(model)
+    count = 0
+    for inputs, labels in _smaller(batches, chunk_size):
+        if layerwise:
+            try:
+                sums = squared_gradient_sums(model, inputs, labels, objective)
+            except LayerwiseError:
+                layerwise = False
+        if not layerwise:
+            sums = _vectorised_sums(model, parameters, inputs, labels, objective)
+        for name, value in sums.items():
+            total[name] += value
+        count += len(inputs)
+    return {name: value / count for name, value in total.items()}
+
+
+def _vectorised_sums(
+    model: nn.Module,
+    parameters: Importances,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    objective: Objective,
+) -> Importances:
+    """Sum over images of the squared gradients of any model, all of them held at once."""
 
     def value(
         parameters: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor
@@ -146,15 +173,10 @@ def sample_importances(
         return objective(logits, label[None])
 
     gradients_of = torch.func.vmap(torch.func.grad(value), in_dims=(None, 0, 0))
-    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    count = 0
     # The fused attention kernels have no rule for a batch of gradients.
     with sdpa_kernel(SDPBackend.MATH):
-        for inputs, labels in _smaller(batches, chunk_size):
-            for name, gradient in gradients_of(parameters, inputs, labels).items():
-                total[name] += gradient.square().sum(dim=0)
-            count += len(inputs)
-    return {name: value / count for name, value in total.items()}
+        gradients = gradients_of(parameters, inputs, labels)
+    return {name: gradient.square().sum(dim=0) for name, gradient in gradients.items()}
 
 
 def _gradient_numbers(device: torch.device) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal, TypeAlias
 
 import torch
+from scipy.linalg import eigh_tridiagonal, lapack
 from torch import nn
 from torch.nn import functional as F
 
@@ -40,6 +41,12 @@ ENTROPY_WEIGHT = 0.2
 
 MAX_PATCH_NUMBERS = 2**22
 """Unfolded numbers that are held at a time (32 MiB in float64)."""
+
+SMALLEST_HALVED = 64
+"""Rows below which a product that is symmetric gains nothing from leaving half of it out."""
+
+SMALLEST_REDUCED = 64
+"""Size of a matrix from which on decomposing it step by step saves time on a processor."""
 
 
 def projected_layers(model: nn.Module) -> Layers:
@@ -70,7 +77,8 @@ def input_covariances(
 ) -> Matrices:
     """Sum of a a^T over the inputs a of every layer, float64 [G, d, d], in one pass.
 
-    For a linear layer a is a token, for a convolution the patch that one output is computed from.
+    Symmetric to the bit. For a linear layer a is a token, for a convolution the patch that one
+    output is computed from.
 
     Args:
         model: In evaluation mode.
@@ -82,8 +90,10 @@ def input_covariances(
     def watch(name: str, layer: nn.Linear | nn.Conv2d) -> Callable[..., None]:
         def add(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
             for patches in _patches(layer, arguments[0], unit_stride):
-                product = (patches @ patches.mT).double()
-                totals[name] = totals[name] + product if name in totals else product
+                groups, size = patches.shape[:2]
+                if name not in totals:
+                    totals[name] = patches.new_zeros(groups, size, size, dtype=torch.float64)
+                _add_upper_products(totals[name], patches)
 
         return add
 
@@ -97,7 +107,44 @@ def input_covariances(
     finally:
         for hook in hooks:
             hook.remove()
+    for total in totals.values():
+        _mirror(total)
     return totals
+
+
+def _add_upper_products(total: torch.Tensor, rows: torch.Tensor) -> None:
+    """Add the products of all pairs of rows [G, d, n] to the upper triangle of [G, d, d].
+
+    What it leaves in the lower triangle has no meaning. Of the two blocks beside the diagonal's
+    halves one mirrors the other, so almost half of the arithmetic is saved.
+    """
+    size = rows.shape[1]
+    if rows.is_cuda:
+        # It has one large product done before several small ones.
+        total += (rows @ rows.mT).to(total.dtype)
+    elif size <= SMALLEST_HALVED:
+        total.baddbmm_(rows, rows.mT)
+    else:
+        half = size // 2
+        first, second = rows[:, :half], rows[:, half:]
+        total[:, :half, half:].baddbmm_(first, second.mT)
+        _add_upper_products(total[:, :half, :half], first)
+        _add_upper_products(total[:, half:, half:], second)
+
+
+def _mirror(total: torch.Tensor) -> None:
+    """Overwrite the lower triangle of [G, d, d] by the upper one."""
+    total.triu_()
+    total += total.triu(1).mT
+
+
+def _column_products(columns: torch.Tensor) -> torch.Tensor:
+    """V V^T of columns V [G, d, n], [G, d, d], symmetric to the bit."""
+    groups, size, _ = columns.shape
+    products = columns.new_zeros(groups, size, size)
+    _add_upper_products(products, columns)
+    _mirror(products)
+    return products
 
 
 def _patches(
@@ -150,21 +197,52 @@ def projection(covariance: torch.Tensor, gamma: float) -> tuple[torch.Tensor, to
         covariance: float64 [G, d, d].
         gamma: In [0, 1].
     """
+    groups, size, _ = covariance.shape
+    if groups == 1:
+        chosen, is_rest, rank = _smaller_basis(covariance, gamma)
+        product = _column_products(chosen)
+        if is_rest:
+            product = torch.eye(size, dtype=product.dtype, device=product.device) - product
+        return product, rank
     sizes, vectors = spectrum(covariance)
+    rank = _rank(sizes, gamma)
+    kept = torch.arange(size, device=sizes.device) < rank.unsqueeze(-1)
+    return _column_products(vectors * kept.unsqueeze(-2)), rank
+
+
+def _rank(sizes: torch.Tensor, gamma: float) -> torch.Tensor:
     share = sizes.cumsum(-1) / sizes.sum(-1, keepdim=True)
-    rank = ((share <= gamma).sum(-1) + 1).clamp(max=sizes.shape[-1])
-    if len(rank) > 1:
-        kept = torch.arange(sizes.shape[-1], device=sizes.device) < rank.unsqueeze(-1)
-        leading = vectors * kept.unsqueeze(-2)
-        return leading @ leading.mT, rank
-    size, leading_size = sizes.shape[-1], int(rank)
-    if 2 * leading_size <= size:
-        leading = vectors[..., :leading_size]
-        return leading @ leading.mT, rank
-    # What is left over is the smaller part of the directions.
-    rest = vectors[..., leading_size:]
-    whole = torch.eye(size, dtype=vectors.dtype, device=vectors.device)
-    return whole - rest @ rest.mT, rank
+    return ((share <= gamma).sum(-1) + 1).clamp(max=sizes.shape[-1])
+
+
+def _smaller_basis(
+    covariance: torch.Tensor, gamma: float
+) -> tuple[torch.Tensor, bool, torch.Tensor]:
+    """The leading eigenvectors or the others, whichever are fewer, of one group [1, d, d].
+
+    Returns:
+        Eigenvectors [1, d, n], whether they are the others, and the rank, int64 [1].
+    """
+    size = covariance.shape[-1]
+    if covariance.is_cuda or size < SMALLEST_REDUCED:
+        sizes, vectors = spectrum(covariance)
+        rank = _rank(sizes, gamma)
+        is_rest = 2 * int(rank) > size
+        return vectors[..., int(rank) :] if is_rest else vectors[..., : int(rank)], is_rest, rank
+    # The steps of LAPACK's decomposition one by one: C = Q T Q^T with T tridiagonal, then T's
+    # eigenvectors. The last step, a product with Q, is needed for the vectors of use only.
+    matrix = covariance[0].numpy().T
+    workspace = int(lapack.dsytrd_lwork(size, lower=1)[0])
+    reflectors, diagonal, beside, scales, _ = lapack.dsytrd(matrix, lower=1, lwork=workspace)
+    values, vectors = (torch.from_numpy(part) for part in eigh_tridiagonal(diagonal, beside))
+    sizes, order = values.abs().sort(descending=True)
+    rank = _rank(sizes.sqrt().unsqueeze(0), gamma)
+    is_rest = 2 * int(rank) > size
+    chosen = vectors[:, order[int(rank) :] if is_rest else order[: int(rank)]]
+    # Q leaves the first row alone; below it is stored as in a QR decomposition.
+    stored = torch.from_numpy(reflectors)[1:, :-1]
+    chosen[1:] = torch.ormqr(stored, torch.from_numpy(scales), chosen[1:])
+    return chosen.unsqueeze(0), is_rest, rank
 
 
 def reverse_loss(
