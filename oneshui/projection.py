@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Literal, TypeAlias
 
 import torch
 from scipy.linalg import eigh_tridiagonal, lapack
+from threadpoolctl import ThreadpoolController
 from torch import nn
 from torch.nn import functional as F
 
@@ -232,9 +234,11 @@ def _smaller_basis(
     # The steps of LAPACK's decomposition one by one: C = Q T Q^T with T tridiagonal, then T's
     # eigenvectors. The last step, a product with Q, is needed for the vectors of use only.
     matrix = covariance[0].numpy().T
-    workspace = int(lapack.dsytrd_lwork(size, lower=1)[0])
-    reflectors, diagonal, beside, scales, _ = lapack.dsytrd(matrix, lower=1, lwork=workspace)
-    values, vectors = (torch.from_numpy(part) for part in eigh_tridiagonal(diagonal, beside))
+    # SciPy has a BLAS of its own, whose last digits would follow another number of threads.
+    with _blas().limit(limits=torch.get_num_threads(), user_api="blas"):
+        workspace = int(lapack.dsytrd_lwork(size, lower=1)[0])
+        reflectors, diagonal, beside, scales, _ = lapack.dsytrd(matrix, lower=1, lwork=workspace)
+        values, vectors = (torch.from_numpy(part) for part in eigh_tridiagonal(diagonal, beside))
     sizes, order = values.abs().sort(descending=True)
     rank = _rank(sizes.sqrt().unsqueeze(0), gamma)
     is_rest = 2 * int(rank) > size
@@ -243,6 +247,11 @@ def _smaller_basis(
     stored = torch.from_numpy(reflectors)[1:, :-1]
     chosen[1:] = torch.ormqr(stored, torch.from_numpy(scales), chosen[1:])
     return chosen.unsqueeze(0), is_rest, rank
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def reverse_loss(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from tiny import TinyProblem, tiny_model
 
 from oneshui import projection
@@ -57,3 +58,15 @@ def test_a_large_projection_keeps_the_directions_of_largest_size() -> None:
     _, vectors = projection.spectrum(covariance)
     leading = vectors[..., : int(rank)]
     torch.testing.assert_close(projected, leading @ leading.mT, rtol=0, atol=1e-10)
+
+
+def test_a_projection_follows_the_threads_of_torch_and_no_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(400, 900, generator=generator, dtype=torch.float64)
+    covariance = (rows @ rows.T * torch.logspace(0, -2, 400, dtype=torch.float64))[None]
+    covariance = covariance + covariance.mT
+    found = []
+    for number in (1, 2):
+        with threadpool_limits(number, user_api="blas"):
+            found.append(projection.projection(covariance, 0.9)[0])
+    assert torch.equal(*found)
