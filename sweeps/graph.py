@@ -54,17 +54,23 @@ class Base:
     """What all rows of a cell share.
 
     Attributes:
-        data: Keys of the index, cache and split jobs, by role; "crops" is the cache that random
-            crops are cut from, where that is another one.
+        data: Keys of the index, cache and split jobs, by role.
+        crops: Key of the cache that random crops are cut from, by role; empty if it is the other.
         recipe: Of the network and its training.
         pretrained: Key of the pretrained weights.
         retrained: Key of the retrained weights.
     """
 
     data: Mapping[str, str]
+    crops: Mapping[str, str]
     recipe: Mapping[str, Any]
     pretrained: str
     retrained: str
+
+    @property
+    def with_crops(self) -> dict[str, str]:
+        """The data for jobs that may augment; others need not fetch the larger pictures."""
+        return {**self.data, **self.crops}
 
 
 def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
@@ -73,13 +79,13 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
     index = graph.jobs.setdefault(reading.key, reading).key
     size, crop_size = sweep.model.image_size, sweep.datasets[cell.dataset].crop_size
     pictures = {"size": size, "variant": sweep.preprocessing}
-    data = {"index": index}
+    data, crops = {"index": index}, dict[str, str]()
     data["cache"] = graph.add("cache", f"cache {cell.dataset}", pictures, index=index)
     if crop_size not in (None, size):
         # The reference's training pictures are resized with antialiasing too (spec, D5).
         larger = {"size": crop_size, "variant": "corrected"}
         title = f"cache {cell.dataset} at {crop_size} px"
-        data["crops"] = graph.add("cache", title, larger, index=index)
+        crops["crops"] = graph.add("cache", title, larger, index=index)
     data["split"] = graph.add(
         "split",
         f"split {cell_name(cell)}",
@@ -94,9 +100,9 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
     training = dataclasses.asdict(sweep.training[cell.dataset])
     recipe = {"model": dataclasses.asdict(sweep.model), "training": training}
     pretrained, retrained = (
-        train(graph, cell, stage, recipe, data, 0) for stage in ("pretrain", "retrain")
+        train(graph, cell, stage, recipe, {**data, **crops}, 0) for stage in ("pretrain", "retrain")
     )
-    return Base(data=data, recipe=recipe, pretrained=pretrained, retrained=retrained)
+    return Base(data=data, crops=crops, recipe=recipe, pretrained=pretrained, retrained=retrained)
 
 
 def cell_name(cell: Cell) -> str:

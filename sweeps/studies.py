@@ -79,8 +79,9 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
         after[f"rehearsal_{place}"] = _rehearse(graph, sweep, one, base)
         if prepared is not None:
             after[f"prepared_{place}"] = prepared
+    data = [base.with_crops if row.access is Access.FULL else base.data for base in bases]
     # The cells of a study have one dataset.
-    pictures = {role: key for role, key in bases[0].data.items() if role in PICTURES}
+    pictures = {role: key for role, key in data[0].items() if role in PICTURES}
     before = {**after, **pictures}
     space = {name: dataclasses.asdict(dimension) for name, dimension in row.space.items()}
     common = {
@@ -135,7 +136,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
                 f"reveal point {number} of {name} s{one.seed}",
                 common,
                 point=point,
-                **base.data,
+                **data[place],
                 retrained=retrained[f"retrained_{place}"],
                 **{
                     role: after[f"{role}_{place}"]

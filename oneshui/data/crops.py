@@ -100,7 +100,7 @@ def cut(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
 
 def _cut_bytes(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
     # PyTorch's kernel for bytes is several times faster on a processor than dense products, and
-    # than Pillow. It computes in whole numbers, so all processors' levels are the same.
+    # than Pillow. It computes in whole numbers, with and without vector instructions the same.
     result = torch.empty(len(images), 3, size, size)
     for image, (top, left, tall, wide), flip, target in zip(
         images, crops.boxes.tolist(), crops.flips.tolist(), result, strict=True

@@ -203,3 +203,20 @@ def test_a_part_of_the_methods_may_leave_tuned_rows_out() -> None:
     made = plan("sweep=demo", "sweep.methods=[pretrain,ssd]")
     assert [study.row for study in made.studies] == ["ssd"]
     assert not plan("sweep=demo", "sweep.methods=[pretrain,retrain]").studies
+
+
+def test_only_the_studies_of_reference_rows_see_what_random_crops_are_cut_from() -> None:
+    made = plan(
+        *BASE,
+        "profile=tuned",
+        "tuning.rows=[scrub,ssd]",
+        "tuning.points=2",
+        "datasets.synthetic_tiny.crop_size=64",
+    )
+    studies = {study.method: study for study in made.studies}
+    assert studies.keys() == {"scrub", "ssd"}
+    for method, study in studies.items():
+        reveals = [key for of_point in study.reveals for key in of_point]
+        assert reveals
+        for key in (*study.points, *reveals):
+            assert ("crops" in made.jobs[key].inputs) == (method == "scrub")
