@@ -92,13 +92,31 @@ class Checkpoint:
         self._place.clear()
 
 
+class PacedCheckpoint:
+    """A checkpoint that is not saved oftener than every so many seconds, from now on."""
+
+    def __init__(self, checkpoint: Checkpoint, seconds: float) -> None:
+        """Begin to count the seconds."""
+        self._checkpoint, self._seconds = checkpoint, seconds
+        self._saved = time.monotonic()
+
+    def offer(self, take_down: Callable[[], Progress]) -> None:
+        """Save what is taken down, if it is time.
+
+        Raises:
+            OSError: The disk is full or cannot be written; what was saved before stays.
+        """
+        if time.monotonic() - self._saved >= self._seconds:
+            self._checkpoint.save(take_down())
+            self._saved = time.monotonic()
+
+
 class PrepareCheckpoint:
     """The checkpoint of a preparation, ``oneshui.requests.Checkpoint``."""
 
     def __init__(self, checkpoint: Checkpoint, seconds: float) -> None:
         """Keep what is offered in the checkpoint, but not oftener than that."""
-        self._checkpoint, self._seconds = checkpoint, seconds
-        self._saved = time.monotonic()
+        self._checkpoint, self._paced = checkpoint, PacedCheckpoint(checkpoint, seconds)
         self._count = 0
 
     def load(self) -> Mapping[str, torch.Tensor] | None:
@@ -110,18 +128,14 @@ class PrepareCheckpoint:
         return progress.tensors
 
     def offer(self, take_down: Callable[[], Mapping[str, torch.Tensor]]) -> None:
-        """Keep what is taken down, if it is time.
-
-        Raises:
-            OSError: The disk is full or cannot be written; what was kept before stays.
-        """
+        """Keep what is taken down, if it is time, as ``PacedCheckpoint`` does."""
         from oneshui.training import Progress
 
-        if time.monotonic() - self._saved < self._seconds:
-            return
-        self._count += 1
-        self._checkpoint.save(Progress(epoch=self._count, history=(), tensors=take_down()))
-        self._saved = time.monotonic()
+        def progress() -> Progress:
+            self._count += 1
+            return Progress(epoch=self._count, history=(), tensors=take_down())
+
+        self._paced.offer(progress)
 
 
 class _Folder:

@@ -23,7 +23,7 @@ import pandas as pd
 from oneshui.data.registry import load_dataset
 from oneshui.errors import InputError, NumericalError
 from sweeps import tuning_stages
-from sweeps.checkpoints import PrepareCheckpoint
+from sweeps.checkpoints import PacedCheckpoint, PrepareCheckpoint
 from sweeps.inputs import (
     PREPARED,
     SUPPORT,
@@ -277,14 +277,11 @@ def _train(inputs: Inputs, set_name: SetName | Literal["train"]) -> dict[str, An
     data, val = images(inputs, split, set_name), images(inputs, split, "val")
     checkpoint = inputs.env.store.checkpoint(inputs.job)
     resume = checkpoint.load()
-    saved = time.monotonic()
+    paced = PacedCheckpoint(checkpoint, inputs.env.checkpoint_seconds)
 
     def on_epoch(epoch: Epoch, take_down: Callable[[], Progress]) -> None:
-        nonlocal saved
-        due = time.monotonic() - saved >= inputs.env.checkpoint_seconds
-        if due and epoch.number < spec["training"]["epochs"]:
-            checkpoint.save(take_down())
-            saved = time.monotonic()
+        if epoch.number < spec["training"]["epochs"]:
+            paced.offer(take_down)
 
     history = inputs.timed(
         "method_seconds",
