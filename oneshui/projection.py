@@ -229,8 +229,8 @@ def _smaller_basis(
     if covariance.is_cuda or size < SMALLEST_REDUCED:
         sizes, vectors = spectrum(covariance)
         rank = _rank(sizes, gamma)
-        is_rest = 2 * int(rank) > size
-        return vectors[..., int(rank) :] if is_rest else vectors[..., : int(rank)], is_rest, rank
+        part, is_rest = _smaller_part(int(rank), size)
+        return vectors[..., part], is_rest, rank
     # The steps of LAPACK's decomposition one by one: C = Q T Q^T with T tridiagonal, then T's
     # eigenvectors. The last step, a product with Q, is needed for the vectors of use only.
     matrix = covariance[0].numpy().T
@@ -241,12 +241,18 @@ def _smaller_basis(
         values, vectors = (torch.from_numpy(part) for part in eigh_tridiagonal(diagonal, beside))
     sizes, order = values.abs().sort(descending=True)
     rank = _rank(sizes.sqrt().unsqueeze(0), gamma)
-    is_rest = 2 * int(rank) > size
-    chosen = vectors[:, order[int(rank) :] if is_rest else order[: int(rank)]]
+    part, is_rest = _smaller_part(int(rank), size)
+    chosen = vectors[:, order[part]]
     # Q leaves the first row alone; below it is stored as in a QR decomposition.
     stored = torch.from_numpy(reflectors)[1:, :-1]
     chosen[1:] = torch.ormqr(stored, torch.from_numpy(scales), chosen[1:])
     return chosen.unsqueeze(0), is_rest, rank
+
+
+def _smaller_part(rank: int, size: int) -> tuple[slice, bool]:
+    """The leading ones of ordered vectors or the others, whichever are fewer; whether others."""
+    is_rest = 2 * rank > size
+    return (slice(rank, None) if is_rest else slice(rank)), is_rest
 
 
 @cache

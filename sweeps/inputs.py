@@ -142,12 +142,18 @@ def images(inputs: Inputs, split: Split, name: SetName | Literal["train"]) -> La
     from oneshui.data.cache import open_cache
     from oneshui.data.images import make_images
 
-    pixels, detail = (
-        open_cache(inputs.entries[role].file("images.npy")) if role in inputs.entries else None
+    opened = {
+        role: open_cache(inputs.entries[role].file("images.npy"))
         for role in ("cache", "crops")
+        if role in inputs.entries
+    }
+    return make_images(
+        opened["cache"],
+        inputs.labels,
+        inputs.people,
+        split.images(name),
+        detail=opened.get("crops"),
     )
-    assert pixels is not None
-    return make_images(pixels, inputs.labels, inputs.people, split.images(name), detail=detail)
 
 
 def device(inputs: Inputs) -> torch.device:

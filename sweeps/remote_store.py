@@ -104,6 +104,10 @@ class RemoteStore:
     def __hash__(self) -> int:
         return hash(self._bucket)
 
+    @property
+    def _work(self) -> WorkFolders:
+        return WorkFolders(self._cache.work)
+
     @cached_property
     def _cache(self) -> NodeCache:
         which = hashlib.sha256(f"{self._bucket.endpoint} {self.address}".encode()).hexdigest()
@@ -154,7 +158,7 @@ class RemoteStore:
 
     def unfinished(self, job: Job) -> Path:
         """See ``Store.unfinished``; the job's lease keeps others away from it."""
-        return WorkFolders(self._cache.work).unfinished(job)
+        return self._work.unfinished(job)
 
     def find(self, stage: Stage, key: str) -> Entry | None:
         """See ``Store.find``: a listing, and the manifest unless this process knows it."""
@@ -235,7 +239,7 @@ class RemoteStore:
 
     def work(self, job: Job) -> contextlib.AbstractContextManager[Work]:
         """See ``Store.work``; the folder is this machine's."""
-        return WorkFolders(self._cache.work).one(job, self._adopt)
+        return self._work.one(job, self._adopt)
 
     def _adopt(self, job: Job, folder: Path, document: Mapping[str, Any]) -> Entry:
         """Upload a complete folder, then its manifest unless there is one already."""
@@ -309,7 +313,7 @@ class RemoteStore:
     def sweep_leftovers(self) -> None:
         """Remove what crashes left behind long ago, here and in the bucket."""
         before = datetime.now(UTC) - timedelta(seconds=STALE_WORK_SECONDS)
-        WorkFolders(self._cache.work).sweep()
+        self._work.sweep()
         aside = (".work", _DISCARDED, _CHECKPOINTS)
         old = [
             one.name

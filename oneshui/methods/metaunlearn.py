@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -277,6 +276,7 @@ class MetaUnlearn:
     def _train(self, trainer: MetaTrainer, request: PrepareRequest, model: nn.Module) -> None:
         import torch
 
+        from oneshui.finetuning import cosine
         from oneshui.simulation import RequestSampler, make_pool
 
         frozen = self.parameters == "classifier"
@@ -310,8 +310,7 @@ class MetaUnlearn:
             return trainer.tensors() | reached
 
         for epoch in range(first, self.epochs):
-            cosine = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
-            trainer.set_learning_rate(self.learning_rate * cosine)
+            trainer.set_learning_rate(self.learning_rate * cosine(epoch, self.epochs))
             simulated = enumerate(self._simulate(request, sampler, epoch), start=1)
             for number, one in itertools.islice(simulated, skipped, None):
                 trainer.update(*sampler.sample(one))
