@@ -32,30 +32,45 @@ def scrub(
     epochs: int,
     forget_epochs: int,
     learning_rate: float,
+    kind: str = "softmax",
+    is_multiclass: bool = False,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    temperature: float = 4.0,
+    alpha: float = 0.001,
+    gamma: float = 0.99,
+    clip_norm: float = 1.0,
 ) -> nn.Module:
-    """Attributes, softmax, and the paper's constants."""
+    """In the precision of model and batches; the defaults are the paper's constants."""
     teacher, student = copy.deepcopy(model), copy.deepcopy(model)
     optimizer = torch.optim.SGD(
-        student.parameters(), lr=learning_rate, momentum=0.9, weight_decay=5e-4
+        student.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
 
     def distance(inputs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        p = (teacher(inputs).detach() / 4).softmax(1)
-        terms: torch.Tensor = p * (p.log() - (logits / 4).log_softmax(1))
-        return 16 * terms.sum() / len(inputs)
+        theirs, own = teacher(inputs).detach() / temperature, logits / temperature
+        if kind == "softmax":
+            p = theirs.softmax(1)
+            terms = p * (p.log() - own.log_softmax(1))
+        else:
+            p, q = theirs.sigmoid(), own.sigmoid()
+            terms = p * (p.log() - q.log()) + (1 - p) * ((1 - p).log() - (1 - q).log())
+        loss: torch.Tensor = temperature**2 * terms.sum() / len(inputs)
+        return loss
 
+    task = F.cross_entropy if is_multiclass else F.binary_cross_entropy_with_logits
     for epoch in range(epochs):
         for inputs, _ in forget if epoch < forget_epochs else ():
             optimizer.zero_grad()
             (-distance(inputs, student(inputs))).backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(student.parameters(), clip_norm)
             optimizer.step()
         for inputs, labels in retain:
             optimizer.zero_grad()
             logits = student(inputs)
-            loss = F.binary_cross_entropy_with_logits(logits, labels)
-            (0.001 * distance(inputs, logits) + 0.99 * loss).backward()  # type: ignore[no-untyped-call]
+            loss = alpha * distance(inputs, logits) + gamma * task(logits, labels)
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
     return student

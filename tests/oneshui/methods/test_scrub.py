@@ -152,10 +152,46 @@ def test_scrub_is_the_reference_s(case: GoldenCase, tag: str) -> None:
         options,
         task=case.task,
     )
-    assert largest_difference(model.state_dict(), expected) < 5e-6
+    # The first forget step follows a gradient that is rounding alone, which later steps amplify:
+    # float32 agrees this closely on another machine, and the next test has the proof.
+    assert largest_difference(model.state_dict(), expected) < 3e-3
     assert largest_difference(snapshots[-1], model.state_dict()) == 0
     if tag == "faithful":
         after_two = case.tensors("scrub", "faithful.after_epoch2.")
-        assert largest_difference(snapshots[1], after_two) < 5e-6
+        assert largest_difference(snapshots[1], after_two) < 3e-3
         theirs = hyper["forget_grad_norm_before_clip"]
-        assert [norm.item() for norm in norms] == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+        assert len(norms) == len(theirs)
+        assert norms[0] < 1e-5
+        assert [norm.item() for norm in norms[1:]] == pytest.approx(theirs[1:], rel=1e-2)
+
+
+@each_case
+@pytest.mark.parametrize("kind", ["softmax", "bernoulli"])
+def test_scrub_on_the_golden_case_is_a_plain_loop_in_float64(case: GoldenCase, kind: Any) -> None:
+    hyper = case.expected["scrub.hyper"]
+    constants = {
+        "epochs": hyper["epochs"],
+        "forget_epochs": hyper["forgetting_epochs"],
+        "learning_rate": hyper["lr"],
+        "momentum": hyper["momentum"],
+        "weight_decay": hyper["weight_decay"],
+        "temperature": hyper["temperature_scrub"],
+        "alpha": hyper["alpha_scrub"],
+        "gamma": hyper["gamma_scrub"],
+        "clip_norm": hyper["clip_norm_forget"],
+    }
+
+    def batches(name: str, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        found = case.batches(name, size)
+        return [(x.double(), y.double() if y.is_floating_point() else y) for x, y in found]
+
+    forget = batches("forget", hyper["batch_size"])
+    retain = batches("retain", hyper["batch_size_retain"])
+    started = case.model().double()
+    theirs = reference.scrub(
+        started, forget, retain, kind=kind, is_multiclass=case.task == "multiclass", **constants
+    )
+    ours = case.model().double()
+    options = ScrubOptions(divergence=kind, **constants)
+    scrub(ours, lambda: forget, lambda: retain, options, task=case.task)
+    assert largest_difference(ours.state_dict(), theirs.state_dict()) < 1e-10
