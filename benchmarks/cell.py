@@ -81,8 +81,8 @@ class Cell:
 
     def model(self, weights: str = "") -> Any:
         """The network, new or with stored weights."""
-        from oneshui.models import load_weights, make_model
         from oneshui.spec import ModelSpec
+        from oneshui.training.models import load_weights, make_model
 
         options = {"patch_size": 8, "embed_dim": 64, "depth": 4, "num_heads": 2}
         spec = ModelSpec(
@@ -93,9 +93,9 @@ class Cell:
 
     def train(self, name: str) -> Any:
         """Pretraining or retraining; stores the weights."""
-        from oneshui.models import save_weights
         from oneshui.spec import TrainingSpec
-        from oneshui.training import train
+        from oneshui.training.models import save_weights
+        from oneshui.training.train import train
 
         model = self.model()
         spec = TrainingSpec(epochs=3, warmup_epochs=1, batch_size=32, learning_rate=0.05)
@@ -106,8 +106,8 @@ class Cell:
 
     def evaluate(self, model: Any) -> tuple[Any, Any]:
         """Predictions on every set, and losses of views for the relative attack."""
-        from oneshui.evaluation import predict
-        from oneshui.views import predict_views
+        from oneshui.attacks.views import predict_views
+        from oneshui.training.predict import predict
 
         sets = {n: self.sets[n] for n in ("forget", "retain", "support", "val", "test")}
         views = {n: self.sets[n] for n in ("forget", "retain", "val", "test")}
@@ -118,8 +118,8 @@ class Cell:
 
     def score(self, own: tuple[Any, Any], retrained: tuple[Any, Any]) -> None:
         """Every measure and the relative membership attack."""
+        from oneshui.attacks.membership import membership
         from oneshui.measures import measure
-        from oneshui.membership import membership
 
         measure(own[0], retrained[0], task="multilabel")
         membership(own[1], [retrained[1]], None)

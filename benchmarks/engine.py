@@ -25,19 +25,19 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sweeps.config import load
-from sweeps.engine import Scheduler
-from sweeps.estimates import Estimates
-from sweeps.forecast import makespan
-from sweeps.graph import remaining_chain
-from sweeps.inputs import Environment
-from sweeps.jobs import Job
-from sweeps.packing import Packer
-from sweeps.plan import expand
-from sweeps.ray_engine import make_slots, ray_cluster, run_sweep
-from sweeps.slots import Request
-from sweeps.spec import ClusterSpec
+from sweeps.executor.tune import make_slots, ray_cluster, run_sweep
+from sweeps.executor.worker import Outcome
+from sweeps.graph.cells import remaining_chain
+from sweeps.graph.job import Job
+from sweeps.graph.plan import expand
+from sweeps.graph.spec import ClusterSpec
+from sweeps.schedule.estimates import Estimates
+from sweeps.schedule.forecast import makespan
+from sweeps.schedule.resources import Packer
+from sweeps.schedule.scheduler import Scheduler
+from sweeps.schedule.slots import Request
+from sweeps.stages.context import Environment
 from sweeps.store import LocalStore
-from sweeps.worker import Outcome
 
 AIM_MILLISECONDS = 40.0
 DEMO_SECONDS: Mapping[str, float] = {

@@ -4,8 +4,8 @@
 
 Needs oneshui, torch, timm and a GPU; neither Ray nor the engine. Pictures are noise in a cache on
 disk, so that reading, sending, cropping and computing are all in the figures. Training and
-evaluation run as ``oneshui.training`` and ``oneshui.evaluation`` run them. The ceiling is the best
-rate of a bfloat16 matrix product of this device, measured here; floating-point operations of the
+evaluation run as ``oneshui.training`` runs them. The ceiling is the best rate of a bfloat16 matrix
+product of this device, measured here; floating-point operations of the
 network are counted by torch (forward), and a training step is three forward passes. Methods run
 with the paper's forget sizes on the cache's images as D_tr: their preparation grows with D_tr,
 and its seconds are given per image too.
@@ -37,11 +37,11 @@ from oneshui import methods
 from oneshui.accelerator import FAST, Policy, policy_of
 from oneshui.data.images import LabelledImages, make_images
 from oneshui.errors import OneshuiError
-from oneshui.evaluation import predict_logits
-from oneshui.models import make_model
 from oneshui.requests import FullAccessRequest, PrepareRequest, SupportSet, UnlearnRequest
 from oneshui.spec import Access, ModelSpec, TrainingSpec
-from oneshui.training import train
+from oneshui.training.models import make_model
+from oneshui.training.predict import predict_logits
+from oneshui.training.train import train
 
 AIM = 0.45
 SIZE = 224

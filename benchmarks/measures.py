@@ -28,11 +28,11 @@ from sklearn.linear_model import LogisticRegression  # noqa: F401
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_score  # noqa: F401
 
-from oneshui.analyses import centroids, per_identity, retain_drop, support_hardness
 from oneshui.attacks.loss_mia import loss_mia, threshold_auc
 from oneshui.attacks.rmia import Signals, rmia, tune_offline_a
 from oneshui.attacks.roc import auc, auc_interval, log_log_points
 from oneshui.metrics.divergence import js_divergence
+from oneshui.metrics.identities import centroids, per_identity, retain_drop, support_hardness
 from oneshui.metrics.nomus import attack_accuracy, nomus
 from oneshui.metrics.scores import average_precisions, mean_average_precision
 from oneshui.metrics.tow import normalised_tow, signed_gaps, tow, tow_with_mia
@@ -51,7 +51,7 @@ REFERENCE_RMIA_IMAGES = 2000
 
 
 def make_predictions(num_images: int, seed: int, memorised: tuple[str, ...]) -> pd.DataFrame:
-    """Predictions as ``oneshui.evaluation.predict`` gives them, 60/20/20 as the benchmark splits.
+    """Predictions as ``oneshui.predict`` gives them, 60/20/20 as the benchmark splits.
 
     Args:
         num_images: Of the whole dataset.

@@ -53,13 +53,13 @@ from plain_methods import (
 )
 from torch import nn
 
-from oneshui.evaluation import predict_logits
-from oneshui.importance import loss_of, sample_importances
-from oneshui.meta_loss import NetworkView, meta_step, moved_parameters
-from oneshui.meta_objective import Objective, forget_terms
 from oneshui.methods import build
-from oneshui.projection import input_covariances, projection
+from oneshui.methods._importance import loss_of, sample_importances
+from oneshui.methods._projection import input_covariances, projection
+from oneshui.methods.metaunlearn.loss_net import NetworkView, meta_step, moved_parameters
+from oneshui.methods.metaunlearn.objective import Objective, forget_terms
 from oneshui.requests import PrepareRequest, UnlearnRequest
+from oneshui.training.predict import predict_logits
 
 CPU = torch.device("cpu")
 BARS = {"ssd": 5.0, "pgu": 3.0, "meta_step": 1.3, "meta_epoch": 4.0, "ssd_point": 6.0}

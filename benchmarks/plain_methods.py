@@ -18,12 +18,18 @@ from torch.utils.data import DataLoader, Subset
 
 from oneshui.data.cache import build_cache, open_cache
 from oneshui.data.images import make_images, normalise
-from oneshui.meta_loss import MetaLossNet, NetOptions, Support, make_net, moved_parameters
-from oneshui.meta_objective import Batch, BatchGroup, Objective
-from oneshui.models import FeaturesAndLogits, make_model
+from oneshui.data.simulated_requests import simulate_requests
+from oneshui.methods.metaunlearn.loss_net import (
+    MetaLossNet,
+    NetOptions,
+    Support,
+    make_net,
+    moved_parameters,
+)
+from oneshui.methods.metaunlearn.objective import Batch, BatchGroup, Objective
 from oneshui.requests import SupportSet
-from oneshui.simulation import simulate_requests
 from oneshui.spec import ModelSpec
+from oneshui.training.models import FeaturesAndLogits, make_model
 
 NUM_OUTPUTS = 40
 NETWORKS = {

@@ -32,13 +32,13 @@ import pandas as pd
 from safetensors.numpy import save
 
 from sweeps.config import load
-from sweeps.jobs import Job, canonical, digest
-from sweeps.plan import Plan, expand
-from sweeps.results import FURTHER, LOSSES, MEASURES, SCORES
+from sweeps.graph.job import Job, canonical, digest
+from sweeps.graph.plan import Plan, expand
+from sweeps.report.results import FURTHER, LOSSES, MEASURES, SCORES
 from sweeps.store import Entry
-from sweeps.tracking_client import connect, database, make_database, quieten, tracking_uri
-from sweeps.tracking_rows import wanted_run
-from sweeps.tracking_runs import Runs, Wanted
+from sweeps.tracking.client import connect, database, make_database, quieten, tracking_uri
+from sweeps.tracking.rows import wanted_run
+from sweeps.tracking.runs import Runs, Wanted
 
 PROJECT = Path(__file__).parents[1]
 BAR, LIMIT_SECONDS, LIMIT_BYTES = 5.0, 60.0, 2**30

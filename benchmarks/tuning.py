@@ -24,15 +24,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from sweeps.cli.datasets import ensure_generated, folder_of
 from sweeps.config import load
-from sweeps.datasets import ensure_generated, folder_of
-from sweeps.graph import index_job
-from sweeps.inputs import Environment
-from sweeps.jobs import Job
-from sweeps.plan import Plan, expand
+from sweeps.executor.worker import execute
+from sweeps.graph.cells import index_job
+from sweeps.graph.job import Job
+from sweeps.graph.plan import Plan, expand
 from sweeps.stages import limit_threads, warm_up
+from sweeps.stages.context import Environment
 from sweeps.store import LocalStore
-from sweeps.worker import execute
 
 BAR = 5.0
 SHARED = ("rehearse", "prepare")

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oneshui import methods, metrics
     from oneshui.data.registry import load_dataset
-    from oneshui.evaluation import evaluate, predict
+    from oneshui.data.splits import make_split
     from oneshui.measures import measure
-    from oneshui.splits import make_split
+    from oneshui.training.predict import evaluate, predict
 
 __version__ = "0.1.0"
 __all__ = ["evaluate", "load_dataset", "make_split", "measure", "methods", "metrics", "predict"]
 
 _HOME = {
     "load_dataset": "oneshui.data.registry",
-    "make_split": "oneshui.splits",
+    "make_split": "oneshui.data.splits",
     "measure": "oneshui.measures",
-    "evaluate": "oneshui.evaluation",
-    "predict": "oneshui.evaluation",
+    "evaluate": "oneshui.training.predict",
+    "predict": "oneshui.training.predict",
 }
 
 

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from oneshui.attacks.loss_mia import LossMIA, loss_mia, threshold_auc
+from oneshui.data.splits import SET_NAMES
 from oneshui.errors import InputError
 from oneshui.metrics.divergence import js_divergence
 from oneshui.metrics.nomus import FOLDS, attack_accuracy, nomus
 from oneshui.metrics.scores import average_precisions, num_attributes_counted, score
 from oneshui.metrics.tow import normalised_tow, signed_gaps, tow, tow_with_mia
 from oneshui.spec import Task
-from oneshui.splits import SET_NAMES
 
 ATTACK_SEED = 0
 """One forest for all models, so that two models' attacks differ by the models alone."""
@@ -31,7 +31,7 @@ def measure(
     """What one model's predictions say beside the retrained model's.
 
     Args:
-        predictions: Of the model, as ``oneshui.evaluation.predict`` gives them.
+        predictions: Of the model, as ``oneshui.training.predict.predict`` gives them.
         retrained: Of the retrained model of the same cell, on the same images.
         pretrained: Of the pretrained model, for the normalised ToW.
         task: "multilabel" or "multiclass".
@@ -93,7 +93,7 @@ def average_precision_table(predictions: pd.DataFrame) -> pd.DataFrame:
     """AP of every attribute on every set.
 
     Args:
-        predictions: Of a multilabel model, as ``oneshui.evaluation.predict`` gives them.
+        predictions: Of a multilabel model, as ``oneshui.training.predict.predict`` gives them.
 
     Returns:
         Columns ``set``, ``attribute`` (index), ``positives`` (images that have it) and

@@ -19,12 +19,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from oneshui.data.synthetic import FacesSpec
 from oneshui.errors import InputError, unknown_name
+from oneshui.faces.generate import FacesSpec
 from oneshui.spec import Access, ModelSpec, TrainingSpec
-from sweeps.jobs import Stage
-from sweeps.rows import RowSpec, rows_of
-from sweeps.spec import (
+from sweeps.graph.job import Stage
+from sweeps.graph.spec import (
     Cell,
     ClusterSpec,
     DatasetSpec,
@@ -40,6 +39,7 @@ from sweeps.spec import (
     SweepSpec,
     TuningSpec,
 )
+from sweeps.rows import RowSpec, rows_of
 
 CONF = Path(__file__).parent / "conf"
 _FORBID: dict[str, Any] = {"extra": "forbid", "strict": True}

@@ -11,7 +11,7 @@ from oneshui import methods
 from oneshui.errors import InputError, unknown_name
 from oneshui.methods.base import prepare_hyperparameters
 from oneshui.spec import Access
-from sweeps.spec import BEYOND_SUPPORT, Cell, Dimension, Objective, Row
+from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Dimension, Objective, Row
 
 Table = Sequence[Mapping[str, Any]]
 """Published values: dataset, num_forget, method, and hyperparameters by name."""

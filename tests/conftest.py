@@ -3,7 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commands import launch
+import torch
+from support.commands import launch
+
+# As in workers: a result depends on the number of threads, and several tests share the processors.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

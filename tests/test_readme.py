@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TinyProblem
+from support.tiny import TinyProblem
 
 from oneshui import methods
-from oneshui.data.synthetic import FacesSpec, generate_celebahq
+from oneshui.faces.generate import FacesSpec, generate_celebahq
 from oneshui.methods import base
-from oneshui.models import classifier_of
+from oneshui.training.models import classifier_of
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -27,9 +27,9 @@ from PIL import Image
 from oneshui.data.cache import DECODE_ERRORS
 from oneshui.data.near import MOST_PAIRS, Thumbnail, near_pairs, thumbnail
 from oneshui.data.registry import load_dataset
+from oneshui.data.splits import Split, make_split
 from oneshui.data.table import ABSENT, AbsentDatasetError, ImageTable
 from oneshui.errors import DataError, InputError
-from oneshui.splits import Split, make_split
 
 Progress = Callable[[int, int], None]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from oneshui.data.any_table import load_table
 from oneshui.data.celeba import load_celeba
 from oneshui.data.celebahq import load_celebahq
 from oneshui.data.mufac import load_mufac, load_mufac_clean
+from oneshui.data.own_table import load_table
 from oneshui.data.table import ImageTable
 from oneshui.errors import unknown_name
 

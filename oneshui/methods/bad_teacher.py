@@ -85,7 +85,7 @@ class BadTeacher:
         Raises:
             InputError: ``divergence`` is "bernoulli" and the task has classes.
         """
-        from oneshui.distillation import require_divergence
+        from oneshui.methods._distillation import require_divergence
 
         require_divergence(self.divergence, task, self.name)
 
@@ -96,8 +96,12 @@ class BadTeacher:
             DataAccessError: The request carries no D_f and D_r.
             InputError: ``divergence`` does not fit the task.
         """
-        from oneshui.distillation import BadTeacherOptions, bad_teaching, require_divergence
-        from oneshui.finetuning import full_access
+        from oneshui.methods._distillation import (
+            BadTeacherOptions,
+            bad_teaching,
+            require_divergence,
+        )
+        from oneshui.methods._sgd import full_access
 
         full = full_access(request, self.name)
         require_divergence(self.divergence, request.task, self.name)

@@ -68,7 +68,7 @@ class BadTeacherSupport:
         Raises:
             InputError: ``divergence`` is "bernoulli" and the task has classes.
         """
-        from oneshui.distillation import require_divergence
+        from oneshui.methods._distillation import require_divergence
 
         require_divergence(self.divergence, task, self.name)
 
@@ -78,8 +78,12 @@ class BadTeacherSupport:
         Raises:
             InputError: ``divergence`` does not fit the task.
         """
-        from oneshui.distillation import BadTeacherOptions, bad_teaching, require_divergence
-        from oneshui.finetuning import support_images
+        from oneshui.methods._distillation import (
+            BadTeacherOptions,
+            bad_teaching,
+            require_divergence,
+        )
+        from oneshui.methods._sgd import support_images
 
         require_divergence(self.divergence, request.task, self.name)
         return bad_teaching(

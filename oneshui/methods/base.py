@@ -130,6 +130,8 @@ def register(cls: M) -> M:
 def _discover() -> None:
     package = importlib.import_module("oneshui.methods")
     for module in pkgutil.iter_modules(package.__path__):
+        if module.name.startswith("_"):  # what several methods share
+            continue
         importlib.import_module(f"oneshui.methods.{module.name}")
 
 

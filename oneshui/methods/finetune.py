@@ -68,8 +68,8 @@ class FineTune:
         Raises:
             DataAccessError: The request carries no D_f and D_r.
         """
-        from oneshui.finetuning import CosineSGD, full_access, shuffled_batches
-        from oneshui.losses import task_loss
+        from oneshui.methods._sgd import CosineSGD, full_access, shuffled_batches
+        from oneshui.training.losses import task_loss
 
         full = full_access(request, self.name)
         model = copy.deepcopy(full.model).to(full.device).eval()

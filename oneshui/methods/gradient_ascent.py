@@ -63,8 +63,8 @@ class GradientAscent:
         """A copy of the model, in evaluation mode, after ``steps`` steps uphill."""
         import torch
 
-        from oneshui.losses import task_loss
-        from oneshui.models import classifier_of
+        from oneshui.training.losses import task_loss
+        from oneshui.training.models import classifier_of
 
         model = copy.deepcopy(request.model).to(request.device).eval()
         module = model if self.parameters == "all" else classifier_of(model)

@@ -27,7 +27,7 @@ from oneshui.spec import Access, require
 if TYPE_CHECKING:
     from torch import nn
 
-    from oneshui.importance import Importances, Measure
+    from oneshui.methods._importance import Importances, Measure
     from oneshui.requests import PrepareRequest, UnlearnRequest
 
 
@@ -69,18 +69,18 @@ class LFSSD:
 
     def prepare(self, request: PrepareRequest) -> Importances:
         """Importances of D_tr, float32 on the CPU, by parameter name."""
-        from oneshui.importance import train_importances
+        from oneshui.methods._importance import train_importances
 
         return train_importances(request, self._measure(), request.generator("lfssd order"))
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A dampened copy of the model, in evaluation mode."""
-        from oneshui.importance import dampened_model
+        from oneshui.methods._importance import dampened_model
 
         measure = self._measure()
         return dampened_model(request, measure, alpha=self.alpha, dampening=self.dampening)
 
     def _measure(self) -> Measure:
-        from oneshui.importance import Measure, squared_norm
+        from oneshui.methods._importance import Measure, squared_norm
 
         return Measure(objective=squared_norm, kind=self.importance, batch_size=self.batch_size)

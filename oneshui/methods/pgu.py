@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from oneshui.projection import Matrices
+    from oneshui.methods._projection import Matrices
     from oneshui.requests import PrepareRequest, UnlearnRequest
 
 PASS_SIZE = 128
@@ -99,7 +99,7 @@ class PGU:
             InputError: The model has a convolution that cannot be unfolded, or ``entropy`` does
                 not fit the task.
         """
-        from oneshui.projection import projected_layers
+        from oneshui.methods._projection import projected_layers
 
         self._check(task)
         projected_layers(model)
@@ -125,7 +125,7 @@ class PGU:
         """
         import torch
 
-        from oneshui.projection import descend, projected_layers, projection
+        from oneshui.methods._projection import descend, projected_layers, projection
 
         self._check(request.task)
         model = copy.deepcopy(request.model).to(request.device).eval()
@@ -161,6 +161,6 @@ class PGU:
             )
 
     def _covariances(self, model: nn.Module, batches: Iterable[torch.Tensor]) -> Matrices:
-        from oneshui.projection import input_covariances
+        from oneshui.methods._projection import input_covariances
 
         return input_covariances(model, batches, unit_stride=self.variant == "reference")

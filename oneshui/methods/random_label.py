@@ -66,8 +66,8 @@ class RandomLabel:
         """A copy of the model, in evaluation mode, after ``steps`` steps."""
         import torch
 
-        from oneshui.finetuning import label_prior, mean_gradient, random_labels
-        from oneshui.models import classifier_of
+        from oneshui.methods._sgd import label_prior, mean_gradient, random_labels
+        from oneshui.training.models import classifier_of
 
         model = copy.deepcopy(request.model).to(request.device).eval()
         module = model if self.parameters == "all" else classifier_of(model)

@@ -39,7 +39,7 @@ class Retrain:
             DataAccessError: The request carries no D_r.
         """
         from oneshui.requests import FullAccessRequest
-        from oneshui.training import train
+        from oneshui.training.train import train
 
         if not isinstance(request, FullAccessRequest):
             raise DataAccessError("retrain needs the retain set, so a FullAccessRequest")

@@ -83,15 +83,15 @@ class SalUn:
         """
         import torch
 
-        from oneshui.finetuning import (
+        from oneshui.methods._sgd import (
             CosineSGD,
             full_access,
             label_prior,
             mixed_batches,
             random_labels,
         )
-        from oneshui.losses import task_loss
-        from oneshui.models import classifier_of
+        from oneshui.training.losses import task_loss
+        from oneshui.training.models import classifier_of
 
         full = full_access(request, self.name)
         model = copy.deepcopy(full.model).to(full.device).eval()
@@ -140,7 +140,7 @@ def saliency_masks(
     """
     import torch
 
-    from oneshui.finetuning import mean_gradient
+    from oneshui.methods._sgd import mean_gradient
 
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     gradients = mean_gradient(model, list(parameters.values()), batches, task)

@@ -100,7 +100,7 @@ class SCRUB:
         Raises:
             InputError: ``divergence`` is "bernoulli" and the task has classes.
         """
-        from oneshui.distillation import require_divergence
+        from oneshui.methods._distillation import require_divergence
 
         require_divergence(self.divergence, task, self.name)
 
@@ -111,8 +111,8 @@ class SCRUB:
             DataAccessError: The request carries no D_f and D_r.
             InputError: ``divergence`` does not fit the task.
         """
-        from oneshui.distillation import ScrubOptions, require_divergence, scrub
-        from oneshui.finetuning import full_access, shuffled_batches
+        from oneshui.methods._distillation import ScrubOptions, require_divergence, scrub
+        from oneshui.methods._sgd import full_access, shuffled_batches
 
         full = full_access(request, self.name)
         require_divergence(self.divergence, full.task, self.name)

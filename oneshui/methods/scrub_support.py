@@ -75,7 +75,7 @@ class SCRUBSupport:
         Raises:
             InputError: ``divergence`` is "bernoulli" and the task has classes.
         """
-        from oneshui.distillation import require_divergence
+        from oneshui.methods._distillation import require_divergence
 
         require_divergence(self.divergence, task, self.name)
 
@@ -85,8 +85,8 @@ class SCRUBSupport:
         Raises:
             InputError: ``divergence`` does not fit the task.
         """
-        from oneshui.distillation import ScrubOptions, require_divergence, scrub
-        from oneshui.finetuning import shuffled_batches, support_images
+        from oneshui.methods._distillation import ScrubOptions, require_divergence, scrub
+        from oneshui.methods._sgd import shuffled_batches, support_images
 
         require_divergence(self.divergence, request.task, self.name)
         model = copy.deepcopy(request.model).to(request.device).eval()

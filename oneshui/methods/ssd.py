@@ -30,7 +30,7 @@ from oneshui.spec import Access, require
 if TYPE_CHECKING:
     from torch import nn
 
-    from oneshui.importance import Importances, Measure
+    from oneshui.methods._importance import Importances, Measure
     from oneshui.requests import PrepareRequest, UnlearnRequest
     from oneshui.spec import Task
 
@@ -73,7 +73,7 @@ class SSD:
 
     def prepare(self, request: PrepareRequest) -> Importances:
         """Importances of D_tr, float32 on the CPU, by parameter name."""
-        from oneshui.importance import train_importances
+        from oneshui.methods._importance import train_importances
 
         return train_importances(
             request, self._measure(request.task), request.generator("ssd order")
@@ -81,12 +81,12 @@ class SSD:
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A dampened copy of the model, in evaluation mode."""
-        from oneshui.importance import dampened_model
+        from oneshui.methods._importance import dampened_model
 
         measure = self._measure(request.task)
         return dampened_model(request, measure, alpha=self.alpha, dampening=self.dampening)
 
     def _measure(self, task: Task) -> Measure:
-        from oneshui.importance import Measure, loss_of
+        from oneshui.methods._importance import Measure, loss_of
 
         return Measure(objective=loss_of(task), kind=self.importance, batch_size=self.batch_size)

@@ -14,9 +14,9 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from cluster_files import filled
-from commands import ONE, PROJECT, finished, half, results
-from machines import KIND, Machines, end, processes_of
+from support.cluster_files import filled
+from support.commands import ONE, PROJECT, finished, half, results
+from support.machines import KIND, Machines, end, processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 REGION = "us-west-2"
@@ -122,7 +122,7 @@ def test_machines_come_for_a_sweep_one_is_taken_back_and_all_leave(
         subprocess.Popen(
             [
                 sys.executable,
-                str(PROJECT / "tests" / "launch_on_stand_ins.py"),
+                str(PROJECT / "tests" / "support" / "launch_on_stand_ins.py"),
                 "sweep=smoke",
                 ONE,
                 "cluster=existing",

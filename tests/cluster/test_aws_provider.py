@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
-from cluster_files import FOLDER, filled
+from support.cluster_files import FOLDER, filled
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("home")]
 REGION = "us-west-2"

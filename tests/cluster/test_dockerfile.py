@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cluster_files import FOLDER
+from support.cluster_files import FOLDER
 
 from cluster.check import problems as file_problems
 from cluster.checks.dockerfile import COPIED, instructions, problems

@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from cluster_files import filled
+from support.cluster_files import filled
 
 from cluster.checks import kuberay
 from sweeps.config import load

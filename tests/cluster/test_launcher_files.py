@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_files import FILLED, FOLDER, filled
+from support.cluster_files import FILLED, FOLDER, filled
 
 from cluster.check import main, problems
 from cluster.checks import launcher

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from cluster_files import FOLDER, write_program
+from support.cluster_files import FOLDER, write_program
 
 pytestmark = pytest.mark.slow
 REGION = "us-west-2"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cluster_files import FOLDER, write_program
+from support.cluster_files import FOLDER, write_program
 
 SCRIPTS = sorted([*FOLDER.rglob("*.sh"), *FOLDER.rglob("*.sbatch")])
 

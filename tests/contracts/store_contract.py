@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.jobs import Job
+from sweeps.graph.job import Job
 from sweeps.store import DamagedEntryError, Entry, Store
 
 

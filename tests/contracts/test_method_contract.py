@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
-from tiny import Network, TinyProblem
+from support.tiny import Network, TinyProblem
 from torch import nn
 
 from oneshui import methods

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import ONE, launch
+from support.commands import ONE, launch
 
-from oneshui.data.synthetic import FacesSpec, generate_celebahq
-from sweeps.spec import Dimension
-from sweeps.study_tables import JOURNAL
-from sweeps.tuning import Point, write_journal
+from oneshui.faces.generate import FacesSpec, generate_celebahq
+from sweeps.graph.spec import Dimension
+from sweeps.report.study_tables import JOURNAL
+from sweeps.sampler import Point, write_journal
 
 REAL = (
     "sweep=smoke",

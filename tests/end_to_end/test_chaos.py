@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from adversary import Adversary, as_bytes, workers_of
-from commands import (
+from support.adversary import Adversary, as_bytes, workers_of
+from support.commands import (
     ONE,
     contents,
     finished,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import launch
+from support.commands import launch
 
 from oneshui import methods
-from sweeps.study_tables import JOURNAL
+from sweeps.report.study_tables import JOURNAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import ONE, children, finished, half, results, start, wait_for
+from support.commands import ONE, children, finished, half, results, start, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from adversary import Adversary, as_bytes
-from commands import ONE, contents, half, launch, results, start
-from object_server import SECRETS, ObjectServer, object_server
+from support.adversary import Adversary, as_bytes
+from support.commands import ONE, contents, half, launch, results, start
+from support.object_server import SECRETS, ObjectServer, object_server
 
-from sweeps.jobs import STAGES
-from sweeps.objects import Bucket, in_parallel
+from sweeps.graph.job import STAGES
+from sweeps.store.objects import Bucket, in_parallel
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 

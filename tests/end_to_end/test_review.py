@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browser import Browser, browser, needs_browser
-from commands import children, launch, start
-from inline_sweep import inline_sweep
+from support.browser import Browser, browser, needs_browser
+from support.commands import children, launch, start
+from support.inline_sweep import inline_sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

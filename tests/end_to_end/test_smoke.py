@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import ONE, contents, finished, half, launch, results, start, wait_for
+from support.commands import ONE, contents, finished, half, launch, results, start, wait_for
 
 from sweeps.config import load
-from sweeps.results import COLUMNS
+from sweeps.report.results import COLUMNS
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 

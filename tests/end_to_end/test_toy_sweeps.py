@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from inline_sweep import inline_sweep
+from support.inline_sweep import inline_sweep
 
 from oneshui import load_dataset
-from oneshui.data.synthetic import FacesSpec, generate_mufac
+from oneshui.faces.generate import FacesSpec, generate_mufac
 from sweeps.config import load, sweep_names
-from sweeps.plan import expand
-from sweeps.results import results_frame
-from sweeps.scan import scan
+from sweeps.graph.plan import expand
+from sweeps.report.results import results_frame
+from sweeps.store.status import scan
 
 pytestmark = pytest.mark.slow
 LARGE = ["sweep.forget_sizes=[4,6]"]

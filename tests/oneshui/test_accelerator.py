@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tiny import TinyProblem, tiny_model
+from support.tiny import TinyProblem, tiny_model
 
 from oneshui.accelerator import EXACT, FAST, Policy, compiled, policy_of, read_ahead
 from oneshui.data.images import LabelledImages
-from oneshui.evaluation import predict_logits
 from oneshui.spec import TrainingSpec
-from oneshui.training import Progress, train
+from oneshui.training.predict import predict_logits
+from oneshui.training.train import Progress, train
 
 CPU = torch.device("cpu")
 SPEC = TrainingSpec(

@@ -23,8 +23,8 @@ sys.meta_path.insert(0, Absent())
 
 import torch
 import oneshui
-from tiny import TinyProblem
-from oneshui.evaluation import predict
+from support.tiny import TinyProblem
+from oneshui.training.predict import predict
 from oneshui.spec import Access
 
 torch.set_num_threads(1)

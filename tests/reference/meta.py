@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from oneshui.meta_loss import MetaLossNet, Support
-from oneshui.models import FeaturesAndLogits
+from oneshui.methods.metaunlearn.loss_net import MetaLossNet, Support
+from oneshui.training.models import FeaturesAndLogits
 
 
 def meta_gradient(

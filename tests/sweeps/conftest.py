@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from google_server import TOKEN, google_server
-from object_server import ObjectServer, object_server
+from support.google_server import TOKEN, google_server
+from support.object_server import ObjectServer, object_server
 
-from sweeps.objects import Bucket
-from sweeps.remote_store import RemoteStore
+from sweeps.store.bucket import RemoteStore
+from sweeps.store.objects import Bucket
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden import GoldenCase, each_case
 from reference.auc import auc
+from support.golden import GoldenCase, each_case
 
 from oneshui.attacks import loss_mia as loss_mia_module
 from oneshui.attacks.loss_mia import LossMIA, forest_attack, loss_mia, threshold_auc

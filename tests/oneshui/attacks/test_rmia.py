@@ -6,9 +6,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-from golden import GoldenCase, each_case
 from reference.rmia import published_scores
 from reference.rmia import reference_scores as slow_reference_scores
+from support.golden import GoldenCase, each_case
 
 from oneshui.attacks import rmia as rmia_module
 from oneshui.attacks.rmia import (

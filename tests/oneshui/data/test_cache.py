@@ -18,9 +18,9 @@ from oneshui.data.cache import (
     open_cache,
 )
 from oneshui.data.celebahq import FOLDER, IMAGES
-from oneshui.data.synthetic import FacesSpec, generate_celebahq
 from oneshui.data.table import ImageTable
 from oneshui.errors import DataError
+from oneshui.faces.generate import FacesSpec, generate_celebahq
 
 
 @pytest.fixture

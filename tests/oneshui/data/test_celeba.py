@@ -9,10 +9,10 @@ import pytest
 
 from oneshui import load_dataset
 from oneshui.data.celeba import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
-from oneshui.data.faces import picture_labels
-from oneshui.data.layouts import LAYOUTS
-from oneshui.data.synthetic import FacesSpec, generate_celeba
 from oneshui.errors import DataError
+from oneshui.faces import picture_labels
+from oneshui.faces.generate import FacesSpec, generate_celeba
+from oneshui.faces.layouts import LAYOUTS
 
 SPEC = FacesSpec(identities=12, pictures=2, size=22)
 

@@ -9,8 +9,8 @@ import pytest
 
 from oneshui import load_dataset
 from oneshui.data.celebahq import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
-from oneshui.data.synthetic import FacesSpec, generate_celebahq
 from oneshui.errors import DataError, InputError
+from oneshui.faces.generate import FacesSpec, generate_celebahq
 
 SPEC = FacesSpec(identities=12, pictures=2, size=16)
 

@@ -14,8 +14,8 @@ from PIL import Image
 from oneshui import load_dataset, make_split
 from oneshui.data.check import Audit, audit, main, report
 from oneshui.data.near import MOST_PAIRS, near_pairs, thumbnail
-from oneshui.data.synthetic import FacesSpec, generate
 from oneshui.data.table import ImageTable
+from oneshui.faces.generate import FacesSpec, generate
 
 SPEC = FacesSpec(identities=12, pictures=4, size=48)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from oneshui import load_dataset
-from oneshui.data.faces.families import draw_relative, picture_class
-from oneshui.data.layouts import LAYOUTS
 from oneshui.data.mufac import FOLDER, PARTS
-from oneshui.data.synthetic import FacesSpec, generate_mufac
 from oneshui.errors import DataError
+from oneshui.faces.families import draw_relative, picture_class
+from oneshui.faces.generate import FacesSpec, generate_mufac
+from oneshui.faces.layouts import LAYOUTS
 
 SPEC = FacesSpec(identities=12, pictures=4, size=16)
 (TRAIN, TRAIN_IMAGES), (VAL, VAL_IMAGES), (TEST, TEST_IMAGES) = PARTS

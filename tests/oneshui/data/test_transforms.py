@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from golden import golden_folder, load_json
 from PIL import Image
 from safetensors.torch import load_file
+from support.golden import golden_folder, load_json
 
 from oneshui.data.cache import decode
 from oneshui.data.crops import Crops, cut

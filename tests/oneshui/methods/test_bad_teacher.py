@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from golden import GoldenCase, each_case, largest_difference
 from reference import distillation as reference
-from tiny import TinyProblem, tiny_model
+from support.golden import GoldenCase, each_case, largest_difference
+from support.tiny import TinyProblem, tiny_model
 
-from oneshui.distillation import (
+from oneshui.errors import DataAccessError, InputError
+from oneshui.methods import build
+from oneshui.methods._distillation import (
     BadTeacherOptions,
     Divergence,
     follow_teachers,
     probabilities,
     random_teacher,
 )
-from oneshui.errors import DataAccessError, InputError
-from oneshui.methods import build
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import largest_difference
-from tiny import TinyProblem
+from support.golden import largest_difference
+from support.tiny import TinyProblem
 
 from oneshui.errors import InputError
-from oneshui.losses import task_loss
 from oneshui.methods import build, gradient_ascent
+from oneshui.training.losses import task_loss
 
 
 @pytest.mark.parametrize("problem", [TinyProblem("vit"), TinyProblem("convnext", "multiclass")])

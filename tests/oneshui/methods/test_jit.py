@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import GoldenCase, each_case, largest_difference
 from reference.jit import smoothing_loss as loss_image_by_image
-from tiny import TinyProblem
+from support.golden import GoldenCase, each_case, largest_difference
+from support.tiny import TinyProblem
 
 from oneshui.errors import InputError
 from oneshui.methods import build, jit

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from golden import largest_difference
 from reference.lfssd import sample_importances as sample_by_sample
-from tiny import TinyProblem, tiny_model
+from support.golden import largest_difference
+from support.tiny import TinyProblem, tiny_model
 
 from oneshui.errors import InputError
-from oneshui.importance import batch_importances, sample_importances, squared_norm
 from oneshui.methods import build
+from oneshui.methods._importance import batch_importances, sample_importances, squared_norm
 
 CPU = torch.device("cpu")
 

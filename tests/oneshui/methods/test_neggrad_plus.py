@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from golden import largest_difference
 from reference.training import loss_of, sgd
-from tiny import TinyProblem
+from support.golden import largest_difference
+from support.tiny import TinyProblem
 
 from oneshui.errors import DataAccessError, InputError
 from oneshui.methods import build

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from golden import GoldenCase, each_case, largest_difference
 from reference import pgu as reference
-from tiny import TinyProblem, tiny_model
+from support.golden import GoldenCase, each_case, largest_difference
+from support.tiny import TinyProblem, tiny_model
 from torch import nn
 
-from oneshui import projection
 from oneshui.data.images import LabelledImages, make_images
 from oneshui.errors import InputError
-from oneshui.methods import build
+from oneshui.methods import _projection, build
 from oneshui.methods.pgu import PGU
 from oneshui.requests import SupportSet
 
@@ -39,14 +38,14 @@ def moved(problem: TinyProblem, **changes: Any) -> dict[str, torch.Tensor]:
 def test_covariances_are_those_of_a_plain_loop(
     network: Any, unit_stride: bool, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projection, "MAX_PATCH_NUMBERS", limit)
+    monkeypatch.setattr(_projection, "MAX_PATCH_NUMBERS", limit)
     model = tiny_model(network)
     images = TinyProblem().images("val").inputs(slice(0, 3))
     seen: dict[str, torch.Tensor] = {}
-    layers = projection.projected_layers(model)
+    layers = _projection.projected_layers(model)
     for name, layer in layers.items():
         layer.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))
-    ours = projection.input_covariances(model, [images[:2], images[2:]], unit_stride=unit_stride)
+    ours = _projection.input_covariances(model, [images[:2], images[2:]], unit_stride=unit_stride)
     with torch.no_grad():
         model(images)
     assert ours.keys() == layers.keys()
@@ -62,7 +61,7 @@ def test_projections_are_those_of_a_plain_loop(gamma: float) -> None:
     vectors = torch.randn(2, 7, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     scales = torch.linspace(0.1, 3, 7, dtype=torch.float64)[:, None]
     covariance = (scales * vectors) @ (scales * vectors).mT
-    ours, rank = projection.projection(covariance, gamma)
+    ours, rank = _projection.projection(covariance, gamma)
     for group in range(2):
         theirs = reference.projection(covariance[group].numpy(), gamma)
         torch.testing.assert_close(ours[group], torch.from_numpy(theirs))
@@ -74,25 +73,25 @@ def test_losses_are_those_of_a_plain_loop(task: Any) -> None:
     logits = 3 * torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
     labels = TinyProblem("vit", task).images("val").labels[:6]
     for variant in ("corrected", "reference"):
-        ours = projection.reverse_loss(logits, labels, task, variant)
+        ours = _projection.reverse_loss(logits, labels, task, variant)
         theirs = reference.reverse_loss(logits, labels, by_index=variant == "reference")
         assert ours.item() == pytest.approx(theirs, rel=1e-5)
     for kind in ("softmax", "bernoulli"):
-        ours = projection.negative_entropy(logits, kind)
+        ours = _projection.negative_entropy(logits, kind)
         assert ours.item() == pytest.approx(reference.negative_entropy(logits, kind), rel=1e-5)
 
 
 @pytest.mark.parametrize("network", ["vit", "convnext"])
 def test_steps_move_layer_weights_only_and_not_along_the_training_inputs(network: Any) -> None:
     problem = TinyProblem(network)
-    layers = projection.projected_layers(tiny_model(network))
+    layers = _projection.projected_layers(tiny_model(network))
     steps = moved(problem, gamma=0.5)
     # A depthwise convolution of one pixel has but one direction, which D_tr holds.
     held = {"stages.3.blocks.0.conv_dw.weight"} if network == "convnext" else set()
     assert steps.keys() == {f"{name}.weight" for name in layers} - held
     prepared = make().prepare(problem.prepare_request())
     for name, step in steps.items():
-        _, vectors = projection.spectrum(prepared[name.removesuffix(".weight")])
+        _, vectors = _projection.spectrum(prepared[name.removesuffix(".weight")])
         first = vectors[..., :1].float()
         step = step.reshape(len(first), -1, first.shape[1])
         assert (step @ first).abs().max() < 1e-5 * max(1.0, step.abs().max().item())
@@ -157,9 +156,9 @@ def test_values_out_of_range_are_refused(field: str, value: object) -> None:
 def test_pgu_is_the_reference_s(case: GoldenCase) -> None:
     hyper, gamma = case.expected["pgu.hyper"], case.expected["pgu.hyper"]["gamma"]
 
-    def covariances(name: str, unit_stride: bool) -> projection.Matrices:
+    def covariances(name: str, unit_stride: bool) -> _projection.Matrices:
         images: Iterator[torch.Tensor] = (x for x, _ in case.batches(name, hyper["cov_batch_size"]))
-        return projection.input_covariances(case.model(), images, unit_stride=unit_stride)
+        return _projection.input_covariances(case.model(), images, unit_stride=unit_stride)
 
     train, support = covariances("train", True), covariances("support", True)
     for part, ours in (("train", train), ("support", support)):
@@ -169,12 +168,12 @@ def test_pgu_is_the_reference_s(case: GoldenCase) -> None:
 
     retain = {name: train[name] - support[name] for name in train}
     for name, expected in case.tensors("pgu", "faithful.retain_singular_values.").items():
-        sizes = projection.spectrum(retain[name])[0][0].float()
+        sizes = _projection.spectrum(retain[name])[0][0].float()
         torch.testing.assert_close(sizes, expected, rtol=0, atol=1e-3 * expected.max().item())
 
     projections = {}
     for name, covariance in retain.items():
-        projected, rank = projection.projection(covariance, gamma)
+        projected, rank = _projection.projection(covariance, gamma)
         assert rank.tolist() == [case.expected["pgu.rank"][name]]
         projections[name] = projected.float()
     for name, expected in case.tensors("pgu", "faithful.projection.").items():
@@ -182,7 +181,7 @@ def test_pgu_is_the_reference_s(case: GoldenCase) -> None:
 
     corrected = covariances("train", False)
     for name, expected in case.tensors("pgu", "fixcov.projection.").items():
-        projected, rank = projection.projection(corrected[name], gamma)
+        projected, rank = _projection.projection(corrected[name], gamma)
         assert rank.tolist() == [case.expected["pgu.fixcov.rank"][name]]
         torch.testing.assert_close(projected[0].float(), expected, rtol=0, atol=5e-4)
 
@@ -192,7 +191,7 @@ def test_pgu_is_the_reference_s(case: GoldenCase) -> None:
         assert expected_weights or case.task == "multiclass"
         if expected_weights:
             model = case.model()
-            projection.descend(
+            _projection.descend(
                 model,
                 projections,
                 list(case.batches("support", hyper["batch_size"])),

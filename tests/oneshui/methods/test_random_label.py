@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import largest_difference
 from reference.training import loss_of
-from tiny import TinyProblem
+from support.golden import largest_difference
+from support.tiny import TinyProblem
 
 from oneshui.errors import InputError
-from oneshui.finetuning import label_prior, random_labels
 from oneshui.methods import build, random_label
+from oneshui.methods._sgd import label_prior, random_labels
 
 
 @pytest.mark.parametrize("problem", [TinyProblem("vit"), TinyProblem("convnext", "multiclass")])

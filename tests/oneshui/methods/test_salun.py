@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from golden import largest_difference
 from reference.salun import salient
 from reference.training import loss_of, sgd
-from tiny import TinyProblem
+from support.golden import largest_difference
+from support.tiny import TinyProblem
 
 from oneshui.errors import DataAccessError, InputError
-from oneshui.finetuning import label_prior, mixed_batches, random_labels
 from oneshui.methods import build
+from oneshui.methods._sgd import label_prior, mixed_batches, random_labels
 from oneshui.methods.salun import saliency_masks
 
 CPU = torch.device("cpu")

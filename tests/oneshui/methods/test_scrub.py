@@ -5,26 +5,25 @@ from typing import Any
 
 import pytest
 import torch
-from golden import GoldenCase, each_case, largest_difference
 from reference import distillation as reference
-from tiny import TinyProblem, tiny_model
+from support.golden import GoldenCase, each_case, largest_difference
+from support.tiny import TinyProblem, tiny_model
 
-from oneshui import distillation
-from oneshui.distillation import ScrubOptions, scrub
 from oneshui.errors import DataAccessError, InputError
-from oneshui.finetuning import support_images
-from oneshui.methods import build
+from oneshui.methods import _distillation, build
+from oneshui.methods._distillation import ScrubOptions, scrub
+from oneshui.methods._sgd import support_images
 
 
 @pytest.mark.parametrize("kind", ["softmax", "bernoulli"])
 def test_the_divergence_is_that_of_a_plain_loop(kind: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     ours, theirs = (3 * torch.randn(4, 5, generator=generator) for _ in range(2))
-    target = distillation.probabilities(theirs, kind)
-    value = distillation.divergence(target, ours, kind)
+    target = _distillation.probabilities(theirs, kind)
+    value = _distillation.divergence(target, ours, kind)
     assert value.item() == pytest.approx(reference.divergence(target, ours, kind), rel=1e-5)
     certain = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0]])
-    value = distillation.divergence(certain, ours[:1], kind)
+    value = _distillation.divergence(certain, ours[:1], kind)
     assert value.item() == pytest.approx(reference.divergence(certain, ours[:1], kind), rel=1e-5)
 
 

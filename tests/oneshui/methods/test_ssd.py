@@ -4,15 +4,15 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from golden import GoldenCase, each_case
 from reference.ssd import dampened
 from reference.ssd import sample_importances as sample_by_sample
-from tiny import TinyProblem, tiny_model
+from support.golden import GoldenCase, each_case
+from support.tiny import TinyProblem, tiny_model
 
-from oneshui import importance as measures
 from oneshui.errors import InputError
-from oneshui.importance import loss_of
+from oneshui.methods import _importance as measures
 from oneshui.methods import build
+from oneshui.methods._importance import loss_of
 
 MEASURES = {"faithful": measures.batch_importances, "persample": measures.sample_importances}
 

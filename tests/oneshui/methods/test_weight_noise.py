@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TinyProblem
+from support.tiny import TinyProblem
 
 from oneshui.errors import InputError
 from oneshui.methods import build

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from golden import GoldenCase, each_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.ap import average_precision
 from sklearn.metrics import average_precision_score
+from support.golden import GoldenCase, each_case
 
 from oneshui.errors import InputError
 from oneshui.metrics.scores import (

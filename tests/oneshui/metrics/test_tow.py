@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from golden import GoldenCase, each_case
+from support.golden import GoldenCase, each_case
 
 from oneshui.errors import InputError
 from oneshui.metrics.scores import score

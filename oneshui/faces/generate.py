@@ -1,0 +1,314 @@
+"""Writes a set of synthetic faces to disk in the layout of CelebA-HQ, CelebA or MUFAC.
+
+A set appears at its place whole or not at all: it is written into a hidden folder beside the
+place and moved there by one rename. A marker file, `faces.json`, says which set a folder holds.
+This module must not import torch: the worker processes need only numpy and Pillow.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import shutil
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Final
+
+from oneshui.errors import InputError, unknown_name
+from oneshui.faces.exclusive import exclusively, remove_leftovers, scratch_beside, writing_into
+from oneshui.faces.layouts import (
+    ANNOTATION,
+    IDENTITY,
+    IMAGES,
+    LAYOUTS,
+    Layout,
+    LayoutName,
+    Picture,
+    picture_jpeg,
+)
+from oneshui.faces.spec import FacesSpec
+
+__all__ = [
+    "ANNOTATION",
+    "IDENTITY",
+    "IMAGES",
+    "MARKER",
+    "RECIPE_VERSION",
+    "FacesSpec",
+    "LayoutName",
+    "generate",
+    "generate_celeba",
+    "generate_celebahq",
+    "generate_mufac",
+    "picture_jpeg",
+]
+
+#: Goes up whenever the same spec would give other bytes, so that no old set passes for a new one.
+RECIPE_VERSION: Final = 1
+MARKER: Final = "faces.json"
+
+_CHUNK: Final = 16
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Set:
+    """A set of faces in a layout."""
+
+    layout_name: LayoutName
+    spec: FacesSpec
+
+    @property
+    def layout(self) -> Layout:
+        return LAYOUTS[self.layout_name]
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """All pictures in the layout's order."""
+        return self.layout.pictures(self.spec)
+
+    @property
+    def marker(self) -> dict[str, Any]:
+        """What the marker file says; CelebA-HQ's layout, the first there was, is not named."""
+        named = {} if self.layout_name == "celebahq" else {"layout": self.layout_name}
+        return {
+            "recipe_version": RECIPE_VERSION,
+            **named,
+            **asdict(self.spec),
+            "images": len(self.pictures),
+        }
+
+
+def generate(
+    layout: LayoutName,
+    spec: FacesSpec,
+    folder: Path,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> bool:
+    """Makes sure that a folder holds a set of synthetic faces.
+
+    A set that lost files gets exactly those back; nothing else in the folder is touched. Of two
+    processes that make the same set at the same time, the second waits for the first.
+
+    Args:
+        layout: In which layout: "celebahq", "celeba" or "mufac".
+        spec: Which set.
+        folder: The folder to hold the layout's own folder and `faces.json`; it and its parents
+            are made.
+        workers: Number of processes that draw, at least 1; the files do not depend on it.
+        progress: Called in this process with the number of pictures drawn and to draw.
+
+    Returns:
+        False if the set was there already, True if something had to be drawn or written.
+
+    Raises:
+        InputError: If the layout is unknown, if `workers` is below 1, if the folder holds
+            anything but this set, or if it cannot be written.
+    """
+    if layout not in LAYOUTS:
+        raise unknown_name("layout of synthetic faces", layout, LAYOUTS)
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}")
+    folder = folder.resolve()
+    faces = _Set(layout_name=layout, spec=spec)
+    with writing_into(folder.parent):
+        if not _lacking(faces, folder):
+            return False
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with exclusively(folder) as locked:
+        lacking = _lacking(faces, folder)
+        if not lacking:
+            return False
+        if locked:
+            remove_leftovers(folder)
+        scratch = scratch_beside(folder)
+        try:
+            with writing_into(folder.parent):
+                for level in faces.layout.folders:
+                    (scratch / level).mkdir(parents=True, exist_ok=True)
+            _draw(
+                faces, [i for i in faces.pictures if i.path in lacking], scratch, workers, progress
+            )
+            with writing_into(folder.parent):
+                _write_tables(faces, scratch)
+                _move(faces, scratch, folder, lacking)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return True
+
+
+def generate_celebahq(
+    spec: FacesSpec, folder: Path, *, workers: int = 1, progress: Progress | None = None
+) -> bool:
+    """As ``generate``: square portraits with 40 attributes in `CelebAMask-HQ/`."""
+    return generate("celebahq", spec, folder, workers=workers, progress=progress)
+
+
+def generate_celeba(
+    spec: FacesSpec, folder: Path, *, workers: int = 1, progress: Progress | None = None
+) -> bool:
+    """As ``generate``: upright portraits with 40 attributes in `celeba/`.
+
+    The spec's size is the height; at 218 the pictures are 178 x 218 like the real ones.
+    """
+    return generate("celeba", spec, folder, workers=workers, progress=progress)
+
+
+def generate_mufac(
+    spec: FacesSpec, folder: Path, *, workers: int = 1, progress: Progress | None = None
+) -> bool:
+    """As ``generate``: families, everybody at several ages, with 8 age classes in `mufac/`."""
+    return generate("mufac", spec, folder, workers=workers, progress=progress)
+
+
+def _lacking(faces: _Set, folder: Path) -> set[str]:
+    """The files of the set that the folder does not hold, as paths in it.
+
+    Raises:
+        InputError: If the folder holds anything but this set.
+    """
+    wanted = {*faces.layout.table_files, *(picture.path for picture in faces.pictures)}
+    if not folder.exists():
+        return wanted | {MARKER}
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the synthetic faces")
+    present = [entry.name for entry in folder.iterdir()]
+    if not present:
+        return wanted | {MARKER}
+    reason = _foreign(faces, folder)
+    if reason is not None:
+        raise InputError(
+            f"{folder} holds something else than the synthetic faces that were asked for"
+            f" ({reason}); choose another folder, or remove this one"
+        )
+    return wanted - _files_in(faces, folder)
+
+
+def _foreign(faces: _Set, folder: Path) -> str | None:
+    """What shows that a folder does not hold this set, or None if it does."""
+    try:
+        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return f"it has no {MARKER}"
+    except (OSError, ValueError):
+        return f"its {MARKER} cannot be read"
+    if found == faces.marker:
+        return None
+    if not isinstance(found, dict):
+        return f"its {MARKER} is none of ours"
+    there, here = ({"layout": "celebahq", **marker} for marker in (found, faces.marker))
+    other = [
+        f"{key} is {there.get(key)} there and {value} here"
+        for key, value in here.items()
+        if there.get(key) != value
+    ]
+    return ", ".join(other) or f"its {MARKER} says more than ours"
+
+
+def _files_in(faces: _Set, folder: Path) -> set[str]:
+    """The files of the layout's folders that are not empty, as paths in the set's folder."""
+    found: set[str] = set()
+    for level in faces.layout.folders:
+        if (folder / level).is_dir():
+            with os.scandir(folder / level) as entries:
+                found.update(
+                    f"{level}/{entry.name}"
+                    for entry in entries
+                    if entry.is_file() and entry.stat().st_size > 0
+                )
+    return found
+
+
+def _draw(
+    faces: _Set,
+    pictures: Sequence[Picture],
+    scratch: Path,
+    workers: int,
+    progress: Progress | None,
+) -> None:
+    """Draws the pictures into the scratch folder, in this process or in several others."""
+    chunks = [pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK)]
+    done = 0
+    draw = partial(_draw_chunk, faces.layout_name, faces.spec, scratch)
+    # Closed here and not by the garbage collector: workers must have ended before an error goes on.
+    with closing(_drawn(draw, chunks, min(workers, len(chunks)))) as counts:
+        for count in counts:
+            done += count
+            if progress is not None:
+                progress(done, len(pictures))
+
+
+def _drawn(
+    draw: Callable[[Sequence[Picture]], int], chunks: Sequence[Sequence[Picture]], workers: int
+) -> Generator[int, None, None]:
+    """The sizes of the chunks as they get finished."""
+    if workers < 2:
+        yield from map(draw, chunks)
+        return
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent
+    )
+    try:
+        for future in as_completed([pool.submit(draw, chunk) for chunk in chunks]):
+            yield future.result()
+    finally:
+        # Also reached when the caller stops early: what has not begun need not begin.
+        pool.shutdown(cancel_futures=True)
+
+
+def _draw_chunk(
+    layout: LayoutName, spec: FacesSpec, scratch: Path, pictures: Sequence[Picture]
+) -> int:
+    """Draws some pictures; runs in a worker process."""
+    for picture in pictures:
+        content = LAYOUTS[layout].jpeg(spec, picture.identity, picture.picture)
+        with writing_into(scratch.parent):
+            (scratch / picture.path).write_bytes(content)
+    return len(pictures)
+
+
+def _die_with_parent() -> None:
+    """Ends this worker when its parent is gone, since a killed parent cannot tell it to end."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_tables(faces: _Set, scratch: Path) -> None:
+    """Writes the annotation files and the marker."""
+    tables: Mapping[str, str] = faces.layout.tables(faces.spec, faces.pictures)
+    for name, text in tables.items():
+        (scratch / name).write_text(text, encoding="utf-8")
+    marker = json.dumps(faces.marker, indent=2) + "\n"
+    (scratch / MARKER).write_text(marker, encoding="utf-8")
+
+
+def _move(faces: _Set, scratch: Path, folder: Path, lacking: set[str]) -> None:
+    """Moves a whole set, or what a damaged one lacks, from the scratch folder to its place."""
+    if MARKER in lacking:
+        try:
+            scratch.rename(folder)
+        except OSError:
+            # Without locks another process may have been first; its files are equal to these.
+            if _lacking(faces, folder):
+                raise
+        return
+    for level in faces.layout.folders:
+        (folder / level).mkdir(parents=True, exist_ok=True)
+    for path in sorted(lacking):
+        (scratch / path).replace(folder / path)

@@ -1,0 +1,239 @@
+"""What methods that train on after pretraining have in common: batches, SGD, and their request.
+
+Models are trained on in evaluation mode, as all unlearning here: dropout would draw from the
+global random state, and statistics of a normalisation layer are no weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from oneshui.accelerator import policy_of, transfer
+from oneshui.data.crops import Augmentation
+from oneshui.data.images import LabelledImages
+from oneshui.errors import DataAccessError
+from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
+from oneshui.spec import Task
+from oneshui.training.losses import task_loss
+
+
+def full_access(request: UnlearnRequest, method: str) -> FullAccessRequest:
+    """The request itself, if it carries D_f and D_r.
+
+    Args:
+        request: What the method was handed.
+        method: Its name, for the message.
+
+    Raises:
+        DataAccessError: The request carries the support set only.
+    """
+    if not isinstance(request, FullAccessRequest):
+        raise DataAccessError(f"{method} needs forget and retain set, so a FullAccessRequest")
+    return request
+
+
+def support_images(support: SupportSet) -> LabelledImages:
+    """The support set in the form of a selection of a dataset."""
+    return LabelledImages(
+        pixels=support.images.cpu().numpy(),
+        rows=np.arange(len(support), dtype=np.int64),
+        labels=support.labels,
+        identities=support.identities,
+    )
+
+
+def shuffled_batches(
+    data: LabelledImages,
+    batch_size: int,
+    *,
+    device: torch.device,
+    generator: torch.Generator,
+    augmentation: Augmentation = "none",
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(inputs, labels) of one epoch in a new order; the last batch may be smaller.
+
+    Args:
+        data: The images.
+        batch_size: Images per batch.
+        device: Where the batches go.
+        generator: Draws order and augmentation.
+        augmentation: What to do to the images.
+    """
+    order = torch.randperm(len(data), generator=generator)
+    yield from data.augmented_batches(
+        order,
+        batch_size,
+        augmentation,
+        device=device,
+        policy=policy_of(device),
+        seed=_picture_seed(augmentation, generator),
+    )
+
+
+def mixed_batches(
+    forget: LabelledImages,
+    retain: LabelledImages | None,
+    batch_size: int,
+    *,
+    device: torch.device,
+    generator: torch.Generator,
+    augmentation: Augmentation = "none",
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """(inputs, labels, is_forget) of one epoch over both sets together in a new order.
+
+    Args:
+        forget: D_f.
+        retain: D_r; None for batches of D_f alone.
+        batch_size: Images per batch, forget images first; the last batch may be smaller.
+        device: Where the batches go.
+        generator: Draws order and augmentation.
+        augmentation: What to do to the retain images.
+
+    Yields:
+        inputs [B, 3, S, S], labels as the sets have them, and bool [B].
+    """
+    num_forget = len(forget)
+    total = num_forget + (0 if retain is None else len(retain))
+    order = torch.randperm(total, generator=generator)
+    seed = _picture_seed(augmentation, generator)
+    for rows in torch.split(order, batch_size):
+        inner, outer = rows[rows < num_forget], rows[rows >= num_forget] - num_forget
+        images, labels = [forget.inputs(inner, device)], [forget.labels[inner]]
+        if retain is not None and len(outer):
+            images.append(retain.augmented(outer, augmentation, device=device, seed=seed))
+            labels.append(retain.labels[outer])
+        is_forget = torch.arange(len(rows)) < len(inner)
+        yield (
+            torch.cat(images),
+            transfer(torch.cat(labels), device),
+            transfer(is_forget, device),
+        )
+
+
+def _picture_seed(augmentation: Augmentation, generator: torch.Generator) -> int:
+    return 0 if augmentation == "none" else int(torch.randint(2**62, (), generator=generator))
+
+
+def label_prior(labels: torch.Tensor) -> torch.Tensor | None:
+    """Probability of each attribute, [C], by the rule of succession; None where there are classes.
+
+    (k + 1) / (n + 2) for k of n images with the attribute is never 0 or 1, however few they are.
+
+    Args:
+        labels: float [n, C] of 0/1 or int64 [n].
+    """
+    return (labels.sum(0) + 1) / (len(labels) + 2) if labels.ndim == 2 else None
+
+
+def random_labels(
+    labels: torch.Tensor,
+    prior: torch.Tensor | None,
+    num_outputs: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Labels that say nothing about the images, in the form of those given.
+
+    Attributes are drawn independently with the prior's probabilities, so that they stay as common
+    as they are; a class is drawn uniformly from the other classes.
+
+    Args:
+        labels: The true ones, float [B, C] of 0/1 or int64 [B].
+        prior: As ``label_prior`` gives it.
+        num_outputs: C.
+        generator: A CPU generator.
+    """
+    if prior is not None:
+        draw = torch.rand(labels.shape, generator=generator)
+        return (draw < prior.cpu()).to(labels)
+    shift = torch.randint(1, num_outputs, labels.shape, generator=generator)
+    return (labels + shift.to(labels)) % num_outputs
+
+
+def mean_gradient(
+    model: nn.Module,
+    parameters: Sequence[torch.Tensor],
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    task: Task,
+) -> list[torch.Tensor]:
+    """Gradient of the mean loss over all images of the batches, whatever their sizes.
+
+    Args:
+        model: In evaluation mode.
+        parameters: Of the model; the gradient's shapes.
+        batches: (inputs [B, 3, S, S], labels) on the model's device, at least one.
+        task: Which loss.
+    """
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    count = 0
+    for inputs, labels in batches:
+        loss = len(inputs) * task_loss(model(inputs), labels, task)
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        torch._foreach_add_(total, gradients)
+        count += len(inputs)
+    torch._foreach_div_(total, count)
+    return total
+
+
+def cosine(epoch: int, epochs: int) -> float:
+    """Share of the learning rate in an epoch, counted from 0: (1 + cos(pi e / E)) / 2."""
+    return (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+class CosineSGD:
+    """SGD with momentum on those parameters of a model that require a gradient.
+
+    The learning rate follows a cosine over epochs. The same as ``torch.optim.SGD``, but it leaves
+    no gradients on the model, and moves nothing outside a mask, by weight decay neither.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        epochs: int,
+        learning_rate: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        masks: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._parameters: list[torch.Tensor] = list(named.values())
+        self._masks = None if masks is None else [masks[name] for name in named]
+        self._velocity = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._epochs = epochs
+        self._peak = self._rate = learning_rate
+        self._momentum = momentum
+        self._weight_decay = weight_decay
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the learning rate of an epoch, counted from 0."""
+        self._rate = self._peak * cosine(epoch, self._epochs)
+
+    def step(self, loss: torch.Tensor, clip_norm: float = 0.0) -> torch.Tensor:
+        """One step downhill.
+
+        Args:
+            loss: A scalar that depends on the model.
+            clip_norm: Largest norm of the gradient; 0 leaves it alone.
+
+        Returns:
+            The norm of the gradient before clipping, a scalar.
+        """
+        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        with torch.no_grad():
+            # Not in place: autograd may hand out one tensor as the gradient of two parameters.
+            if clip_norm:
+                gradients = torch._foreach_mul(gradients, (clip_norm / (norm + 1e-6)).clamp(max=1))
+            gradients = torch._foreach_add(gradients, self._parameters, alpha=self._weight_decay)
+            if self._masks is not None:
+                torch._foreach_mul_(gradients, self._masks)
+            torch._foreach_mul_(self._velocity, self._momentum)
+            torch._foreach_add_(self._velocity, gradients)
+            torch._foreach_add_(self._parameters, self._velocity, alpha=-self._rate)
+        return norm

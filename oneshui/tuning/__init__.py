@@ -1,0 +1,1 @@
+"""Trying hyperparameters: simulated requests before deletion, a choice by S alone after it."""

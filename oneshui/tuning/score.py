@@ -1,0 +1,202 @@
+"""What a study before deletion leaves behind: numbers, and what can be expected of a point by them.
+
+Where the score comes from and how far it follows the true ToW is in
+docs/decisions/0009-tuning-objective.md; scores are mAP or accuracy as fractions in [0, 1]. Imports
+no torch: a report computes scores from the store alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import isotonic_regression
+
+_SMALLEST_MOVEMENT = 1e-30
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a model scores on one simulated request; mAP or accuracy as fractions in [0, 1].
+
+    A score that is not defined, or of a model whose logits are not finite, is NaN.
+
+    Attributes:
+        forget: On the pictures to forget.
+        retain: On the rehearsal's retain pictures.
+        val: On its validation pictures.
+        support: On the request's support set.
+    """
+
+    forget: float
+    retain: float
+    val: float
+    support: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One point on one simulated request.
+
+    Attributes:
+        before: Scores of the pretrained model.
+        after: Scores of the unlearned one.
+        movement: Of the weights, see ``oneshui.tuning.simulated.movement``.
+    """
+
+    before: Scores
+    after: Scores
+    movement: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the unlearned model still is one."""
+        values = (self.after.forget, self.after.retain, self.after.val, self.movement)
+        return bool(np.isfinite(values).all())
+
+    @property
+    def utility(self) -> float:
+        """How much of retain and val was left alone, in [0, 1]."""
+        retain = 1 - abs(self.after.retain - self.before.retain)
+        val = 1 - abs(self.after.val - self.before.val)
+        return _clamp(retain) * _clamp(val)
+
+    @property
+    def val_drop(self) -> float:
+        """What the validation score lost."""
+        return self.before.val - self.after.val
+
+    @property
+    def support_drop(self) -> float:
+        """What the support score lost; 0 where it is not defined."""
+        return _or_zero(self.before.support - self.after.support)
+
+
+def _clamp(value: float) -> float:
+    return min(max(value, 0.0), 1.0)
+
+
+def _or_zero(value: float) -> float:
+    return value if np.isfinite(value) else 0.0
+
+
+def simulated_tow(runs: Sequence[Run], val_score: float) -> float:
+    """What a point does to simulated requests, in [0, 1]; 0 if a model is not finite.
+
+    The mean over requests of (1 - |forget - val_score|) times the utility: what the pretrained
+    model scores on people it never saw stands for the retrained model's score on the forgotten.
+
+    Args:
+        runs: The point on every request.
+        val_score: The pretrained model's score on all of D_v.
+    """
+    if not runs or not all(run.is_finite for run in runs):
+        return 0.0
+    gaps = [_clamp(1 - abs(run.after.forget - val_score)) for run in runs]
+    return float(np.mean([gap * run.utility for gap, run in zip(gaps, runs, strict=True)]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A function that never rises, fitted to points: constant outside, linear between knots.
+
+    Attributes:
+        at: Where the knots are, ascending.
+        value: Their values.
+    """
+
+    at: Floats
+    value: Floats
+
+    @classmethod
+    def fit(cls, at: Sequence[float], value: Sequence[float]) -> Curve:
+        """Isotonic regression; points at one place count as their mean.
+
+        Raises:
+            ValueError: There are no points.
+        """
+        places, inverse, counts = np.unique(
+            np.asarray(at, dtype=np.float64), return_inverse=True, return_counts=True
+        )
+        if not len(places):
+            raise ValueError("no points to fit a curve to")
+        means = np.bincount(inverse, weights=np.asarray(value, dtype=np.float64)) / counts
+        fitted = isotonic_regression(means, weights=counts.astype(np.float64), increasing=False)
+        return cls(at=places, value=np.asarray(fitted.x, dtype=np.float64))
+
+    def __call__(self, at: float) -> float:
+        """The value there, in [0, 1]."""
+        return _clamp(float(np.interp(at, self.at, self.value)))
+
+
+def _log(value: float) -> float:
+    return float(np.log(max(value, _SMALLEST_MOVEMENT)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What is stored of one study on one pretrained model: numbers, no picture.
+
+    Attributes:
+        runs: Of every point, on every simulated request.
+        val_score: The pretrained model's score on all of D_v.
+    """
+
+    runs: tuple[tuple[Run, ...], ...]
+    val_score: float
+
+    def _curve(self, place: Callable[[Run], float]) -> Curve | None:
+        runs = [run for point in self.runs for run in point if run.is_finite]
+        if not runs:
+            return None
+        return Curve.fit([place(run) for run in runs], [run.utility for run in runs])
+
+    def score(
+        self, point: int, *, support_drop: float, moved: float, val_drop: float | None = None
+    ) -> float:
+        """How good a point is likely to be on the real request, in [0, 1].
+
+        (1 - |m - m_val|) g: m is the forget score of the simulated runs, lower by what S fell
+        further than their support sets did; g is the utility that the simulated runs of the whole
+        study had at this movement, or its geometric mean with that at this drop on D_v.
+
+        Args:
+            point: Which one.
+            support_drop: What the real S lost.
+            moved: Movement of the weights on the real request.
+            val_drop: What D_v lost; None where it may not be seen.
+
+        Returns:
+            0 where a model is not finite.
+        """
+        runs = self.runs[point]
+        by_movement = self._curve(lambda run: _log(run.movement))
+        finite = np.isfinite(moved) and all(run.is_finite for run in runs)
+        if by_movement is None or not finite or not runs:
+            return 0.0
+        further = _or_zero(support_drop) - float(np.mean([run.support_drop for run in runs]))
+        forget = float(np.mean([run.after.forget for run in runs])) - further
+        utility = by_movement(_log(moved))
+        if val_drop is not None:
+            by_drop = self._curve(lambda run: run.val_drop)
+            assert by_drop is not None
+            utility = float(np.sqrt(utility * by_drop(val_drop))) if np.isfinite(val_drop) else 0.0
+        return _clamp(1 - abs(forget - self.val_score)) * utility
+
+
+def shortlist(simulated: Sequence[float], carried: int) -> list[int]:
+    """The points that are run on the real request: the best simulated ones, and the defaults.
+
+    Args:
+        simulated: Score of every point; the first point is the defaults.
+        carried: How many of the best.
+
+    Returns:
+        Positions, ascending.
+    """
+    order = sorted(range(len(simulated)), key=lambda point: (-simulated[point], point))
+    return sorted({0, *order[:carried]})

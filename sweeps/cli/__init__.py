@@ -1,0 +1,315 @@
+"""One command from start to end: checks, data, jobs, tracking, report, exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from oneshui.errors import InputError
+from sweeps.cli.finish import conclude
+from sweeps.cli.locks import PUBLISH_LOCK
+from sweeps.cli.progress import SweepProgress
+from sweeps.graph.plan import Plan, ResultRow, expand
+from sweeps.graph.spec import LaunchSpec
+from sweeps.schedule.estimates import Estimates
+from sweeps.schedule.resources import Packer
+from sweeps.schedule.scheduler import Scheduler
+from sweeps.store import DISK_ERRORS, Entry, Store, open_store, store_exists
+from sweeps.store.objects import StoreUnreachableError
+from sweeps.store.status import Scan, measured, scan
+
+if TYPE_CHECKING:
+    from sweeps.store.datasets import RemoteFolder
+    from sweeps.tracking import Publisher
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+USAGE = """usage: python launch.py [key=value ...]
+
+  python launch.py                           the demo: generated faces, a few minutes, no GPU
+  python launch.py sweep=full data_dir=/data the paper's grid
+  ... mode=plan                              count the jobs and say why they must run; run nothing
+  ... mode=report                            rebuild tables, figures and MLflow from the store
+  ... mode=ui                                show the sweep's MLflow pages on this machine
+  ... mode=why row="celebahq 20 ssd tow"     where a number of the tables comes from
+  ... sweep.methods=[ssd,jit] sweep.seeds=[0,1] sweep.datasets=[celebahq] sweep.forget_sizes=[20]
+  ... output_dir=runs/x store.uri=/shared/store tracking.uri=http://host:5000 cluster=existing
+  ... store.uri=s3://bucket/prefix           or gs://: a store that several machines share
+
+sweeps: {sweeps}
+exit status: 0 all done, 1 some jobs failed, 2 bad input, 130 interrupted"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit status."""
+    from sweeps.config import load, sweep_names
+
+    console = Console(highlight=False, markup=False)
+    if set(arguments) & {"-h", "--help"}:
+        console.print(USAGE.format(sweeps=", ".join(sweep_names())))
+        return DONE
+    try:
+        spec = load(arguments)
+        modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
+        return modes[spec.mode](spec, console)
+    except InputError as error:
+        print(f"launch.py: {error}", file=sys.stderr)  # noqa: T201
+        return BAD_INPUT
+    except StoreUnreachableError as error:
+        print(  # noqa: T201
+            f"launch.py: {error}; finished jobs are kept: run the same command again",
+            file=sys.stderr,
+        )
+        return FAILED
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = f" to {error.filename}" if error.filename else ""
+        print(  # noqa: T201
+            f"launch.py: nothing can be written{where} ({error.strerror}); finished jobs are kept: "
+            "free some space or set output_dir to another disk, and run the same command again",
+            file=sys.stderr,
+        )
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        again = " ".join(["python launch.py", *arguments])
+        print(f"\ninterrupted; finished jobs are kept, go on with: {again}", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+
+
+def plan_only(spec: LaunchSpec, console: Console) -> int:
+    """Say what the sweep would take; runs nothing, needs no data."""
+    from sweeps.cli.plan import show_plan
+
+    show_plan(spec, console)
+    return DONE
+
+
+def rebuild(spec: LaunchSpec, console: Console) -> int:
+    """Write report and MLflow view again from the store; runs no job.
+
+    Raises:
+        InputError: There is no store.
+    """
+    store = _existing_store(spec)
+    plan = expand(spec.sweep)
+    return _status(conclude(spec, console, plan, store, None, _publisher(spec, plan)))
+
+
+def _existing_store(spec: LaunchSpec) -> Store:
+    if not store_exists(spec.places.store_uri):
+        raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
+    return open_store(spec.places.store_uri)
+
+
+def _status(complete: bool) -> int:
+    return DONE if complete else FAILED
+
+
+def show_ui(spec: LaunchSpec, console: Console) -> int:
+    """Show MLflow's pages of the sweep on loopback until Ctrl-C.
+
+    Raises:
+        InputError: Nothing was published yet, or the server did not start.
+    """
+    from sweeps.tracking.ui import show
+
+    try:
+        show(spec.places.tracking_uri, Path(spec.places.output_dir), console)
+    except KeyboardInterrupt:
+        console.print("ended")
+    return DONE
+
+
+def explain(spec: LaunchSpec, console: Console) -> int:
+    """Print where one number of the tables comes from; runs no job.
+
+    Raises:
+        InputError: There is no store, or no such row or metric.
+    """
+    from sweeps.report.why import explanation
+
+    store = _existing_store(spec)
+    plan = expand(spec.sweep)
+    entries = scan(plan, store, discard=False).entries
+    output = Path(spec.places.output_dir)
+    for line in explanation(spec.row, plan, entries, output, spec.command):
+        console.print(line, soft_wrap=True)
+    return DONE
+
+
+def run(spec: LaunchSpec, console: Console) -> int:
+    """Run what is missing of a sweep and write the report.
+
+    Raises:
+        InputError: The user's input cannot be used.
+    """
+    output = Path(spec.places.output_dir)
+    _writable(output)
+    store = open_store(spec.places.store_uri)
+    store.sweep_leftovers()
+    from sweeps.cli.datasets import prepare_datasets
+
+    plan = expand(spec.sweep)
+    if plan.studies:
+        from sweeps.report.study_tables import JOURNAL
+        from sweeps.sampler import check_journal
+
+        check_journal(output / JOURNAL, {study.name: study.space for study in plan.studies})
+    folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
+    found = scan(plan, store, discard=True)
+    for line in found.damage:
+        console.print(f"{line}; it is computed again", soft_wrap=True)
+    publisher = _publisher(spec, plan)
+    if not found.reasons:
+        console.print(
+            f"nothing to do: all {len(plan.jobs)} jobs of sweep {spec.sweep.name} are done"
+        )
+        return _status(conclude(spec, console, plan, store, None, publisher))
+    why = ", ".join(f"{count} {reason}" for reason, count in found.counts().items())
+    console.print(
+        f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(found.entries)} done, "
+        f"{len(found.reasons)} to run ({why})"
+    )
+    with _live(publisher, output):
+        scheduler = _run_jobs(spec, console, plan, store, found, folders, publisher)
+    return _status(conclude(spec, console, plan, store, scheduler, publisher))
+
+
+@contextlib.contextmanager
+def _live(publisher: Publisher, output: Path) -> Iterator[None]:
+    """Publish rows while the jobs run, unless another driver does; in the end all do in turn."""
+    lock = FileLock(output / PUBLISH_LOCK)
+    with contextlib.suppress(Timeout):
+        lock.acquire(timeout=0)
+        publisher.start()
+    try:
+        yield
+    except BaseException:
+        publisher.close("KILLED")
+        raise
+    finally:
+        lock.release()
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"the output folder {folder} cannot be written ({error.strerror}); set output_dir to "
+            "one that can"
+        ) from None
+
+
+def _run_jobs(
+    spec: LaunchSpec,
+    console: Console,
+    plan: Plan,
+    store: Store,
+    found: Scan,
+    folders: dict[str, Path | RemoteFolder],
+    publisher: Publisher,
+) -> Scheduler:
+    from sweeps.executor.tune import cluster_nodes, make_slots, ray_cluster, run_sweep
+    from sweeps.stages.context import Environment
+
+    logs = Path(spec.places.output_dir) / "logs"
+    env = Environment(store=store, data_folders=folders, logs=logs)
+    with ray_cluster(spec.cluster, Path(spec.places.output_dir)):
+        has_gpu = any(node.gpus for node in cluster_nodes(spec.cluster))
+        packer = Packer(
+            spec.sweep,
+            spec.cluster,
+            plan.jobs,
+            measured(plan, found.entries, "peak_gpu_bytes"),
+            has_gpu=has_gpu,
+        )
+        slots = make_slots(spec.cluster, packer)
+        scheduler = Scheduler(
+            plan.jobs,
+            found.entries,
+            workers=slots.count(),
+            estimates=Estimates(plan.jobs, measured(plan, found.entries, "seconds"), gpu=has_gpu),
+            request=packer.request,
+        )
+        feed = _Feed(plan, store, scheduler, publisher)
+        with SweepProgress(console, scheduler.snapshot), feed:
+            run_sweep(scheduler, plan.jobs, env, spec.cluster, slots, packer, feed.wake)
+    return scheduler
+
+
+class _Feed:
+    """Hands rows to the publisher as soon as all their jobs are done, beside the engine."""
+
+    def __init__(
+        self, plan: Plan, store: Store, scheduler: Scheduler, publisher: Publisher
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._scheduler = scheduler
+        self._publisher = publisher
+        self._rows = list(plan.results)
+        self._changed = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._changed.wait()
+            self._changed.clear()
+            time.sleep(0.5)
+            self._offer()
+
+    def _offer(self) -> None:
+        done = set(self._scheduler.keys("done"))
+        waiting: list[ResultRow] = []
+        for row in self._rows:
+            split = self._plan.jobs[row.evaluate_key].inputs["split"]
+            needed = {row.score_key, row.model_key, split}
+            needed |= {key for key in (row.prepare_key, row.choose_key) if key is not None}
+            entries = self._find(needed) if done >= needed else None
+            if entries is None:
+                waiting.append(row)
+            else:
+                self._publisher.offer(row, entries)
+        self._rows = waiting
+
+    def _find(self, keys: set[str]) -> dict[str, Entry] | None:
+        try:
+            found = self._store.find_all(self._plan.jobs[key] for key in keys)
+        except StoreUnreachableError:
+            # Offered with a later row, or in the end.
+            return None
+        entries = {key: entry for key, entry in found.items() if isinstance(entry, Entry)}
+        return entries if len(entries) == len(keys) else None
+
+    def __enter__(self) -> _Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing = True
+        self._changed.set()
+        self._thread.join()
+
+
+def _publisher(spec: LaunchSpec, plan: Plan) -> Publisher:
+    from sweeps.tracking import Publisher
+
+    output = Path(spec.places.output_dir)
+    return Publisher(spec.places.tracking_uri, plan, output, spec.command)

@@ -1,0 +1,144 @@
+"""Datasets of a sweep: generated when they are to be, read by their loader, checked up front."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from oneshui.data import celeba, celebahq, mufac
+from oneshui.data.registry import load_dataset
+from oneshui.data.splits import make_split, most_requests
+from oneshui.data.table import ImageTable
+from oneshui.errors import InputError
+from oneshui.faces.generate import generate
+from sweeps import stages
+from sweeps.cli.locks import alone
+from sweeps.cli.progress import Bar
+from sweeps.graph.cells import index_job
+from sweeps.graph.job import Job, canonical_json
+from sweeps.graph.spec import DatasetSpec, Places, SweepSpec
+from sweeps.stages.context import Environment
+from sweeps.store import DamagedEntryError, Entry, Store
+from sweeps.store.datasets import RemoteFolder
+
+Progress = Callable[[int, int], None]
+
+
+_OWN_FOLDER = {
+    "celebahq": celebahq.FOLDER,
+    "celeba": celeba.FOLDER,
+    "mufac": mufac.FOLDER,
+    "mufac_clean": mufac.FOLDER,
+}
+
+
+def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
+    """The folder that contains the dataset's own: generated faces live in the output folder."""
+    if dataset.generate is not None:
+        return _generated_folder(dataset, places)
+    if "://" in places.data_dir:
+        uri = f"{places.data_dir.rstrip('/')}/{dataset.path}"
+        return RemoteFolder(uri=uri.rstrip("/"), name=_OWN_FOLDER.get(dataset.layout, ""))
+    return (Path(places.data_dir) / dataset.path).absolute()
+
+
+def _generated_folder(dataset: DatasetSpec, places: Places) -> Path:
+    recipe = canonical_json(index_job(dataset).spec)
+    name = f"{dataset.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+    return (Path(places.output_dir) / "data" / name).absolute()
+
+
+def ensure_generated(
+    dataset: DatasetSpec, places: Places, progress: Progress, workers: int
+) -> bool:
+    """Draw the dataset if it is one that is drawn and is not there; whether it was drawn.
+
+    Raises:
+        InputError: The output folder cannot be written, or holds something else.
+    """
+    if dataset.generate is None:
+        return False
+    assert dataset.layout in ("celebahq", "celeba", "mufac")
+    folder = _generated_folder(dataset, places)
+    return generate(dataset.layout, dataset.generate, folder, workers=workers, progress=progress)
+
+
+def prepare_datasets(
+    sweep: SweepSpec, places: Places, store: Store, logs: Path, console: Console
+) -> dict[str, Path | RemoteFolder]:
+    """Generate, read and check every dataset before any job starts; folders by index key.
+
+    Raises:
+        InputError: A dataset is absent or wrong, or too small for a forget size.
+    """
+    folders: dict[str, Path | RemoteFolder] = {}
+    # Two drivers may share the output folder, or only the store.
+    with (
+        alone(Path(places.output_dir) / ".data.lock", "prepares the data", console),
+        alone(store.root / ".index.lock", "prepares the data", console),
+    ):
+        for dataset in sweep.datasets.values():
+            folder = folder_of(dataset, places)
+            folders[index_job(dataset).key] = folder
+            if isinstance(folder, RemoteFolder):
+                with Bar(console, f"fetching the pictures of {dataset.name}") as bar:
+                    folder.fetch(bar)
+            with Bar(console, f"drawing faces for {dataset.name}") as bar:
+                ensure_generated(dataset, places, bar, os.cpu_count() or 1)
+            _index(dataset, sweep, Environment(store=store, data_folders=folders, logs=logs))
+    return folders
+
+
+def _index(dataset: DatasetSpec, sweep: SweepSpec, env: Environment) -> None:
+    job = index_job(dataset)
+    table = load_dataset(dataset.layout, env.data_folder(job.key))
+    check_requests(table, sweep, dataset.name)
+    if is_current(env.store, job, table) is None:
+        env.store.discard(job.stage, job.key)
+        stages.run(job, {}, env)
+
+
+def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
+    """Refuse forget sizes that the dataset cannot serve, before anything is computed.
+
+    Raises:
+        InputError: Naming dataset, forget size and seed.
+    """
+    tuned = [
+        dataclasses.replace(cell, seed=seed)
+        for cell in sweep.cells
+        if any(row.space for row in sweep.rows[cell])
+        for seed in sweep.tuning.seeds
+    ]
+    for cell in dict.fromkeys([*sweep.cells, *tuned]):
+        if cell.dataset != dataset:
+            continue
+        try:
+            split = make_split(
+                table.identity,
+                table.identity_order,
+                num_forget=cell.num_forget,
+                seed=cell.split_seed,
+                support_seed=cell.support_seed,
+            )
+            if cell in tuned:
+                known = set(table.identity.tolist())
+                most_requests(len(known.intersection(split.retain)), cell.num_forget)
+        except InputError as error:
+            raise InputError(f"dataset {dataset}, seed {cell.seed}: {error}") from None
+
+
+def is_current(store: Store, job: Job, table: ImageTable) -> Entry | None:
+    """The stored index of the dataset, if it still describes the files on disk."""
+    try:
+        entry = store.find(job.stage, job.key)
+    except DamagedEntryError:
+        return None
+    if entry is None or entry.value.get("fingerprint") != table.fingerprint:
+        return None
+    return entry

@@ -1,0 +1,168 @@
+"""The end of every run: table, causes of failures, report, MLflow, and where everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from oneshui.errors import InputError
+from sweeps.cli.locks import PUBLISH_LOCK, alone
+from sweeps.cli.progress import Bar
+from sweeps.graph.job import digest
+from sweeps.graph.plan import Plan, ResultRow, expand
+from sweeps.graph.spec import LaunchSpec
+from sweeps.report.failures import Cause, group_failures, smallest_command
+from sweeps.schedule.scheduler import STOPPING, Failure, Scheduler
+from sweeps.store import Entry, Store
+from sweeps.store.status import scan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.report.study_tables import StudyResult
+    from sweeps.tracking import Publisher
+
+
+def conclude(
+    spec: LaunchSpec,
+    console: Console,
+    plan: Plan,
+    store: Store,
+    scheduler: Scheduler | None,
+    publisher: Publisher,
+) -> bool:
+    """Write what is not written yet, print the table and say where everything is.
+
+    Returns:
+        Whether every job has a result.
+
+    Raises:
+        InputError: A job failed for a reason that is the user's to mend.
+    """
+    from sweeps.report.formats import terminal
+    from sweeps.report.paper import said
+    from sweeps.report.results import results_frame
+    from sweeps.report.summary import summarise
+
+    output = Path(spec.places.output_dir)
+    failures = scheduler.failures() if scheduler else {}
+    blocked = scheduler.keys("blocked") if scheduler else []
+    stopped = [failure for failure in failures.values() if failure.kind in STOPPING]
+    if stopped:
+        publisher.close("FAILED")
+        raise InputError(stopped[0].message)
+    entries = scan(plan, store, discard=False).entries
+    frame = results_frame(plan, entries)
+    summary = summarise(frame)
+    terminal(summary, console)
+    causes = _causes(spec, plan, failures, blocked)
+    for cause in causes:
+        console.print("\n".join(cause.lines()), soft_wrap=True)
+    num_missing = sum(key not in entries for key in plan.jobs)
+    if num_missing:
+        console.print(f"{num_missing} of {len(plan.jobs)} jobs have no result; run again to retry")
+    page = output / "report" / "index.html"
+    state = digest({key: entry.content for key, entry in entries.items()})
+    marker = output / "report" / ".state"
+    with alone(output / PUBLISH_LOCK, "writes the report", console):
+        is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
+        if spec.mode == "report" or failures or not is_current:
+            problems = _publish(
+                spec,
+                console,
+                plan,
+                frame,
+                summary,
+                entries,
+                causes,
+                blocked,
+                publisher,
+                bool(num_missing),
+            )
+            for problem in problems:
+                console.print(f"warning: {problem}", soft_wrap=True)
+            if not problems:
+                marker.write_text(state, encoding="utf-8")
+    if spec.mode == "report":
+        for line in said(page.parent):
+            console.print(line, soft_wrap=True)
+    console.print(f"report: {page}", soft_wrap=True)
+    for hint in publisher.hints():
+        console.print(hint, soft_wrap=True)
+    return not num_missing
+
+
+def _publish(
+    spec: LaunchSpec,
+    console: Console,
+    plan: Plan,
+    frame: pd.DataFrame,
+    summary: pd.DataFrame,
+    entries: Mapping[str, Entry],
+    causes: Sequence[Cause],
+    blocked: Sequence[str],
+    publisher: Publisher,
+    is_incomplete: bool,
+) -> list[str]:
+    """Write the report and the MLflow view; what could not be published, one line each."""
+    from sweeps.report.page import write_report
+    from sweeps.report.results import is_complete
+
+    output = Path(spec.places.output_dir)
+    studies: list[StudyResult] = []
+    if plan.studies:
+        from sweeps.report.study_results import study_results, write_studies
+
+        studies = study_results(plan, entries)
+        write_studies(studies, output)
+
+    known = (plan, frame, summary, entries, causes, blocked, output, spec.command)
+    write = partial(write_report, *known, studies=studies)
+    rows = [row for row in plan.results if is_complete(row, entries)]
+    page = _drawn_and_published(write, rows, entries, publisher, console)
+    with Bar(console, "publishing in MLflow") as bar:
+        return publisher.close("FAILED" if is_incomplete else "FINISHED", page, summary, bar)
+
+
+def _drawn_and_published(
+    write: Callable[[Bar, Callable[[], None]], Path],
+    rows: Sequence[ResultRow],
+    entries: Mapping[str, Entry],
+    publisher: Publisher,
+    console: Console,
+) -> Path:
+    """Write the report, and publish in the background while its figures are drawn."""
+
+    def publish() -> None:
+        publisher.start()
+        for row in rows:
+            publisher.offer(row, entries)
+
+    try:
+        with Bar(console, "drawing figures") as bar:
+            return write(bar, publish)
+    except BaseException:
+        publisher.close("KILLED")
+        raise
+
+
+def _causes(
+    spec: LaunchSpec, plan: Plan, failures: Mapping[str, Failure], blocked: Sequence[str]
+) -> list[Cause]:
+    from sweeps.config import load
+
+    def again(key: str) -> str:
+        return smallest_command(
+            plan,
+            key,
+            spec.command,
+            lambda overrides: expand(load(overrides).sweep),
+            [f"output_dir={output / 'again'}", f"store.uri={spec.places.store_uri}"],
+        )
+
+    output = Path(spec.places.output_dir)
+    return group_failures(plan, failures, blocked, logs=output / "logs", command=again)

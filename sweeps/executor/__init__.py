@@ -1,0 +1,1 @@
+"""Runs the graph; Ray lives here and nowhere else."""

@@ -1,0 +1,312 @@
+"""One Ray Tune run for a whole sweep: trials are jobs, handed out as their inputs get done.
+
+What was measured, and why it is done this way, is in docs/decisions/0002 and 0007.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from oneshui.errors import InputError, OneshuiError
+from sweeps.executor.lease_watch import LeaseKeeper
+from sweeps.graph.job import Job
+from sweeps.graph.spec import ClusterSpec
+from sweeps.schedule.resources import Packer
+from sweeps.schedule.scheduler import Scheduler
+from sweeps.schedule.slots import Node, Slots
+from sweeps.stages.context import Environment
+from sweeps.store.leases import Holder, name_of, this_host
+
+_SETTINGS = {
+    # Ray would ship the whole environment to the workers when the driver was started by uv.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # At Ray's 15 a busy machine starves workers until they look as if they hung.
+    "RAY_worker_niceness": "5",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Ctrl-C must end the sweep, not only ask Tune to stop at its convenience.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Its snapshots are not what we resume from.
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # The searcher limits what is handed out, by the room that it sees.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1024",
+}
+for _name, _value in _SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
+from sweeps.executor.process_watch import ProcessWatch  # noqa: E402
+from sweeps.executor.searcher import GraphSearcher, IdleStopper  # noqa: E402
+from sweeps.executor.trainable import Execute, JobTrainable, prepare_worker  # noqa: E402
+from sweeps.executor.worker import execute  # noqa: E402
+
+OBJECT_STORE_BYTES = 100 * 1024 * 1024
+_GIGABYTE = 2.0**30
+_STARTS = 3
+_GROUP_LABEL = "ray.io/node-group"
+
+
+@contextlib.contextmanager
+def ray_cluster(cluster: ClusterSpec, output_dir: Path) -> Iterator[None]:
+    """Start Ray on this machine, or join the cluster that the driver is on.
+
+    Raises:
+        InputError: There is no cluster to join.
+    """
+    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not os.access(Path.home(), os.W_OK):
+        # Ray keeps the cluster's token in the home folder, which cannot be written here.
+        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(output_dir / ".ray_auth_token"))
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if cluster.mode == "existing":
+        try:
+            ray.init(address="auto", **quiet)
+        except ConnectionError:
+            raise InputError(
+                "cluster=existing found no Ray cluster on this machine; start one, or use "
+                "cluster=local"
+            ) from None
+    else:
+        _start_here(
+            num_cpus=_local_workers(cluster) * cluster.cpus_per_worker,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            **quiet,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_here(**options: Any) -> None:
+    """Start Ray on this machine, after others that are starting it now.
+
+    Ray gives its own start half a minute, whatever it is told; several drivers that begin at the
+    same moment would not make that.
+    """
+    who = os.getuid() if hasattr(os, "getuid") else "all"
+    with FileLock(Path(tempfile.gettempdir()) / f"oneshui-ray-{who}.lock"):
+        for attempt in range(_STARTS):
+            try:
+                ray.init(address="local", **options)
+            except Exception as error:
+                # Ray raises no more special class when its processes do not come up in time.
+                if attempt == _STARTS - 1:
+                    raise InputError(
+                        f"Ray did not start on this machine ({str(error).splitlines()[0]}); is it "
+                        "short of memory or busy with other work? finished jobs are kept: run the "
+                        "same command again"
+                    ) from error
+                ray.shutdown()
+            else:
+                return
+
+
+def _local_workers(cluster: ClusterSpec) -> int:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cluster.workers or max(1, (available or 1) // cluster.cpus_per_worker)
+
+
+def _alive() -> list[dict[str, Any]]:
+    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in known if node["Alive"]]
+
+
+def _node(resources: Mapping[str, float]) -> Node:
+    return Node(
+        cpus=resources.get("CPU", 0.0),
+        gpus=resources.get("GPU", 0.0),
+        memory_gb=resources.get("memory", 0.0) / _GIGABYTE,
+    )
+
+
+def cluster_nodes(cluster: ClusterSpec) -> list[Node]:
+    """The machines of the running cluster, and those that its autoscaler may add."""
+    alive = _alive()
+    found = [_node(node["Resources"]) for node in alive]
+    there = Counter(node["Labels"].get(_GROUP_LABEL, "") for node in alive)
+    for name, kind in cluster.machines.items():
+        new = Node(cpus=kind.cpus, gpus=kind.gpus, memory_gb=kind.memory_gb)
+        found += [new] * max(0, kind.most - there[name])
+    return found
+
+
+def make_slots(cluster: ClusterSpec, packer: Packer) -> Slots:
+    """The slots of the running cluster.
+
+    Raises:
+        InputError: A job asks for more than any machine has: it would wait for ever.
+    """
+    slots = Slots(
+        default=packer.default,
+        nodes=cluster_nodes(cluster),
+        limit=cluster.workers,
+        elastic=bool(cluster.machines),
+    )
+    too_large = slots.infeasible([packer.default, *packer.all_requests()])
+    if too_large is not None:
+        largest = max(slots.nodes, key=lambda node: (node.gpus, node.cpus), default=Node(cpus=0))
+        raise InputError(
+            f"a job asks for {too_large}, but no machine of the cluster has that (the largest has "
+            f"{largest.cpus:g} CPU, {largest.gpus:g} GPU and {largest.memory_gb:.0f} GB); lower "
+            "cluster.cpus_per_worker, cluster.gpus_per_worker, cluster.memory_gb_per_worker, "
+            "cluster.stages or the dataset's resources"
+        )
+    return slots
+
+
+def _is_gone(node: str) -> bool:
+    return all(known["NodeID"] != node for known in _alive())
+
+
+def _end_process(pid: int, host: str = "") -> None:
+    """Kill a process of this machine, unless it was one of another host."""
+    if host in ("", this_host()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _end_on_node(pid: int, node: str, host: str = "") -> None:
+    if not _is_gone(node):
+        where = NodeAffinitySchedulingStrategy(node, soft=False)
+        end: Any = ray.remote(_end_process).options(num_cpus=0, scheduling_strategy=where)
+        end.remote(pid, host)
+
+
+def _end_holder(holder: Holder) -> None:
+    """Kill the process that holds a lease, on whichever machine of the cluster it runs."""
+    if holder.host == this_host():
+        _end_process(holder.pid, holder.host)
+    elif holder.node:
+        _end_on_node(holder.pid, holder.node, holder.host)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What a run cost beside its jobs.
+
+    Attributes:
+        processes: Worker processes that did something.
+        idle_trials: Trials that only kept a process warm.
+    """
+
+    processes: int
+    idle_trials: int
+
+
+def _resources_of(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    bundle = {"CPU": float(config["cpus"])}
+    if config["gpus"]:
+        bundle["GPU"] = float(config["gpus"])
+    if config["memory_gb"]:
+        bundle["memory"] = config["memory_gb"] * _GIGABYTE
+    return tune.PlacementGroupFactory([bundle])
+
+
+def run_sweep(
+    scheduler: Scheduler,
+    jobs: Mapping[str, Job],
+    env: Environment,
+    cluster: ClusterSpec,
+    slots: Slots,
+    packer: Packer,
+    on_change: Callable[[], None],
+    *,
+    run: Execute = execute,
+    prepare: Callable[[Mapping[str, Job], Environment], str] = prepare_worker,
+) -> Statistics:
+    """Run all jobs that the scheduler hands out, on the running cluster, as one Tune run.
+
+    Args:
+        scheduler: The graph's state; says in the end what was done and what failed.
+        jobs: The whole graph.
+        env: What workers need to know.
+        cluster: Limits of time.
+        slots: What ``make_slots`` returned.
+        packer: What jobs ask for.
+        on_change: Called when a job starts or ends.
+        run: Runs one job in a worker.
+        prepare: Makes a worker's process ready for its first job.
+
+    Raises:
+        InputError: A worker cannot do what the sweep asks for.
+        OneshuiError: Tune ended before the graph did.
+    """
+    env = replace(
+        env,
+        heartbeat_seconds=cluster.heartbeat_seconds,
+        checkpoint_seconds=cluster.checkpoint_seconds,
+    )
+    keeper = LeaseKeeper(
+        scheduler,
+        env.store,
+        jobs,
+        silence_seconds=cluster.heartbeat_seconds,
+        job_seconds=cluster.max_job_hours * 3600,
+        kill=_end_holder,
+    )
+    searcher = GraphSearcher(
+        scheduler,
+        slots,
+        packer,
+        keeper,
+        jobs=jobs,
+        logs=env.logs,
+        look=lambda: cluster_nodes(cluster),
+        holder=lambda job: env.store.leases.holders().get(name_of(job.stage, job.key)),
+        is_gone=_is_gone,
+        on_change=on_change,
+    )
+    trainable = tune.with_parameters(
+        JobTrainable, jobs=dict(jobs), env=env, run=run, prepare=prepare
+    )
+    with tempfile.TemporaryDirectory(prefix="oneshui-tune-") as folder, keeper:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, _resources_of),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=folder,
+                stop=IdleStopper(searcher),
+                callbacks=[
+                    ProcessWatch(searcher, limit=cluster.start_seconds, end_process=_end_on_node)
+                ],
+                failure_config=tune.FailureConfig(max_failures=0),
+                # Tune saves class trainables at the end unless told not to; ours have no state.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    if searcher.error is not None:
+        raise searcher.error
+    if not scheduler.finished:
+        raise OneshuiError("Ray Tune ended before the sweep did; run the same command again")
+    return Statistics(processes=len(searcher.processes), idle_trials=searcher.num_idle_trials)

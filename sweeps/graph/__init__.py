@@ -1,0 +1,1 @@
+"""What is computed: specifications, jobs and their keys. Pure, without input or output."""

@@ -1,0 +1,201 @@
+"""The graph of jobs under construction, and the jobs that all rows of a cell share.
+
+Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from oneshui.faces.generate import RECIPE_VERSION
+from oneshui.spec import Access
+from sweeps.graph.job import Job, Stage
+from sweeps.graph.spec import Cell, DatasetSpec, Row, SweepSpec, study_title
+
+
+@dataclass
+class Graph:
+    """Jobs by key, every job after its inputs."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def add(self, stage: Stage, label: str, spec: Mapping[str, Any], **inputs: str) -> str:
+        """Add a job, if it is not there already; its key.
+
+        Raises:
+            AssertionError: An unequal job has the same key.
+        """
+        job = Job(stage=stage, spec=spec, inputs=inputs, label=label)
+        known = self.jobs.setdefault(job.key, job)
+        if known != job:
+            raise AssertionError(f"{known.label} and {job.label} share the key {job.key}")
+        return job.key
+
+
+def index_job(dataset: DatasetSpec) -> Job:
+    """The job that reads a dataset's annotations; it needs no other."""
+    if dataset.generate is None:
+        origin: dict[str, Any] = {"dataset": dataset.name}
+    else:
+        origin = {"generate": dataclasses.asdict(dataset.generate), "recipe": RECIPE_VERSION}
+    return Job(
+        stage="index",
+        spec={"layout": dataset.layout, **origin},
+        inputs={},
+        label=f"index {dataset.name}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """What all rows of a cell share.
+
+    Attributes:
+        data: Keys of the index, cache and split jobs, by role.
+        crops: Key of the cache that random crops are cut from, by role; empty if it is the other.
+        recipe: Of the network and its training.
+        pretrained: Key of the pretrained weights.
+        retrained: Key of the retrained weights.
+    """
+
+    data: Mapping[str, str]
+    crops: Mapping[str, str]
+    recipe: Mapping[str, Any]
+    pretrained: str
+    retrained: str
+
+    @property
+    def with_crops(self) -> dict[str, str]:
+        """The data for jobs that may augment; others need not fetch the larger pictures."""
+        return {**self.data, **self.crops}
+
+
+def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
+    """The cell's data, pretrained and retrained weights."""
+    reading = index_job(sweep.datasets[cell.dataset])
+    index = graph.jobs.setdefault(reading.key, reading).key
+    size, crop_size = sweep.model.image_size, sweep.datasets[cell.dataset].crop_size
+    pictures = {"size": size, "variant": sweep.preprocessing}
+    data, crops = {"index": index}, dict[str, str]()
+    data["cache"] = graph.add("cache", f"cache {cell.dataset}", pictures, index=index)
+    if crop_size not in (None, size):
+        # The reference's training pictures are resized with antialiasing too (spec, D5).
+        larger = {"size": crop_size, "variant": "corrected"}
+        title = f"cache {cell.dataset} at {crop_size} px"
+        crops["crops"] = graph.add("cache", title, larger, index=index)
+    data["split"] = graph.add(
+        "split",
+        f"split {cell_name(cell)}",
+        {
+            "num_forget": cell.num_forget,
+            "split_seed": cell.split_seed,
+            "support_seed": cell.support_seed,
+        },
+        index=index,
+        cache=data["cache"],
+    )
+    training = dataclasses.asdict(sweep.training[cell.dataset])
+    recipe = {"model": dataclasses.asdict(sweep.model), "training": training}
+    pretrained, retrained = (
+        train(graph, cell, stage, recipe, {**data, **crops}, 0) for stage in ("pretrain", "retrain")
+    )
+    return Base(data=data, crops=crops, recipe=recipe, pretrained=pretrained, retrained=retrained)
+
+
+def cell_name(cell: Cell) -> str:
+    """The cell as labels name it."""
+    return f"{cell.dataset} n{cell.num_forget} s{cell.seed}"
+
+
+def train(
+    graph: Graph,
+    cell: Cell,
+    stage: Literal["pretrain", "retrain"],
+    recipe: Mapping[str, Any],
+    data: Mapping[str, str],
+    reseed: int,
+) -> str:
+    """Pretraining or retraining of a cell; ``reseed`` other than 0 for another random run."""
+    again = f" again {reseed}" if reseed else ""
+    spec = {**recipe, "training_seed": cell.training_seed, "reseed": reseed}
+    return graph.add(stage, f"{stage} {cell_name(cell)}{again}", spec, **data)
+
+
+def evaluate(
+    graph: Graph, sweep: SweepSpec, cell: Cell, base: Base, title: str, weights: str
+) -> str:
+    """Predictions of a model on every set of the cell."""
+    spec = {
+        "model": base.recipe["model"],
+        "views": sweep.views,
+        "features": weights == base.pretrained,
+    }
+    inputs = {"weights": weights, "retrained_weights": base.retrained, **base.data}
+    return graph.add("evaluate", f"evaluate {title} {cell_name(cell)}", spec, **inputs)
+
+
+def method_spec(cell: Cell, row: Row, base: Base) -> dict[str, Any]:
+    """What every job of a row's method is told."""
+    common: dict[str, Any] = {
+        "method": row.method,
+        "model": base.recipe["model"],
+        "unlearning_seed": cell.unlearning_seed,
+    }
+    if row.access is Access.FULL:
+        common |= {
+            "training": base.recipe["training"],
+            "training_seed": cell.training_seed,
+        }
+    return common
+
+
+def prepare(
+    graph: Graph, cell: Cell, row: Row, base: Base, model: str, suffix: str = ""
+) -> str | None:
+    """What the row's method computes from the training data; None if that is nothing."""
+    if row.prepare is None:
+        return None
+    spec = {
+        **method_spec(cell, row, base),
+        "hyperparameters": row.prepare,
+        "num_forget": cell.num_forget,
+    }
+    # Rows that a study tells apart share what does not depend on the study.
+    label = f"prepare {study_title(row.name)} {cell_name(cell)}{suffix}"
+    return graph.add("prepare", label, spec, pretrained=model, **base.data)
+
+
+def dependants(jobs: Mapping[str, Job]) -> dict[str, list[str]]:
+    """Keys of the jobs that need each job directly, in the order of the plan.
+
+    Inputs that are not among the jobs are taken to be done.
+    """
+    needing: dict[str, list[str]] = {key: [] for key in jobs}
+    for key, job in jobs.items():
+        for needed in dict.fromkeys(job.inputs.values()):
+            if needed in needing:
+                needing[needed].append(key)
+    return needing
+
+
+def remaining_chain(
+    jobs: Mapping[str, Job],
+    seconds: Callable[[Job], float],
+    needing: Mapping[str, list[str]] | None = None,
+) -> dict[str, float]:
+    """Seconds of the longest chain that begins with each job, the job itself included.
+
+    Args:
+        jobs: The graph; every job after its inputs.
+        seconds: Of one job.
+        needing: What ``dependants`` returned, if it is at hand.
+    """
+    needing = needing or dependants(jobs)
+    chain: dict[str, float] = {}
+    for key in reversed(list(jobs)):
+        after = max((chain[next_] for next_ in needing[key]), default=0.0)
+        chain[key] = seconds(jobs[key]) + after
+    return chain

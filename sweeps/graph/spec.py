@@ -1,0 +1,409 @@
+"""What a sweep is, as plain checked values. Pure: imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from oneshui.errors import InputError
+from oneshui.faces.generate import FacesSpec
+from oneshui.spec import Access, ModelSpec, TrainingSpec, require
+from sweeps.graph.job import Stage
+
+Layout = Literal["celebahq", "celeba", "mufac", "mufac_clean", "table"]
+Preprocessing = Literal["corrected", "reference"]
+SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResources:
+    """What the jobs of a stage get; None leaves the worker's default.
+
+    Attributes:
+        cpus: Processors.
+        gpus: GPUs, or the share of one.
+        memory_gb: Main memory in 2**30 bytes.
+    """
+
+    cpus: int | None = None
+    gpus: float | None = None
+    memory_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.cpus is None or self.cpus >= 1, "cpus", self.cpus, "1 or more")
+        gpus = self.gpus or 0.0
+        require(
+            0 <= gpus <= 8 and (gpus <= 1 or gpus == int(gpus)),
+            "gpus",
+            self.gpus,
+            "a share of one GPU, or a whole number up to 8",
+        )
+        memory = self.memory_gb
+        require(memory is None or memory >= 0, "memory_gb", memory, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A dataset by name.
+
+    Attributes:
+        name: How tables call it.
+        layout: Whose on-disk layout it has.
+        generate: How to draw it, when it is generated and not brought.
+        crop_size: Side in pixels of the decoded pictures that random crops are cut from; None
+            for the network's input size, which loses the detail of small crops.
+        path: Where it is, relative to the data folder; not part of any identity.
+        resources: What jobs of a stage get on this dataset; not part of any identity either.
+    """
+
+    name: str
+    layout: Layout
+    generate: FacesSpec | None = None
+    crop_size: int | None = None
+    path: str = ""
+    resources: Mapping[Stage, StageResources] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        drawn = ("celebahq", "celeba", "mufac")
+        if self.generate is not None and self.layout not in drawn:
+            raise InputError(
+                f"datasets.{self.name} cannot be generated in the layout {self.layout!r}, only in "
+                f"{', '.join(drawn)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One (dataset, forget size, seed), with its four seed levels.
+
+    Attributes:
+        dataset: Name of the dataset.
+        num_forget: Identities in the request.
+        seed: The integer that names the cell in tables.
+        vary: What the seed varies; "all" is the paper's way.
+        fixed_seed: The seed of everything else.
+    """
+
+    dataset: str
+    num_forget: int
+    seed: int
+    vary: SeedLevel = "all"
+    fixed_seed: int = 0
+
+    def _seed(self, level: SeedLevel) -> int:
+        return self.seed if self.vary in ("all", level) else self.fixed_seed
+
+    @property
+    def split_seed(self) -> int:
+        """Seed of the split and of the choice of forget identities."""
+        return self._seed("split")
+
+    @property
+    def support_seed(self) -> int:
+        """Seed of the choice of support images."""
+        return self._seed("support")
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of starting weights, shuffling and augmentation."""
+        return self._seed("training")
+
+    @property
+    def unlearning_seed(self) -> int:
+        """Seed of preparation and unlearning."""
+        return self._seed("unlearning")
+
+
+Objective = Literal["support_only", "support_and_val", "simulated", "oracle"]
+OBJECTIVES: tuple[Objective, ...] = ("support_only", "support_and_val", "simulated", "oracle")
+BEYOND_SUPPORT: frozenset[Objective] = frozenset({"support_and_val", "oracle"})
+"""Objectives that see more than S after deletion: their rows are marked and never ranked."""
+Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
+Profile = Literal["paper", "tuned"]
+
+
+def study_title(row: str) -> str:
+    """Name of a row without the objective that tells it from others of its study."""
+    return row.partition("@")[0]
+
+
+def named_objective(row: str) -> str:
+    """The objective that a row's name ends in; empty if it ends in none."""
+    return row.partition("@")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """One hyperparameter that tuning varies.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Whether to draw on a logarithmic scale.
+        integer: Whether only whole numbers are meant.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise InputError(f"its range {self.low:g} to {self.high:g} is empty")
+        if self.log and self.low <= 0:
+            raise InputError(f"its range {self.low:g} to {self.high:g} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningSpec:
+    """How hyperparameters are found.
+
+    Attributes:
+        objectives: What a choice may see; several of them make a row each.
+        points: In every study, the defaults included.
+        batch: Points that are proposed together, knowing the results of the batches before.
+        seeds: Cells that a study runs on.
+        sampler: Which of Optuna's.
+        requests: Simulated requests per point and cell.
+        carried: Points that are run on the real request, beside the defaults.
+        reveal: Whether to compute the true ToW of every point afterwards, for the report alone.
+    """
+
+    objectives: tuple[Objective, ...] = ("support_only",)
+    points: int = 24
+    batch: int = 4
+    seeds: tuple[int, ...] = (0,)
+    sampler: Sampler = "tpe"
+    requests: int = 4
+    carried: int = 5
+    reveal: bool = True
+
+    def __post_init__(self) -> None:
+        require(1 <= self.points <= 10_000, "tuning.points", self.points, "1 to 10000")
+        require(1 <= self.batch <= 1000, "tuning.batch", self.batch, "1 to 1000")
+        require(bool(self.seeds), "tuning.seeds", list(self.seeds), "at least one seed")
+        require(1 <= self.requests <= 64, "tuning.requests", self.requests, "1 to 64")
+        require(1 <= self.carried <= 1000, "tuning.carried", self.carried, "1 to 1000")
+        require(bool(self.objectives), "tuning.objective", list(self.objectives), "at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of the comparative table: a method with its hyperparameters for one cell.
+
+    Attributes:
+        name: How the table calls the row; a method may have several.
+        method: Name of the method.
+        access: What the method may see when it unlearns.
+        hyperparameters: All of them, defaults included.
+        prepare: Those that the method's preparation depends on; None if it prepares nothing.
+        space: What a study varies; empty if the hyperparameters are used as they are.
+        objective: What the study's choice may see; None without a study.
+    """
+
+    name: str
+    method: str
+    access: Access
+    hyperparameters: Mapping[str, Any]
+    prepare: Mapping[str, Any] | None
+    space: Mapping[str, Dimension] = field(default_factory=dict)
+    objective: Objective | None = None
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The hyperparameters that no study varies, by name."""
+        return {name: v for name, v in self.hyperparameters.items() if name not in self.space}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSpec:
+    """A whole sweep.
+
+    Attributes:
+        name: Of the sweep.
+        datasets: By name.
+        cells: All combinations of dataset, forget size and seed.
+        rows: The rows of every cell.
+        model: The network.
+        training: Recipe of pretraining and retraining, by dataset.
+        preprocessing: "corrected" resizes with antialiasing; "reference" as the authors' code.
+        views: Augmented views of a picture that the relative membership attack looks at.
+        reference_copies: Whether that attack also uses the retrained model after the same
+            one-shot unlearning as a reference.
+        tuning: How rows with a search space are tuned.
+    """
+
+    name: str
+    datasets: Mapping[str, DatasetSpec]
+    cells: tuple[Cell, ...]
+    rows: Mapping[Cell, tuple[Row, ...]]
+    model: ModelSpec
+    training: Mapping[str, TrainingSpec]
+    preprocessing: Preprocessing = "corrected"
+    views: int = 2
+    reference_copies: bool = False
+    tuning: TuningSpec = field(default_factory=TuningSpec)
+
+    def __post_init__(self) -> None:
+        require(1 <= self.views <= 64, "sweep.views", self.views, "1 to 64")
+        require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
+        if len(set(self.cells)) != len(self.cells):
+            raise InputError("sweep.seeds, sweep.datasets or sweep.forget_sizes repeats a value")
+        least = self.model.image_size
+        for name, dataset in self.datasets.items():
+            if dataset.crop_size is not None:
+                require(
+                    least <= dataset.crop_size <= 4096,
+                    f"datasets.{name}.crop_size",
+                    dataset.crop_size,
+                    f"{least} (sweep.model.image_size) to 4096",
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineType:
+    """Machines that the cluster's autoscaler adds when a job waits for one.
+
+    Attributes:
+        cpus: Of one machine.
+        gpus: The same.
+        memory_gb: What Ray may give to jobs, in 2**30 bytes.
+        most: At the same time.
+    """
+
+    cpus: float
+    gpus: float = 0.0
+    memory_gb: float = 0.0
+    most: int
+
+    def __post_init__(self) -> None:
+        require(self.cpus > 0, "cluster.machines cpus", self.cpus, "above 0")
+        for name in ("gpus", "memory_gb"):
+            value = getattr(self, name)
+            require(value >= 0, f"cluster.machines {name}", value, "0 or more")
+        require(1 <= self.most <= 1024, "cluster.machines most", self.most, "1 to 1024")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSpec:
+    """Where jobs run, and what each of them gets.
+
+    Attributes:
+        mode: "local" starts Ray here; "existing" joins the cluster that the driver is on.
+        machines: What an autoscaler may add, by Ray's name for the type; where there are any,
+            ready jobs ask for machines, and machines without jobs are let go.
+        workers: Jobs at the same time; 0 means one per processor (or per GPU share).
+        cpus_per_worker: Processors reserved for each.
+        gpus_per_worker: GPUs, or share of one, reserved for each; None means half a GPU where
+            the cluster has GPUs, and none elsewhere.
+        memory_gb_per_worker: Main memory reserved for each, in 2**30 bytes; 0 reserves none.
+        stages: What jobs of a stage get instead.
+        pack_gpus: Whether GPU shares follow the memory that the first job of a kind needed.
+        heartbeat_seconds: Silence after which a worker that runs a job counts as hung and is
+            replaced.
+        start_seconds: The same for one that starts, or waits for a job.
+        max_job_hours: Time after which a job that still runs counts as hung.
+        checkpoint_seconds: A training keeps a checkpoint at the end of an epoch, if this much
+            time has passed since the last.
+        price_per_gpu_hour: For the cost in ``mode=plan``; 0 prints none.
+        price_per_cpu_hour: The same for processors.
+        interruptions_per_hour: How often a spot machine is taken back, for ``mode=plan``.
+    """
+
+    mode: Literal["local", "existing"] = "local"
+    machines: Mapping[str, MachineType] = field(default_factory=dict)
+    workers: int = 0
+    cpus_per_worker: int = 1
+    gpus_per_worker: float | None = None
+    memory_gb_per_worker: float = 0.0
+    stages: Mapping[Stage, StageResources] = field(default_factory=dict)
+    pack_gpus: bool = True
+    heartbeat_seconds: float = 120.0
+    start_seconds: float = 300.0
+    max_job_hours: float = 48.0
+    checkpoint_seconds: float = 10.0
+    price_per_gpu_hour: float = 0.0
+    price_per_cpu_hour: float = 0.0
+    interruptions_per_hour: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.machines and self.mode == "local":
+            raise InputError("cluster.machines is for cluster=existing: nothing is added here")
+        require(0 <= self.workers <= 1024, "cluster.workers", self.workers, "0 to 1024")
+        require(
+            self.cpus_per_worker >= 1, "cluster.cpus_per_worker", self.cpus_per_worker, "1 or more"
+        )
+        gpus = self.gpus_per_worker or 0.0
+        require(
+            0 <= gpus <= 8 and (gpus <= 1 or gpus == int(gpus)),
+            "cluster.gpus_per_worker",
+            self.gpus_per_worker,
+            "a share of one GPU, or a whole number up to 8",
+        )
+        for name, lowest in (
+            ("heartbeat_seconds", 2.0),
+            ("start_seconds", 5.0),
+            ("max_job_hours", 0.01),
+        ):
+            value = getattr(self, name)
+            require(value >= lowest, f"cluster.{name}", value, f"{lowest:g} or more")
+        for name in (
+            "memory_gb_per_worker",
+            "checkpoint_seconds",
+            "price_per_gpu_hour",
+            "price_per_cpu_hour",
+            "interruptions_per_hour",
+        ):
+            require(getattr(self, name) >= 0, f"cluster.{name}", getattr(self, name), "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things are read and written; no part of any identity.
+
+    Attributes:
+        data_dir: Folder that contains the datasets, or ``s3://`` or ``gs://``.
+        output_dir: Folder of this sweep.
+        store_uri: Folder of the results, or ``s3://`` or ``gs://``; empty for
+            ``<output_dir>/store``.
+        tracking_uri: MLflow's; empty for a database in ``output_dir``.
+    """
+
+    data_dir: str = "data"
+    output_dir: str = ""
+    store_uri: str = ""
+    tracking_uri: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSpec:
+    """All that one command asks for.
+
+    Attributes:
+        mode: "run" runs what is missing, "plan" only counts, "report" rebuilds the report, "ui"
+            shows MLflow's pages, "why" says where a number comes from.
+        sweep: What to compute.
+        cluster: Where.
+        places: Folders and addresses.
+        command: The user's overrides, for messages that say how to go on.
+        row: What mode "why" asks about: dataset, forget size, method and metric.
+    """
+
+    mode: Literal["run", "plan", "report", "ui", "why"]
+    sweep: SweepSpec
+    cluster: ClusterSpec
+    places: Places
+    command: tuple[str, ...] = field(default=())
+    row: str = ""
+
+
+def override_key(override: str) -> str:
+    """What an override of the command line sets, as "sweep.seeds" of "+sweep.seeds=[0]"."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def lasting(command: Sequence[str]) -> list[str]:
+    """The overrides that say what is computed, not what is done with it now."""
+    return [override for override in command if override_key(override) not in ("mode", "row")]

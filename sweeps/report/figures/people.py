@@ -1,0 +1,202 @@
+"""Figures of people: who was hard to forget, who suffered, and the pictures that were sent in.
+
+Must not import torch, Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sweeps.graph.plan import ResultRow
+from sweeps.report.figures.style import Drawing, Look, Material, looks_of, set_title
+from sweeps.report.statistics import is_ranked
+from sweeps.stages.context import SUPPORT
+from sweeps.store import DamagedEntryError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PER_IDENTITY = "per_identity.parquet"
+PANELS_BESIDE = 4
+MOST_POINTS = 1500
+"""Points of one panel; of more a fixed sample is shown, while the line is that of all."""
+FLAT = 1e-6
+"""Points: smaller differences are rounding, and an axis that shows them would mislead."""
+MOST_FACES = 64
+FACES_BESIDE = 8
+
+
+def hardness(material: Material) -> Iterator[Drawing]:
+    """Gap of every forgotten person against the support picture's distance (paper, Figure 4)."""
+    return _trends(
+        material,
+        "hardness",
+        ("gap", "gap (points)", "distance of the support picture from the person's others"),
+        "Hard to forget?",
+    )
+
+
+def retain_drop(material: Material) -> Iterator[Drawing]:
+    """Drop of everybody who stays against the distance to the forget set (paper, Figure 5)."""
+    return _trends(
+        material,
+        "retain_drop",
+        ("drop", "drop (points)", "distance to the nearest forgotten person"),
+        "Who loses?",
+    )
+
+
+def _trends(
+    material: Material, name: str, outcome: tuple[str, str, str], question: str
+) -> Iterator[Drawing]:
+    points = material.tables.get(f"{name}.csv")
+    fits = material.tables.get(f"{name}_fits.csv")
+    if points is None or fits is None:
+        return
+    for block in material.blocks():
+        # Measured against itself, a row has nothing to show: no gap here, no drop there.
+        without = {"hardness": "retrain", "retain_drop": "pretrain"}[name]
+        methods = [m for m in block.methods if m != without]
+        own = dict(list(_of(points, block.dataset, block.num_forget).groupby("method")))
+        lines = _of(fits, block.dataset, block.num_forget).set_index("method")
+        known = {m: own[m] for m in methods if m in own}
+        if known:
+            title = f"{question} {block.title}"
+            yield Drawing(name=block.stem, make=partial(_panels, known, lines, outcome, title))
+
+
+def _of(table: pd.DataFrame, dataset: str, num_forget: int) -> pd.DataFrame:
+    return table[(table["dataset"] == dataset) & (table["num_forget"] == num_forget)]
+
+
+def _panels(
+    points: dict[str, pd.DataFrame], fits: pd.DataFrame, outcome: tuple[str, str, str], title: str
+) -> Figure:
+    from matplotlib.figure import Figure
+
+    columns = min(PANELS_BESIDE, len(points))
+    rows = math.ceil(len(points) / columns)
+    width, height = max(4.2, 2.35 * columns), 0.9 + 1.9 * rows
+    figure = Figure(figsize=(width, height))
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    # All panels are alike, so fixed margins in inches do what a layout engine takes a second for.
+    figure.subplots_adjust(
+        left=0.62 / width,
+        right=1 - 0.1 / width,
+        top=1 - 0.62 / height,
+        bottom=0.55 / height,
+        wspace=0.24,
+        hspace=0.2,
+    )
+    looks = looks_of(points)
+    for axes, (method, part) in zip(grid.flat, points.items(), strict=False):
+        _panel(axes, part, fits.loc[method], outcome[0], looks[method])
+        axes.set_title(method, fontsize=8.5)
+        axes.tick_params(labelsize=7)
+    for axes in list(grid.flat)[len(points) :]:
+        axes.set_visible(False)
+    figure.supxlabel(f"{outcome[2]} (cosine)", fontsize=9.5, y=0.08 / height)
+    figure.supylabel(outcome[1], fontsize=9.5, x=0.08 / width)
+    set_title(figure, title)
+    return figure
+
+
+def _panel(axes: Axes, part: pd.DataFrame, fit: Any, outcome: str, look: Look) -> None:
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.locator_params(nbins=4)
+    axes.axhline(0, color="#777777", linewidth=0.8)
+    shown = part.sample(MOST_POINTS, random_state=0) if len(part) > MOST_POINTS else part
+    axes.scatter(
+        shown["distance"],
+        100 * shown[outcome],
+        s=9,
+        color=look.colour,
+        marker=look.marker,
+        alpha=0.6,
+        linewidths=0,
+        rasterized=len(shown) > 300,
+    )
+    if 100 * np.ptp(part[outcome]) < FLAT:
+        axes.set_ylim(-1, 1)
+    if pd.notna(fit["slope"]):
+        ends = np.array([part["distance"].min(), part["distance"].max()])
+        axes.plot(
+            ends, 100 * (fit["slope"] * ends + fit["intercept"]), color="black", linewidth=1.3
+        )
+    if pd.notna(fit["pearson"]):
+        text = f"r {fit['pearson']:+.2f}, n {int(fit['num_points'])}"
+        axes.annotate(text, (0.97, 0.95), xycoords="axes fraction", ha="right", va="top", size=7.5)
+
+
+def support_sheet(material: Material) -> Iterator[Drawing]:
+    """The support pictures of the first finished seed, hardest to forget first."""
+    people = material.tables.get(PER_IDENTITY)
+    if people is None:
+        return
+    for block in material.blocks():
+        own = _of(people, block.dataset, block.num_forget)
+        access = block.rows.drop_duplicates("method").set_index("method")["access"]
+        ranked = [m for m in block.methods if is_ranked(m, access[m])]
+        own = own[own["method"].isin(ranked)]
+        first = _first(material, block.dataset, block.num_forget, set(own["seed"]))
+        if first is None:
+            continue
+        split = material.entries.get(material.plan.jobs[first.evaluate_key].inputs["split"])
+        if split is None or SUPPORT not in split.files:
+            continue
+        gaps = own[own["seed"] == first.cell.seed].groupby("identity")["gap"].mean()
+        try:
+            pictures = _pictures(split.file(SUPPORT))
+        except DamagedEntryError:  # the next run recomputes it; a report goes without
+            continue
+        people_of = zip(gaps.index.tolist(), gaps.tolist(), strict=True)
+        faces = [(who, gap, pictures[who]) for who, gap in people_of if who in pictures]
+        faces.sort(key=lambda face: -face[1])
+        if faces:
+            title = f"Support images: {block.title}, seed {first.cell.seed}"
+            yield Drawing(name=block.stem, make=partial(_sheet, faces, title))
+
+
+def _first(material: Material, dataset: str, num_forget: int, seeds: set[int]) -> ResultRow | None:
+    for row in material.plan.results:
+        cell = row.cell
+        if (cell.dataset, cell.num_forget) == (dataset, num_forget) and cell.seed in seeds:
+            return row
+    return None
+
+
+def _pictures(path: Any) -> dict[int, npt.NDArray[np.uint8]]:
+    """Pictures [height, width, 3] by identity."""
+    from safetensors.numpy import load_file
+
+    stored = load_file(path)
+    images = stored["images"].transpose(0, 2, 3, 1)
+    return dict(zip(stored["identities"].tolist(), images, strict=True))
+
+
+def _sheet(faces: list[tuple[Any, float, npt.NDArray[np.uint8]]], title: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    left_out = len(faces) - MOST_FACES
+    if left_out > 0:
+        # Both ends matter: those hardest to forget, and those who went easily.
+        faces = faces[: MOST_FACES // 2] + faces[-MOST_FACES // 2 :]
+        title += f" ({left_out} in the middle left out)"
+    rows = math.ceil(len(faces) / FACES_BESIDE)
+    figure = Figure(figsize=(7.2, 0.5 + 1.12 * rows), layout="constrained")
+    grid = figure.subplots(rows, FACES_BESIDE, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, (person, gap, picture) in zip(grid.flat, faces, strict=False):
+        axes.imshow(picture, interpolation="nearest" if len(picture) < 64 else None)
+        axes.set_title(f"{person}: {100 * gap:+.1f}", fontsize=7.5, pad=2)
+    set_title(figure, title)
+    return figure

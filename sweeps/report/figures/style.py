@@ -1,0 +1,226 @@
+"""What all figures share: their material, colours, markers and type.
+
+Must not import torch, Ray or MLflow; matplotlib is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sweeps.graph.plan import Plan
+from sweeps.report.study_tables import StudyResult
+from sweeps.report.tables import request_title
+from sweeps.store import Entry
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
+"""Okabe and Ito's palette, distinguishable with every common form of colour blindness."""
+MARKERS = "oDs^vP<>"
+RETRAIN_COLOUR = "#4d4d4d"
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "figure.titlesize": 10.5,
+    "figure.titleweight": "bold",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "text.parse_math": False,
+}
+_SMALL_FONT = "Oneshui Sans"
+_SCRIPTS = ((0x20, 0x250), (0x370, 0x400), (0x2010, 0x2040), (0x2190, 0x2270))
+"""Latin, Greek, punctuation, arrows and operators; other letters come from the whole font."""
+
+
+@functools.lru_cache(maxsize=1)
+def style() -> dict[Any, Any]:
+    """Settings of matplotlib for all figures.
+
+    Every PDF embeds the letters that it uses, as TrueType because publishers refuse Type 3, and
+    taking them out of DejaVu's thousands takes longer than drawing. So each process first makes
+    itself a small copy, under a name of its own as the font's licence wants.
+    """
+    from matplotlib import font_manager
+
+    # matplotlib keeps the path and reads the file again: it stays as long as the process.
+    folder = tempfile.mkdtemp(prefix="oneshui-font-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for weight in ("normal", "bold"):
+        whole = font_manager.findfont(
+            font_manager.FontProperties(family="DejaVu Sans", weight=weight)
+        )
+        path = Path(folder) / f"{weight}.ttf"
+        _save_small(whole, path)
+        font_manager.fontManager.addfont(path)
+    return {**STYLE, "font.family": [_SMALL_FONT, "DejaVu Sans"]}
+
+
+def _save_small(whole: str, path: Path) -> None:
+    """A copy of a font with few letters, no tables of layout, and another name."""
+    from fontTools import subset
+
+    options = subset.Options(layout_features=[], hinting=False, name_IDs=["*"], notdef_outline=True)
+    options.drop_tables += ["FFTM"]
+    with subset.load_font(whole, options) as font:
+        _cut(font, options, path)
+
+
+def _cut(font: Any, options: Any, path: Path) -> None:
+    from fontTools import subset
+
+    chosen = subset.Subsetter(options)
+    chosen.populate(unicodes=[code for first, end in _SCRIPTS for code in range(first, end)])
+    chosen.subset(font)
+    for record in font["name"].names:
+        if record.nameID in (1, 3, 4, 6, 16):
+            record.string = record.toUnicode().replace("DejaVu Sans", _SMALL_FONT)
+            record.string = str(record.string).replace("DejaVuSans", "OneshuiSans")
+    font.save(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a row is drawn.
+
+    Attributes:
+        colour: Of Okabe and Ito's palette, black or grey.
+        marker: Of its points, so that no row is told by colour alone.
+        size: Area of a point, in square points.
+    """
+
+    colour: str
+    marker: str
+    size: float = 55
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The finished rows of one dataset and forget size.
+
+    Attributes:
+        dataset: Name of the dataset.
+        num_forget: Identities in the request.
+        rows: Of the results table, finished ones only.
+        methods: Their names in the order of the tables.
+        title: Dataset and forget size in words.
+        stem: The same in a file's name.
+    """
+
+    dataset: str
+    num_forget: int
+    rows: pd.DataFrame
+    methods: list[str]
+    title: str
+    stem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """All that a figure may be drawn from.
+
+    Attributes:
+        plan: The sweep's graph.
+        entries: Finished jobs by key.
+        frame: From ``sweeps.report.results.results_frame``.
+        summary: From ``sweeps.report.summary.summarise``.
+        tables: The paper's analyses by file name, as ``sweeps.report.analyses.write`` wrote them;
+            without them their figures are left out.
+        studies: What tuning found.
+    """
+
+    plan: Plan
+    entries: Mapping[str, Entry]
+    frame: pd.DataFrame
+    summary: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    studies: tuple[StudyResult, ...] = ()
+
+    @staticmethod
+    def stem(dataset: str) -> str:
+        """A dataset's name in a file's name."""
+        return re.sub(r"[^A-Za-z0-9_.]", "_", dataset)
+
+    def blocks(self) -> Iterable[Block]:
+        """Datasets and forget sizes that have finished rows."""
+        for (dataset, num_forget), part in self.summary.groupby(
+            ["dataset", "num_forget"], sort=False
+        ):
+            rows = self.frame[
+                (self.frame["dataset"] == dataset) & (self.frame["num_forget"] == num_forget)
+            ]
+            rows = rows[rows["tow"].notna()]
+            methods = [m for m in part["method"] if m in set(rows["method"])]
+            if methods:
+                size = int(str(num_forget))
+                yield Block(
+                    dataset=str(dataset),
+                    num_forget=size,
+                    rows=rows,
+                    methods=methods,
+                    title=request_title(str(dataset), size),
+                    stem=f"{self.stem(str(dataset))}-n{size}",
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """One figure that can be drawn.
+
+    Attributes:
+        name: End of its file's name, after the kind.
+        make: Draws it; called within ``STYLE``.
+    """
+
+    name: str
+    make: Callable[[], Figure]
+
+
+def looks_of(methods: Iterable[str]) -> dict[str, Look]:
+    """A colour and a marker for every row, references in black and grey."""
+    looks: dict[str, Look] = {}
+    for method in methods:
+        if method == "pretrain":
+            looks[method] = Look(colour="black", marker="X", size=75)
+        elif method.startswith("retrain"):
+            marker = "*" if method == "retrain" else "p"
+            looks[method] = Look(colour=RETRAIN_COLOUR, marker=marker, size=130)
+        else:
+            place = sum(not m.startswith(("pretrain", "retrain")) for m in looks)
+            looks[method] = Look(
+                colour=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)]
+            )
+    return looks
+
+
+def percent(rows: pd.DataFrame, method: str, measure: str) -> pd.Series[float]:
+    """A measure of one row over its seeds, in percent."""
+    return 100 * rows.loc[rows["method"] == method, measure]
+
+
+def set_title(figure: Figure, title: str) -> None:
+    """The figure's title, over its left edge."""
+    figure.suptitle(title, x=0.01, ha="left")
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """The legend of the axes under the figure, if there is anything to explain."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower right", ncols=len(handles))

@@ -1,0 +1,271 @@
+"""The report of a sweep: result files, tables, figures and one self-contained HTML page.
+
+Written from the plan and the store alone. Must not import torch, Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from sweeps.graph.plan import Plan
+from sweeps.report import analyses, figures, formats, paper, provenance, study_tables, tables
+from sweeps.report.failures import Cause
+from sweeps.report.figures.style import Material
+from sweeps.report.statistics import (
+    PairedTest,
+    comparisons,
+    is_ranked,
+    is_retrained_again,
+    noise_floor,
+)
+from sweeps.report.study_tables import StudyResult
+from sweeps.store import Entry
+
+LEFTOVER_SECONDS = 3600.0
+_TEST_COLUMNS = [field.name for field in dataclasses.fields(PairedTest)]
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finding:
+    title: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Figure:
+    name: str
+    alt: str
+    caption: str
+    data: str
+
+
+def write_report(
+    plan: Plan,
+    frame: pd.DataFrame,
+    summary: pd.DataFrame,
+    entries: Mapping[str, Entry],
+    causes: Sequence[Cause],
+    blocked: Sequence[str],
+    output_dir: Path,
+    command: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
+    studies: Sequence[StudyResult] = (),
+) -> Path:
+    """Write ``<output_dir>/report`` whole, or leave the one that is there as it is.
+
+    Args:
+        plan: The sweep's graph.
+        frame: From ``results_frame``.
+        summary: From ``summarise``, of the same frame.
+        entries: Finished jobs by key.
+        causes: Why jobs failed for good.
+        blocked: Keys of jobs that did not run because of those.
+        output_dir: Folder of the sweep.
+        command: The user's overrides.
+        progress: Called with the number of drawn figures and of all.
+        meanwhile: Called when only the figures are left, which other processes draw.
+        studies: What tuning found, from ``study_results``.
+
+    Returns:
+        Path of ``index.html``.
+
+    Raises:
+        InputError: The table that a person filled with published numbers cannot be read.
+        OSError: The folder cannot be written.
+    """
+    target = output_dir / "report"
+    with _replacing(target) as folder:
+        tests, said = _statistics(frame)
+        frame.to_parquet(folder / "results.parquet", index=False)
+        frame.to_csv(folder / "results.csv", index=False)
+        summary.to_parquet(folder / "summary.parquet", index=False)
+        summary.to_csv(folder / "summary.csv", index=False)
+        pd.DataFrame([dataclasses.asdict(test) for test in tests], columns=_TEST_COLUMNS).to_csv(
+            folder / "comparisons.csv", index=False
+        )
+        text = formats.markdown(summary, said)
+        (folder / "summary.md").write_text(text, encoding="utf-8")
+        (folder / "summary.tex").write_text(formats.latex(summary, said), encoding="utf-8")
+        comparison = paper.update(target / paper.FILE, folder, summary)
+        found = analyses.write(plan, entries, folder)
+        leak_cost = study_tables.write_tables(studies, frame, folder)
+        material = Material(
+            plan=plan,
+            entries=entries,
+            frame=frame,
+            summary=summary,
+            tables=found,
+            studies=tuple(studies),
+        )
+        if meanwhile is not None:
+            meanwhile()
+        drawn = figures.draw(material, folder / "figures", progress)
+        shown = tables.tables_of(summary)
+        page = _page(
+            sweep=plan.sweep,
+            tables=shown,
+            tuning_note=tables.TUNING_NOTE if any(t.is_tuned for t in shown) else "",
+            tuning=plan.sweep.tuning,
+            studies=study_tables.study_lines(studies),
+            studies_said=study_tables.sentences(studies),
+            leak_cost=list(study_tables.leak_cost_lines(leak_cost)),
+            leak_note=study_tables.LEAK_NOTE,
+            panels=tables.PANELS,
+            columns=tables.COLUMNS,
+            legend=tables.LEGEND,
+            rank_note=tables.RANK_NOTE,
+            reference_note=tables.REFERENCE_NOTE,
+            notes=said,
+            tests=[test for test in tests if test.num_cells],
+            findings=_findings(frame),
+            paper=paper.lines(comparison),
+            figures=[_figure(path) for path in drawn if path.suffix == ".png"],
+            num_finished=int(frame["tow"].notna().sum()),
+            num_results=len(frame),
+            groups=causes,
+            num_failed=sum(cause.count for cause in causes),
+            blocked=[plan.jobs[key].label for key in blocked],
+            is_generated=any(d.generate is not None for d in plan.sweep.datasets.values()),
+            datasets=provenance.datasets(plan, entries),
+            splits=provenance.splits(plan, entries),
+            methods=provenance.methods(plan, entries),
+            again=provenance.again(command),
+            commit=provenance.git_commit(),
+            versions=provenance.versions(),
+            config=_config(plan),
+            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
+        (folder / "index.html").write_text(page, encoding="utf-8")
+    return target / "index.html"
+
+
+def _statistics(frame: pd.DataFrame) -> tuple[list[PairedTest], tuple[str, ...]]:
+    names = frame.drop_duplicates("method")
+    rows = zip(names["method"], names["access"], strict=True)
+    ranked = [str(method) for method, access in rows if is_ranked(method, access)]
+    tests = comparisons(frame, ranked)
+    return tests, tables.notes(noise_floor(frame), tests)
+
+
+def _config(plan: Plan) -> str:
+    """Network and training as JSON, for whoever wants all of it."""
+    sweep = plan.sweep
+    return json.dumps(
+        {
+            "model": dataclasses.asdict(sweep.model),
+            "training": {k: dataclasses.asdict(v) for k, v in sweep.training.items()},
+            "preprocessing": sweep.preprocessing,
+            "views": sweep.views,
+            "reference_copies": sweep.reference_copies,
+        },
+        indent=1,
+    )
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A folder beside the target that takes its place at the end, if nothing was raised."""
+    for leftover in target.parent.glob(f".{target.name}-*"):
+        if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+            shutil.rmtree(leftover, ignore_errors=True)
+    mark = uuid.uuid4().hex[:8]
+    new, old = (target.with_name(f".{target.name}-{which}-{mark}") for which in ("new", "old"))
+    new.mkdir(parents=True)
+    try:
+        yield new
+        had_one = target.exists()
+        if had_one:
+            target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            if had_one:
+                old.rename(target)
+            raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _page(**values: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["sets"] = _sets
+    return environment.get_template("report.html.j2").render(**values)
+
+
+def _sets(text: str) -> Markup:
+    """Escaped text with the index of D_f and D_r set low."""
+    return Markup(re.sub(r"\bD_([fr])\b", r"D<sub>\1</sub>", str(escape(text))))
+
+
+def _findings(frame: pd.DataFrame) -> list[_Finding]:
+    """What the ToW column says, seed by seed against doing nothing."""
+    findings = []
+    for (dataset, num_forget), rows in frame.groupby(["dataset", "num_forget"], sort=False):
+        tow = 100 * rows.pivot(index="seed", columns="method", values="tow")
+        access = rows.drop_duplicates("method").set_index("method")["access"]
+        names = [m for m in access.index if is_ranked(str(m), access[m])]
+        if "pretrain" not in tow or tow["pretrain"].isna().all():
+            continue
+        gains = tow[names].sub(tow["pretrain"], axis=0).dropna(axis="columns", how="all")
+        sentences = [f"Doing nothing (pretrain) has a mean ToW of {tow['pretrain'].mean():.1f}%."]
+        if len(gains.columns):
+            sentences += _gain_sentences(gains)
+        floors = [m for m in access.index if is_retrained_again(m)]
+        sentences += [
+            f"The noise floor, retraining with another seed ({m}), is at {tow[m].mean():.1f}%."
+            for m in floors
+            if tow[m].notna().any()
+        ]
+        title = tables.request_title(str(dataset), int(str(num_forget)))
+        findings.append(_Finding(title=title, sentences=tuple(sentences)))
+    return findings
+
+
+def _gain_sentences(gains: pd.DataFrame) -> list[str]:
+    """Which rows beat doing nothing: ToW in percent minus pretrain's, seeds by methods."""
+    means = gains.mean()
+    best = str(means.idxmax())
+    known = gains[best].dropna()
+    sentences = ["No one-shot row is better than that on average."]
+    if means[best] > 0:
+        sentences = [
+            f"The largest gain over it among the one-shot rows is that of {best}: "
+            f"{means[best]:+.1f} points, ahead with {int((known > 0).sum())} of {len(known)} "
+            f"{'seed' if len(known) == 1 else 'seeds'}."
+        ]
+    worse = [str(method) for method, gain in means.items() if gain < 0]
+    if worse:
+        sentences.append(f"Worse than doing nothing on average: {', '.join(worse)}.")
+    return sentences
+
+
+def _figure(path: Path) -> _Figure:
+    kind = path.stem.split("-", 1)[0]
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    caption = figures.KINDS[kind].caption
+    return _Figure(name=path.stem, alt=path.stem.replace("_", " "), caption=caption, data=data)

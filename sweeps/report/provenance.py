@@ -1,0 +1,224 @@
+"""Where the numbers of a report come from: grid, versions, commit, and the commands to repeat it.
+
+Must not import torch, Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shlex
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from oneshui.spec import DATA_SEEN
+from sweeps.graph.cells import index_job
+from sweeps.graph.plan import Plan, ResultRow
+from sweeps.graph.spec import Cell, lasting, override_key, study_title
+from sweeps.report.results import resolved_hyperparameters
+from sweeps.store import Entry
+
+PACKAGES = (
+    "oneshui",
+    "torch",
+    "torchvision",
+    "timm",
+    "scikit-learn",
+    "numpy",
+    "pandas",
+    "ray",
+    "mlflow",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodInfo:
+    """A row of the tables in words."""
+
+    name: str
+    method: str
+    seen: str
+    hyperparameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """A dataset of the sweep in words."""
+
+    name: str
+    origin: str
+    forget_sizes: str
+    seeds: str
+    size: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitInfo:
+    """One cell's split in words."""
+
+    cell: Cell
+    images: str
+    fingerprint: str
+
+
+def datasets(plan: Plan, entries: Mapping[str, Entry]) -> list[DatasetInfo]:
+    """The datasets of a plan; "-" for what no finished job has read yet."""
+    found = []
+    for spec in plan.sweep.datasets.values():
+        entry = entries.get(index_job(spec).key)
+        cells = [cell for cell in plan.sweep.cells if cell.dataset == spec.name]
+        found.append(
+            DatasetInfo(
+                name=spec.name,
+                origin="generated faces" if spec.generate else f"layout {spec.layout}",
+                forget_sizes=_listed(cell.num_forget for cell in cells),
+                seeds=_listed(cell.seed for cell in cells),
+                size="{num_images} images of {num_identities} identities".format(**entry.value)
+                if entry
+                else "-",
+                fingerprint=str(entry.value["fingerprint"]) if entry else "-",
+            )
+        )
+    return found
+
+
+def _listed(values: Iterable[int]) -> str:
+    return ", ".join(map(str, dict.fromkeys(values)))
+
+
+def split_of(plan: Plan, row: ResultRow, entries: Mapping[str, Entry]) -> Entry | None:
+    """The split of a row's cell, if it is finished."""
+    return entries.get(plan.jobs[row.evaluate_key].inputs["split"])
+
+
+def splits(plan: Plan, entries: Mapping[str, Entry]) -> list[SplitInfo]:
+    """The finished splits, one per cell."""
+    found: dict[Cell, SplitInfo] = {}
+    for row in plan.results:
+        entry = split_of(plan, row, entries)
+        if entry is not None and row.cell not in found:
+            images = entry.value["num_images"]
+            found[row.cell] = SplitInfo(
+                cell=row.cell,
+                images=", ".join(f"{count} {name}" for name, count in images.items()),
+                fingerprint=str(entry.value["fingerprint"]),
+            )
+    return list(found.values())
+
+
+def methods(plan: Plan, entries: Mapping[str, Entry]) -> list[MethodInfo]:
+    """Rows with their hyperparameters; with those of each forget size where they differ."""
+    variants: dict[str, dict[str, list[str]]] = {}
+    rows = {}
+    for result in plan.results:
+        row, cell = result.row, result.cell
+        rows[row.name] = row
+        text = _hyperparameters(result, entries)
+        cells = variants.setdefault(row.name, {}).setdefault(text, [])
+        name = f"{cell.dataset} n{cell.num_forget}"
+        if name not in cells:
+            cells.append(name)
+    return [
+        MethodInfo(
+            name=row.name,
+            method=row.method,
+            seen=DATA_SEEN[row.access],
+            hyperparameters=tuple(
+                f"{', '.join(cells)}: {text}" if len(variants[row.name]) > 1 else text
+                for text, cells in variants[row.name].items()
+            ),
+        )
+        for row in rows.values()
+    ]
+
+
+def _hyperparameters(result: ResultRow, entries: Mapping[str, Entry]) -> str:
+    """In words; tuned ones with their range and objective."""
+    resolved = resolved_hyperparameters(result, entries)
+    texts = []
+    for name in result.row.hyperparameters:
+        text = f"{name} = {_short(resolved[name])}" if name in resolved else f"{name}"
+        if name in result.row.space:
+            found = result.row.space[name]
+            text += f" (tuned in {found.low:g} to {found.high:g}, {result.row.objective})"
+        texts.append(text)
+    return ", ".join(texts) or "none"
+
+
+def _short(value: Any) -> str:
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float) and value != float(f"{value:.4g}")
+        else f"{value}"
+    )
+
+
+def again(command: Sequence[str]) -> str:
+    """The command that goes on with the sweep, as a shell needs it."""
+    return shlex.join(["python", "launch.py", *lasting(command)])
+
+
+def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = "runs/why") -> str:
+    """The command that computes one row anew and nothing that it does not need.
+
+    The further rows of retraining stay, being references of the attack, and so do all seeds, of
+    which one more may tune it: without them the job would be another.
+
+    Args:
+        plan: The sweep's graph.
+        row: The row.
+        command: The user's overrides.
+        output_dir: A folder of its own, so that nothing stored is reused.
+    """
+    replaced = ("sweep.methods", "sweep.datasets", "sweep.forget_sizes", "output_dir", "store.uri")
+    kept = [c for c in lasting(command) if override_key(c) not in replaced]
+    rows = [r for r in plan.sweep.rows[row.cell] if r.method == "retrain" or r == row.row]
+    names = [study_title(r.name) for r in rows]
+    return shlex.join(
+        [
+            "python",
+            "launch.py",
+            *kept,
+            f"sweep.datasets=[{row.cell.dataset}]",
+            f"sweep.forget_sizes=[{row.cell.num_forget}]",
+            f"sweep.methods=[{','.join(names)}]",
+            f"output_dir={output_dir}",
+        ]
+    )
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that this file belongs to, if it is one; says so if it was changed."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != root:
+            return None
+        commit = git("rev-parse", "HEAD")
+        return f"{commit} with uncommitted changes" if git("status", "--porcelain") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

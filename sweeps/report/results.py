@@ -1,0 +1,122 @@
+"""The results table: one row per dataset, forget size, seed and method, from the store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from sweeps.graph.plan import Plan, ResultRow
+from sweeps.store import Entry
+
+IDENTITY = ("dataset", "num_forget", "seed", "method", "access", "task", "tuning")
+SCORES = ("retain_score", "forget_score", "test_score", "val_score", "support_score")
+LOSSES = ("retain_loss", "forget_loss", "test_loss", "val_loss", "support_loss")
+MEASURES = ("tow", "mia_auc", "mia_acc", "mia_threshold_auc", "rmia_auc", "rmia_tpr")
+SECONDS = ("unlearn_seconds", "prepare_seconds")
+BYTES = (
+    "unlearn_peak_bytes",
+    "prepare_peak_bytes",
+    "unlearn_peak_gpu_bytes",
+    "prepare_peak_gpu_bytes",
+)
+FURTHER = (
+    "retain_gap",
+    "forget_gap",
+    "test_gap",
+    "tow_normalised",
+    "tow_with_mia",
+    "mia_reference_auc",
+    "mia_reference_acc",
+    "rmia_fpr",
+    "rmia_a",
+    "rmia_references",
+    "rmia_reference_auc",
+    "js_forget",
+    "js_test",
+    "weight_distance",
+    "num_attributes",
+    "nomus",
+)
+COLUMNS = (*IDENTITY, *SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES, "job_key")
+"""Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
+
+"tuning" is the objective that the row's hyperparameters were chosen by; null where they are used as
+they are. Gaps and the normalised ToW may be negative, the weight distance above 1.
+"""
+
+Entries = Mapping[str, Entry]
+
+
+def is_complete(row: ResultRow, entries: Entries) -> bool:
+    """Whether everything that the row shows is in the store."""
+    needed = (row.model_key, row.score_key, *filter(None, [row.prepare_key]))
+    return all(key in entries for key in needed)
+
+
+def resolved_hyperparameters(row: ResultRow, entries: Entries) -> dict[str, Any]:
+    """The hyperparameters that a row runs with, those that its study chose among them.
+
+    Args:
+        row: One row of the results table.
+        entries: Finished jobs by key.
+
+    Returns:
+        By name, in the order of the method's fields; of a row that is to be tuned and is not yet,
+        without those that vary.
+    """
+    known = row.row.hyperparameters
+    if row.choose_key is None:
+        return dict(known)
+    entry = entries.get(row.choose_key)
+    chosen = {} if entry is None else entry.value["hyperparameters"]
+    found = row.row.fixed | chosen
+    return {name: found[name] for name in known if name in found}
+
+
+def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
+    """One row of the table; values that are missing are None."""
+    values: dict[str, Any] = dict.fromkeys(COLUMNS)
+    values |= {
+        "dataset": row.cell.dataset,
+        "num_forget": row.cell.num_forget,
+        "seed": row.cell.seed,
+        "method": row.row.name,
+        "access": str(row.row.access),
+        "tuning": row.row.objective,
+        "job_key": row.score_key,
+    }
+    if row.evaluate_key in entries:
+        values["task"] = entries[row.evaluate_key].value["task"]
+    if row.score_key in entries:
+        values |= {k: v for k, v in entries[row.score_key].value.items() if k in COLUMNS}
+    if row.row.method != "pretrain":
+        values |= _cost("unlearn", entries.get(row.model_key))
+    if row.prepare_key is not None:
+        values |= _cost("prepare", entries.get(row.prepare_key))
+    return values
+
+
+def _cost(part: str, entry: Entry | None) -> dict[str, float]:
+    """Seconds and peak memory of the method's call; what an entry does not hold is left out."""
+    names = {"method_seconds": "seconds", "peak_bytes": "peak_bytes"}
+    names["peak_gpu_bytes"] = "peak_gpu_bytes"
+    cost = {} if entry is None else entry.cost
+    return {f"{part}_{to}": float(cost[name]) for name, to in names.items() if name in cost}
+
+
+def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
+    """The contract's results table, rows in the order of the plan.
+
+    Args:
+        plan: The sweep's graph.
+        entries: Finished jobs by key.
+
+    Returns:
+        Columns ``COLUMNS``; numbers are float64, missing is null.
+    """
+    frame = pd.DataFrame([row_values(row, entries) for row in plan.results], columns=list(COLUMNS))
+    numbers = [*SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES]
+    types = {**dict.fromkeys(numbers, "float64"), "num_forget": "int64", "seed": "int64"}
+    return frame.astype({**types, "task": "str", "tuning": "str"})

@@ -1,0 +1,292 @@
+"""Studies as tables: what was picked, how far the score can be trusted, what knowledge buys.
+
+Pure functions of ``StudyResult`` and frames. Must not import torch, Ray, MLflow or Optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sweeps.graph.spec import Objective, named_objective, study_title
+from sweeps.graph.studies import Study
+
+JOURNAL = "studies.journal"
+"""Optuna's file in the output folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """One study for people.
+
+    Attributes:
+        study: Its jobs.
+        points: One row per finished point: "place", "simulated" (what Optuna maximises), "score"
+            (the support-only score; null where the point was not revealed), "tow" (the true one,
+            likewise), all fractions in [0, 1], "carried" (whether it was run on the real S) and
+            the hyperparameters by name.
+        chosen: Place of the chosen point by objective.
+        importance: Share of the simulated value's variation by hyperparameter.
+        simulated_correlation: Spearman's rank correlation of "simulated" with "tow" over all
+            revealed points; null with fewer than three.
+        score_correlation: The same of "score".
+    """
+
+    study: Study
+    points: pd.DataFrame
+    chosen: Mapping[Objective, int]
+    importance: Mapping[str, float]
+    simulated_correlation: float | None
+    score_correlation: float | None
+
+    @property
+    def best_tow(self) -> float | None:
+        """The true ToW of the best revealed point."""
+        revealed = self.points["tow"].dropna()
+        return float(revealed.max()) if len(revealed) else None
+
+    def tow_of(self, place: int) -> float | None:
+        """The true ToW of a point, if it was revealed."""
+        found = self.points.loc[self.points["place"] == place, "tow"].dropna()
+        return float(found.iloc[0]) if len(found) else None
+
+
+def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
+    """One row per study and objective: what was picked, and what it was worth.
+
+    Columns: "study", "dataset", "num_forget", "row", "objective", "points", "picked" (place of the
+    point), "picked_tow", "defaults_tow", "best_tow", "simulated_correlation",
+    "score_correlation"; ToW and correlations as fractions, null where nothing was revealed.
+    """
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        for objective, place in result.chosen.items():
+            rows.append(
+                {
+                    "study": result.study.name,
+                    "dataset": result.study.dataset,
+                    "num_forget": result.study.num_forget,
+                    "row": result.study.row,
+                    "objective": objective,
+                    "points": len(result.points),
+                    "picked": place,
+                    "picked_tow": result.tow_of(place),
+                    "defaults_tow": result.tow_of(0),
+                    "best_tow": result.best_tow,
+                    "simulated_correlation": result.simulated_correlation,
+                    "score_correlation": result.score_correlation,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def points_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
+    """All points of all studies, one row each; columns as ``StudyResult.points``, study and row."""
+    parts = [
+        result.points.assign(study=result.study.name, row=result.study.row) for result in results
+    ]
+    # A column that is empty in one study would be of no known type there.
+    return pd.DataFrame([row for part in parts for row in part.to_dict("records")])
+
+
+def leak_cost(frame: pd.DataFrame) -> pd.DataFrame:
+    """What each knowledge buys: ToW of the rows that were tuned under several objectives.
+
+    Args:
+        frame: From ``results_frame``; rows are called "<row>@<objective>".
+
+    Returns:
+        One row per objective: "objective", "n" (pairs of row and cell), mean and standard
+        deviation of the ToW, and of the paired difference to support_only, in [0, 1]; "better"
+        is the share of pairs in which it is above support_only. Empty without several objectives.
+    """
+    named = frame[frame["method"].map(named_objective) != ""].dropna(subset=["tow"]).copy()
+    if named.empty:
+        return pd.DataFrame()
+    named["row"] = named["method"].map(study_title)
+    named["objective"] = named["method"].map(named_objective)
+    index = ["dataset", "num_forget", "seed", "row"]
+    wide = named.pivot_table(index=index, columns="objective", values="tow")
+    if "support_only" not in wide or wide.shape[1] < 2:
+        return pd.DataFrame()
+    rows = []
+    for objective in wide.columns:
+        pairs = wide[[objective, "support_only"]].dropna() if objective != "support_only" else None
+        difference = (
+            pairs[objective] - pairs["support_only"] if pairs is not None else pd.Series([0.0])
+        )
+        values = wide[objective].dropna()
+        rows.append(
+            {
+                "objective": objective,
+                "n": len(values),
+                "tow_mean": float(values.mean()),
+                "tow_std": float(values.std(ddof=1)) if len(values) > 1 else None,
+                "gain_mean": float(difference.mean()),
+                "gain_std": float(difference.std(ddof=1)) if len(difference) > 1 else None,
+                "better": float((difference > 0).mean()) if pairs is not None else None,
+            }
+        )
+    return pd.DataFrame(rows).sort_values("tow_mean", ascending=False, ignore_index=True)
+
+
+def leak_cost_markdown(table: pd.DataFrame) -> str:
+    """What ``leak_cost`` found, in Markdown, percent and points.
+
+    Args:
+        table: From ``leak_cost``, not empty.
+    """
+    lines = [
+        "| objective | rows x cells | ToW | against support_only | ahead of it |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [f"| {' | '.join(texts)} |" for texts in leak_cost_lines(table)]
+    return "\n".join(lines) + f"\n\n{LEAK_NOTE}\n"
+
+
+def leak_cost_lines(table: pd.DataFrame) -> Iterator[list[str]]:
+    """The same, one list of texts per objective.
+
+    Args:
+        table: From ``leak_cost``.
+    """
+    for row in table.to_dict("records"):
+        is_base = row["objective"] == "support_only"
+        yield [
+            str(row["objective"]),
+            str(row["n"]),
+            _spread(row["tow_mean"], row["tow_std"], ""),
+            "-" if is_base else _spread(row["gain_mean"], row["gain_std"], "+"),
+            "-" if is_base else f"{100 * row['better']:.0f}%",
+        ]
+
+
+LEAK_NOTE = (
+    "The same rows, tuned with the same points; only what the choice among them may see differs. "
+    "support_only sees S, support_and_val also validation pictures, simulated nothing after "
+    "deletion, oracle the gap to the retrained model, which nobody has who needs to unlearn. Mean "
+    "± standard deviation over rows and cells; differences are paired, in points of ToW."
+)
+
+
+def _spread(mean: float, std: float, sign: str) -> str:
+    text = f"{round(100 * mean, 1) + 0.0:{sign}.1f}"
+    return text if pd.isna(std) else f"{text} ± {100 * std:.1f}"
+
+
+def sentences(results: Sequence[StudyResult]) -> list[str]:
+    """What the studies say together, in sentences; ToW in points.
+
+    Only what was revealed is spoken of: without true ToWs there is nothing to be said.
+    """
+    frame = studies_frame(results)
+    found = []
+    for objective, rows in frame.groupby("objective", sort=False) if len(frame) else ():
+        known = rows.dropna(subset=["picked_tow", "defaults_tow", "best_tow"])
+        if known.empty:
+            continue
+        gain = 100 * (known["picked_tow"] - known["defaults_tow"])
+        lost = 100 * (known["best_tow"] - known["picked_tow"])
+        found.append(
+            f"{objective}: over {len(known)} {'study' if len(known) == 1 else 'studies'} the "
+            f"picked point's ToW is {gain.mean():+.1f} points from the defaults' and "
+            f"{lost.mean():.1f} below that of the best evaluated point; "
+            f"{int((gain < 0).sum())} picked worse than the defaults."
+        )
+    unique = frame.drop_duplicates("study") if len(frame) else frame
+    for name, title in (
+        ("simulated_correlation", "simulated value"),
+        ("score_correlation", "support-only score"),
+    ):
+        values = unique[name].dropna() if len(unique) else unique
+        if len(values):
+            found.append(
+                f"Rank correlation of the {title} with the true ToW: mean {values.mean():.2f}, "
+                f"lowest {values.min():.2f} ({len(values)} "
+                f"{'study' if len(values) == 1 else 'studies'})."
+            )
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyLine:
+    """One study and objective as texts for a table; ToW in percent, "-" is missing.
+
+    Attributes:
+        study: Its name.
+        objective: What the choice could see.
+        points: Finished points.
+        picked: Number of the chosen point, the defaults being 0, and its hyperparameters.
+        picked_tow: True ToW of the chosen point.
+        defaults_tow: That of the defaults.
+        best_tow: That of the best evaluated point.
+        simulated_correlation: Of the simulated value with the true ToW, by rank.
+        score_correlation: The same of the support-only score.
+        importance: Share of each hyperparameter in the simulated value's variation.
+    """
+
+    study: str
+    objective: str
+    points: str
+    picked: str
+    picked_tow: str
+    defaults_tow: str
+    best_tow: str
+    simulated_correlation: str
+    score_correlation: str
+    importance: str
+
+
+def study_lines(results: Sequence[StudyResult]) -> list[StudyLine]:
+    """The studies for people, one line per study and objective."""
+    found = []
+    for result in results:
+        shares = sorted(result.importance.items(), key=lambda item: -item[1])
+        for objective, place in result.chosen.items():
+            point = result.points.set_index("place").loc[place]
+            values = ", ".join(f"{name} {point[name]:.4g}" for name in result.study.space)
+            found.append(
+                StudyLine(
+                    study=result.study.name,
+                    objective=objective,
+                    points=str(len(result.points)),
+                    picked=f"{place}: {values}" if place else f"defaults: {values}",
+                    picked_tow=_number(result.tow_of(place), 100, 1),
+                    defaults_tow=_number(result.tow_of(0), 100, 1),
+                    best_tow=_number(result.best_tow, 100, 1),
+                    simulated_correlation=_number(result.simulated_correlation, 1, 2),
+                    score_correlation=_number(result.score_correlation, 1, 2),
+                    importance=", ".join(f"{n} {100 * s:.0f}%" for n, s in shares) or "-",
+                )
+            )
+    return found
+
+
+def _number(value: float | None, scale: float, digits: int) -> str:
+    return "-" if value is None or pd.isna(value) else f"{scale * value:.{digits}f}"
+
+
+def write_tables(results: Sequence[StudyResult], frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Write the studies into a report's folder: studies.csv, points.csv, leak_cost.md and .csv.
+
+    Args:
+        results: From ``study_results``; without any, nothing is written.
+        frame: From ``results_frame``.
+        folder: Of the report.
+
+    Returns:
+        What ``leak_cost`` found; empty unless there are several objectives.
+    """
+    if not results:
+        return pd.DataFrame()
+    studies_frame(results).to_csv(folder / "studies.csv", index=False)
+    points_frame(results).to_csv(folder / "points.csv", index=False)
+    table = leak_cost(frame)
+    if not table.empty:
+        table.to_csv(folder / "leak_cost.csv", index=False)
+        (folder / "leak_cost.md").write_text(leak_cost_markdown(table), encoding="utf-8")
+    return table

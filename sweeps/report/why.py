@@ -1,0 +1,138 @@
+"""``mode=why``: where one number of the tables comes from, down to the files.
+
+Must not import torch, Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from oneshui.errors import InputError, unknown_name
+from sweeps.graph.job import STAGES
+from sweeps.graph.plan import Plan, ResultRow
+from sweeps.report import provenance
+from sweeps.report.results import (
+    BYTES,
+    FURTHER,
+    LOSSES,
+    MEASURES,
+    SCORES,
+    SECONDS,
+    resolved_hyperparameters,
+    row_values,
+)
+from sweeps.report.tables import COLUMNS
+from sweeps.store import Entry
+
+METRICS = (*SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES)
+FORM = 'row="<dataset> <num_forget> <method> <metric>", for example row="celebahq 20 ssd tow"'
+
+
+def explanation(
+    asked: str,
+    plan: Plan,
+    entries: Mapping[str, Entry],
+    output: Path,
+    command: Sequence[str],
+) -> Iterator[str]:
+    """The jobs, keys, inputs, configuration and logs behind one number, line by line.
+
+    Args:
+        asked: Dataset, forget size, method and metric, separated by spaces; a metric is a column
+            of ``results.parquet`` or a title of the tables without spaces.
+        plan: The sweep's graph.
+        entries: Finished jobs by key.
+        output: Folder of the sweep.
+        command: The user's overrides.
+
+    Raises:
+        InputError: There is no such row or metric.
+    """
+    rows, metric = _find(asked, plan)
+    values = {row.cell.seed: row_values(row, entries)[metric] for row in rows}
+    known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]
+    yield f"{asked}: {_mean(known, metric)}, n={len(known)} of {len(rows)} seeds"
+    yield f"row {rows[0].row.name}: method {rows[0].row.method}, access {rows[0].row.access}"
+    yield f"hyperparameters: {_hyperparameters(rows[0], entries)}"
+    yield f"network: {json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict)}"
+    training = plan.sweep.training[rows[0].cell.dataset]
+    yield f"training: {json.dumps(training.__dict__, sort_keys=True)}"
+    for row in rows:
+        value = values[row.cell.seed]
+        yield ""
+        yield f"seed {row.cell.seed}: {'missing' if value is None else f'{value:.6g}'}"
+        yield from _jobs(row, plan, entries, output)
+    yield ""
+    yield "to compute it alone, from nothing:"
+    yield f"  {provenance.alone(plan, rows[0], command)}"
+    yield "(with every seed, because the attack is tuned on another seed's retrained model)"
+
+
+def _hyperparameters(row: ResultRow, entries: Mapping[str, Entry]) -> str:
+    """As JSON; of a tuned row what its study chose, and which job says so."""
+    text = json.dumps(resolved_hyperparameters(row, entries), sort_keys=True)
+    if row.choose_key is None:
+        return text
+    names = ", ".join(row.row.space)
+    if row.choose_key not in entries:
+        return f"{text}; {names} to be tuned ({row.row.objective})"
+    return f"{text}; {names} tuned ({row.row.objective}) by choose/{row.choose_key}"
+
+
+def _find(asked: str, plan: Plan) -> tuple[list[ResultRow], str]:
+    words = asked.split()
+    if len(words) != 4:
+        raise InputError(f"row is {asked!r}, but it must be of the form {FORM}")
+    dataset, size, method, metric = words
+    names = {title.replace(" ", "").lower(): name for name, title in COLUMNS.items()}
+    metric = names.get(metric.lower(), metric)
+    if metric not in METRICS:
+        raise unknown_name("metric of row", metric, METRICS)
+    rows = list(plan.results)
+    for name, wanted, of in (
+        ("dataset of row", dataset, lambda row: row.cell.dataset),
+        ("num_forget of row", size, lambda row: str(row.cell.num_forget)),
+        ("method of row", method, lambda row: row.row.name),
+    ):
+        known = sorted({of(row) for row in rows})
+        if wanted not in known:
+            raise unknown_name(name, wanted, known)
+        rows = [row for row in rows if of(row) == wanted]
+    return rows, metric
+
+
+def _mean(known: Sequence[float], metric: str) -> str:
+    if not known:
+        return f"{metric} is missing"
+    spread = f" ± {statistics.stdev(known):.6g}" if len(known) > 1 else ""
+    return f"{metric} = {statistics.fmean(known):.6g}{spread}"
+
+
+def _jobs(row: ResultRow, plan: Plan, entries: Mapping[str, Entry], output: Path) -> Iterator[str]:
+    """Every job behind the row, the score first and the data last."""
+    needed = plan.needed(row)
+    order = sorted(needed, key=lambda key: (-STAGES.index(plan.jobs[key].stage), needed[key]))
+    for key in order:
+        job, entry = plan.jobs[key], entries.get(key)
+        state = entry.address if entry else "has no result"
+        yield f"  {job.stage}/{key}  {job.label}: {state}"
+        inputs = ", ".join(f"{role} {plan.jobs[k].stage}/{k}" for role, k in job.inputs.items())
+        yield f"      inputs: {inputs or 'none'}"
+        if entry is not None:
+            yield f"      content {entry.content[:16]}, {_seconds(entry)}"
+            if "fingerprint" in entry.value:
+                yield f"      fingerprint {entry.value['fingerprint']}"
+        log = output / "logs" / f"{key}.log"
+        if log.is_file():
+            yield f"      log {log}"
+
+
+def _seconds(entry: Entry) -> str:
+    found = ", ".join(
+        f"{name} {value:.3g}" for name, value in entry.cost.items() if isinstance(value, float)
+    )
+    return found or "no cost recorded"

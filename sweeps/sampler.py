@@ -1,0 +1,272 @@
+"""Optuna's part in tuning: which point of a study comes next. The only importer of optuna.
+
+A point is a function of the study, its place in it and the results of the batches before its own,
+told in their order. So any worker finds the same point, whatever ran when, and nobody has to keep
+a study alive: the store's results are the study.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.storages.journal import JournalFileBackend
+
+from oneshui.errors import InputError
+from oneshui.seeding import derive_seed
+from sweeps.graph.job import canonical_json
+from sweeps.graph.spec import Dimension, Sampler
+
+Point = dict[str, float | int]
+Results = Sequence[tuple[Point, float, dict[str, Any]]]
+"""Point, value and further attributes of every finished point of a study."""
+
+_SEEDS = 2**32
+STARTUP_POINTS = 4
+"""Points of a study that are drawn before a sampler trusts what it has seen; studies are small."""
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if dimension.integer:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _sampler(name: Sampler, seed: int) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():
+        # Constant liar and multivariate sampling are marked experimental.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match name:
+            case "tpe":
+                return optuna.samplers.TPESampler(
+                    seed=seed,
+                    n_startup_trials=STARTUP_POINTS,
+                    multivariate=True,
+                    constant_liar=True,
+                )
+            case "random":
+                return optuna.samplers.RandomSampler(seed=seed)
+            case "cmaes":
+                return optuna.samplers.CmaEsSampler(seed=seed)
+            case "gp":
+                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_POINTS)
+    raise InputError(f"tuning.sampler {name!r} proposes no points by itself")
+
+
+def grid(space: Mapping[str, Dimension], points: int) -> list[Point]:
+    """A grid of at most so many points, about as many on each axis, corners included.
+
+    Args:
+        space: What may vary.
+        points: At most so many.
+    """
+    sides = [1] * len(space)
+    while wider := [
+        place for place, side in enumerate(sides) if math.prod(sides) // side * (side + 1) <= points
+    ]:
+        sides[min(wider, key=lambda place: sides[place])] += 1
+    axes = []
+    for dimension, side in zip(space.values(), sides, strict=True):
+        values = [
+            _at(dimension, (place + 0.5) / side if side == 1 else place / (side - 1))
+            for place in range(side)
+        ]
+        axes.append(list(dict.fromkeys(values)))
+    return [dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*axes)]
+
+
+def _at(dimension: Dimension, fraction: float) -> float | int:
+    low, high = dimension.low, dimension.high
+    if fraction in (0, 1) and not dimension.integer:
+        # Rounding would put a corner beside itself.
+        return high if fraction else low
+    if dimension.log:
+        value = math.exp(math.log(low) + fraction * (math.log(high) - math.log(low)))
+    else:
+        value = low + fraction * (high - low)
+    return round(value) if dimension.integer else min(max(value, low), high)
+
+
+def propose(
+    space: Mapping[str, Dimension],
+    sampler: Sampler,
+    seed: int,
+    defaults: Point,
+    earlier: Sequence[tuple[Point, float]],
+    place: int,
+    *,
+    points: int = 0,
+    batch: int = 1,
+) -> Point:
+    """The point at a place of a study.
+
+    Args:
+        space: What may vary, by name.
+        sampler: Which of Optuna's.
+        seed: Of the study.
+        defaults: The first point.
+        earlier: Points and values of all batches before this one, in their order.
+        place: Of the point in the study, from 0.
+        points: In the whole study; the grid needs to know.
+        batch: Points that are proposed together; CMA-ES needs to know.
+    """
+    if place == 0:
+        return dict(defaults)
+    if sampler == "grid":
+        corners = grid(space, points - 1)
+        if place <= len(corners):
+            return corners[place - 1]
+        # What no grid fills is drawn.
+        sampler = "random"
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    distributions = {name: _distribution(dimension) for name, dimension in space.items()}
+    if sampler == "cmaes":
+        return _replayed(distributions, seed, defaults, earlier, place, batch)
+    own = derive_seed(seed, "batch", len(earlier)) % _SEEDS
+    study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, own))
+    study.add_trials([_trial(distributions, point, value) for point, value in earlier])
+    # Those of the same batch are asked for in turn, each knowing that the others are under way.
+    asked: Point = {}
+    for number in range(len(earlier), place + 1):
+        asked = dict(defaults) if number == 0 else study.ask(distributions).params
+    return asked
+
+
+def _replayed(
+    distributions: Mapping[str, BaseDistribution],
+    seed: int,
+    defaults: Point,
+    earlier: Sequence[tuple[Point, float]],
+    place: int,
+    batch: int,
+) -> Point:
+    """CMA-ES keeps its state in the trials that it made, so all of them are made again.
+
+    Asked for and told batch by batch, as they were: the same seed and values give the same points.
+    """
+    sampler = _sampler("cmaes", derive_seed(seed, "study") % _SEEDS)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.enqueue_trial(_inside(distributions, defaults))
+    for start in range(0, len(earlier), batch):
+        told = earlier[start : start + batch]
+        asked = [study.ask(dict(distributions)) for _ in told]
+        for trial, (_, value) in zip(asked, told, strict=True):
+            study.tell(trial, value)
+    return [study.ask(dict(distributions)).params for _ in range(len(earlier), place + 1)][-1]
+
+
+def _inside(distributions: Mapping[str, BaseDistribution], point: Point) -> dict[str, Any]:
+    """The point within its ranges: defaults may lie outside, and Optuna would refuse them."""
+    return {
+        name: distribution.to_external_repr(
+            min(max(float(point[name]), float(distribution.low)), float(distribution.high))  # type: ignore[attr-defined]
+        )
+        for name, distribution in distributions.items()
+    }
+
+
+def _trial(
+    distributions: Mapping[str, BaseDistribution], point: Point, value: float
+) -> optuna.trial.FrozenTrial:
+    return optuna.trial.create_trial(
+        params=_inside(distributions, point), distributions=dict(distributions), value=value
+    )
+
+
+def importances(
+    space: Mapping[str, Dimension], results: Sequence[tuple[Point, float]], seed: int
+) -> dict[str, float]:
+    """Share of the value's variation that each hyperparameter explains, summing to 1.
+
+    Empty where the points cannot tell: too few, or all of one value.
+    """
+    distributions = {name: _distribution(dimension) for name, dimension in space.items()}
+    if len({value for _, value in results}) < 2 or len(results) < 4:
+        return {}
+    if len(space) == 1:
+        return dict.fromkeys(space, 1.0)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([_trial(distributions, point, value) for point, value in results])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed % _SEEDS)
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(found.get(name, 0.0)) for name in space}
+
+
+def check_journal(path: Path, spaces: Mapping[str, Mapping[str, Dimension]]) -> None:
+    """Refuse to go on in a folder whose studies were made with other search spaces.
+
+    Args:
+        path: Of the journal; it need not exist.
+        spaces: Of the studies that are to run, by name.
+
+    Raises:
+        InputError: Naming study and file; or the file is no journal.
+    """
+    if not path.is_file():
+        return
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        known = optuna.study.get_all_study_summaries(_storage(path))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(
+            f"{path} cannot be read as Optuna's journal ({error}); move it away, it is written "
+            "again from the store"
+        ) from None
+    for summary in known:
+        stored = summary.user_attrs.get("space")
+        space = spaces.get(summary.study_name)
+        if space is not None and stored is not None and stored != describe(space):
+            raise InputError(
+                f"the study {summary.study_name!r} in {path} was made with the search space "
+                f"{stored}, now it is {describe(space)}; set output_dir to another folder, move "
+                "the file away, or go back to that space"
+            )
+
+
+def describe(space: Mapping[str, Dimension]) -> str:
+    """A search space as text, equal for equal spaces."""
+    return canonical_json(
+        {n: [d.low, d.high, "log" if d.log else "linear"] for n, d in space.items()}
+    )
+
+
+def write_journal(
+    path: Path,
+    studies: Mapping[
+        str, tuple[Mapping[str, Dimension], Sequence[tuple[Point, float, dict[str, Any]]]]
+    ],
+) -> None:
+    """Write all studies as Optuna's journal file, which optuna-dashboard reads.
+
+    Args:
+        path: Of the file; it is replaced whole.
+        studies: Space and (point, value, attributes) of every finished point, by name.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".journal-") as folder:
+        partial = Path(folder) / path.name
+        storage = _storage(partial)
+        for name, (space, results) in studies.items():
+            study = optuna.create_study(direction="maximize", storage=storage, study_name=name)
+            study.set_user_attr("space", describe(space))
+            distributions = {n: _distribution(d) for n, d in space.items()}
+            for point, value, attributes in results:
+                trial = _trial(distributions, point, value)
+                trial.user_attrs = attributes
+                study.add_trial(trial)
+        partial.replace(path)
+
+
+def _storage(path: Path) -> optuna.storages.JournalStorage:
+    backend = JournalFileBackend(str(path))
+    return optuna.storages.JournalStorage(backend)

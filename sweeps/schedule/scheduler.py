@@ -1,0 +1,401 @@
+"""Which job runs next: the state of a sweep's graph, apart from whatever runs the jobs.
+
+No Ray here; ``sweeps.executor.tune`` drives this on a cluster, ``run_inline`` in this process.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sweeps.graph.cells import dependants, remaining_chain
+from sweeps.graph.job import STAGES, Job, Stage
+from sweeps.schedule.estimates import Estimates
+from sweeps.schedule.slots import Ready, Request
+
+State = Literal["waiting", "ready", "running", "held", "done", "failed", "blocked"]
+FailureKind = Literal[
+    "input",
+    "disk",
+    "numerical",
+    "access",
+    "memory",
+    "damaged",
+    "hung",
+    "lost",
+    "preempted",
+    "error",
+]
+
+ATTEMPTS: Mapping[FailureKind, int] = {
+    "input": 1,
+    "disk": 1,
+    "numerical": 1,
+    "access": 1,
+    "memory": 2,
+    "damaged": 3,
+    "hung": 3,
+    "lost": 6,
+    "preempted": 1000,
+    "error": 2,
+}
+"""How often a job may fail in a way before it counts as failed. Input, arithmetic and forbidden
+access do not get better by repetition; a lost worker is nobody's fault, but a job that kills
+every worker is; a machine that was taken away says nothing about the job."""
+
+STOPPING: frozenset[FailureKind] = frozenset({"input", "disk"})
+"""Failures that are for the user to mend: nothing further starts."""
+
+_CLOSED: tuple[State, ...] = ("done", "failed", "blocked")
+_LOOK_EVERY = 50.0
+"""The estimate of the end is made anew after this many times what making it took."""
+
+_NEAR_PRIORITY = 0.95
+_LOOKED_AT = 32
+"""Ready jobs within this share of the longest chain, and this many of them, count as equally
+urgent; the one whose inputs a worker knows goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a job did not finish.
+
+    Attributes:
+        kind: Class of the failure.
+        message: One line.
+        damaged: Key of the input that was damaged, for that kind.
+    """
+
+    kind: FailureKind
+    message: str
+    damaged: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The state of a sweep at one moment.
+
+    Attributes:
+        stages: By stage, number of jobs in each state; jobs done before count as done.
+        elapsed: Seconds since the start.
+        remaining: Estimated seconds until the end.
+    """
+
+    stages: Mapping[Stage, Mapping[State, int]]
+    elapsed: float
+    remaining: float
+
+    def total(self, state: State) -> int:
+        """Jobs in this state over all stages."""
+        return sum(stage.get(state, 0) for stage in self.stages.values())
+
+
+@dataclass
+class _Status:
+    state: State = "waiting"
+    missing: int = 0
+    failures: Counter[FailureKind] = field(default_factory=Counter)
+    failure: Failure | None = None
+    started: float = 0.0
+    request: Request = field(default_factory=Request)
+    seconds: float = 0.0
+
+
+class Scheduler:
+    """Hands out jobs whose inputs are done, the longest remaining chain first.
+
+    May be called from several threads. Order and outcome of jobs do not change any result: jobs
+    are functions of their inputs.
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        done: Collection[str] = (),
+        *,
+        workers: int = 1,
+        estimates: Estimates | None = None,
+        request: Callable[[Job], Request] = lambda _job: Request(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start with the jobs that are done already.
+
+        Args:
+            jobs: The graph; every job after its inputs.
+            done: Keys of finished jobs.
+            workers: Jobs that run at the same time, for the estimate of the end.
+            estimates: How long jobs take; learns from those that finish.
+            request: What a job asks of its node, looked up when it becomes ready.
+            clock: Seconds.
+        """
+        self._jobs = jobs
+        self._workers = workers
+        self._estimates = estimates or Estimates(jobs)
+        self._request = request
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._needing = dependants(jobs)
+        self._chain = remaining_chain(jobs, self._estimates.seconds)
+        self._status = {key: _Status() for key in jobs}
+        self._ready: dict[Request, list[tuple[float, int, str]]] = {}
+        self._ready_seconds: dict[Request, float] = defaultdict(float)
+        self._ready_counts: Counter[Request] = Counter()
+        self._handed_out: dict[str, None] = {}
+        self._counts: dict[Stage, Counter[State]] = {stage: Counter() for stage in STAGES}
+        self._remaining = (-math.inf, 0.0)
+        self._place = {key: place for place, key in enumerate(jobs)}
+        self._open = len(jobs)
+        self._stopped = False
+        self._start = clock()
+        for job in jobs.values():
+            self._counts[job.stage]["waiting"] += 1
+        for key in set(done):
+            self._set(key, "done")
+        for key in jobs:
+            self._refresh(key)
+
+    def _refresh(self, key: str) -> None:
+        status = self._status[key]
+        if status.state not in ("waiting", "ready"):
+            return
+        inputs = [self._status[needed].state for needed in set(self._jobs[key].inputs.values())]
+        if self._stopped or "failed" in inputs or "blocked" in inputs:
+            self._set(key, "blocked")
+            self._block(key)
+            return
+        status.missing = sum(state != "done" for state in inputs)
+        if status.missing == 0 and status.state == "waiting":
+            status.request = self._request(self._jobs[key])
+            status.seconds = self._estimates.seconds(self._jobs[key])
+            self._set(key, "ready")
+            entry = (-self._chain[key], self._place[key], key)
+            heapq.heappush(self._ready.setdefault(status.request, []), entry)
+        elif status.missing and status.state == "ready":
+            self._set(key, "waiting")
+
+    def _set(self, key: str, state: State) -> None:
+        """Change a job's state; the only place that does, so that the counts stay right."""
+        status = self._status[key]
+        change = (state == "ready") - (status.state == "ready")
+        self._ready_seconds[status.request] += change * status.seconds
+        self._ready_counts[status.request] += change
+        self._open += (status.state in _CLOSED) - (state in _CLOSED)
+        counts = self._counts[self._jobs[key].stage]
+        counts[status.state] -= 1
+        counts[state] += 1
+        if state == "running":
+            self._handed_out[key] = None
+        else:
+            self._handed_out.pop(key, None)
+        status.state = state
+
+    def ready(self) -> dict[Request, Ready]:
+        """The jobs that could start now, by what they ask for."""
+        with self._lock:
+            found = {}
+            for request, heap in self._ready.items():
+                while heap and not self._is_ready(heap[0][2], request):
+                    heapq.heappop(heap)
+                if heap:
+                    seconds = max(self._ready_seconds[request], 0.0)
+                    found[request] = Ready(
+                        seconds=seconds,
+                        priority=-heap[0][0],
+                        count=self._ready_counts[request],
+                    )
+            return found
+
+    def _is_ready(self, key: str, request: Request) -> bool:
+        # A job that had to wait again may be in several heaps, and in one twice.
+        status = self._status[key]
+        return status.state == "ready" and status.request == request
+
+    def next(self, request: Request | None = None, known: Collection[str] = ()) -> Job | None:
+        """The job to start now, marked as running; None if none is ready.
+
+        Args:
+            request: Only jobs that ask for this; None for any.
+            known: Keys of jobs whose results the worker has loaded; among equally urgent jobs
+                the one with most of them among its inputs goes first.
+        """
+        with self._lock:
+            ready = self.ready()
+            if request is None:
+                if not ready:
+                    return None
+                request = max(ready, key=lambda shape: ready[shape].priority)
+            if request not in ready:
+                return None
+            key = self._take(request, set(known))
+            self._set(key, "running")
+            self._status[key].started = self._clock()
+            return self._jobs[key]
+
+    def _take(self, request: Request, known: Collection[str]) -> str:
+        heap = self._ready[request]
+        first = heapq.heappop(heap)
+        candidates = [first]
+        while known and heap and len(candidates) < _LOOKED_AT:
+            if heap[0][0] > first[0] * _NEAR_PRIORITY:
+                break
+            candidate = heapq.heappop(heap)
+            if self._is_ready(candidate[2], request):
+                candidates.append(candidate)
+        # max keeps the first of equals, which is the most urgent.
+        chosen = max(
+            candidates,
+            key=lambda entry: sum(k in known for k in self._jobs[entry[2]].inputs.values()),
+        )
+        for candidate in candidates:
+            if candidate is not chosen:
+                heapq.heappush(heap, candidate)
+        return chosen[2]
+
+    def succeed(self, key: str, seconds: float | None = None) -> None:
+        """The job's result has been published.
+
+        Args:
+            key: Of the job.
+            seconds: That it took, as its worker measured; None if somebody else ran it.
+        """
+        with self._lock:
+            if self._status[key].state == "done":
+                return
+            self._set(key, "done")
+            if seconds is not None:
+                self._estimates.learn(self._jobs[key], seconds)
+            for needing in self._needing[key]:
+                self._refresh(needing)
+
+    def hold(self, key: str) -> None:
+        """Somebody else has the running job's lease: it is neither started nor failed here."""
+        with self._lock:
+            self._set(key, "blocked" if self._stopped else "held")
+
+    def release(self, key: str) -> None:
+        """Nobody has the job's lease any more, and it is not done."""
+        with self._lock:
+            if self._status[key].state == "held":
+                self._set(key, "waiting")
+                self._refresh(key)
+
+    def fail(self, key: str, failure: Failure) -> bool:
+        """The running job did not finish; whether it will be tried again.
+
+        Bad input or a full disk ends the whole sweep: it is for the user to mend, and every
+        further minute of computing would be spent on something else than was asked for.
+        """
+        with self._lock:
+            status = self._status[key]
+            status.failures[failure.kind] += 1
+            status.failure = failure
+            again = status.failures[failure.kind] < ATTEMPTS[failure.kind]
+            if failure.damaged and again:
+                self._recompute(failure.damaged)
+            if again:
+                self._set(key, "waiting")
+                self._refresh(key)
+            else:
+                self._set(key, "failed")
+                self._block(key)
+            if failure.kind in STOPPING:
+                self.stop()
+            return status.state in ("waiting", "ready")
+
+    def _recompute(self, key: str) -> None:
+        if self._status[key].state == "done":
+            self._set(key, "waiting")
+            self._refresh(key)
+            for needing in self._needing[key]:
+                self._refresh(needing)
+
+    def stop(self) -> None:
+        """Start nothing any more; what has not started counts as blocked."""
+        with self._lock:
+            self._stopped = True
+            for key, status in self._status.items():
+                if status.state in ("waiting", "ready", "held"):
+                    self._set(key, "blocked")
+
+    def _block(self, key: str) -> None:
+        for needing in self._needing[key]:
+            if self._status[needing].state in ("waiting", "ready"):
+                self._set(needing, "blocked")
+                self._block(needing)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to start or to wait for."""
+        with self._lock:
+            return self._open == 0
+
+    @property
+    def num_open(self) -> int:
+        """Jobs that are neither done nor given up."""
+        with self._lock:
+            return self._open
+
+    def failures(self) -> dict[str, Failure]:
+        """The jobs that failed for good, with the reason."""
+        with self._lock:
+            return {
+                key: status.failure
+                for key, status in self._status.items()
+                if status.state == "failed" and status.failure is not None
+            }
+
+    def keys(self, state: State) -> list[str]:
+        """Keys of the jobs in this state, in the order of the plan."""
+        with self._lock:
+            return [key for key, status in self._status.items() if status.state == state]
+
+    def snapshot(self) -> Snapshot:
+        """Counts and the estimate of the end: work over workers, or the longest chain."""
+        with self._lock:
+            now = self._clock()
+            if now >= self._remaining[0]:
+                began = time.perf_counter()
+                remaining = self._estimate_remaining(now)
+                cost = time.perf_counter() - began
+                self._remaining = (now + _LOOK_EVERY * cost, remaining)
+            counts = {
+                stage: Counter({state: n for state, n in count.items() if n})
+                for stage, count in self._counts.items()
+                if count.total()
+            }
+            # Jobs that are handed out ahead of time wait for a worker like the ready ones.
+            for key in list(self._handed_out)[self._workers :]:
+                counts[self._jobs[key].stage].subtract({"running": 1, "ready": -1})
+            left = self._remaining[1] if self._open else 0.0
+            return Snapshot(stages=counts, elapsed=now - self._start, remaining=left)
+
+    def _estimate_remaining(self, now: float) -> float:
+        left = {}
+        for key, status in self._status.items():
+            if status.state not in _CLOSED:
+                spent = now - status.started if status.state == "running" else 0.0
+                left[key] = max(self._estimates.seconds(self._jobs[key]) - spent, 0.0)
+        chain = remaining_chain(self._jobs, lambda job: left.get(job.key, 0.0), self._needing)
+        return max(sum(left.values()) / self._workers, max(chain.values(), default=0.0))
+
+
+def run_inline(scheduler: Scheduler, execute: Callable[[Job], Failure | None]) -> None:
+    """Run all jobs one after the other in this process.
+
+    Args:
+        scheduler: The graph's state.
+        execute: Runs one job and says why it failed, if it did.
+    """
+    while (job := scheduler.next()) is not None:
+        start = time.perf_counter()
+        failure = execute(job)
+        if failure is None:
+            scheduler.succeed(job.key, time.perf_counter() - start)
+        else:
+            scheduler.fail(job.key, failure)

@@ -1,0 +1,182 @@
+"""What the stages share: a running job's view of the world, and how its inputs are read.
+
+Runs in a worker; must not import Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sweeps.graph.job import Job
+from sweeps.stages.memory import PeakMemory
+from sweeps.store import Entry, Store
+from sweeps.store.datasets import RemoteFolder
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from oneshui.data.images import LabelledImages
+    from oneshui.data.splits import SetName, Split
+
+T = TypeVar("T")
+WEIGHTS = "weights.safetensors"
+PREPARED = "prepared.safetensors"
+SUPPORT = "support.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What a worker knows besides the job; no part of any identity.
+
+    Attributes:
+        store: Where inputs come from and results go.
+        data_folders: Folder of each dataset, by the key of its index job; may be in a bucket.
+        logs: Folder of the log files.
+        device: Torch device.
+        threads: Threads that torch uses for one job.
+        heartbeat_seconds: Silence after which a worker counts as hung.
+        checkpoint_seconds: Least time between two checkpoints of a training.
+        node: Ray's name of the worker's machine.
+    """
+
+    store: Store
+    data_folders: Mapping[str, Path | RemoteFolder]
+    logs: Path
+    device: str = "cpu"
+    threads: int = 1
+    heartbeat_seconds: float = 120.0
+    checkpoint_seconds: float = 10.0
+    node: str = ""
+
+    @property
+    def training_data(self) -> tuple[Path, ...]:
+        """Folders in which pictures of the training set are, as files or decoded."""
+        folders = (it if isinstance(it, Path) else it.folder for it in self.data_folders.values())
+        return (*folders, self.store.root / "cache", self.store.root / "index")
+
+    def data_folder(self, key: str) -> Path:
+        """Folder of a dataset on this machine, fetched if it is in a bucket.
+
+        Args:
+            key: Of the dataset's index job.
+
+        Raises:
+            InputError: It cannot be fetched.
+        """
+        found = self.data_folders[key]
+        return found if isinstance(found, Path) else found.fetch()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """A running job's view of the world.
+
+    Attributes:
+        job: The job.
+        entries: Finished inputs by role.
+        folder: Where to write files.
+        env: The worker's environment.
+        cost: Seconds of named parts and peak memory in bytes, filled by the stage.
+    """
+
+    job: Job
+    entries: Mapping[str, Entry]
+    folder: Path
+    env: Environment
+    cost: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def people(self) -> npt.NDArray[np.int64]:
+        """Identity of every image of the dataset, int64 [N]; read once a job."""
+        path = self.entries["index"].file("images.parquet")
+        return pd.read_parquet(path, columns=["identity"])["identity"].to_numpy()
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.int64]:
+        """Labels of every image, uint8 [N, C] or int64 [N]; a job reads several sets of them."""
+        index = self.entries["index"]
+        frame = pd.read_parquet(index.file("images.parquet"), columns=["label"])
+        label = np.stack(frame["label"].to_list())
+        return label[:, 0].astype(np.int64) if index.value["task"] == "multiclass" else label
+
+    def timed(self, name: str, action: Callable[[], T]) -> T:
+        """Run the action and note its seconds and peak memory."""
+        with PeakMemory(self.env.device) as peak:
+            start = time.perf_counter()
+            result = action()
+            self.cost[name] = time.perf_counter() - start
+        self.cost.update(peak.cost)
+        return result
+
+
+def spec_of(entry: Entry) -> dict[str, Any]:
+    """What the job of a finished entry was asked to do."""
+    document = json.loads(entry.file("job.json").read_text(encoding="utf-8"))
+    spec: dict[str, Any] = document["spec"]
+    return spec
+
+
+def load_split(inputs: Inputs) -> Split:
+    """The split of the job's cell."""
+    from oneshui.data.splits import Split
+
+    document = json.loads(inputs.entries["split"].file("split.json").read_text(encoding="utf-8"))
+    return Split(
+        **{name: tuple(document[name]) for name in document}, identity_of_image=inputs.people
+    )
+
+
+def images(inputs: Inputs, split: Split, name: SetName | Literal["train"]) -> LabelledImages:
+    """One set of the job's cell."""
+    from oneshui.data.cache import open_cache
+    from oneshui.data.images import make_images
+
+    opened = {
+        role: open_cache(inputs.entries[role].file("images.npy"))
+        for role in ("cache", "crops")
+        if role in inputs.entries
+    }
+    return make_images(
+        opened["cache"],
+        inputs.labels,
+        inputs.people,
+        split.images(name),
+        detail=opened.get("crops"),
+    )
+
+
+def device(inputs: Inputs) -> torch.device:
+    """Where the job computes."""
+    import torch
+
+    return torch.device(inputs.env.device)
+
+
+def new_model(inputs: Inputs, seed: int) -> nn.Module:
+    """A model with new weights."""
+    from oneshui.spec import ModelSpec
+    from oneshui.training.models import make_model
+
+    spec = ModelSpec(**inputs.job.spec["model"])
+    return make_model(spec, inputs.entries["split"].value["num_outputs"], seed)
+
+
+def stored_model(inputs: Inputs, role: str) -> nn.Module:
+    """The job's model with the weights of an input."""
+    from oneshui.spec import ModelSpec
+    from oneshui.training.models import load_weights, make_model
+
+    spec = ModelSpec(**{**inputs.job.spec["model"], "weights": "random"})
+    model = make_model(spec, inputs.entries["split"].value["num_outputs"], 0)
+    return load_weights(model, inputs.entries[role].file(WEIGHTS)).to(device(inputs))

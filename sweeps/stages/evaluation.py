@@ -1,0 +1,130 @@
+"""The last two stages: predictions of a model, and every measure as a function of them.
+
+Runs in a worker; must not import Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from sweeps.stages.context import WEIGHTS, Inputs, device, images, load_split, spec_of, stored_model
+
+PREDICTIONS = "predictions.parquet"
+VIEWS = "views.parquet"
+FEATURES = "features.safetensors"
+PER_IDENTITY = "per_identity.parquet"
+ATTRIBUTES = "attributes.parquet"
+ROC = "roc.parquet"
+RETAIN = "retain.parquet"
+"""Retain identities with their score, the pretrained model's and the drop."""
+
+
+def evaluate(inputs: Inputs) -> dict[str, Any]:
+    """Predictions on every set, losses of views, and the distance to the retrained weights."""
+    from safetensors.torch import load_file
+
+    from oneshui.attacks.views import predict_views, sample
+    from oneshui.data.splits import SET_NAMES
+    from oneshui.metrics.divergence import weight_distance
+    from oneshui.training.predict import predict
+
+    split, task = load_split(inputs), inputs.entries["split"].value["task"]
+    model, where = stored_model(inputs, "weights"), device(inputs)
+    sets = {str(name): images(inputs, split, name) for name in SET_NAMES}
+    predictions = predict(model, sets, task=task, device=where)
+    predictions.to_parquet(inputs.folder / PREDICTIONS, index=False)
+    seed = spec_of(inputs.entries["split"])["split_seed"]
+    attacked = {name: sets[name] for name in ("forget", "test", "val")}
+    attacked["retain"] = sample(sets["retain"], len(sets["test"]), seed)
+    predict_views(
+        model, attacked, task=task, views=inputs.job.spec["views"], seed=seed, device=where
+    ).to_parquet(inputs.folder / VIEWS, index=False)
+    if inputs.job.spec["features"]:
+        _save_features(inputs, model)
+    weights, retrained = (
+        load_file(inputs.entries[role].file(WEIGHTS)) for role in ("weights", "retrained_weights")
+    )
+    return {
+        "num_images": len(predictions),
+        "task": task,
+        "weight_distance": weight_distance(weights, retrained),
+    }
+
+
+def _save_features(inputs: Inputs, model: Any) -> None:
+    """Features of the training and support images, what the paper's analyses measure in."""
+    import torch
+    from safetensors.torch import save_file
+
+    from oneshui.training.models import FeaturesAndLogits
+    from oneshui.training.predict import predict_logits
+
+    class Features(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.view = FeaturesAndLogits(model)
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            features: torch.Tensor = self.view(batch)[1]
+            return features
+
+    split, tensors = load_split(inputs), {}
+    for name in ("train", "support"):
+        data = images(inputs, split, name)
+        tensors[f"{name}.features"] = predict_logits(Features(), data, device=device(inputs))
+        tensors[f"{name}.images"] = torch.from_numpy(data.rows)
+        tensors[f"{name}.identities"] = data.identities
+    save_file(tensors, inputs.folder / FEATURES)
+
+
+def score(inputs: Inputs) -> dict[str, Any]:
+    """Every measure of one row, without a model."""
+    from oneshui.attacks.membership import Paired, membership
+    from oneshui.attacks.roc import log_log_points
+    from oneshui.measures import average_precision_table, measure
+    from oneshui.metrics.identities import per_identity
+
+    own = inputs.entries["predictions"]
+    task = own.value["task"]
+    predictions, retrained, pretrained = (
+        pd.read_parquet(inputs.entries[role].file(PREDICTIONS))
+        for role in ("predictions", "retrained", "pretrained")
+    )
+    values = measure(predictions, retrained, pretrained, task=task)
+    values["weight_distance"] = own.value["weight_distance"]
+    references = [_views(inputs, r) for r in inputs.entries if r.startswith("reference_")]
+    paired, scores = None, None
+    if "paired" in inputs.entries:
+        other = inputs.entries["paired_split"].file("split.json").read_text(encoding="utf-8")
+        paired = Paired(
+            target=_views(inputs, "retrained"),
+            reference=_views(inputs, "paired"),
+            seen=set(json.loads(other)["retain"]),
+        )
+    values["rmia_references"] = 0
+    if references:
+        found = membership(_views(inputs, "predictions"), references, paired)
+        values |= found.values
+        scores = found.attack.forget_scores
+        points = log_log_points(scores, found.attack.nonmember_scores)
+        points.to_parquet(inputs.folder / ROC, index=False)
+    forget, theirs = (part[part["set"] == "forget"] for part in (predictions, retrained))
+    table = per_identity(forget, theirs, scores, task=task)
+    table.to_parquet(inputs.folder / PER_IDENTITY, index=False)
+    retain, before = (part[part["set"] == "retain"] for part in (predictions, pretrained))
+    people = per_identity(retain, before, task=task)
+    people = people.rename(columns={"retrained_score": "pretrained_score"})
+    people["drop"] = people["pretrained_score"] - people["score"]
+    columns = ["identity", "images", "score", "pretrained_score", "drop"]
+    people[columns].to_parquet(inputs.folder / RETAIN, index=False)
+    if task == "multilabel":
+        precisions = average_precision_table(predictions)
+        precisions.to_parquet(inputs.folder / ATTRIBUTES, index=False)
+    return values
+
+
+def _views(inputs: Inputs, role: str) -> pd.DataFrame:
+    return pd.read_parquet(inputs.entries[role].file(VIEWS))

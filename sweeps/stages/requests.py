@@ -1,0 +1,80 @@
+"""How a running job asks a method to unlearn the people of a cell.
+
+The unlearn job and the jobs of a study must ask alike: what a study finds good is what the row
+then gets. Runs in a worker; must not import Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from oneshui.seeding import derive_seed
+from sweeps.stages.context import PREPARED, SUPPORT, Inputs, device, new_model, stored_model
+
+if TYPE_CHECKING:
+    import torch
+
+    from oneshui.data.images import LabelledImages
+    from oneshui.requests import FullAccessRequest, UnlearnRequest
+
+
+def prepared_state(inputs: Inputs) -> dict[str, torch.Tensor]:
+    """What the method prepared before deletion, by name; empty if it prepares nothing."""
+    from safetensors.torch import load_file
+
+    if "prepared" not in inputs.entries:
+        return {}
+    return load_file(inputs.entries["prepared"].file(PREPARED))
+
+
+def real_request(inputs: Inputs, unlearning_seed: int) -> UnlearnRequest:
+    """The request of the cell's real S, which opens no picture of the training data.
+
+    Args:
+        inputs: Of a job whose spec names model and method.
+        unlearning_seed: The cell's; a study's job has those of several cells among its inputs.
+    """
+    from safetensors.torch import load_file
+
+    from oneshui.requests import SupportSet, UnlearnRequest
+
+    return UnlearnRequest(
+        model=stored_model(inputs, "pretrained"),
+        task=inputs.entries["split"].value["task"],
+        seed=derive_seed(unlearning_seed, inputs.job.spec["method"], "unlearn"),
+        device=device(inputs),
+        support=SupportSet(**load_file(inputs.entries["split"].file(SUPPORT))),
+        prepared=prepared_state(inputs),
+    )
+
+
+def full_access_request(
+    inputs: Inputs,
+    request: UnlearnRequest,
+    *,
+    forget: LabelledImages,
+    retain: LabelledImages,
+    val: LabelledImages,
+) -> FullAccessRequest:
+    """The same request for a reference row, which is handed the training data as well.
+
+    Args:
+        inputs: Of a job whose spec gives model, training recipe and training seed.
+        request: What a one-shot method would be asked.
+        forget: D_f, or what stands for it in a simulated request.
+        retain: D_r, likewise.
+        val: D_v.
+    """
+    from oneshui.requests import FullAccessRequest
+    from oneshui.spec import TrainingSpec
+
+    spec = inputs.job.spec
+    return FullAccessRequest(
+        **{field.name: getattr(request, field.name) for field in dataclasses.fields(request)},
+        forget=forget,
+        retain=retain,
+        val=val,
+        training=TrainingSpec(**spec["training"]),
+        fresh_model=new_model(inputs, derive_seed(spec["training_seed"], 0)),
+    )

@@ -1,0 +1,395 @@
+"""What the jobs of a study do: rehearse, propose, choose, and reveal what the points were worth.
+
+Runs in a worker; must not import Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oneshui.errors import NumericalError
+from oneshui.seeding import derive_seed
+from sweeps.graph.job import PICTURES
+from sweeps.graph.spec import Dimension
+from sweeps.sampler import Point
+from sweeps.sampler import propose as propose_point
+from sweeps.stages.context import Inputs, device, images, load_split, spec_of, stored_model
+from sweeps.stages.evaluation import PREDICTIONS
+from sweeps.stages.requests import full_access_request, prepared_state, real_request
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from oneshui.data.images import LabelledImages
+    from oneshui.methods import Method
+    from oneshui.requests import UnlearnRequest
+    from oneshui.tuning.score import Run, Scores, Study
+    from oneshui.tuning.simulated import Rehearsal
+
+REHEARSAL = "rehearsal.json"
+IMPORTANCES = "importances.safetensors"
+
+
+def _plain(value: float) -> float | None:
+    """A number for JSON; what is not defined or not finite is null."""
+    return value if math.isfinite(value) else None
+
+
+def stored_number(value: float | None) -> float:
+    """A number from JSON; null is NaN."""
+    return math.nan if value is None else float(value)
+
+
+def rehearse(inputs: Inputs) -> dict[str, Any]:
+    """Draw a cell's simulated requests, and note what the pretrained model makes of them."""
+    from safetensors.torch import save_file
+
+    from oneshui.tuning.simulated import importances, make_rehearsal, scores_of, set_score
+
+    split, task, where = load_split(inputs), _task(inputs), device(inputs)
+    model = stored_model(inputs, "pretrained")
+    train, val = images(inputs, split, "train"), images(inputs, split, "val")
+    seed = derive_seed(inputs.job.spec["unlearning_seed"], "rehearsal")
+    rehearsal = make_rehearsal(
+        model,
+        train,
+        len(val),
+        task=task,
+        train_identities=split.train,
+        exclude=split.forget,
+        num_forget=len(split.forget),
+        num_requests=inputs.job.spec["requests"],
+        seed=seed,
+        device=where,
+    )
+    document = dataclasses.asdict(rehearsal)
+    (inputs.folder / REHEARSAL).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    found = importances(model, train, task=task, seed=seed, device=where)
+    save_file(found, inputs.folder / IMPORTANCES)
+    before = [
+        scores_of(model, request, rehearsal, train, val, task=task, device=where)
+        for request in rehearsal.requests
+    ]
+    return {
+        "task": task,
+        "val_score": _plain(set_score(model, val, task, where)),
+        "before": [_scores_out(scores) for scores in before],
+    }
+
+
+def _task(inputs: Inputs) -> Any:
+    return inputs.entries["split"].value["task"]
+
+
+def _scores_out(scores: Scores) -> dict[str, float | None]:
+    return {name: _plain(value) for name, value in dataclasses.asdict(scores).items()}
+
+
+def _scores_in(document: Mapping[str, float | None]) -> Scores:
+    from oneshui.tuning.score import Scores
+
+    return Scores(**{name: stored_number(value) for name, value in document.items()})
+
+
+def _rehearsal(inputs: Inputs) -> Rehearsal:
+    from oneshui.data.simulated_requests import SimulatedRequest
+    from oneshui.tuning.simulated import Rehearsal
+
+    document = json.loads(inputs.entries["rehearsal"].file(REHEARSAL).read_text(encoding="utf-8"))
+    return Rehearsal(
+        requests=tuple(
+            SimulatedRequest(**{name: tuple(value) for name, value in request.items()})
+            for request in document["requests"]
+        ),
+        retain=tuple(document["retain"]),
+        val=tuple(document["val"]),
+    )
+
+
+def _cells(inputs: Inputs) -> list[Inputs]:
+    """The job's view of each cell that its study runs on, with the cell's roles unnumbered."""
+    found = []
+    for place in range(sum(role.startswith("rehearsal_") for role in inputs.entries)):
+        entries = {
+            role.removesuffix(f"_{place}"): entry
+            for role, entry in inputs.entries.items()
+            if role.endswith(f"_{place}") or role in PICTURES
+        }
+        found.append(dataclasses.replace(inputs, entries=entries))
+    return found
+
+
+def _method(inputs: Inputs, point: Point) -> Method:
+    from oneshui import methods
+
+    return methods.build(inputs.job.spec["method"], {**inputs.job.spec["hyperparameters"], **point})
+
+
+def propose(inputs: Inputs) -> dict[str, Any]:
+    """One point of a study: what it does to the simulated requests of every cell."""
+    from oneshui.tuning.score import simulated_tow
+
+    spec = inputs.job.spec
+    earlier = [
+        (entry.value["point"], entry.value["simulated"])
+        for role, entry in sorted(inputs.entries.items())
+        if role.startswith("point_")
+    ]
+    point = propose_point(
+        {name: Dimension(**dimension) for name, dimension in spec["space"].items()},
+        spec["sampler"],
+        derive_seed(spec["unlearning_seed"], spec["method"], "study"),
+        spec["defaults"],
+        earlier,
+        spec["place"],
+        **{name: spec[name] for name in ("points", "batch") if name in spec},
+    )
+    method = _method(inputs, point)
+    cells = _cells(inputs)
+    tried = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in cells])
+    simulated = [
+        simulated_tow(runs, stored_number(cell.entries["rehearsal"].value["val_score"]))
+        for cell, runs in zip(cells, tried, strict=True)
+    ]
+    return {
+        "point": point,
+        "simulated": sum(simulated) / len(simulated),
+        "runs": [[_run_out(run) for run in runs] for runs in tried],
+    }
+
+
+def _try(cell: Inputs, method: Method) -> list[Run]:
+    """Unlearn every simulated request of a cell and look at what became of it."""
+    from safetensors.torch import load_file
+
+    from oneshui.requests import UnlearnRequest
+    from oneshui.tuning.score import Run
+    from oneshui.tuning.simulated import movement, scores_of, support_of
+
+    split, task, where = load_split(cell), _task(cell), device(cell)
+    train, val = images(cell, split, "train"), images(cell, split, "val")
+    rehearsal, prepared = _rehearsal(cell), prepared_state(cell)
+    importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
+    pretrained = stored_model(cell, "pretrained")
+    seed = spec_of(cell.entries["rehearsal"])["unlearning_seed"]
+    runs = []
+    for number, request in enumerate(rehearsal.requests):
+        asked = UnlearnRequest(
+            model=pretrained,
+            task=task,
+            seed=derive_seed(seed, cell.job.spec["method"], "rehearsal", number),
+            device=where,
+            support=support_of(train, request),
+            prepared=prepared,
+        )
+        if cell.job.spec["access"] == "full":
+            forget = train.select(_positions([*request.forget, *request.support]))
+            people = set(request.identities)
+            rest = [i for i, p in enumerate(train.identities.tolist()) if p not in people]
+            retain = train.select(_positions(rest))
+            asked = full_access_request(cell, asked, forget=forget, retain=retain, val=val)
+        model = _unlearned(method, asked)
+        if model is None:
+            runs.append(Run(before=_before(cell, number), after=_undefined(), movement=math.nan))
+            continue
+        after = scores_of(model, request, rehearsal, train, val, task=task, device=where)
+        moved = movement(model, pretrained, importance)
+        runs.append(Run(before=_before(cell, number), after=after, movement=moved))
+    return runs
+
+
+def _unlearned(method: Method, request: UnlearnRequest) -> nn.Module | None:
+    """The unlearned model; None where the method itself finds that it left the finite numbers."""
+    try:
+        return method.unlearn(request)
+    except NumericalError:
+        return None
+
+
+def _undefined() -> Scores:
+    from oneshui.tuning.score import Scores
+
+    return Scores(forget=math.nan, retain=math.nan, val=math.nan, support=math.nan)
+
+
+def _before(cell: Inputs, number: int) -> Scores:
+    return _scores_in(cell.entries["rehearsal"].value["before"][number])
+
+
+def _positions(numbers: list[int]) -> torch.Tensor:
+    import torch
+
+    return torch.tensor(numbers, dtype=torch.int64)
+
+
+def _run_out(run: Run) -> dict[str, Any]:
+    return {"after": _scores_out(run.after), "movement": _plain(run.movement)}
+
+
+def stored_study(point_values: list[Mapping[str, Any]], place: int, rehearsal: Any) -> Study:
+    """A study on one of its cells, from what its points stored.
+
+    Args:
+        point_values: Values of the point jobs, in their order.
+        place: Of the cell.
+        rehearsal: Value of the cell's rehearsal.
+    """
+    from oneshui.tuning.score import Run, Study
+
+    before = [_scores_in(scores) for scores in rehearsal["before"]]
+    runs = tuple(
+        tuple(
+            Run(
+                before=known,
+                after=_scores_in(run["after"]),
+                movement=stored_number(run["movement"]),
+            )
+            for known, run in zip(before, value["runs"][place], strict=True)
+        )
+        for value in point_values
+    )
+    return Study(runs=runs, val_score=stored_number(rehearsal["val_score"]))
+
+
+def choose(inputs: Inputs) -> dict[str, Any]:
+    """The best of the few best points, by what the objective may see."""
+    from oneshui.tuning.score import shortlist
+
+    values = [
+        entry.value for role, entry in sorted(inputs.entries.items()) if role.startswith("point_")
+    ]
+    carried = shortlist([value["simulated"] for value in values], inputs.job.spec["carried"])
+    candidates = {point: _method(inputs, values[point]["point"]) for point in carried}
+    judged = [
+        _judged(cell, stored_study(values, place, cell.entries["rehearsal"].value), candidates)
+        for place, cell in enumerate(_cells(inputs))
+    ]
+    scores = {point: sum(each[point] for each in judged) / len(judged) for point in carried}
+    best = max(scores, key=lambda point: (scores[point], -point))
+    return {
+        "hyperparameters": values[best]["point"],
+        "point": best,
+        "carried": carried,
+        "scores": [scores[point] for point in carried],
+    }
+
+
+def _judged(cell: Inputs, study: Study, candidates: Mapping[int, Method]) -> dict[int, float]:
+    """What the objective makes of each candidate on one cell, whose data are read once for all."""
+    from oneshui.tuning.objectives import SimulatedChoice
+
+    match cell.job.spec["objective"]:
+        case "simulated":
+            choice = SimulatedChoice(study=study)
+            return {point: choice.score(point) for point in candidates}
+        case "oracle":
+            return _by_oracle(cell, candidates)
+        case _:
+            return _by_support(cell, study, candidates)
+
+
+def _by_support(cell: Inputs, study: Study, candidates: Mapping[int, Method]) -> dict[int, float]:
+    """By S and, if the objective says so, by D_v: the training data are deleted meanwhile."""
+    from safetensors.torch import load_file
+
+    from oneshui.deletion import deleted
+    from oneshui.tuning.objectives import SupportAndValChoice, SupportOnlyChoice
+
+    request = _real_request(cell)
+    importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
+    if cell.job.spec["objective"] == "support_only":
+        assert not cell.entries.keys() & PICTURES
+        choice = SupportOnlyChoice(study=study, request=request, importance=importance)
+    else:
+        val = _alone(images(cell, load_split(cell), "val"), cell.folder)
+        choice = SupportAndValChoice(study=study, request=request, importance=importance, val=val)
+    scores = {}
+    for point, method in candidates.items():
+        with deleted(cell.env.training_data, method.name):
+            model = _unlearned(method, request)
+        scores[point] = 0.0 if model is None else choice.score(point, model)
+    return scores
+
+
+def _alone(chosen: LabelledImages, folder: Path) -> LabelledImages:
+    """The same pictures in a nameless file of their own: from them no other can be reached."""
+    import numpy as np
+
+    count = len(chosen)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        shape = (count, *chosen.pixels.shape[1:])
+        pixels = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+    for start in range(0, count, 1000):
+        part = slice(start, start + 1000)
+        pixels[part] = chosen.pixels[chosen.rows[part]]
+    return dataclasses.replace(chosen, pixels=pixels, detail=None, rows=np.arange(count))
+
+
+def _by_oracle(cell: Inputs, candidates: Mapping[int, Method]) -> dict[int, float]:
+    from oneshui.tuning.objectives import OracleChoice
+
+    request, split = _real_request(cell), load_split(cell)
+    sets = {name: images(cell, split, name) for name in ("retain", "forget", "test")}
+    if cell.job.spec["access"] == "full":
+        request = full_access_request(
+            cell,
+            request,
+            forget=sets["forget"],
+            retain=sets["retain"],
+            val=images(cell, split, "val"),
+        )
+    choice = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(cell))
+    scores = {}
+    for point, method in candidates.items():
+        model = _unlearned(method, request)
+        scores[point] = 0.0 if model is None else choice.score(point, model)
+    return scores
+
+
+def _real_request(cell: Inputs) -> UnlearnRequest:
+    """The request that the row itself would unlearn with on this cell."""
+    return real_request(cell, spec_of(cell.entries["rehearsal"])["unlearning_seed"])
+
+
+def _retrained_scores(cell: Inputs) -> dict[str, float]:
+    import pandas as pd
+
+    from oneshui.measures import set_scores
+
+    predictions = pd.read_parquet(cell.entries["retrained"].file(PREDICTIONS))
+    return set_scores(predictions, _task(cell))
+
+
+def reveal(inputs: Inputs) -> dict[str, Any]:
+    """The true ToW of a point on the real request: for the report alone, never fed back."""
+    from safetensors.torch import load_file
+
+    from oneshui.tuning.objectives import OracleChoice, observe
+
+    method = _method(inputs, inputs.entries["point"].value["point"])
+    request = _real_request(inputs)
+    split = load_split(inputs)
+    sets = {name: images(inputs, split, name) for name in ("retain", "forget", "test", "val")}
+    asked = request
+    if inputs.job.spec["access"] == "full":
+        asked = full_access_request(
+            inputs, request, forget=sets["forget"], retain=sets["retain"], val=sets["val"]
+        )
+    model = inputs.timed("method_seconds", lambda: _unlearned(method, asked))
+    if model is None:
+        return {"tow": 0.0, "support_drop": None, "movement": None}
+    truth = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(inputs))
+    importance = load_file(inputs.entries["rehearsal"].file(IMPORTANCES))
+    seen = observe(model, request, importance)
+    return {
+        "tow": truth.score(0, model),
+        "support_drop": _plain(seen.support_drop),
+        "movement": _plain(seen.movement),
+    }

@@ -1,0 +1,301 @@
+"""Who works on a job right now: one lease per job, so that two drivers never do the same twice.
+
+A lease is a file or object with a name and a generation that its holder touches while it works.
+Its holder is the one of the highest generation. Creating one that must not exist is atomic, so a
+lease is taken, or taken over, by exactly one. Whether a holder still lives is told by watching
+the lease change, against the watcher's own clock: the clocks of two machines are never compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from oneshui.errors import OneshuiError
+from sweeps.graph.job import Job, Stage
+
+_PROC = Path("/proc")
+Beat = int | str
+"""Changes whenever a lease is touched."""
+
+
+def name_of(stage: Stage, key: str) -> str:
+    """The name of a job's lease."""
+    return f"{stage}-{key}"
+
+
+@functools.cache
+def this_host() -> str:
+    """A name that two processes share only if each can see whether the other is alive."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append((_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        # Containers on one machine share all but this.
+        parts.append(str((_PROC / "self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in the kernel's ticks; empty if there is no such process."""
+    try:
+        status = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    fields = status.rpartition(")")[2].split()
+    # A zombie holds nothing any more.
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """The newest lease of a job, as it is stored.
+
+    Attributes:
+        generation: The higher, the newer.
+        beat: Changes whenever the holder touches the lease.
+        host: The holder's machine; empty if the lease is not written yet.
+        pid: Its process.
+        started: When that process was started, in ticks of its machine.
+        node: Ray's name of the machine; empty outside of Ray.
+    """
+
+    generation: int
+    beat: Beat
+    host: str = ""
+    pid: int = 0
+    started: str = ""
+    node: str = ""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the holder's process is known to be gone; False if that cannot be known."""
+        if self.host != this_host() or not _PROC.is_dir():
+            return False
+        return _started(self.pid) != self.started
+
+
+class LeasePlace(Protocol):
+    """Where leases are; each is of a name and a generation. Any method may raise OSError."""
+
+    def every(self) -> dict[tuple[str, int], Beat]:
+        """The beats of all leases."""
+        ...
+
+    def generations(self, name: str) -> list[int]:
+        """The generations of one name, ascending."""
+        ...
+
+    def read(self, name: str, generation: int, beat: Beat | None = None) -> tuple[str, Beat] | None:
+        """What stands in a lease, and its beat; None if it is gone.
+
+        Args:
+            name: Of the lease.
+            generation: Of the lease.
+            beat: Its beat, if that was just seen: what was read at that beat may be remembered.
+        """
+        ...
+
+    def create(self, name: str, generation: int, text: str) -> bool:
+        """Write a lease that must not exist; whether it did not."""
+        ...
+
+    def touch(self, name: str, generation: int) -> None:
+        """Change the beat of a lease that this process made and that is still there."""
+        ...
+
+    def remove(self, name: str, generations: Sequence[int]) -> None:
+        """Remove leases; those that are gone already do not matter."""
+        ...
+
+
+class LeaseFolder:
+    """Leases as files ``<name>.<generation>``."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use the folder, which must exist."""
+        self._folder = folder
+
+    def _path(self, name: str, generation: int) -> Path:
+        return self._folder / f"{name}.{generation}"
+
+    def every(self) -> dict[tuple[str, int], Beat]:
+        """See ``LeasePlace.every``."""
+        found: dict[tuple[str, int], Beat] = {}
+        for path in self._folder.iterdir():
+            name, _, generation = path.name.rpartition(".")
+            if generation.isdigit():
+                with contextlib.suppress(FileNotFoundError):
+                    found[name, int(generation)] = path.stat().st_mtime_ns
+        return found
+
+    def generations(self, name: str) -> list[int]:
+        """See ``LeasePlace.generations``."""
+        found = (path.name.rpartition(".") for path in self._folder.glob(f"{name}.*"))
+        return sorted(int(generation) for _, _, generation in found if generation.isdigit())
+
+    def read(self, name: str, generation: int, beat: Beat | None = None) -> tuple[str, Beat] | None:  # noqa: ARG002
+        """See ``LeasePlace.read``; a file system's clock is too coarse to remember by."""
+        path = self._path(name, generation)
+        try:
+            now = path.stat().st_mtime_ns
+            return path.read_text(encoding="utf-8", errors="replace"), now
+        except FileNotFoundError:
+            return None
+
+    def create(self, name: str, generation: int, text: str) -> bool:
+        """See ``LeasePlace.create``."""
+        path = self._path(name, generation)
+        try:
+            with path.open("x", encoding="utf-8") as stream:
+                stream.write(text)
+        except FileExistsError:
+            return False
+        except OSError:
+            # A full disk: what nobody holds must not keep others away.
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
+        return True
+
+    def touch(self, name: str, generation: int) -> None:
+        """See ``LeasePlace.touch``."""
+        os.utime(self._path(name, generation))
+
+    def remove(self, name: str, generations: Sequence[int]) -> None:
+        """See ``LeasePlace.remove``."""
+        for generation in generations:
+            self._path(name, generation).unlink(missing_ok=True)
+
+
+@dataclass(kw_only=True)
+class Lease:
+    """A lease that this process holds."""
+
+    place: LeasePlace
+    name: str
+    generation: int
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def beat(self) -> None:
+        """Say that the holder lives."""
+        # A lease that was taken over may be gone, and a store may fail for a moment; the next
+        # beat, or the job itself, tells.
+        with contextlib.suppress(OSError, OneshuiError):
+            self.place.touch(self.name, self.generation)
+
+    @contextlib.contextmanager
+    def beating(self, seconds: float) -> Iterator[None]:
+        """Beat from a thread of its own while the block runs."""
+        thread = threading.Thread(target=self._run, args=(seconds,), name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def _run(self, seconds: float) -> None:
+        while not self._stop.wait(seconds):
+            self.beat()
+
+
+class Leases:
+    """The leases of a store's jobs."""
+
+    def __init__(self, place: LeasePlace) -> None:
+        """Use what is there."""
+        self._place = place
+
+    def holders(self) -> dict[str, Holder]:
+        """The newest lease of every job that has one, by ``name_of``."""
+        every = self._place.every()
+        newest: dict[str, int] = {}
+        for name, generation in every:
+            newest[name] = max(newest.get(name, 0), generation)
+        found = {name: self._read(name, gen, every[name, gen]) for name, gen in newest.items()}
+        return {name: holder for name, holder in found.items() if holder is not None}
+
+    def _read(self, name: str, generation: int, beat: Beat | None = None) -> Holder | None:
+        read = self._place.read(name, generation, beat)
+        if read is None:
+            return None
+        text, now = read
+        try:
+            document: dict[str, Any] = json.loads(text)
+            return Holder(generation=generation, beat=now, **document)
+        except (ValueError, TypeError):
+            # Its holder has created it and not written it yet, or died in between.
+            return Holder(generation=generation, beat=now)
+
+    def acquire(self, job: Job, *, stale: int = 0, node: str = "") -> Lease | None:
+        """Take the job's lease, or take it over from a dead holder.
+
+        Args:
+            job: What is to be done.
+            stale: Generation that a watcher has seen without a beat for too long; 0 for none.
+            node: Ray's name of this machine.
+
+        Returns:
+            The lease, or None if somebody else holds it.
+        """
+        name = name_of(job.stage, job.key)
+        generations = self._place.generations(name)
+        newest = generations[-1] if generations else 0
+        if newest > stale:
+            holder = self._read(name, newest)
+            if holder is not None and not holder.is_dead:
+                return None
+        document = {
+            "host": this_host(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "node": node,
+        }
+        if not self._place.create(name, newest + 1, json.dumps(document)):
+            return None
+        return Lease(place=self._place, name=name, generation=newest + 1)
+
+    def release(self, job: Job, lease: Lease) -> None:
+        """Give a lease back, and clear away those that it took over."""
+        name = name_of(job.stage, job.key)
+        known = self._place.generations(name)
+        self._place.remove(name, [each for each in known if each <= lease.generation])
+
+
+@dataclass
+class _Seen:
+    generation: int
+    beat: Beat
+    since: float
+
+
+class Watch:
+    """Tells which holders have stopped to beat, by this process's own clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start without having seen anything."""
+        self._clock = clock
+        self._seen: dict[str, _Seen] = {}
+
+    def silence(self, holders: dict[str, Holder]) -> dict[str, float]:
+        """Seconds since this watch saw each holder change; call it again and again."""
+        now = self._clock()
+        seen = {}
+        for name, holder in holders.items():
+            before = self._seen.get(name)
+            same = before is not None and (before.generation, before.beat) == (
+                holder.generation,
+                holder.beat,
+            )
+            seen[name] = before if before and same else _Seen(holder.generation, holder.beat, now)
+        self._seen = seen
+        return {name: now - one.since for name, one in seen.items()}

@@ -1,0 +1,117 @@
+"""What of a plan is in the store already, and why the rest must run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeps.graph.job import STAGE_VERSION, Job
+from sweeps.graph.plan import Plan
+from sweeps.store import DamagedEntryError, Entry, Store
+
+Reason = Literal["new", "input changed", "version bumped", "damaged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """The state of a plan in a store.
+
+    Attributes:
+        entries: Finished jobs by key.
+        reasons: Why each other job must run, by key.
+        damage: What was found wrong, one line each.
+    """
+
+    entries: Mapping[str, Entry]
+    reasons: Mapping[str, Reason]
+    damage: tuple[str, ...]
+
+    def counts(self) -> dict[Reason, int]:
+        """Jobs that must run, by reason."""
+        return dict(Counter(self.reasons.values()))
+
+
+def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
+    """Look every job of the plan up.
+
+    A result counts only if it was computed from the inputs that are in the store now.
+
+    Args:
+        plan: The graph.
+        store: Where results are.
+        discard: Whether to take damaged and outdated entries out of the way.
+    """
+    entries: dict[str, Entry] = {}
+    reasons: dict[str, Reason] = {}
+    damage: list[str] = []
+    stored = {stage: store.keys(stage) for stage in plan.counts()}
+    earlier: dict[str, str] = {}
+    found = store.find_all(job for job in plan.jobs.values() if job.key in stored[job.stage])
+    for key, job in plan.jobs.items():
+        entry = found.get(key)
+        if isinstance(entry, DamagedEntryError):
+            damage.append(str(entry))
+            reasons[key] = "damaged"
+        elif entry is None:
+            reasons[key] = _why_absent(job, stored[job.stage], earlier)
+        elif _is_outdated(entry, job.inputs, entries, reasons):
+            reasons[key] = "input changed"
+        else:
+            entries[key] = entry
+        if discard and reasons.get(key) in ("damaged", "input changed"):
+            store.discard(job.stage, key)
+    return Scan(entries=entries, reasons=reasons, damage=tuple(damage))
+
+
+def _why_absent(job: Job, stored: Collection[str], earlier: dict[str, str]) -> Reason:
+    """Whether the store has the same job's result under the key that it had before a bump.
+
+    Args:
+        job: A job that is not in the store.
+        stored: Keys of the stage that are.
+        earlier: By key of a job before this one, the key that it is stored under; added to.
+    """
+    inputs = {role: earlier.get(key, key) for role, key in job.inputs.items()}
+    for version in range(STAGE_VERSION[job.stage], 0, -1):
+        key = job.key_at(version, inputs)
+        if key != job.key and key in stored:
+            earlier[job.key] = key
+            return "version bumped" if version < STAGE_VERSION[job.stage] else "input changed"
+    return "new"
+
+
+def _is_outdated(
+    entry: Entry,
+    inputs: Mapping[str, str],
+    entries: Mapping[str, Entry],
+    reasons: Mapping[str, Reason],
+) -> bool:
+    """Whether an input has another content than when the entry was made.
+
+    An input that is only absent will be computed again; if it turns out the same, nothing of
+    what was made from it is lost.
+    """
+    for role, key in inputs.items():
+        if key in entries:
+            if entries[key].content != entry.inputs.get(role):
+                return True
+        elif reasons.get(key) == "input changed":
+            return True
+    return False
+
+
+def measured(plan: Plan, entries: Mapping[str, Entry], name: str) -> list[tuple[Job, float]]:
+    """What finished jobs of the plan cost.
+
+    Args:
+        plan: The graph.
+        entries: Finished jobs by key.
+        name: Of the cost, for example "seconds".
+    """
+    return [
+        (plan.jobs[key], float(entry.cost[name]))
+        for key, entry in entries.items()
+        if name in entry.cost
+    ]

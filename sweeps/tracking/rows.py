@@ -1,0 +1,144 @@
+"""What MLflow shows of one row of the results table: names, tags, params, metrics, its split."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from oneshui.spec import DATA_SEEN
+from sweeps.graph.plan import Plan, ResultRow
+from sweeps.report.provenance import split_of
+from sweeps.report.results import resolved_hyperparameters, row_values
+from sweeps.report.tables import NOT_TUNED
+from sweeps.store import Entry
+from sweeps.tracking.runs import CONTENT, GRID, LATEST, PARENT, Wanted
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
+VERSION = "3"
+
+METRICS: Mapping[str, str] = {
+    "retain_score": "retain/score",
+    "forget_score": "forget/score",
+    "test_score": "test/score",
+    "val_score": "val/score",
+    "tow": "tow",
+    "mia_auc": "mia/auc",
+    "mia_acc": "mia/accuracy",
+    "mia_threshold_auc": "mia/threshold_auc",
+    "rmia_auc": "rmia/auc",
+    "rmia_tpr": "rmia/tpr",
+    "retain_gap": "gap/retain",
+    "forget_gap": "gap/forget",
+    "test_gap": "gap/test",
+    "tow_normalised": "tow_normalised",
+    "tow_with_mia": "tow_with_mia",
+    "js_forget": "js/forget",
+    "js_test": "js/test",
+    "weight_distance": "weight_distance",
+    "nomus": "nomus",
+    "unlearn_seconds": "cost/unlearn_seconds",
+    "prepare_seconds": "cost/prepare_seconds",
+    "support_score": "support/score",
+    "retain_loss": "retain/loss",
+    "forget_loss": "forget/loss",
+    "test_loss": "test/loss",
+    "val_loss": "val/loss",
+    "support_loss": "support/loss",
+    "mia_reference_auc": "mia/reference_auc",
+    "mia_reference_acc": "mia/reference_accuracy",
+    "rmia_fpr": "rmia/fpr",
+    "rmia_a": "rmia/a",
+    "rmia_references": "rmia/references",
+    "rmia_reference_auc": "rmia/reference_auc",
+    "num_attributes": "num_attributes",
+    "unlearn_peak_bytes": "cost/unlearn_peak_bytes",
+    "prepare_peak_bytes": "cost/prepare_peak_bytes",
+    "unlearn_peak_gpu_bytes": "cost/unlearn_peak_gpu_bytes",
+    "prepare_peak_gpu_bytes": "cost/prepare_peak_gpu_bytes",
+}
+"""MLflow's names of the columns of the results table: fractions in [0, 1], seconds and bytes."""
+
+
+def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent: str) -> Wanted:
+    """The run that a finished row shall be.
+
+    Args:
+        plan: The sweep's graph.
+        row: One row of the results table.
+        entries: At least the finished jobs that its numbers come from.
+        parent: Id of the parent run.
+
+    Raises:
+        KeyError: The row's score is not among the entries.
+    """
+    cell, values = row.cell, row_values(row, entries)
+    metrics = {
+        METRICS[name]: float(values[name])
+        for name in METRICS
+        if values[name] is not None and math.isfinite(values[name])
+    }
+    return Wanted(
+        name=f"{row.row.name} {cell.dataset} n{cell.num_forget} s{cell.seed}",
+        tags={**_row_tags(row, entries), PARENT: parent},
+        params=_row_params(row, entries),
+        metrics=metrics,
+        inputs=_inputs(plan, row, entries),
+    )
+
+
+def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
+    return {
+        "kind": "cell",
+        "method": row.row.name,
+        "dataset": row.cell.dataset,
+        "num_forget": f"{row.cell.num_forget:03d}",
+        "seed": f"{row.cell.seed:03d}",
+        "access": str(row.row.access),
+        "data_seen": DATA_SEEN[row.row.access],
+        "tuning": row.row.objective or NOT_TUNED,
+        GRID: LATEST,
+        "oneshui.view": VERSION,
+        "oneshui.job_key": row.score_key,
+        "oneshui.weights": _weights(row, entries),
+        CONTENT: entries[row.score_key].content,
+    }
+
+
+def _weights(row: ResultRow, entries: Mapping[str, Entry]) -> str:
+    """Where in the store the model is: MLflow keeps the link, never the weights."""
+    entry = entries.get(row.model_key)
+    return f"{entry.stage}/{entry.key}" if entry else row.model_key
+
+
+def _row_params(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
+    resolved = resolved_hyperparameters(row, entries)
+    return {
+        "method": row.row.name,
+        "dataset": row.cell.dataset,
+        "num_forget": str(row.cell.num_forget),
+        "seed": str(row.cell.seed),
+        **{f"hp.{k}": str(v) for k, v in resolved.items() if v is not None},
+    }
+
+
+def _inputs(plan: Plan, row: ResultRow, entries: Mapping[str, Entry]) -> list[DatasetInput]:
+    """The cell's split, by its fingerprint, if its job is among the entries."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    split = split_of(plan, row, entries)
+    if split is None or "fingerprint" not in split.value:
+        return []
+    cell = row.cell
+    value = split.value
+    dataset = Dataset(
+        name=f"{cell.dataset} n{cell.num_forget} s{cell.seed}",
+        digest=str(value["fingerprint"]),
+        source_type="oneshui",
+        source=json.dumps({"store": f"split/{split.key}"}),
+        profile=json.dumps({"num_images": value.get("num_images", {})}),
+    )
+    return [DatasetInput(dataset, [InputTag("mlflow.data.context", "split")])]

@@ -1,0 +1,80 @@
+"""Augmented views: the same for every model, and cheap to check by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from support.tiny import TinyProblem
+
+from oneshui.attacks.views import predict_views, sample
+from oneshui.data.images import LabelledImages
+from oneshui.errors import NumericalError
+from oneshui.training.losses import sample_losses
+from oneshui.training.predict import predict
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def problem() -> TinyProblem:
+    return TinyProblem("convnext")
+
+
+def losses_of(frame: pd.DataFrame) -> np.ndarray:
+    return np.stack(frame["losses"].to_list())
+
+
+def look(problem: TinyProblem, data: LabelledImages, seed: int = 1, views: int = 4) -> pd.DataFrame:
+    model = problem.full_request().fresh_model
+    return predict_views(
+        model, {"test": data}, task="multilabel", views=views, seed=seed, device=CPU
+    )
+
+
+def test_view_0_is_the_picture_and_view_1_its_mirror_image(problem: TinyProblem) -> None:
+    data = problem.images("test")
+    model = problem.full_request().fresh_model
+    frame = look(problem, data)
+    plain = predict(model, {"test": data}, task="multilabel", device=CPU)
+    assert frame[["set", "image", "identity"]].equals(plain[["set", "image", "identity"]])
+    np.testing.assert_allclose(losses_of(frame)[:, 0], plain["loss"], atol=1e-6)
+    with torch.no_grad():
+        mirrored = sample_losses(model(data.inputs().flip(-1)), data.labels, "multilabel")
+    np.testing.assert_allclose(losses_of(frame)[:, 1], mirrored.numpy(), atol=1e-6)
+
+
+def test_a_crop_depends_on_the_picture_and_the_seed_alone(problem: TinyProblem) -> None:
+    data = problem.images("test")
+    whole, part = look(problem, data), look(problem, data.select(np.array([3, 1])))
+    np.testing.assert_allclose(losses_of(part), losses_of(whole)[[3, 1]], atol=1e-6)
+    other = losses_of(look(problem, data, seed=2))
+    assert (other[:, 2:] != losses_of(whole)[:, 2:]).any()
+    np.testing.assert_array_equal(other[:, :2], losses_of(whole)[:, :2])
+
+
+def test_a_sample_is_seeded_and_keeps_the_order(problem: TinyProblem) -> None:
+    data = problem.images("retain")
+    drawn = sample(data, 5, seed=0)
+    assert len(drawn) == 5
+    assert (np.diff(drawn.rows) > 0).all()
+    assert drawn.rows.tolist() == sample(data, 5, seed=0).rows.tolist()
+    assert drawn.rows.tolist() != sample(data, 5, seed=1).rows.tolist()
+    assert sample(data, 10**6, seed=0) is data
+
+
+def test_losses_that_are_not_finite_are_an_error(problem: TinyProblem) -> None:
+    model = problem.full_request().fresh_model
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(NumericalError, match="not finite"):
+        predict_views(
+            model,
+            {"test": problem.images("test")},
+            task="multilabel",
+            views=1,
+            seed=0,
+            device=CPU,
+        )

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.golden import golden_folder, load_json
+
+from oneshui.data.splits import SET_NAMES, make_split
+from oneshui.errors import InputError
+from oneshui.seeding import python_random
+
+PARTS = ("train", "val", "test", "forget", "retain", "support")
+
+
+@pytest.mark.parametrize("name", ["split_dict", "split_list", "split_list_gaps"])
+@pytest.mark.parametrize("walk", ["reference", "corrected"])
+def test_equals_the_golden_splits(name: str, walk: str) -> None:
+    document = load_json(golden_folder() / f"{name}.json")
+    identity = np.array(document["identity_of_image"])
+    first_appearance = list(dict.fromkeys(identity.tolist()))
+    order = first_appearance if name == "split_dict" else list(range(identity.max() + 1))
+    for run in document["runs"]:
+        split = make_split(
+            identity,
+            order,
+            num_forget=run["num_identities"],
+            seed=run["python_random_seed"],
+            walk=walk,  # type: ignore[arg-type]
+        )
+        expected = run if walk == "reference" else run["corrected_walk"]
+        for part in PARTS if walk == "reference" else PARTS[:3]:
+            assert list(getattr(split, part)) == expected[part]
+
+
+@st.composite
+def datasets(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
+    counts = draw(st.lists(st.integers(2, 9), min_size=30, max_size=60))
+    identity = np.repeat(np.arange(len(counts)), counts)
+    shuffled = np.random.default_rng(draw(st.integers(0, 99))).permutation(identity)
+    return shuffled, draw(st.integers(2, 5)), draw(st.integers(0, 2**31))
+
+
+@given(datasets())
+@settings(max_examples=60, deadline=None)
+def test_no_image_is_in_two_sets_and_support_is_in_none(
+    dataset: tuple[np.ndarray, int, int],
+) -> None:
+    identity, num_forget, seed = dataset
+    split = make_split(identity, range(identity.max() + 1), num_forget=num_forget, seed=seed)
+    rows = np.concatenate([split.images(name) for name in SET_NAMES])
+    assert sorted(rows.tolist()) == list(range(len(identity)))
+    trained_on = set(split.images("train").tolist())
+    assert not trained_on & set(split.support)
+    assert trained_on == {*split.images("forget").tolist(), *split.images("retain").tolist()}
+    for name in ("train", "val", "test", "forget", "retain"):
+        allowed = set(getattr(split, name))
+        assert set(identity[split.images(name)].tolist()) <= allowed
+    assert len(split.forget) == len(split.support) == num_forget
+
+
+@given(datasets())
+@settings(max_examples=30, deadline=None)
+def test_requests_are_nested_and_sets_do_not_depend_on_their_size(
+    dataset: tuple[np.ndarray, int, int],
+) -> None:
+    identity, num_forget, seed = dataset
+    order = range(identity.max() + 1)
+    small = make_split(identity, order, num_forget=num_forget, seed=seed)
+    large = make_split(identity, order, num_forget=num_forget + 1, seed=seed)
+    assert large.forget[:num_forget] == small.forget
+    assert large.support[:num_forget] == small.support
+    assert (large.train, large.val, large.test) == (small.train, small.val, small.test)
+    assert large.fingerprint != small.fingerprint
+
+
+def test_another_support_seed_changes_the_pictures_and_nothing_else() -> None:
+    identity = np.repeat(np.arange(30), 8)
+    splits = [
+        make_split(identity, range(30), num_forget=6, seed=1, support_seed=seed)
+        for seed in (None, 1, 2)
+    ]
+    assert splits[0].support == splits[1].support
+    assert splits[2].forget == splits[0].forget
+    assert splits[2].support != splits[0].support
+
+
+@pytest.mark.parametrize("num_forget", [0, 19, 10_000])
+def test_refuses_a_forget_size_that_cannot_be(num_forget: int) -> None:
+    identity = np.repeat(np.arange(30), 4)
+    with pytest.raises(InputError, match=f"forget size {num_forget}"):
+        make_split(identity, range(30), num_forget=num_forget, seed=0)
+
+
+def test_a_single_forget_identity_needs_six_images() -> None:
+    identity = np.repeat(np.arange(30), 5)
+    with pytest.raises(InputError, match="6 images"):
+        make_split(identity, range(30), num_forget=1, seed=0)
+
+
+def test_leaves_python_s_random_state_where_the_reference_leaves_it() -> None:
+    document = load_json(golden_folder() / "split_dict.json")
+    run = document["runs"][0]
+    stream = python_random(run["python_random_seed"])
+    identity_of_image = document["identity_of_image"]
+    identities = list(dict.fromkeys(identity_of_image))
+    for _ in range(2):
+        order = list(identities)
+        stream.shuffle(order)
+    wanted = run["forget"][0]
+    rows = [row for row, identity in enumerate(identity_of_image) if identity == wanted]
+    assert stream.sample(rows, 1) == run["support"]
+    assert stream.random() == run["next_random_random"]

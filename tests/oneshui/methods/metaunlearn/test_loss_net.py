@@ -1,0 +1,354 @@
+"""The learned loss, its step and its training, against second derivatives and golden numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from reference.meta import meta_gradient
+from support.golden import GoldenCase, each_case, largest_difference
+from support.tiny import NUM_OUTPUTS, TinyProblem, tiny_model
+from torch import nn
+
+from oneshui.methods.metaunlearn.loss_net import (
+    ClassifierView,
+    MetaLossNet,
+    NetOptions,
+    NetworkView,
+    Parameters,
+    Support,
+    inner_gradient,
+    make_net,
+    meta_step,
+    moved_parameters,
+    take_step,
+)
+from oneshui.methods.metaunlearn.objective import (
+    Batch,
+    BatchGroup,
+    MetaTrainer,
+    Objective,
+    batch_score,
+    forget_terms,
+    retain_terms,
+)
+from oneshui.training.models import FeaturesAndLogits
+
+SMALL = NetOptions(hidden_size=12, embed_size=4)
+
+
+def small_net(
+    options: NetOptions, *, num_features: int = 16, num_identities: int = 20
+) -> MetaLossNet:
+    return make_net(
+        num_outputs=NUM_OUTPUTS,
+        num_features=num_features,
+        num_identities=num_identities,
+        options=options,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+@pytest.mark.parametrize("network", ["vit", "convnext"])
+@pytest.mark.parametrize("which", ["layers", "classifier"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        SMALL,
+        dataclasses.replace(SMALL, use_features=False, num_blocks=1),
+        dataclasses.replace(SMALL, use_targets=False, use_identity=False),
+    ],
+    ids=["all inputs", "no features", "no targets and identity"],
+)
+def test_the_meta_gradient_is_the_second_derivative(
+    network: Any, which: Any, options: NetOptions
+) -> None:
+    problem = TinyProblem(network)
+    model = tiny_model(network).double()
+    support, forget = problem.images("support"), problem.images("forget")
+    net = small_net(dataclasses.replace(options, dropout=0.0)).double()
+    images = Support(
+        inputs=support.inputs().double(), labels=support.labels.double(), index=support.identities
+    )
+    pictures, labels = forget.inputs().double(), forget.labels.double()
+    moved = moved_parameters(model, which)
+
+    def outer(logits: torch.Tensor) -> torch.Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels)
+
+    value, expected = meta_gradient(
+        net, model, set(moved), images, lambda unlearned: outer(unlearned(pictures)), 0.3
+    )
+    frozen = tiny_model(network).double().requires_grad_(False)
+    if which == "classifier":
+        features = FeaturesAndLogits(frozen)
+        images = dataclasses.replace(images, inputs=features(images.inputs)[1])
+        pictures = features(pictures)[1]
+    view = ClassifierView() if which == "classifier" else NetworkView(frozen)
+    step = meta_step(
+        net,
+        view,
+        moved_parameters(frozen, which),
+        images,
+        [lambda parameters: outer(view(parameters, pictures)[0])],
+        step_size=0.3,
+        chunk_size=2,
+    )
+    assert step.value == pytest.approx(value, abs=1e-12)
+    largest = max(gradient.abs().max().item() for gradient in expected.values())
+    assert largest_difference(step.gradients, expected) < 1e-9 * largest
+
+
+def test_dropout_draws_from_its_own_generator_and_keeps_the_mean() -> None:
+    net = small_net(dataclasses.replace(SMALL, dropout=0.25))
+    dropout = net.input_block[4]
+    state = torch.get_rng_state()
+    values = dropout(torch.ones(20_000))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert values.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert values.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert not torch.equal(dropout(torch.ones(100)), dropout(torch.ones(100)))
+    assert torch.equal(net.eval().input_block[4](torch.ones(9)), torch.ones(9))
+
+
+def test_starting_weights_are_pytorch_s_and_follow_the_generator() -> None:
+    first, again = (small_net(NetOptions(hidden_size=64)) for _ in range(2))
+    assert largest_difference(first.state_dict(), again.state_dict()) == 0
+    theirs = nn.Linear(64, 64)
+    ours = first.input_block[2]
+    assert isinstance(ours, nn.Linear)
+    assert ours.weight.std().item() == pytest.approx(theirs.weight.std().item(), rel=0.1)
+    assert ours.bias.std().item() == pytest.approx(theirs.bias.std().item(), rel=0.4)
+    assert first.embed.weight.std().item() == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_batch_without_any_attribute_scores_zero() -> None:
+    assert batch_score(torch.zeros(3, 2), torch.zeros(3, 2), "multilabel") == 0.0
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_extra_terms_vanish_at_the_original_model_and_grow_away_from_it(task: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, NUM_OUTPUTS, generator=generator)
+    labels = torch.zeros(6, dtype=torch.int64) if task == "multiclass" else (logits > 0).float()
+    batch = Batch(inputs=logits, labels=labels, original=logits)
+    group = BatchGroup(forget=batch, val=batch, retain=batch)
+    plain, with_val = (Objective(task=task, val_weight=weight) for weight in (0.0, 1.0))
+
+    def extra(shift: float) -> float:
+        def predict(inputs: torch.Tensor) -> torch.Tensor:
+            return inputs * (1 + shift)
+
+        return (with_val(predict, group) - plain(predict, group)).item()
+
+    assert extra(0.0) == pytest.approx(0.0, abs=1e-7)
+    assert 0 < extra(0.2) < extra(0.5)
+    held = Objective(task=task, retain_weight=2.0)(lambda inputs: inputs, group)
+    loss = Objective(task=task, loss_type="original", use_accs=False, distance="l1")
+    still = dataclasses.replace(
+        batch, original=torch.full_like(logits, 1e4) * (2 * logits.gt(0) - 1)
+    )
+    if task == "multilabel":
+        perfect = BatchGroup(forget=batch, val=still)
+        # A perfectly predicted val batch has loss 0, so the distance is the forget loss itself.
+        assert held.item() == pytest.approx(2 * loss(lambda inputs: inputs, perfect).item())
+
+
+@pytest.mark.parametrize("parameters", ["layers", "classifier"])
+def test_training_lowers_the_outer_loss(parameters: Any) -> None:
+    problem = TinyProblem()
+    model = tiny_model("vit").requires_grad_(False)
+    view = ClassifierView() if parameters == "classifier" else NetworkView(model)
+    features = FeaturesAndLogits(model)
+
+    def batch(name: Any) -> Batch:
+        data = problem.images(name)
+        logits, seen = features(data.inputs())
+        inputs = seen if parameters == "classifier" else data.inputs()
+        return Batch(inputs=inputs, labels=data.labels, original=logits)
+
+    pictures = batch("support")
+    support = Support(
+        inputs=pictures.inputs, labels=pictures.labels, index=problem.images("support").identities
+    )
+    trainer = MetaTrainer(
+        view=view,
+        start=moved_parameters(model, parameters),
+        forget_net=small_net(dataclasses.replace(SMALL, dropout=0.0)),
+        retain_net=None,
+        objective=Objective(task="multilabel", loss_type="scrub"),
+        learning_rate=1e-2,
+        step_size=0.1,
+    )
+    group = BatchGroup(forget=batch("forget"), val=batch("val"), retain=batch("retain"))
+    values = [trainer.update(support, [group]) for _ in range(15)]
+    assert values[-1] < values[0]
+
+
+class Golden:
+    """A golden case's networks, batches and the step's setting."""
+
+    def __init__(self, case: GoldenCase) -> None:
+        self.case = case
+        self.expected = case.expected["meta_unlearn"]
+        self.step_size: float = self.expected["hyper"]["meta_lr"]
+        self.sizes = self.expected["hyper"]["batch_sizes"]
+        self.split = case.json("split")
+        model = case.model().requires_grad_(False)
+        self.view = NetworkView(model)
+        with torch.no_grad():
+            self.logits = torch.cat([model(part) for part in torch.split(case.inputs, 64)])
+        self.all = moved_parameters(model, "all")
+        self.layers = moved_parameters(model, "layers")
+        self.support = self.support_of(self.split["support"], self.split["forget"])
+
+    def net(self, name: str = "metaloss", prefix: str = "") -> MetaLossNet:
+        weights = self.case.tensors(name, prefix)
+        num_blocks = 1 if "hidden_blocks.0.0.weight" in weights else 0
+        net = make_net(
+            num_outputs=self.logits.shape[1],
+            num_features=24,
+            num_identities=len(weights["embed.weight"]),
+            options=NetOptions(
+                hidden_size=self.expected["hyper"]["hidden_size"],
+                num_blocks=num_blocks,
+                dropout=0.0,
+            ),
+            generator=torch.Generator(),
+        )
+        net.load_state_dict(weights)
+        return net.eval()
+
+    def support_of(self, rows: list[int], identities: list[int]) -> Support:
+        index = [self.split["train"].index(identity) for identity in identities]
+        return Support(
+            inputs=self.case.inputs[rows],
+            labels=self.case.labels[rows],
+            index=torch.tensor(index),
+        )
+
+    def batch(self, rows: torch.Tensor) -> Batch:
+        return Batch(
+            inputs=self.case.inputs[rows],
+            labels=self.case.labels[rows],
+            original=self.logits[rows],
+        )
+
+    def groups(self, forget: torch.Tensor) -> list[BatchGroup]:
+        others = [torch.split(self.case.rows(name), self.sizes[name]) for name in ("val", "retain")]
+        parts = zip(torch.split(forget, self.sizes["forget"]), *others, strict=False)
+        return [
+            BatchGroup(forget=self.batch(f), val=self.batch(v), retain=self.batch(r))
+            for f, v, r in parts
+        ]
+
+    def step(self, net: MetaLossNet, start: Parameters) -> Parameters:
+        size = self.sizes["support"]
+        inner = inner_gradient(net, self.view, start, self.support, chunk_size=size)
+        return take_step(start, inner.parameters, self.step_size)
+
+    def assert_unlearned(self, parameters: Parameters, tag: str) -> None:
+        ours = self.case.model().state_dict() | parameters
+        expected = self.case.tensors("meta_unlearn", f"{tag}.")
+        assert largest_difference(ours, expected) < 1e-6
+
+
+@each_case
+def test_the_learned_loss_is_the_reference_s(case: GoldenCase) -> None:
+    golden = Golden(case)
+    data = case.tensors("metaloss_forward")
+    nets = {
+        "forget": golden.net(prefix="forget."),
+        "retain": golden.net(prefix="retain."),
+        "one_block": golden.net("metaloss_1block"),
+    }
+    logits, features = golden.view({}, golden.support.inputs)
+    torch.testing.assert_close(logits, data["support_logits"], rtol=0, atol=2e-6)
+    torch.testing.assert_close(features, data["support_cls_feature"], rtol=0, atol=2e-6)
+    assert torch.equal(golden.support.index, data["identity_index"])
+    for name, net in nets.items():
+        value = net(
+            data["support_logits"],
+            data["support_cls_feature"],
+            golden.support.labels,
+            data["identity_index"],
+        )
+        torch.testing.assert_close(value, data[f"value.{name}"][:, 0], rtol=0, atol=1e-6)
+
+
+@each_case
+def test_the_unlearning_steps_are_the_reference_s(case: GoldenCase) -> None:
+    golden = Golden(case)
+    net = golden.net(prefix="forget.")
+    inner = inner_gradient(net, golden.view, golden.all, golden.support, chunk_size=4)
+    expected = case.tensors("meta_unlearn", "inner_grad.")
+    assert largest_difference(inner.parameters, expected) < 2e-6
+
+    unlearned = golden.step(net, golden.layers)
+    golden.assert_unlearned(unlearned, "unlearned")
+    golden.assert_unlearned(golden.step(net, golden.all), "unlearned_allparams")
+    golden.assert_unlearned(golden.step(net, unlearned), "unlearned_2steps")
+    if case.task == "multilabel":
+        repaired = golden.step(golden.net(prefix="retain."), unlearned)
+        golden.assert_unlearned(repaired, "unlearned_use_retain")
+
+
+@each_case
+def test_outer_losses_and_their_gradients_are_the_reference_s(case: GoldenCase) -> None:
+    golden = Golden(case)
+    groups = golden.groups(case.rows("forget"))
+    tensors = case.tensors("meta_unlearn", "outer_grad.")
+    for variant, value in golden.expected["outer_loss"].items():
+        net, start = golden.net(prefix="forget."), golden.layers
+        loss_type, *options = variant.split(".")
+        if variant == "retain_step":
+            start = golden.step(net, start)
+            net = golden.net(prefix="retain.")
+            terms = retain_terms(golden.view, case.task, groups)
+        else:
+            net = golden.net("metaloss_1block") if "metaloss_1block" in options else net
+            start = golden.all if "allparams" in options else start
+            distance = next((name for name in ("l1", "l2") if name in options), "smooth_l1")
+            objective = Objective(
+                task=case.task,
+                loss_type=loss_type,
+                distance=distance,  # type: ignore[arg-type]
+                use_accs="noaccs" not in options,
+            )
+            terms = forget_terms(golden.view, objective, groups)
+        step = meta_step(
+            net, golden.view, start, golden.support, terms, step_size=golden.step_size, chunk_size=4
+        )
+        assert step.value == pytest.approx(value, abs=1e-6), variant
+        expected = {
+            name: tensors[f"{variant}.{name}"]
+            for name in step.gradients
+            if f"{variant}.{name}" in tensors
+        }
+        assert expected.keys() == step.gradients.keys() or "metaloss_1block" in options
+        if expected:
+            largest = max(gradient.abs().max().item() for gradient in expected.values())
+            assert largest_difference(step.gradients, expected) < 2e-5 * largest, variant
+
+
+@each_case
+def test_an_epoch_of_training_is_the_reference_s(case: GoldenCase) -> None:
+    golden = Golden(case)
+    hyper = golden.expected["metatrain_hyper"]
+    net = golden.net(prefix="forget.").train()
+    trainer = MetaTrainer(
+        view=golden.view,
+        start=golden.layers,
+        forget_net=net,
+        retain_net=None,
+        objective=Objective(task=case.task),
+        learning_rate=hyper["lr"],
+        step_size=golden.step_size,
+    )
+    for request in case.json("simulated_requests")["requests"]:
+        support = golden.support_of(request["support"], request["identities"])
+        trainer.update(support, golden.groups(torch.tensor(request["forget"])))
+    expected = case.tensors("meta_unlearn", "metatrain_epoch1.metaloss.")
+    assert largest_difference(net.state_dict(), expected) < 5e-5

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from support.golden import largest_difference
+from support.tiny import TinyProblem
+
+from oneshui.errors import InputError, NumericalError
+from oneshui.methods import build
+from oneshui.methods.metaunlearn import MetaUnlearn
+
+QUICK: dict[str, Any] = {
+    "epochs": 1,
+    "hidden_size": 16,
+    "learning_rate": 1e-2,
+    "num_requests": 2,
+    "batch_size": 8,
+}
+
+
+def run(problem: TinyProblem, **changes: Any) -> dict[str, torch.Tensor]:
+    method = build("metaunlearn", QUICK | changes)
+    assert isinstance(method, MetaUnlearn)
+    prepared = method.prepare(problem.prepare_request())
+    return method.unlearn(problem.unlearn_request(prepared)).state_dict()
+
+
+def moved(problem: TinyProblem, **changes: Any) -> set[str]:
+    before = problem.unlearn_request().model.state_dict()
+    return {n for n, v in run(problem, **changes).items() if not torch.equal(v, before[n])}
+
+
+def test_all_but_what_acts_after_deletion_enters_the_preparation() -> None:
+    fields = {field.name for field in dataclasses.fields(MetaUnlearn)}
+    assert fields - set(MetaUnlearn.prepare_fields) == {"step_scale", "forget_epochs"}
+
+
+def test_the_chosen_parameters_move() -> None:
+    problem = TinyProblem("vit")
+    names = {name for name, _ in problem.unlearn_request().model.named_parameters()}
+    assert moved(problem, parameters="all") == names
+    assert moved(problem, parameters="layers") == names - {"cls_token", "pos_embed"}
+    assert moved(problem, parameters="classifier") == {"head.weight", "head.bias"}
+    convnext = TinyProblem("convnext")
+    assert moved(convnext, parameters="classifier") == {"head.fc.weight", "head.fc.bias"}
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+@pytest.mark.parametrize("loss_type", ["full", "original", "unlearned", "scrub", "rev"])
+@pytest.mark.parametrize("parameters", ["layers", "classifier"])
+def test_every_objective_works_for_both_tasks(task: Any, loss_type: str, parameters: str) -> None:
+    changes = {"loss_type": loss_type, "parameters": parameters, "use_retain": True}
+    weights = run(TinyProblem("vit", task), retain_weight=0.5, val_weight=0.5, **changes)
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_features": False},
+        {"use_targets": False},
+        {"use_identity": False},
+        {"use_features": False, "use_targets": False, "use_identity": False},
+        {"num_blocks": 2, "dropout": 0.0},
+        {"use_accs": False, "distance": "l1"},
+        {"num_simulated": 2},
+        {"num_requests": 0},
+        {"num_requests": 9},
+    ],
+)
+def test_every_variant_changes_the_result(changes: dict[str, Any]) -> None:
+    problem = TinyProblem()
+    plain, changed = (run(problem, parameters="classifier", **c) for c in ({}, changes))
+    assert largest_difference(plain, changed) > 0
+
+
+def test_steps_after_deletion_do_not_need_another_preparation() -> None:
+    problem = TinyProblem()
+    once = build("metaunlearn", QUICK)
+    assert isinstance(once, MetaUnlearn)
+    request = problem.unlearn_request(once.prepare(problem.prepare_request()))
+    twice = dataclasses.replace(once, forget_epochs=2).unlearn(request)
+    again = once.unlearn(dataclasses.replace(request, model=once.unlearn(request)))
+    assert largest_difference(twice.state_dict(), again.state_dict()) == 0
+
+    before = request.model.state_dict()["head.weight"]
+    full = once.unlearn(request).state_dict()["head.weight"] - before
+    half = dataclasses.replace(once, step_scale=0.5).unlearn(request).state_dict()["head.weight"]
+    torch.testing.assert_close(half - before, full / 2, rtol=1e-3, atol=1e-7)
+
+
+def test_preparing_reads_what_it_needs_of_the_dataset_only() -> None:
+    problem = TinyProblem()
+    request = problem.prepare_request()
+    unread = sorted(
+        set(range(80)) - set(request.train.rows.tolist()) - set(request.val.rows.tolist())
+    )
+    blank = request.train.pixels.copy()
+    blank[unread] = 0
+    other = problem.prepare_request(
+        train=dataclasses.replace(request.train, pixels=blank),
+        val=dataclasses.replace(request.val, pixels=blank),
+    )
+    method = build("metaunlearn", QUICK)
+    assert isinstance(method, MetaUnlearn)
+    assert largest_difference(method.prepare(request), method.prepare(other)) == 0
+
+
+class Kept:
+    """A checkpoint in memory; the process is gone once it has kept so many."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.kept: dict[str, torch.Tensor] | None = None
+        self.offers, self.last = 0, last
+
+    def load(self) -> Mapping[str, torch.Tensor] | None:
+        return self.kept
+
+    def offer(self, take_down: Callable[[], Mapping[str, torch.Tensor]]) -> None:
+        self.kept = {name: value.clone() for name, value in take_down().items()}
+        self.offers += 1
+        if self.offers == self.last:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_retain": True, "num_blocks": 1}])
+@pytest.mark.parametrize("last", [1, 2, 3, 5, 6])
+def test_a_preparation_that_was_interrupted_goes_on_to_the_same_bits(
+    changes: dict[str, Any], last: int
+) -> None:
+    problem = TinyProblem("convnext")
+    method = build("metaunlearn", QUICK | {"epochs": 3, "dropout": 0.5} | changes)
+    assert isinstance(method, MetaUnlearn)
+    whole = method.prepare(problem.prepare_request())
+    kept = Kept(last)
+    request = problem.prepare_request(checkpoint=kept)
+    with pytest.raises(KeyboardInterrupt):
+        method.prepare(request)
+    resumed = method.prepare(request)
+    # Three epochs of two requests: what was done is not done again.
+    assert kept.offers == 6
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+def test_somebody_unknown_is_refused() -> None:
+    problem = TinyProblem()
+    method = build("metaunlearn", QUICK)
+    assert isinstance(method, MetaUnlearn)
+    request = problem.unlearn_request(method.prepare(problem.prepare_request()))
+    request.support.identities[0] = 99
+    with pytest.raises(InputError, match="identity 99 of the support set"):
+        method.unlearn(request)
+
+
+def test_a_diverging_step_is_reported() -> None:
+    with pytest.raises(NumericalError, match="lower step_size"):
+        run(TinyProblem(), step_size=1e38)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("learning_rate", 0.0),
+        ("step_size", -1.0),
+        ("step_scale", 0.0),
+        ("batch_size", 0),
+        ("num_simulated", -1),
+        ("num_requests", -1),
+        ("loss_type", "half"),
+        ("distance", "l3"),
+        ("parameters", "head"),
+        ("retain_weight", -0.1),
+        ("val_weight", -0.1),
+        ("forget_epochs", 0),
+        ("hidden_size", 0),
+        ("num_blocks", -1),
+        ("embed_size", 0),
+        ("dropout", 1.0),
+    ],
+)
+def test_values_out_of_range_are_refused(field: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"metaunlearn.{field} is {value!r}"):
+        build("metaunlearn", {field: value})

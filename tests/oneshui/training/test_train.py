@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from support.golden import GoldenCase, each_case, golden_folder, load_json
+from support.tiny import NUM_OUTPUTS, TinyProblem, tiny_model
+
+from oneshui.data.images import LabelledImages, make_images
+from oneshui.errors import InputError, NumericalError
+from oneshui.spec import TrainingSpec
+from oneshui.training.losses import sample_losses, task_loss
+from oneshui.training.predict import predict, predict_logits
+from oneshui.training.train import Epoch, learning_rate, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["recipe_30ep", "short"])
+def test_paper_schedule_equals_the_golden_one(name: str) -> None:
+    golden = load_json(golden_folder() / "lr_schedule.json")[name]
+    spec = TrainingSpec(
+        epochs=golden["epochs"],
+        warmup_epochs=golden["warmup_epochs"],
+        learning_rate=golden["base_lr"],
+    )
+    ours = [
+        learning_rate(spec, step, golden["iterations_per_epoch"])
+        for step in range(len(golden["lr_used_at_iteration"]))
+    ]
+    assert ours == pytest.approx(golden["lr_used_at_iteration"], rel=1e-9)
+
+
+def test_cosine_by_step_rises_and_ends_near_zero() -> None:
+    spec = TrainingSpec(epochs=10, warmup_epochs=1.5, schedule="cosine_by_step", learning_rate=0.5)
+    rates = [learning_rate(spec, step, 20) for step in range(200)]
+    assert max(rates) == pytest.approx(0.5, rel=1e-3)
+    assert rates.index(max(rates)) in (29, 30)
+    assert rates[-1] < 1e-3 * 0.5
+    assert all(rate > 0 for rate in rates)
+
+
+def golden_images(case: GoldenCase, name: str) -> LabelledImages:
+    return make_images(
+        case.data["images"].numpy(),
+        case.data["targets"].numpy(),
+        case.identities.numpy(),
+        case.rows(name).numpy(),
+    )
+
+
+@each_case
+def test_loop_equals_the_golden_training(case: GoldenCase) -> None:
+    hyper = case.expected["pretrain_loop.hyper"]
+    model = case.model("dumb_teacher")
+    spec = TrainingSpec(
+        epochs=hyper["epochs"],
+        warmup_epochs=hyper["warmup_epochs"],
+        learning_rate=hyper["lr"],
+        momentum=hyper["momentum"],
+        weight_decay=hyper["weight_decay"],
+        batch_size=hyper["batch_size"],
+        augmentation="none",
+        keep="last",
+    )
+    train(
+        model,
+        golden_images(case, "train"),
+        golden_images(case, "val"),
+        spec,
+        task=case.task,
+        seed=0,
+        device=CPU,
+        shuffle=False,
+    )
+    expected = case.tensors("pretrain_loop", "after_epoch3.")
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, expected[name], rtol=0, atol=1e-6), name
+
+
+def recipe(**changes: object) -> TrainingSpec:
+    values = {
+        "epochs": 3,
+        "optimizer": "adamw",
+        "learning_rate": 5e-3,
+        "schedule": "cosine_by_step",
+        "warmup_epochs": 0.3,
+        "augmentation": "flip",
+        "batch_size": 16,
+        "clip_norm": 1.0,
+    }
+    return TrainingSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def trained(seed: int, spec: TrainingSpec) -> tuple[dict[str, torch.Tensor], list[Epoch]]:
+    problem = TinyProblem("convnext")
+    model = tiny_model("convnext")
+    history = train(
+        model,
+        problem.images("train"),
+        problem.images("val"),
+        spec,
+        task="multilabel",
+        seed=seed,
+        device=CPU,
+    )
+    return model.state_dict(), history
+
+
+def test_same_seed_same_weights_to_the_bit_and_no_global_random_state() -> None:
+    state = torch.random.get_rng_state()
+    first, again, other = (trained(seed, recipe())[0] for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_training_lowers_the_loss() -> None:
+    _, history = trained(0, recipe(epochs=8))
+    assert history[-1].loss < 0.9 * history[0].loss
+    assert [epoch.number for epoch in history] == list(range(1, 9))
+
+
+def test_best_keeps_the_epoch_with_the_best_validation_score() -> None:
+    weights, history = trained(0, recipe(epochs=6, keep="best"))
+    model = tiny_model("convnext")
+    model.load_state_dict(weights)
+    problem = TinyProblem("convnext")
+    val = problem.images("val")
+    from oneshui.metrics.scores import score
+
+    kept = score(predict_logits(model, val, device=CPU), val.labels, "multilabel")
+    assert kept == pytest.approx(max(epoch.val_score for epoch in history), abs=1e-9)
+
+
+def test_a_diverging_run_says_so() -> None:
+    with pytest.raises(NumericalError, match=r"lower training\.learning_rate"):
+        trained(0, recipe(optimizer="sgd", learning_rate=1e9, clip_norm=0.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"epochs": 0}, "training.epochs is 0"),
+        ({"learning_rate": 0.0}, "training.learning_rate is 0.0"),
+        ({"warmup_epochs": 3.0}, "training.warmup_epochs is 3.0"),
+        ({"schedule": "cosine_by_epoch", "warmup_epochs": 0.5}, "whole number"),
+        ({"momentum": 1.0}, "training.momentum"),
+    ],
+)
+def test_refuses_values_out_of_range(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        recipe(**changes)
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_task_loss_is_the_mean_of_the_sample_losses(task: str) -> None:
+    problem = TinyProblem("vit", task)  # type: ignore[arg-type]
+    data = problem.images("val")
+    logits = torch.randn(len(data), NUM_OUTPUTS, generator=torch.Generator().manual_seed(0))
+    losses = sample_losses(logits, data.labels, problem.task)
+    assert losses.shape == (len(data),)
+    assert task_loss(logits, data.labels, problem.task) == pytest.approx(losses.mean().item())
+    by_hand = []
+    for row, label in zip(logits.tolist(), data.labels.tolist(), strict=True):
+        if task == "multilabel":
+            terms = [
+                -math.log(1 / (1 + math.exp(-z))) if y else -math.log(1 - 1 / (1 + math.exp(-z)))
+                for z, y in zip(row, label, strict=True)
+            ]
+            by_hand.append(sum(terms) / len(terms))
+        else:
+            by_hand.append(math.log(sum(math.exp(z) for z in row)) - row[label])
+    assert losses.tolist() == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_predictions_cover_every_image_once_and_do_not_depend_on_the_batch_size() -> None:
+    problem = TinyProblem("vit")
+    model = tiny_model("vit")
+    sets = {name: problem.images(name) for name in ("retain", "forget", "support")}
+    frame = predict(model, sets, task="multilabel", device=CPU)
+    assert len(frame) == sum(len(data) for data in sets.values())
+    for name, data in sets.items():
+        part = frame[frame["set"] == name]
+        assert part["image"].tolist() == data.rows.tolist()
+        assert part["identity"].tolist() == data.identities.tolist()
+        one = predict_logits(model, data, device=CPU, batch_size=1)
+        assert np.allclose(np.stack(part["logits"].to_list()), one.numpy(), atol=1e-5)
+
+
+def test_predictions_that_are_not_finite_are_refused() -> None:
+    model = tiny_model("vit")
+    with torch.no_grad():
+        next(iter(model.parameters())).fill_(float("nan"))
+    with pytest.raises(NumericalError, match="retain set have logits that are not finite"):
+        predict(
+            model, {"retain": TinyProblem("vit").images("retain")}, task="multilabel", device=CPU
+        )

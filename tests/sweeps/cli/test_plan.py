@@ -1,0 +1,84 @@
+"""``mode=plan``: what it says, and that it says so without anything heavy."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeps.cli.plan import show_plan
+from sweeps.config import load
+from sweeps.graph.plan import expand
+
+PROJECT = Path(__file__).parents[3]
+
+
+def said(tmp_path: Path, *overrides: str) -> str:
+    stream = io.StringIO()
+    spec = load([*overrides, f"output_dir={tmp_path}", "mode=plan"])
+    show_plan(spec, Console(file=stream, width=400))
+    return stream.getvalue()
+
+
+def test_the_whole_grid_is_planned_without_torch_ray_or_the_data(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from sweeps.cli import main\n"
+        f"assert main(['sweep=full', 'mode=plan', 'output_dir={tmp_path}']) == 0\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'sklearn'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "propose" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_hours_cost_chain_and_useful_workers(tmp_path: Path) -> None:
+    text = said(
+        tmp_path, "sweep=full", "cluster.gpus_per_worker=0.5", "cluster.price_per_gpu_hour=2.0"
+    )
+    jobs = expand(load(["sweep=full"]).sweep).jobs
+    assert f"{len(jobs)} jobs" in text
+    assert f"guessed for {len(jobs)} of {len(jobs)} jobs" in text
+    assert "GPU-hours" in text
+    hours = float(text.split("work: about ")[1].split(" GPU-hours")[0].replace(",", ""))
+    cost = float(text.split("cost: about ")[1].split(" at")[0])
+    assert cost == pytest.approx(2.0 * hours, abs=1.5)
+    assert "longest chain" in text
+    assert "do not help" in text
+
+
+def test_clusters_of_1_to_256_gpus_are_simulated_with_their_assumptions(tmp_path: Path) -> None:
+    text = said(
+        tmp_path,
+        "sweep=full",
+        "cluster.gpus_per_worker=0.5",
+        "cluster.price_per_gpu_hour=2.0",
+        "cluster.interruptions_per_hour=0.5",
+    )
+    assert "one GPU and 2 jobs a machine" in text
+    assert "0.5 taken back an hour" in text
+    assert "come 4 min after they are asked for" in text
+    rows = {
+        int(cells[0]): cells
+        for cells in (line.split() for line in text.split("simulated")[1].splitlines())
+        if cells and cells[0].isdigit()
+    }
+    assert sorted(rows) == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    cost = {most: float(cells[2].replace(",", "")) for most, cells in rows.items()}
+    assert cost[1] <= cost[16] <= cost[256]
+    assert all(int(cells[-1]) > 0 for cells in rows.values())
+
+
+def test_without_gpus_it_counts_processors(tmp_path: Path) -> None:
+    text = said(tmp_path, "sweep=smoke", "cluster.gpus_per_worker=0.0")
+    assert "CPU-hours" in text
+    assert "cost" not in text
+    assert "simulated" not in text

@@ -1,0 +1,237 @@
+"""What the searcher hands to Tune and makes of what comes back; Tune and the cluster are played."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from sweeps.config import load
+from sweeps.executor.lease_watch import LeaseKeeper
+from sweeps.executor.searcher import GraphSearcher
+from sweeps.graph.job import Job
+from sweeps.graph.spec import ClusterSpec
+from sweeps.schedule.resources import Packer
+from sweeps.schedule.scheduler import Failure, Scheduler
+from sweeps.schedule.slots import Node, Slots
+from sweeps.store import LocalStore
+from sweeps.store.leases import Holder
+
+GIGABYTE = 2**30
+
+
+def flat(count: int) -> dict[str, Job]:
+    jobs = [
+        Job(stage="unlearn", spec={"n": number, "method": "ssd"}, inputs={}, label=str(number))
+        for number in range(count)
+    ]
+    return {job.key: job for job in jobs}
+
+
+class Play:
+    """A cluster of one machine, whose trials end when the test says so."""
+
+    def __init__(self, folder: Path, jobs: Mapping[str, Job], node: Node) -> None:
+        cluster = ClusterSpec()
+        store = LocalStore(folder)
+        self.jobs = jobs
+        self.packer = Packer(load(["sweep=smoke"]).sweep, cluster, jobs, has_gpu=node.gpus > 0)
+        self.slots = Slots(default=self.packer.default, nodes=[node])
+        self.scheduler = Scheduler(jobs, request=self.packer.request)
+        self.holder: Holder | None = None
+        self.store_is_away = False
+        self.gone: set[str] = set()
+        keeper = LeaseKeeper(
+            self.scheduler,
+            store,
+            jobs,
+            silence_seconds=60,
+            job_seconds=3600,
+            kill=lambda _holder: None,
+        )
+        self.searcher = GraphSearcher(
+            self.scheduler,
+            self.slots,
+            self.packer,
+            keeper,
+            jobs=jobs,
+            logs=folder,
+            look=lambda: [node],
+            holder=lambda _job: self.whose(),
+            is_gone=lambda name: name in self.gone,
+            on_change=lambda: None,
+        )
+        self.running: dict[str, dict[str, Any]] = {}
+        self._count = 0
+
+    def whose(self) -> Holder | None:
+        if self.store_is_away:
+            raise OSError("no answer")
+        return self.holder
+
+    def ask(self) -> None:
+        """Take all that the searcher gives, as Tune does."""
+        while True:
+            name = f"t{self._count}"
+            config = self.searcher.suggest(name)
+            if config is None or config == Searcher.FINISHED:
+                return
+            self._count += 1
+            self.running[name] = config
+
+    def report_idle(self, gpu_bytes: int = 0) -> None:
+        """Every idle trial reports; those that are told to end do, and their process lives on."""
+        for name, config in list(self.running.items()):
+            if not config["job"]:
+                result = {"process": f"host:{name}", "refused": "", "gpu_bytes": gpu_bytes}
+                if self.searcher.on_idle_result(name, result):
+                    del self.running[name]
+                    self.searcher.on_trial_complete(name, result)
+
+    def warm_up(self, gpu_bytes: int = 0) -> None:
+        for _ in range(3):
+            self.ask()
+            self.report_idle(gpu_bytes)
+        self.ask()
+
+    def started(self) -> dict[str, dict[str, Any]]:
+        return {name: config for name, config in self.running.items() if config["job"]}
+
+    def finish(self, name: str, failure: Failure | None = None, **cost: float) -> None:
+        config = self.running.pop(name)
+        assert config["job"]
+        text = json.dumps(asdict(failure)) if failure else ""
+        result = {
+            "process": f"host:{name}",
+            "node": "node",
+            "refused": "",
+            "gpu_bytes": 0,
+            "failure": text,
+            "held": False,
+            "cost": json.dumps(cost),
+        }
+        self.searcher.on_trial_complete(name, result)
+
+    def lose(self, name: str) -> None:
+        del self.running[name]
+        self.searcher.on_trial_complete(name, None, error=True)
+
+
+def test_no_job_is_handed_out_before_every_slot_has_a_process(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(8), Node(cpus=3))
+    play.ask()
+    assert len(play.running) == 3
+    assert not play.started()
+    play.warm_up()
+    assert len(play.started()) >= 3
+
+
+def test_later_jobs_of_a_kind_are_packed_by_the_memory_that_the_first_one_needed(
+    tmp_path: Path,
+) -> None:
+    play = Play(tmp_path, flat(12), Node(cpus=8, gpus=1.0))
+    play.warm_up(gpu_bytes=80 * GIGABYTE)
+    first = play.started()
+    assert {config["gpus"] for config in first.values()} == {0.5}
+    play.finish(next(iter(first)), peak_gpu_bytes=6.0 * GIGABYTE, seconds=1.0)
+    assert play.packer.request(next(iter(play.jobs.values()))).gpus == 0.125
+
+
+def test_out_of_memory_is_tried_again_with_twice_the_share(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(1), Node(cpus=8, gpus=1.0))
+    play.warm_up(gpu_bytes=80 * GIGABYTE)
+    (name,) = play.started()
+    play.finish(name, Failure(kind="memory", message="CUDA out of memory"))
+    (job,) = play.jobs.values()
+    assert play.packer.request(job).gpus == 1.0
+    play.warm_up()
+    ((name, config),) = play.started().items()
+    assert config["gpus"] == 1.0
+    play.finish(name, Failure(kind="memory", message="CUDA out of memory"))
+    assert play.scheduler.failures()[job.key].kind == "memory"
+
+
+def test_a_worker_that_dies_is_replaced_and_its_job_runs_again(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(3), Node(cpus=2))
+    play.warm_up()
+    name = next(iter(play.started()))
+    key = play.running[name]["job"]
+    play.lose(name)
+    assert play.scheduler.keys("failed") == []
+    play.warm_up()
+    assert key in {config["job"] for config in play.started().values()} | set(
+        play.scheduler.keys("ready")
+    )
+    while play.started():
+        play.finish(next(iter(play.started())), seconds=0.1)
+        play.warm_up()
+    assert len(play.scheduler.keys("done")) == 3
+    assert play.searcher.suggest("last") == Searcher.FINISHED
+
+
+def test_a_worker_that_dies_while_the_store_is_away_is_tried_again(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(1), Node(cpus=1))
+    play.warm_up()
+    (name,) = play.started()
+    play.store_is_away = True
+    play.lose(name)
+    assert play.searcher.error is None
+    play.warm_up()
+    assert len(play.started()) == 1
+
+
+@pytest.mark.parametrize(("gone", "attempts"), [(True, 20), (False, 6)])
+def test_a_machine_that_leaves_is_not_the_jobs_fault(
+    gone: bool, attempts: int, tmp_path: Path
+) -> None:
+    play = Play(tmp_path, flat(1), Node(cpus=1))
+    lost = 0
+    while lost < 20 and not play.scheduler.failures():
+        play.warm_up()
+        (name,) = play.started()
+        play.searcher.processes.add("host:7")
+        play.holder = Holder(generation=1, beat=1, host="host boot pid", pid=7, node="n1")
+        if gone:
+            play.gone.add("n1")
+        play.lose(name)
+        lost += 1
+    assert lost == attempts
+    assert bool(play.scheduler.failures()) == (not gone)
+
+
+def test_a_worker_that_is_silent_before_its_job_begins_is_tried_again(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(1), Node(cpus=1))
+    for _ in range(3):
+        play.warm_up()
+        (name,) = play.started()
+        assert not play.searcher.is_leased(name)
+        play.searcher.on_silence(name, 45)
+        play.lose(name)
+    (failure,) = play.scheduler.failures().values()
+    assert failure.kind == "hung"
+    assert "no sign of life for 45 s" in failure.message
+
+
+def test_workers_that_cannot_start_end_the_sweep_with_a_reason(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(2), Node(cpus=1))
+    for _ in range(20):
+        play.ask()
+        for name in list(play.running):
+            play.lose(name)
+    assert play.searcher.is_over
+    assert "end as soon as they start" in str(play.searcher.error)
+
+
+def test_what_a_worker_refuses_ends_the_sweep(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(2), Node(cpus=1))
+    play.ask()
+    (name,) = play.running
+    result = {"process": "host:1", "refused": "no dataset folder", "gpu_bytes": 0}
+    assert play.searcher.on_idle_result(name, result)
+    assert play.searcher.suggest("next") == Searcher.FINISHED
+    assert "no dataset folder" in str(play.searcher.error)

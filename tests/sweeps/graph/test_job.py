@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeps.graph.job import STAGE_VERSION, STAGES, Job, canonical, canonical_json
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def make(spec: dict[str, Any], stage: str = "split", **inputs: str) -> Job:
+    return Job(stage=stage, spec=spec, inputs=inputs, label="a label")  # type: ignore[arg-type]
+
+
+@given(st.dictionaries(st.text(), values, max_size=5))
+def test_a_job_survives_its_json_with_its_key(spec: dict[str, Any]) -> None:
+    job = make(spec)
+    assert Job.from_json(job.to_json()) == job
+    assert len(job.key) == 16
+
+
+@given(st.dictionaries(st.text(), values, min_size=2, max_size=5))
+def test_the_order_of_fields_does_not_matter(spec: dict[str, Any]) -> None:
+    assert make(spec).key == make(dict(reversed(spec.items()))).key
+
+
+@given(values, values)
+def test_unequal_values_have_unequal_keys(one: Any, other: Any) -> None:
+    same = canonical_json(one) == canonical_json(other)
+    assert (make({"v": one}).key == make({"v": other}).key) == same
+
+
+def test_keys_tell_apart_what_must_be_told_apart() -> None:
+    jobs = [
+        make({"a": 1}),
+        make({"b": 1}),
+        make({"a": "1"}),
+        make({"a": True}),
+        make({"a": 1.5}),
+        make({"a": [1]}),
+        make({"a": 1}, stage="index"),
+        make({"a": 1}, index="0123"),
+        make({"a": 1}, cache="0123"),
+        make({"ab": "c"}),
+        make({"a": "bc"}),
+    ]
+    assert len({job.key for job in jobs}) == len(jobs)
+
+
+def test_the_same_number_has_one_key() -> None:
+    assert make({"a": 1.0}).key == make({"a": 1}).key
+    assert make({"a": (1, 2)}).key == make({"a": [1, 2]}).key
+
+
+def test_the_label_is_not_part_of_the_identity() -> None:
+    one = Job(stage="split", spec={}, inputs={}, label="one")
+    other = Job(stage="split", spec={}, inputs={}, label="other")
+    assert one == other
+    assert one.key == other.key
+
+
+def test_golden_key() -> None:
+    """Fails when the way of making keys changes: every result on people's disks would be lost."""
+    assert STAGE_VERSION["split"] == 1
+    assert make({"num_forget": 20, "split_seed": 0}, index="0" * 16).key == "76983a577824e8ee"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_numbers_that_are_no_numbers_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="identity"):
+        canonical({"a": [bad]})
+
+
+@pytest.mark.parametrize("bad", [object(), {1, 2}, b"bytes", {1: "key"}])
+def test_types_without_a_canonical_form_are_refused(bad: object) -> None:
+    with pytest.raises(TypeError, match="identity"):
+        canonical(bad)
+
+
+def test_a_tampered_document_is_refused() -> None:
+    document = {**make({"a": 1}).to_json(), "spec": {"a": 2}}
+    with pytest.raises(ValueError, match="carries key"):
+        Job.from_json(document)
+
+
+def test_every_stage_has_a_version() -> None:
+    assert set(STAGE_VERSION) == set(STAGES)

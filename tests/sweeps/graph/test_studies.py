@@ -1,0 +1,222 @@
+"""The jobs of studies: how many, what they share, and what each choice may see."""
+
+from __future__ import annotations
+
+import pytest
+
+from oneshui.errors import InputError
+from sweeps.config import load
+from sweeps.graph.plan import Plan, ResultRow, expand
+from sweeps.graph.spec import OBJECTIVES, Objective
+
+BASE = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.seeds=[0,1]")
+TUNED = (*BASE, "profile=tuned", "tuning.points=6", "tuning.batch=4", "tuning.rows=[ssd,jit]")
+LEAK = ("sweep=leak_cost", "scale=toy", "sweep.methods=[pretrain,ssd]", "tuning.points=3")
+
+
+def plan(*overrides: str) -> Plan:
+    return expand(load(overrides).sweep)
+
+
+def rows_of(made: Plan, name: str) -> list[ResultRow]:
+    return [row for row in made.results if row.row.name == name]
+
+
+def test_a_study_has_its_points_one_choice_and_one_reveal_a_point() -> None:
+    made, plain = plan(*TUNED), plan(*BASE)
+    assert [study.name for study in made.studies] == [
+        "ssd synthetic_tiny n4",
+        "jit synthetic_tiny n4",
+    ]
+    counts = made.counts()
+    # Two studies of one cell: its simulated requests are drawn once.
+    assert {stage: counts[stage] for stage in ("rehearse", "propose", "choose", "reveal")} == {
+        "rehearse": 1,
+        "propose": 12,
+        "choose": 2,
+        "reveal": 12,
+    }
+    rest = {stage: n for stage, n in counts.items() if n != plain.counts().get(stage)}
+    assert rest.keys() == {"rehearse", "propose", "choose", "reveal"}
+    assert "reveal" not in plan(*TUNED, "tuning.reveal=false").counts()
+
+
+def test_several_seeds_are_several_cells_of_one_study() -> None:
+    made = plan(*TUNED, "tuning.seeds=[0,1]")
+    counts = made.counts()
+    assert (counts["rehearse"], counts["propose"], counts["choose"]) == (2, 12, 2)
+    assert counts["reveal"] == 24
+    (study, _) = made.studies
+    inputs = made.jobs[study.points[0]].inputs
+    assert {"rehearsal_0", "rehearsal_1", "prepared_1", "pretrained_0"} <= inputs.keys()
+
+
+def test_points_of_a_batch_know_the_batches_before_and_not_each_other() -> None:
+    (study, _) = plan(*TUNED).studies
+    made = plan(*TUNED)
+    for place, key in enumerate(study.points):
+        told = {role: k for role, k in made.jobs[key].inputs.items() if role.startswith("point_")}
+        assert list(told.values()) == list(study.points[: place - place % 4])
+
+
+def test_a_study_that_is_given_more_points_keeps_those_it_has() -> None:
+    (few, _), (many, _) = plan(*TUNED).studies, plan(*TUNED, "tuning.points=10").studies
+    assert many.points[:6] == few.points
+    assert not set(few.choices.values()) & set(many.choices.values())
+
+
+def test_a_study_shares_preparation_and_training_with_its_row() -> None:
+    made, plain = plan(*TUNED), plan(*BASE)
+    for stage in ("prepare", "pretrain", "retrain"):
+        mine, theirs = (
+            {key for key, job in one.jobs.items() if job.stage == stage} for one in (made, plain)
+        )
+        assert mine == theirs
+    (row, _) = rows_of(made, "ssd")
+    (study, _) = made.studies
+    assert made.jobs[study.points[0]].inputs["prepared_0"] == row.prepare_key
+
+
+def test_rows_of_every_seed_run_with_what_the_study_chose() -> None:
+    made = plan(*TUNED)
+    (study, _) = made.studies
+    for row in rows_of(made, "ssd"):
+        assert row.choose_key == study.choices["support_only"]
+        assert made.jobs[row.model_key].inputs["tuned"] == row.choose_key
+        assert not row.row.space.keys() & made.jobs[row.model_key].spec["hyperparameters"].keys()
+
+
+def test_keys_of_rows_that_are_not_tuned_do_not_change() -> None:
+    made, plain = plan(*TUNED), plan(*BASE)
+    for row in plain.results:
+        (other,) = [r for r in rows_of(made, row.row.name) if r.cell == row.cell]
+        same = row.score_key == other.score_key
+        assert same == (row.row.name not in ("ssd", "jit"))
+        assert (other.choose_key is None) == same
+    assert plan(*TUNED, "profile=paper").jobs == plain.jobs
+
+
+def test_the_demo_tunes_four_rows_and_leaves_the_others_alone() -> None:
+    made, plain = plan("sweep=demo"), plan("sweep=demo", "profile=paper")
+    names = {study.row for study in made.studies}
+    assert names == {"gradient_ascent", "gradient_ascent_classifier", "ssd", "jit"}
+    keys = {(r.cell, r.row.name): r.score_key for r in plain.results}
+    for row in made.results:
+        same = keys[row.cell, row.row.name] == row.score_key
+        assert same == (row.row.name not in names)
+
+
+def roles(made: Plan, objective: Objective) -> set[str]:
+    (study,) = made.studies
+    return set(made.jobs[study.choices[objective]].inputs)
+
+
+def test_each_choice_is_handed_what_its_objective_may_see() -> None:
+    made = plan(*LEAK)
+    (study,) = made.studies
+    points = {"point_00000", "point_00001", "point_00002"}
+    after = {"pretrained_0", "split_0", "rehearsal_0", "prepared_0"}
+    assert study.choices.keys() == set(OBJECTIVES)
+    assert roles(made, "simulated") == points | {"rehearsal_0"}
+    assert roles(made, "support_only") == points | after
+    assert roles(made, "support_and_val") == points | after | {"index", "cache"}
+    assert roles(made, "oracle") == points | after | {"index", "cache", "retrained_0"}
+
+
+def behind(made: Plan, key: str) -> set[str]:
+    """Stages of all jobs that a job's result depends on."""
+    found, waiting = set[str](), [key]
+    while waiting:
+        job = made.jobs[waiting.pop()]
+        found.add(job.stage)
+        waiting += job.inputs.values()
+    return found
+
+
+@pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o != "oracle"])
+def test_no_choice_but_the_oracle_s_depends_on_retraining_or_a_reveal(
+    objective: Objective,
+) -> None:
+    made = plan(*LEAK)
+    (study,) = made.studies
+    stages = behind(made, study.choices[objective])
+    assert "propose" in stages
+    assert not {"retrain", "evaluate", "score", "reveal", "unlearn"} & stages
+    oracle = behind(made, study.choices["oracle"])
+    assert "retrain" in oracle
+    assert "reveal" not in oracle
+
+
+def test_a_tuned_reference_row_is_chosen_by_simulation() -> None:
+    made = plan(*BASE, "profile=tuned", "tuning.rows=[scrub]", "tuning.points=2")
+    (study,) = made.studies
+    assert made.jobs[study.choices["support_only"]].spec["objective"] == "simulated"
+    assert "split_0" not in roles(made, "support_only")
+
+
+def test_rows_that_saw_more_say_so_in_their_names() -> None:
+    def names(*overrides: str) -> set[str]:
+        return {row.row.name for row in plan(*TUNED, "sweep.methods=[ssd]", *overrides).results}
+
+    assert names() == {"ssd"}
+    assert names("tuning.objective=simulated") == {"ssd"}
+    assert names("tuning.objective=support_and_val") == {"ssd@support_and_val"}
+    assert names("tuning.objective=oracle", "tuning.i_know=true") == {"ssd@oracle"}
+    assert {row.row.name for row in plan(*LEAK).results} == {
+        "pretrain",
+        *(f"ssd@{objective}" for objective in OBJECTIVES),
+    }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["tuning.points=0"], "tuning.points is 0"),
+        (["tuning.batch=0"], "tuning.batch is 0"),
+        (["tuning.carried=0"], "tuning.carried is 0"),
+        (["tuning.seeds=[]"], "tuning.seeds is []"),
+        (["tuning.sampler=tpee"], "tuning.sampler"),
+        (["tuning.objective=magic"], "tuning.objective"),
+        (["tuning.objective=oracle"], "say tuning.i_know=true"),
+        (["tuning.rows=[sdd]"], "unknown row in tuning.rows 'sdd'; did you mean 'ssd'"),
+        (["tuning.access=[supprot]"], "tuning.access"),
+        (["profile=tunde"], "profile is 'tunde'"),
+        (["+sweep.rows.ssd.space={alpha: [50, 50]}"], "ssd.space.alpha: its range 50 to 50 is"),
+        (["+sweep.rows.ssd.space={alpha: [50, 5]}"], "is empty"),
+        (["+sweep.rows.ssd.space={alpha: [-1, 5]}"], "must be above 0"),
+        (["+sweep.rows.ssd.space={alpha: 5}"], "it must be [low, high]"),
+        (["+sweep.rows.ssd.space={alhpa: [1, 5]}"], "did you mean 'alpha'"),
+        (["+sweep.rows.ssd.space={importance: [1, 5]}"], "cannot be tuned"),
+        (["+sweep.rows.ssd.space={batch_size: [1, 64]}"], "prepare depends on it"),
+        (["+sweep.rows.jit.space={num_samples: [1.5, 4]}"], "takes whole numbers"),
+        (["+sweep.rows.ssd.space=3"], "must map hyperparameters"),
+    ],
+)
+def test_bad_input_is_one_sentence(overrides: list[str], says: str) -> None:
+    with pytest.raises(InputError) as error:
+        load([*TUNED, *overrides])
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_part_of_the_methods_may_leave_tuned_rows_out() -> None:
+    made = plan("sweep=demo", "sweep.methods=[pretrain,ssd]")
+    assert [study.row for study in made.studies] == ["ssd"]
+    assert not plan("sweep=demo", "sweep.methods=[pretrain,retrain]").studies
+
+
+def test_only_the_studies_of_reference_rows_see_what_random_crops_are_cut_from() -> None:
+    made = plan(
+        *BASE,
+        "profile=tuned",
+        "tuning.rows=[scrub,ssd]",
+        "tuning.points=2",
+        "datasets.synthetic_tiny.crop_size=64",
+    )
+    studies = {study.method: study for study in made.studies}
+    assert studies.keys() == {"scrub", "ssd"}
+    for method, study in studies.items():
+        reveals = [key for of_point in study.reveals for key in of_point]
+        assert reveals
+        for key in (*study.points, *reveals):
+            assert ("crops" in made.jobs[key].inputs) == (method == "scrub")

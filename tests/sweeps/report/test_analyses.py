@@ -1,0 +1,75 @@
+"""Analyses of a whole sweep, and the measures of a demo-like one, from stored results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from support.inline_sweep import InlineSweep, inline_sweep
+
+from sweeps.report import analyses
+from sweeps.report.results import results_frame
+from sweeps.stages.evaluation import ATTRIBUTES, ROC
+from sweeps.store.status import scan
+
+METHODS = ["pretrain", "retrain", "retrain_again", "ssd"]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
+    made = inline_sweep(
+        tmp_path_factory.mktemp("analyses"),
+        "sweep=smoke",
+        "sweep.datasets=[synthetic_tiny]",
+        f"sweep.methods=[{','.join(METHODS)}]",
+        "+sweep.rows.retrain_again={method: retrain, reseed: 1}",
+        "sweep.reference_copies=true",
+    )
+    assert not made.scheduler.failures()
+    return made
+
+
+def test_every_row_has_its_measures(sweep: InlineSweep) -> None:
+    entries = scan(sweep.plan, sweep.store, discard=False).entries
+    frame: Any = results_frame(sweep.plan, entries).set_index("method")
+    assert frame["rmia_auc"].between(0, 1).all()
+    assert frame["rmia_a"].between(0, 1).all()
+    assert frame.loc["ssd", "rmia_references"].tolist() == [3, 3]
+    assert frame.loc["retrain", "rmia_references"].tolist() == [1, 1]
+    assert (frame.loc["pretrain", "tow_normalised"] == 0).all()
+    assert (frame.loc["retrain", ["tow", "tow_normalised", "tow_with_mia"]] == 1).all(axis=None)
+    zero = ["retain_gap", "forget_gap", "test_gap", "js_forget", "js_test", "weight_distance"]
+    assert (frame.loc["retrain", zero] == 0).all(axis=None)
+    assert (frame.loc["ssd", "js_forget"] > 0).all()
+    assert frame["num_attributes"].between(1, 40).all()
+    assert frame["nomus"].isna().all()
+    assert (frame.loc["ssd", ["unlearn_peak_bytes", "prepare_peak_bytes"]] > 0).all(axis=None)
+    for row in sweep.plan.results:
+        assert {ATTRIBUTES, ROC} <= entries[row.score_key].files.keys()
+
+
+def test_people_and_figures_are_written_without_a_model(sweep: InlineSweep, tmp_path: Path) -> None:
+    entries = scan(sweep.plan, sweep.store, discard=False).entries
+    analyses.write(sweep.plan, entries, tmp_path)
+    people: Any = pd.read_parquet(tmp_path / "per_identity.parquet")
+    assert len(people) == 2 * len(METHODS) * 4
+    assert people[["score", "gap", "loss", "membership", "js"]].notna().all(axis=None)
+    assert (people.loc[people["method"] == "retrain", "gap"] == 0).all()
+    hardness, drop = (pd.read_csv(tmp_path / f"{n}.csv") for n in ("hardness", "retain_drop"))
+    assert len(hardness) == len(people)
+    assert hardness["distance"].between(0, 2).all()
+    assert (drop.loc[drop["method"] == "pretrain", "drop"] == 0).all()
+    assert set(hardness["features"]) == {"pretrained model, input of its classifier"}
+    for name, points in (("hardness", hardness), ("retain_drop", drop)):
+        fitted: Any = pd.read_csv(tmp_path / f"{name}_fits.csv").set_index("method")
+        assert list(fitted.index) == METHODS
+        assert fitted.loc["ssd", "num_points"] == (points["method"] == "ssd").sum()
+        assert pd.notna(fitted.loc["ssd", "pearson"])
+
+
+def test_without_results_the_tables_are_empty(sweep: InlineSweep, tmp_path: Path) -> None:
+    analyses.write(sweep.plan, {}, tmp_path)
+    assert len(pd.read_parquet(tmp_path / "per_identity.parquet")) == 0
+    assert len(pd.read_csv(tmp_path / "hardness_fits.csv")) == 0

@@ -1,0 +1,295 @@
+"""Figures are drawn of what is finished, and show it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+from support.inline_sweep import inline_sweep
+from support.result_frames import frame_of
+
+from sweeps.config import load
+from sweeps.graph.plan import expand
+from sweeps.report import analyses, figures
+from sweeps.report.figures import scores
+from sweeps.report.figures.style import DPI, Material, looks_of, style
+from sweeps.report.results import COLUMNS, results_frame
+from sweeps.report.summary import summarise
+from sweeps.store import Entry
+from sweeps.store.status import scan
+
+ACCESS = {"retrain": "full", "retrain_again": "full"}
+PLAN = expand(load(["sweep=smoke", "sweep.datasets=[synthetic_tiny]"]).sweep)
+
+
+def row(method: str, seed: int, value: float | None, num_forget: int = 20) -> dict[str, Any]:
+    numbers = [c for c in COLUMNS if c.endswith(("_score", "_seconds")) or c in ("tow", "mia_auc")]
+    return {
+        **dict.fromkeys(COLUMNS),
+        **dict.fromkeys(numbers, value),
+        "forget_gap": value,
+        "dataset": "faces $x_1$/y",
+        "num_forget": num_forget,
+        "seed": seed,
+        "method": method,
+        "access": ACCESS.get(method, "support"),
+    }
+
+
+def material_of(rows: list[dict[str, Any]], entries: Mapping[str, Entry] | None = None) -> Material:
+    frame = frame_of(rows)
+    return Material(plan=PLAN, entries=entries or {}, frame=frame, summary=summarise(frame))
+
+
+def drawn(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
+    return figures.draw(material_of(rows), folder)
+
+
+def kinds(paths: list[Path]) -> list[str]:
+    return list(dict.fromkeys(path.name.split("-")[0] for path in paths))
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    values = {"pretrain": 0.78, "ssd": 0.8, "jit": 0.7, "retrain": 1.0, "retrain_again": 0.97}
+    found = [row(m, seed, v - seed / 100) for m, v in values.items() for seed in (0, 1)]
+    return [*found, row("metaunlearn", 0, None), row("metaunlearn", 1, None)]
+
+
+def test_every_figure_is_a_legible_png_and_a_pdf(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    paths = drawn(rows, tmp_path / "figures")
+    stem = "faces__x_1__y-n20"
+    assert [path.name for path in paths] == [
+        f"{kind}-{stem}.{suffix}"
+        for kind in ("forgetting_utility", "tow", "loss_mia")
+        for suffix in ("png", "pdf")
+    ]
+    for path in paths:
+        if path.suffix == ".pdf":
+            assert path.read_bytes().startswith(b"%PDF")
+            continue
+        with Image.open(path) as image:
+            assert image.width > 1000
+            assert round(image.info["dpi"][0]) == DPI
+            assert np.asarray(image.convert("L")).std() > 10
+
+
+def test_equal_results_give_equal_files(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    first, second = drawn(rows, tmp_path / "a"), drawn(rows, tmp_path / "b")
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+
+
+def test_a_forget_size_without_results_is_left_out(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    paths = drawn([*rows, row("pretrain", 0, None, num_forget=5)], tmp_path)
+    assert len(paths) == 6
+    assert not any("n5" in path.name for path in paths)
+
+
+def test_nothing_finished_draws_nothing(tmp_path: Path) -> None:
+    assert drawn([row("pretrain", 0, None)], tmp_path / "figures") == []
+
+
+@pytest.mark.parametrize("methods", [["retrain"], ["ssd"]])
+def test_any_single_row_can_be_drawn(methods: list[str], tmp_path: Path) -> None:
+    assert len(drawn([row(method, 0, 0.9) for method in methods], tmp_path)) == 6
+
+
+def test_progress_counts_the_figures(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    figures.draw(material_of(rows), tmp_path, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_twenty_methods_have_different_looks() -> None:
+    looks = looks_of([f"method_{i}" for i in range(20)])
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 20
+
+
+def one(kind: str, material: Material, place: int = 0) -> Figure:
+    import matplotlib as mpl
+
+    with mpl.rc_context(style()):
+        return list(figures.KINDS[kind].drawings(material))[place].make()
+
+
+def widths(axes: Axes) -> list[float]:
+    return [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)]
+
+
+def test_the_noise_floor_and_doing_nothing_are_marked(rows: list[dict[str, Any]]) -> None:
+    figure = one("tow", material_of(rows))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "doing nothing",
+        "noise floor: retrained again",
+    ]
+    axes = figure.axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["pretrain", "ssd", "jit", "retrain_again"]
+    assert [text.get_text() for text in axes.texts] == ["77.5", "79.5", "69.5", "96.5"]
+
+
+def test_tow_by_size_needs_two_sizes_and_shows_them(rows: list[dict[str, Any]]) -> None:
+    assert not list(figures.KINDS["tow_by_size"].drawings(material_of(rows)))
+    smaller = [row(r["method"], r["seed"], 0.6, num_forget=5) for r in rows if r["tow"]]
+    figure = one("tow_by_size", material_of([*rows, *smaller]))
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "20"]
+    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    assert set(named) == {"pretrain", "ssd", "jit", "retrain_again"}
+    assert np.allclose(named["ssd"].lines[0].get_ydata(), [60, 79.5])
+
+
+def test_ablation_compares_rows_of_one_method() -> None:
+    names = ["gradient_ascent", "gradient_ascent_classifier", "ssd", "pretrain"]
+    rows = [row(name, seed, 0.8) for name in names for seed in (0, 1)]
+    (drawing,) = figures.KINDS["ablation"].drawings(material_of(rows))
+    assert drawing.name.endswith("n20-gradient_ascent")
+    axes = drawing.make().axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names[:2]
+    assert widths(axes) == pytest.approx([80, 80])
+
+
+def entry(stage: Any, key: str, **cost: Any) -> Entry:
+    return Entry(
+        stage=stage,
+        key=key,
+        folder=Path("/nowhere"),
+        files={},
+        value={},
+        content=key,
+        inputs={},
+        cost=cost,
+    )
+
+
+def test_cost_adds_up_by_stage() -> None:
+    entries = {
+        "a": entry("pretrain", "a", seconds=3.0, peak_bytes=2**31),
+        "b": entry("pretrain", "b", seconds=4.0, peak_bytes=2**30),
+        "c": entry("score", "c", seconds=1.0),
+    }
+    time, memory = one("cost", material_of([], entries)).axes
+    assert [label.get_text() for label in time.get_yticklabels()] == ["pretrain", "score"]
+    assert widths(time) == [7, 1]
+    assert widths(memory) == [2]
+
+
+def test_the_timeline_is_drawn_of_jobs_that_know_worker_and_start() -> None:
+    without = {"a": entry("score", "a", seconds=1.0)}
+    assert not list(figures.KINDS["timeline"].drawings(material_of([], without)))
+    entries = without | {
+        "b": entry("pretrain", "b", seconds=10.0, started=1000.0, worker="one:1"),
+        "c": entry("unlearn", "c", seconds=2.0, started=1010.5, worker="one:1"),
+        "d": entry("retrain", "d", seconds=5.0, started=1001.0, worker="two:7"),
+    }
+    figure = one("timeline", material_of([], entries))
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["one:1", "two:7"]
+    bars = [path.get_extents() for c in axes.collections for path in c.get_paths()]
+    assert sorted((box.x0, box.x1) for box in bars) == [(0, 10), (1, 6), (10.5, 12.5)]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["pretrain", "retrain", "unlearn"]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    """A small sweep that was really run."""
+    folder = tmp_path_factory.mktemp("real")
+    sweep = inline_sweep(
+        folder,
+        "sweep=smoke",
+        "sweep.datasets=[synthetic_tiny]",
+        "sweep.methods=[pretrain,retrain,retrain_again,ssd,gradient_ascent]",
+        "+sweep.rows.retrain_again={method: retrain, reseed: 1}",
+    )
+    entries = scan(sweep.plan, sweep.store, discard=False).entries
+    frame = results_frame(sweep.plan, entries)
+    assert frame["tow"].notna().all()
+    tables = analyses.write(sweep.plan, entries, folder)
+    return Material(
+        plan=sweep.plan, entries=entries, frame=frame, summary=summarise(frame), tables=tables
+    )
+
+
+def test_a_real_sweep_has_every_figure_that_it_can(real: Material, tmp_path: Path) -> None:
+    found = kinds(figures.draw(real, tmp_path))
+    assert set(figures.KINDS) - set(found) <= {"tow_by_size", "ablation", "timeline", "tuning"}
+
+
+def test_the_roc_marks_the_smallest_rate_that_the_test_set_resolves(real: Material) -> None:
+    (axes,) = one("rmia_roc", real).axes
+    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    assert {"pretrain", "ssd", "retrain", "retrain_again"} <= set(named)
+    (mark,) = [name for name in named if name.startswith("smallest FPR")]
+    splits = [e for e in real.entries.values() if e.stage == "split"]
+    largest = max(e.value["num_images"]["test"] for e in splits)
+    assert named[mark].get_xdata()[0] == pytest.approx(1 / largest)
+    rising = named["ssd"].get_ydata()
+    assert (np.diff(rising) >= 0).all()
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+@pytest.mark.parametrize("kind", ["hardness", "retain_drop"])
+def test_every_row_has_a_panel_with_its_fit(real: Material, kind: str) -> None:
+    shown = [axes for axes in one(kind, real).axes if axes.get_visible()]
+    first, last = {"hardness": ("pretrain", []), "retain_drop": ("", ["retrain"])}[kind]
+    titles = [*filter(None, [first]), "gradient_ascent", "ssd", *last, "retrain_again"]
+    assert [axes.get_title() for axes in shown] == titles
+    fits = real.tables[f"{kind}_fits.csv"].set_index("method")
+    for axes in shown:
+        line = axes.lines[-1]
+        slope = np.diff(line.get_ydata())[0] / np.diff(line.get_xdata())[0]
+        assert slope == pytest.approx(100 * float(fits["slope"][axes.get_title()]), rel=1e-6)
+
+
+def test_the_sheet_shows_the_support_pictures_hardest_first(real: Material) -> None:
+    shown = [axes for axes in one("support_sheet", real).axes if axes.get_title()]
+    gaps = [float(axes.get_title().split(": ")[1]) for axes in shown]
+    assert len(shown) == 4
+    assert gaps == sorted(gaps, reverse=True)
+    shapes = {np.asarray(axes.images[0].get_array()).shape for axes in shown}
+    assert shapes == {(32, 32, 3)}
+    people = real.tables["per_identity.parquet"]
+    first = people[(people["seed"] == 0) & people["method"].isin(["ssd", "gradient_ascent"])]
+    expected = first.groupby("identity")["gap"].mean().sort_values(ascending=False)
+    assert [axes.get_title().split(":")[0] for axes in shown] == [str(p) for p in expected.index]
+
+
+def test_figures_go_without_a_damaged_file(real: Material, tmp_path: Path) -> None:
+    damaged = {
+        key: dataclasses.replace(entry, folder=tmp_path / "gone")
+        for key, entry in real.entries.items()
+    }
+    assert not list(figures.KINDS["rmia_roc"].drawings(dataclasses.replace(real, entries=damaged)))
+    sheet = figures.KINDS["support_sheet"]
+    assert not list(sheet.drawings(dataclasses.replace(real, entries=damaged)))
+
+
+@pytest.mark.parametrize("count", [2, 8, 22, 30])
+def test_the_legend_is_never_cut(count: int) -> None:
+    import matplotlib as mpl
+
+    methods = ["pretrain", "retrain", *(f"a_method_{i}" for i in range(count - 2))]
+    rows = pd.DataFrame(
+        {"method": methods, "task": "multilabel", "forget_score": 0.5, "test_score": 0.5}
+    )
+    with mpl.rc_context(style()):
+        figure = scores._forgetting_utility(rows, methods, "title")
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 <= figure.bbox.height

@@ -1,0 +1,152 @@
+"""Statistics against slow obvious computations, scipy, and known values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from oneshui.errors import InputError
+from sweeps.report import statistics
+
+NUMBERS = st.lists(
+    st.floats(-1, 1, allow_nan=False).map(lambda value: round(value, 3)), min_size=2, max_size=9
+)
+
+
+def frame_of(values: dict[str, list[float | None]], **more: list[float]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = [
+        {"dataset": "faces", "num_forget": 5, "seed": seed, "method": method, "tow": tow}
+        | {name: column[seed] for name, column in more.items()}
+        for method, column in values.items()
+        for seed, tow in enumerate(column)
+    ]
+    return pd.DataFrame(rows).astype({"tow": "float64"})
+
+
+def test_the_interval_of_few_values_is_that_of_every_resample() -> None:
+    values = [0.1, 0.4, 0.35, 0.8]
+    means = [np.mean(pick) for pick in itertools.product(values, repeat=4)]
+    expected = np.quantile(means, [0.025, 0.975], method="inverted_cdf")
+    assert statistics.bootstrap_interval(values) == pytest.approx(tuple(expected))
+
+
+def test_the_interval_of_many_values_is_near_scipys() -> None:
+    values = np.random.default_rng(3).normal(0.7, 0.1, size=40)
+    found = statistics.bootstrap_interval(values)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=1).confidence_interval
+    assert found == pytest.approx((theirs.low, theirs.high), abs=0.005)
+    assert found == statistics.bootstrap_interval(values)
+
+
+@given(NUMBERS)
+def test_the_interval_lies_within_the_values(values: list[float]) -> None:
+    low, high = statistics.bootstrap_interval(values)
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+
+
+def test_one_value_has_no_interval() -> None:
+    assert all(map(math.isnan, statistics.bootstrap_interval([0.5])))
+    assert all(map(math.isnan, statistics.bootstrap_interval([])))
+
+
+@given(NUMBERS)
+def test_the_interquartile_mean_is_scipys(values: list[float]) -> None:
+    assert statistics.interquartile_mean(values) == pytest.approx(stats.trim_mean(values, 0.25))
+
+
+def test_an_outlier_does_not_move_the_interquartile_mean() -> None:
+    assert statistics.interquartile_mean([1, 1, 1, 1, 1, 1, 1, 100]) == 1
+
+
+@given(NUMBERS)
+@settings(max_examples=40, deadline=None)
+def test_the_sign_flip_test_is_scipys_exact_permutation_test(values: list[float]) -> None:
+    found = statistics.paired_p(values)
+    if not any(values):
+        assert found == 1
+        return
+    reached = abs(sum(values)) - 1e-9
+    flips = itertools.product([1, -1], repeat=len(values))
+    sums = [sum(s * v for s, v in zip(signs, values, strict=True)) for signs in flips]
+    assert found == pytest.approx(np.mean([abs(total) >= reached for total in sums]))
+
+
+def test_many_pairs_are_tested_by_signed_ranks() -> None:
+    values = np.random.default_rng(0).normal(0.02, 0.05, size=30)
+    assert statistics.paired_p(values) == pytest.approx(float(stats.wilcoxon(values).pvalue))
+
+
+def test_three_clear_wins_are_not_significant_and_it_is_said() -> None:
+    frame = frame_of({"pretrain": [0.5, 0.6, 0.7], "ssd": [0.9, 0.95, 0.99]})
+    (test,) = statistics.compare(frame, [("ssd", "pretrain")])
+    assert test.p == test.smallest_p == 0.25
+    assert test.difference == pytest.approx(np.mean([0.4, 0.35, 0.29]))
+    said = statistics.support_statement([test])
+    assert "3 cells" in said
+    assert "0.25" in said
+    assert "no difference" in said
+
+
+def test_six_cells_support_one_comparison_but_not_five() -> None:
+    level = [0.5, 0.6, 0.7, 0.5, 0.6, 0.7]
+    rows: dict[str, list[float | None]] = {"pretrain": [*level]}
+    rows |= {f"m{i}": [value + 0.1 + i / 100 for value in level] for i in range(5)}
+    one = statistics.compare(frame_of(rows), [("m0", "pretrain")])
+    assert one[0].p == pytest.approx(2 / 64)
+    assert "Exact paired tests over 6 cells" in statistics.support_statement(one)
+    five = statistics.compare(frame_of(rows), [(f"m{i}", "pretrain") for i in range(5)])
+    assert [test.p_holm for test in five] == pytest.approx([5 * 2 / 64] * 5)
+    assert "Holm's correction no single row" in statistics.support_statement(five)
+
+
+def test_only_cells_that_have_both_rows_count() -> None:
+    frame = frame_of({"pretrain": [0.5, 0.6, None], "ssd": [0.6, None, 0.9]})
+    (test,) = statistics.compare(frame, [("ssd", "pretrain")])
+    assert test.num_cells == 1
+    (absent,) = statistics.compare(frame, [("ssd", "nobody")])
+    assert absent.num_cells == 0
+    assert math.isnan(absent.p_holm)
+    assert statistics.support_statement([absent]) == ""
+
+
+def test_holm_is_the_textbook_example() -> None:
+    assert statistics.holm([0.01, 0.04, 0.03, math.nan]) == pytest.approx(
+        [0.03, 0.06, 0.06, math.nan], nan_ok=True
+    )
+    assert statistics.holm([0.6, 0.7]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
+
+
+def test_the_best_row_is_compared_with_every_other() -> None:
+    frame = frame_of({"pretrain": [0.5, 0.5], "a": [0.6, 0.6], "b": [0.9, 0.8], "c": [0.7, 0.7]})
+    tests = statistics.comparisons(frame, ["a", "b", "c"])
+    assert [(t.method, t.other) for t in tests] == [
+        ("a", "pretrain"),
+        ("b", "pretrain"),
+        ("c", "pretrain"),
+        ("b", "a"),
+        ("b", "c"),
+    ]
+
+
+def test_the_noise_floor_is_the_worst_pair_of_retrained_models() -> None:
+    frame = frame_of(
+        {"retrain": [1.0, 1.0], "retrain_again": [0.97, 0.95], "ssd": [0.9, 0.9]},
+        forget_gap=[0.01, -0.03],
+    )
+    (floor,) = statistics.noise_floor(frame).values()
+    assert floor == statistics.NoiseFloor(num_pairs=2, tow=0.95, gaps={"forget_gap": 0.03})
+    assert statistics.noise_floor(frame[frame["method"] != "retrain_again"]) == {}
+
+
+def test_what_is_not_a_number_is_refused() -> None:
+    with pytest.raises(InputError, match="expected finite numbers"):
+        statistics.bootstrap_interval([0.5, math.nan])

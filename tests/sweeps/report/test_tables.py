@@ -1,0 +1,200 @@
+"""The forms of the comparative table: terminal, Markdown and LaTeX say the same."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from support.result_frames import frame_of, row
+
+from sweeps.report import formats, statistics, tables
+from sweeps.report.summary import summarise
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return frame_of(
+        [
+            row("retrain", 0, 1.0, unlearn_seconds=28.4),
+            row("retrain", 1, 1.0, unlearn_seconds=29.4),
+            row("pretrain", 0, 0.75),
+            row("pretrain", 1, 0.85),
+            row("ssd", 0, 0.8, unlearn_seconds=0.5, prepare_seconds=12.0, forget_gap=0.031),
+            row("ssd", 1, None),
+            row("jit", 0, 0.9),
+            row("jit", 1, 0.91),
+            row("gradient_ascent", 0, None),
+            row("gradient_ascent", 1, None),
+        ]
+    )
+
+
+@pytest.fixture
+def two_sizes(frame: pd.DataFrame) -> pd.DataFrame:
+    other = frame[frame["method"] != "gradient_ascent"].assign(num_forget=5)
+    return pd.concat([frame.iloc[:1], other, frame.iloc[1:]])
+
+
+def printed(frame: pd.DataFrame, **console: Any) -> str:
+    stream = io.StringIO()
+    formats.terminal(summarise(frame), Console(file=stream, **console))
+    return stream.getvalue()
+
+
+def test_forget_sizes_of_a_dataset_stand_side_by_side(two_sizes: pd.DataFrame) -> None:
+    (table,) = tables.tables_of(summarise(two_sizes))
+    assert table.title == "synthetic, 20 and 5 forget identities"
+    jit = next(line for line in table.lines if line.method == "jit")
+    assert jit.counts == {20: "2/2", 5: "2/2"}
+    assert str(jit.cells[5, "tow"]) == str(jit.cells[20, "tow"]) == "90.5 ± 0.7"
+
+
+def test_a_row_that_one_size_does_not_have_is_shown_as_missing(two_sizes: pd.DataFrame) -> None:
+    (table,) = tables.tables_of(summarise(two_sizes))
+    line = next(line for line in table.lines if line.method == "gradient_ascent")
+    assert line.counts == {20: "0/2", 5: "-"}
+    assert {str(cell) for cell in line.cells.values()} == {"-"}
+
+
+def test_many_sizes_make_several_tables(frame: pd.DataFrame) -> None:
+    many = pd.concat([frame.assign(num_forget=size) for size in (1, 5, 10, 20)])
+    found = tables.tables_of(summarise(many))
+    assert [table.sizes for table in found] == [(1, 5, 10), (20,)]
+    assert tables.sizes_title("faces", [1]) == "faces, 1 forget identity"
+
+
+def test_a_rule_separates_rows_that_saw_different_things(frame: pd.DataFrame) -> None:
+    (table,) = tables.tables_of(summarise(frame))
+    ruled = [line.method for place, line in enumerate(table.lines) if table.rule_before(place)]
+    assert table.lines[0].method == "pretrain"
+    assert ruled == ["jit", "ssd", "retrain"]
+    lines = printed(frame, width=80).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("retrain "))
+    assert set(lines[place - 1]) == {"─"}
+    assert lines[place - 2].startswith("ssd")
+
+
+@pytest.mark.parametrize("sizes", [[20], [5, 20], [5, 10, 20]])
+def test_terminal_keeps_within_100_columns_of_a_log(frame: pd.DataFrame, sizes: list[int]) -> None:
+    text = printed(pd.concat([frame.assign(num_forget=size) for size in sizes]), width=80)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "\x1b" not in text
+
+
+def test_terminal_shows_every_number(frame: pd.DataFrame) -> None:
+    lines = printed(frame, width=80).splitlines()
+    rows: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith(("ssd", "pretrain", "gradient", "jit")):
+            rows.setdefault(line.split()[0], []).extend(line.split()[3:])
+    assert len(rows["gradient_ascent"]) == len(tables.COLUMNS)
+    assert set(rows["gradient_ascent"]) == {"-"}
+    assert rows["pretrain"][0] == "80.0±7.1"
+    assert "+3.1" in rows["ssd"]
+    assert {"0.50", "12.0"} <= set(rows["ssd"])
+    assert all(line.split()[2] == "1/2" for line in lines if line.startswith("ssd"))
+
+
+def test_a_log_gives_long_names_a_line_of_their_own(two_sizes: pd.DataFrame) -> None:
+    name = "a_method_with_quite_a_long_name_of_more_than_fifty_letters"
+    two_sizes["method"] = two_sizes["method"].replace("pretrain", name)
+    lines = printed(two_sizes, width=80).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[lines.index(name) + 1].startswith("  S")
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_terminal_keeps_to_the_width_of_a_terminal(frame: pd.DataFrame, width: int) -> None:
+    text = printed(frame, width=width, force_terminal=True, color_system=None, no_color=True)
+    table = [line for line in text.splitlines() if "±" in line and "mean" not in line]
+    assert table
+    assert max(map(len, table)) <= width
+
+
+def test_seconds_have_the_digits_that_they_deserve() -> None:
+    for seconds, shown in ((0.456, "0.46"), (45.67, "45.7"), (4567.8, "4568")):
+        summary = summarise(frame_of([row("ssd", 0, 0.5, unlearn_seconds=seconds)]))
+        (line,) = tables.tables_of(summary)[0].lines
+        assert line.cells[20, "unlearn_seconds"].mean == shown
+
+
+def test_gaps_carry_their_sign_and_zero_none_that_misleads() -> None:
+    for gap, shown in ((0.0312, "+3.1"), (-0.0312, "-3.1"), (-0.0001, "+0.0")):
+        summary = summarise(frame_of([row("ssd", 0, 0.5, forget_gap=gap)]))
+        (line,) = tables.tables_of(summary)[0].lines
+        assert line.cells[20, "forget_gap"].mean == shown
+
+
+@pytest.fixture
+def ranked() -> pd.DataFrame:
+    levels = {"retrain": 1.0, "retrain_again": 0.95, "a": 0.96, "b": 0.8, "c": 0.7}
+    return frame_of([row(m, s, v + s / 500) for m, v in levels.items() for s in (0, 1)])
+
+
+def test_best_second_best_and_noise_are_marked_in_every_form(ranked: pd.DataFrame) -> None:
+    summary = summarise(ranked)
+    text = printed(ranked, width=100)
+    assert "*96.1±0.1≈" in text
+    assert "°80.1±0.1 " in text
+    page = formats.markdown(summary)
+    assert "**96.1 ± 0.1** ≈ |" in page
+    assert "| _80.1 ± 0.1_ |" in page
+    source = formats.latex(summary)
+    assert r"\textbf{96.1}{\tiny$\pm$0.1}$\approx$" in source
+    assert r"\underline{80.1}{\tiny$\pm$0.1}" in source
+
+
+def test_notes_say_what_the_noise_floor_is_or_that_there_is_none(ranked: pd.DataFrame) -> None:
+    tests = statistics.comparisons(ranked, ["a", "b", "c"])
+    noise, support = tables.notes(statistics.noise_floor(ranked), tests)
+    assert "synthetic, 20 forget identities: 95.0 at the lowest of 2 pairs" in noise
+    assert "2 cells" in support
+    (none,) = tables.notes({}, [])
+    assert "No noise floor" in none
+    assert "retrain_again" in none
+
+
+def test_markdown_has_one_cell_per_column(two_sizes: pd.DataFrame) -> None:
+    page = formats.markdown(summarise(two_sizes), ["A note."])
+    blocks = [b.splitlines() for b in page.split("\n\n") if b.startswith("|")]
+    for lines, panel in zip(blocks, tables.PANELS, strict=True):
+        assert {line.count("|") for line in lines} == {3 + 2 * (1 + len(panel))}
+    assert "| `retrain` (reference) | D_f, D_r | 2/2 | 100.0 ± 0.0 |" in page
+    assert page.endswith("A note.\n")
+
+
+def test_latex_escapes_what_latex_would_read() -> None:
+    name = r"50%_of$all&{#}^~\x"
+    text = formats.latex(summarise(frame_of([row(name, 0, 0.5), row("retrain", 0, 1.0)])))
+    escaped = r"50\%\_of\$all\&\{\#\}\textasciicircum{}\textasciitilde{}\textbackslash{}x"
+    assert f"{escaped} & S & 1/1 & 50.0" in text
+    assert "retrain & $D_f$, $D_r$ & 1/1 & 100.0" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles_with_booktabs_alone_and_fits_the_page(
+    two_sizes: pd.DataFrame, ranked: pd.DataFrame, tmp_path: Path
+) -> None:
+    everything = pd.concat([two_sizes, two_sizes.assign(dataset=r"a_b%\c"), ranked])
+    notes = tables.notes(statistics.noise_floor(ranked), statistics.comparisons(ranked, ["a", "b"]))
+    source = tmp_path / "t.tex"
+    source.write_text(
+        "\\documentclass[a4paper,twocolumn]{article}\n\\usepackage{booktabs}\n"
+        "\\usepackage[margin=2cm]{geometry}\n"
+        "\\begin{document}\n" + formats.latex(summarise(everything), notes) + "\\end{document}\n"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout

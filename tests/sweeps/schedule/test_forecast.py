@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeps.graph.cells import remaining_chain
+from sweeps.graph.job import STAGES, Job
+from sweeps.schedule.forecast import makespan, useful_workers
+
+Graph = tuple[dict[str, Job], dict[str, float]]
+
+
+@st.composite
+def layered_graphs(draw: st.DrawFn) -> Graph:
+    """Jobs whose stages follow one another, as in a sweep, and their seconds."""
+    jobs: dict[str, Job] = {}
+    seconds: dict[str, float] = {}
+    places = sorted(draw(st.lists(st.integers(2, len(STAGES) - 1), min_size=1, max_size=14)))
+    for number, place in enumerate(places):
+        known = list(jobs)
+        inputs = draw(st.lists(st.sampled_from(known), unique=True, max_size=3)) if known else []
+        job = Job(
+            stage=STAGES[place],
+            spec={"number": number},
+            inputs={f"input {key}": key for key in inputs},
+            label=f"j{number}",
+        )
+        jobs[job.key] = job
+        seconds[job.key] = draw(st.integers(0, 64)) / 4
+    return jobs, seconds
+
+
+def chain_of(graph: Graph) -> float:
+    jobs, seconds = graph
+    return max(remaining_chain(jobs, lambda job: seconds[job.key]).values())
+
+
+def line(*seconds: float, chained: bool) -> Graph:
+    jobs: dict[str, Job] = {}
+    took = {}
+    for number, each in enumerate(seconds):
+        inputs = {"before": list(jobs)[-1]} if chained and jobs else {}
+        job = Job(stage="unlearn", spec={"number": number}, inputs=inputs, label=str(number))
+        jobs[job.key] = job
+        took[job.key] = each
+    return jobs, took
+
+
+@given(layered_graphs())
+@settings(deadline=None)
+def test_one_worker_takes_the_sum_and_many_take_the_longest_chain(graph: Graph) -> None:
+    jobs, seconds = graph
+    assert makespan(jobs, seconds, 1) == sum(seconds.values())
+    assert makespan(jobs, seconds, len(jobs)) == chain_of(graph)
+
+
+@given(layered_graphs(), st.integers(1, 6))
+@settings(deadline=None)
+def test_lies_between_the_bounds(graph: Graph, workers: int) -> None:
+    jobs, seconds = graph
+    work, chain = sum(seconds.values()), chain_of(graph)
+    took = makespan(jobs, seconds, workers)
+    assert max(work / workers, chain) <= took <= work
+    # Graham's bound of every schedule that leaves no worker idle while a job is ready.
+    assert took <= work / workers + (1 - 1 / workers) * chain + 1e-9
+
+
+@given(layered_graphs(), st.integers(1, 6))
+@settings(deadline=None)
+def test_barriers_do_not_help(graph: Graph, workers: int) -> None:
+    jobs, seconds = graph
+    assert makespan(jobs, seconds, 1, barriers=True) == sum(seconds.values())
+    assert makespan(jobs, seconds, len(jobs), barriers=True) >= chain_of(graph)
+    with_barriers = makespan(jobs, seconds, workers, barriers=True)
+    assert with_barriers >= max(sum(seconds.values()) / workers, chain_of(graph))
+    # A rule of thumb can be unlucky, but no more than this.
+    without = makespan(jobs, seconds, workers)
+    assert without <= (2 - 1 / workers) * with_barriers + 1e-9
+
+
+@given(layered_graphs())
+@settings(deadline=None)
+def test_useful_workers_suffice_and_one_less_does_not(graph: Graph) -> None:
+    jobs, seconds = graph
+    found = useful_workers(jobs, seconds)
+    good = 1.02 * chain_of(graph)
+    assert makespan(jobs, seconds, found) <= good
+    if found > 1:
+        assert makespan(jobs, seconds, found - 1) > good
+
+
+def test_a_slow_sibling_holds_up_everybody_behind_a_barrier() -> None:
+    def job(stage: str, name: str, **inputs: str) -> Job:
+        return Job(stage=stage, spec={"name": name}, inputs=inputs, label=name)  # type: ignore[arg-type]
+
+    slow, quick = job("pretrain", "slow"), job("pretrain", "quick")
+    after_slow = job("unlearn", "after slow", weights=slow.key)
+    after_quick = job("unlearn", "after quick", weights=quick.key)
+    jobs = {j.key: j for j in (slow, quick, after_slow, after_quick)}
+    seconds = {slow.key: 10.0, quick.key: 1.0, after_slow.key: 1.0, after_quick.key: 10.0}
+    assert makespan(jobs, seconds, 2) == 11.0
+    assert makespan(jobs, seconds, 2, barriers=True) == 20.0
+
+
+@pytest.mark.parametrize(("workers", "took"), [(1, 12.0), (2, 6.0), (3, 4.0), (5, 4.0), (9, 2.0)])
+def test_equal_jobs_go_in_rounds(workers: int, took: float) -> None:
+    assert makespan(*line(*[2.0] * 6, chained=False), workers) == took
+
+
+def test_the_longest_chain_goes_first() -> None:
+    jobs, seconds = line(1.0, 1.0, 4.0, chained=False)
+    assert makespan(jobs, seconds, 2) == 4.0
+
+
+def test_inputs_outside_of_the_graph_count_as_done() -> None:
+    jobs, seconds = line(3.0, 5.0, chained=True)
+    last = list(jobs)[-1]
+    assert makespan({last: jobs[last]}, seconds, 1) == 5.0
+
+
+def test_how_many_workers_help() -> None:
+    assert useful_workers({}, {}) == 0
+    assert useful_workers(*line(1.0, 2.0, 3.0, chained=True)) == 1
+    assert useful_workers(*line(*[1.0] * 7, chained=False)) == 7
+    assert useful_workers(*line(10.0, *[1.0] * 10, chained=False)) == 2
+    assert makespan({}, {}, 3) == 0.0

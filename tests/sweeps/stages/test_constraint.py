@@ -1,0 +1,320 @@
+"""The support-only constraint: what a one-shot method can reach when it unlearns, and what not."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import gc
+import itertools
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from support.inline_sweep import InlineSweep, inline_sweep
+from torch import nn
+
+from oneshui.data.images import LabelledImages
+from oneshui.data.splits import Split
+from oneshui.data.table import ImageTable
+from oneshui.deletion import deleted
+from oneshui.methods import base
+from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
+from oneshui.spec import Access
+from oneshui.tuning import objectives
+from sweeps.graph.job import Job
+from sweeps.stages.context import WEIGHTS
+from sweeps.store import Entry
+
+FORBIDDEN = (LabelledImages, ImageTable, Split, Entry, np.memmap, Path, FullAccessRequest)
+tries = itertools.count()
+"""Makes every job of a test another one, which the store does not have."""
+seen: list[UnlearnRequest] = []
+attack: list[Callable[[], object]] = []
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
+    return inline_sweep(
+        tmp_path_factory.mktemp("constraint"),
+        "sweep=smoke",
+        "sweep.datasets=[synthetic_tiny]",
+        "datasets.synthetic_tiny.crop_size=48",
+        "sweep.seeds=[0]",
+        "sweep.methods=[ssd,metaunlearn]",
+    )
+
+
+@pytest.fixture
+def method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method for this test alone: it keeps its request, then does what ``attack`` says."""
+    base.names()
+    monkeypatch.setattr(base, "_registry", dict(base._registry))
+
+    @base.register
+    @dataclass(frozen=True, kw_only=True)
+    class Curious:
+        name: ClassVar[str] = "curious"
+        access: ClassVar[Access] = Access.SUPPORT
+        search_space: ClassVar[dict[str, base.Range]] = {}
+        # Those of SSD, so that it can take its place in a study.
+        alpha: float = 1.0
+        dampening: float = 1.0
+        batch_size: int = 1
+        importance: str = "batch"
+
+        def unlearn(self, request: UnlearnRequest) -> nn.Module:
+            seen.append(request)
+            for action in attack:
+                action()
+            return copy.deepcopy(request.model)
+
+    seen.clear()
+    attack.clear()
+
+
+def curious_job(sweep: InlineSweep, like: str) -> Job:
+    """The unlearn job of a row with the method exchanged for the curious one."""
+    row = next(row for row in sweep.plan.results if row.row.name == like)
+    job = sweep.plan.jobs[row.model_key]
+    return Job(
+        stage="unlearn",
+        spec={**job.spec, "method": "curious", "hyperparameters": {}, "try": next(tries)},
+        inputs=job.inputs,
+        label="unlearn curious",
+    )
+
+
+def reachable(start: object) -> list[object]:
+    """All objects that can be reached from one, short of the code that everything refers to."""
+    stops = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType)
+    found = {id(start): start}
+    queue = [start]
+    while queue:
+        for next_ in gc.get_referents(queue.pop()):
+            if id(next_) not in found and not isinstance(next_, stops):
+                found[id(next_)] = next_
+                queue.append(next_)
+    return list(found.values())
+
+
+def assert_only_support(sweep: InlineSweep, objects: list[object], support: SupportSet) -> None:
+    """S is among the objects, and nothing from which a picture of anybody else could be read."""
+    assert any(value is support.images for value in objects)
+    for value in objects:
+        assert not isinstance(value, FORBIDDEN), type(value)
+        if isinstance(value, str):
+            assert str(sweep.store.root.parent) not in value
+    # The largest uint8 tensor in reach is S itself.
+    pictures = [v for v in objects if isinstance(v, torch.Tensor) and v.dtype == torch.uint8]
+    assert sum(picture.numel() for picture in pictures) == support.images.numel()
+
+
+@pytest.mark.usefixtures("method")
+@pytest.mark.parametrize("like", ["ssd", "metaunlearn"])
+def test_nothing_reachable_from_the_request_opens_a_picture(sweep: InlineSweep, like: str) -> None:
+    assert sweep.execute(curious_job(sweep, like)) is None
+    (request,) = seen
+    objects = reachable(request)
+    assert len(objects) > 100
+    assert_only_support(sweep, objects, request.support)
+    split = next(job for job in sweep.plan.jobs.values() if job.stage == "split")
+    entry = sweep.store.find("split", split.key)
+    assert entry is not None
+    assert len(request.support) == entry.value["num_identities"]["forget"]
+
+
+def files_of(sweep: InlineSweep) -> tuple[Path, Path]:
+    """The pictures of the network's size, and a file of the dataset."""
+    caches = (sweep.store.root / "cache").glob("*/images.npy")
+    pixels = min(caches, key=lambda path: path.stat().st_size)
+    (folder,) = sweep.env.data_folders.values()
+    assert isinstance(folder, Path)
+    return pixels, next(folder.rglob("*.jpg"))
+
+
+@pytest.mark.usefixtures("method")
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda pixels, _: np.load(pixels),
+        lambda pixels, _: np.load(pixels, mmap_mode="r"),
+        lambda _, picture: Image.open(picture),
+        lambda _, picture: picture.read_bytes(),
+        lambda _, picture: list(picture.parent.iterdir()),
+        lambda _, picture: open(str(picture).replace("/data/", "/data/../data/"), "rb"),  # noqa: PTH123, SIM115
+    ],
+)
+def test_a_hostile_method_is_stopped_and_named(
+    sweep: InlineSweep, way: Callable[[Path, Path], object]
+) -> None:
+    pixels, picture = files_of(sweep)
+    attack.append(lambda: way(pixels, picture))
+    failure = sweep.execute(curious_job(sweep, "ssd"))
+    assert failure is not None
+    assert failure.kind == "access"
+    assert "DataAccessError: method curious tried to open" in failure.message
+    assert "declare Access.FULL" in failure.message
+
+
+def test_the_guard_sleeps_before_and_after(sweep: InlineSweep) -> None:
+    pixels, picture = files_of(sweep)
+    with deleted(sweep.env.training_data, "somebody"), pytest.raises(PermissionError):
+        picture.read_bytes()
+    assert picture.read_bytes()
+    assert np.load(pixels, mmap_mode="r").shape[1] == 3
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
+    """One small study and the choices of all four objectives."""
+    return inline_sweep(
+        tmp_path_factory.mktemp("tuned"),
+        "sweep=leak_cost",
+        "scale=toy",
+        "datasets.synthetic_tiny.crop_size=48",
+        "sweep.methods=[ssd]",
+        "tuning.points=2",
+        "tuning.batch=2",
+        "tuning.reveal=false",
+    )
+
+
+def choice_job(sweep: InlineSweep, objective: str, **changes: object) -> Job:
+    """A choice of the study as another job, so that it is made again."""
+    (study,) = sweep.plan.studies
+    job = sweep.plan.jobs[study.choices[objective]]  # type: ignore[index]
+    return Job(
+        stage="choose",
+        spec={**job.spec, **changes, "try": next(tries)},
+        inputs=job.inputs,
+        label="choose again",
+    )
+
+
+kept: list[object] = []
+
+
+def choice_of(
+    sweep: InlineSweep, objective: str, cls: type, monkeypatch: pytest.MonkeyPatch
+) -> object:
+    """The capability object that the choice is made with."""
+    kept.clear()
+    score = cls.score  # type: ignore[attr-defined]
+
+    def keeping(self: object, *arguments: object) -> object:
+        kept.append(self)
+        return score(self, *arguments)
+
+    monkeypatch.setattr(cls, "score", keeping)
+    assert sweep.execute(choice_job(sweep, objective)) is None
+    assert kept
+    return kept[0]
+
+
+def count_of(sweep: InlineSweep, name: str) -> int:
+    split = next(job for job in sweep.plan.jobs.values() if job.stage == "split")
+    entry = sweep.store.find("split", split.key)
+    assert entry is not None
+    return int(entry.value["num_images"][name])
+
+
+def test_a_simulated_choice_holds_numbers(
+    tuned: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = choice_of(tuned, "simulated", objectives.SimulatedChoice, monkeypatch)
+    assert {field.name for field in dataclasses.fields(choice)} == {"study"}  # type: ignore[arg-type]
+    for value in reachable(choice):
+        assert not isinstance(value, (*FORBIDDEN, torch.Tensor, nn.Module, SupportSet)), type(value)
+
+
+def test_a_support_only_choice_reaches_s_and_no_other_picture(
+    tuned: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = choice_of(tuned, "support_only", objectives.SupportOnlyChoice, monkeypatch)
+    assert isinstance(choice, objectives.SupportOnlyChoice)
+    names = {field.name for field in dataclasses.fields(choice)}
+    assert names == {"study", "request", "importance"}
+    objects = reachable(choice)
+    assert_only_support(tuned, objects, choice.request.support)
+    assert not any(isinstance(v, np.ndarray) and v.dtype == np.uint8 for v in objects)
+
+
+def test_a_choice_that_may_look_at_validation_reaches_nothing_else(
+    tuned: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = choice_of(tuned, "support_and_val", objectives.SupportAndValChoice, monkeypatch)
+    assert isinstance(choice, objectives.SupportAndValChoice)
+    names = {field.name for field in dataclasses.fields(choice)}
+    assert names == {"study", "request", "importance", "val"}
+    objects = reachable(choice)
+    assert [v for v in objects if isinstance(v, LabelledImages)] == [choice.val]
+    others = tuple(cls for cls in FORBIDDEN if cls not in (LabelledImages, np.memmap))
+    for value in objects:
+        assert not isinstance(value, others), type(value)
+        if isinstance(value, np.ndarray) and value.dtype == np.uint8:
+            assert len(value) == count_of(tuned, "val")
+    everything = np.load(files_of(tuned)[0], mmap_mode="r")
+    assert len(everything) > len(choice.val.pixels)
+    of_all = {picture.tobytes() for picture in everything}
+    assert {picture.tobytes() for picture in choice.val.pixels} <= of_all
+
+
+def test_an_oracle_sees_the_retrained_model_s_scores(
+    tuned: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = choice_of(tuned, "oracle", objectives.OracleChoice, monkeypatch)
+    assert isinstance(choice, objectives.OracleChoice)
+    names = {field.name for field in dataclasses.fields(choice)}
+    assert names == {"request", "sets", "retrained"}
+    assert choice.sets.keys() <= choice.retrained.keys()
+
+
+@pytest.mark.usefixtures("method")
+@pytest.mark.parametrize("objective", ["support_only", "support_and_val"])
+@pytest.mark.parametrize(
+    "way", [lambda pixels, _: np.load(pixels), lambda _, picture: picture.read_bytes()]
+)
+def test_a_hostile_method_is_stopped_while_points_are_chosen_among(
+    tuned: InlineSweep, objective: str, way: Callable[[Path, Path], object]
+) -> None:
+    pixels, picture = files_of(tuned)
+    attack.append(lambda: way(pixels, picture))
+    failure = tuned.execute(choice_job(tuned, objective, method="curious"))
+    assert failure is not None
+    assert failure.kind == "access"
+    assert "DataAccessError: method curious tried to open" in failure.message
+    assert len(seen) == 1
+    for value in reachable(seen[0]):
+        assert not isinstance(value, FORBIDDEN), type(value)
+
+
+def test_a_full_access_row_says_so_and_gets_the_data(sweep: InlineSweep) -> None:
+    crops = ("sweep.training.augmentation=crop", "+sweep.rows.scrub.augmentation=crop")
+    weights = []
+    for larger in ((), ("datasets.synthetic_tiny.crop_size=48",)):
+        full = inline_sweep(
+            sweep.store.root.parent,
+            "sweep=smoke",
+            "sweep.datasets=[synthetic_tiny]",
+            "sweep.seeds=[0]",
+            "sweep.methods=[scrub]",
+            *crops,
+            *larger,
+        )
+        assert not full.scheduler.failures()
+        row = full.plan.results[0]
+        assert row.row.access is Access.FULL
+        job = full.plan.jobs[row.model_key]
+        assert {"index", "cache"} <= set(job.inputs)
+        entry = full.store.find("unlearn", job.key)
+        assert entry is not None
+        weights.append(load_file(entry.file(WEIGHTS)))
+    # Crops of larger pictures keep detail that the others have lost.
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -1,0 +1,77 @@
+"""What a method cannot do is said before anything trains."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from support.inline_sweep import inline_sweep
+
+from oneshui.errors import InputError
+from sweeps.config import load
+from sweeps.graph.plan import expand
+from sweeps.stages import preflight
+from sweeps.stages.context import Environment
+from sweeps.stages.memory import gpu_bytes
+from sweeps.store import LocalStore
+
+
+def check(folder: Path, *overrides: str) -> None:
+    """Preflight of a sweep whose datasets are indexed, as workers do it."""
+    indexed = inline_sweep(
+        folder, "sweep=smoke", "sweep.seeds=[0]", "sweep.methods=[pretrain]", *overrides[:1]
+    )
+    plan = expand(load(["sweep=smoke", "sweep.seeds=[0]", *overrides]).sweep)
+    preflight(plan.jobs.values(), indexed.env)
+
+
+def test_all_methods_of_the_smoke_sweep_pass(tmp_path: Path) -> None:
+    check(tmp_path, "sweep.datasets=[synthetic_tiny_mufac]")
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("{method: scrub, divergence: bernoulli}", "scrub cannot be used here: .*bernoulli"),
+        ("{method: pgu, entropy: bernoulli}", "pgu cannot be used here: .*'softmax'"),
+    ],
+)
+def test_a_method_that_does_not_fit_the_task_is_refused(
+    tmp_path: Path, row: str, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        check(
+            tmp_path,
+            "sweep.datasets=[synthetic_tiny_mufac]",
+            f"+sweep.rows.wrong={row}",
+            "sweep.methods=[wrong]",
+        )
+
+
+def test_a_machine_without_the_dataset_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    swept = inline_sweep(
+        tmp_path,
+        "sweep=smoke",
+        "sweep.datasets=[synthetic_tiny]",
+        "sweep.seeds=[0]",
+        "sweep.methods=[pretrain]",
+    )
+    elsewhere = dict.fromkeys(swept.env.data_folders, tmp_path / "nowhere")
+    env = dataclasses.replace(swept.env, data_folders=elsewhere)
+    # Everything is decoded already: the pictures are not needed any more.
+    preflight(swept.plan.jobs.values(), env)
+    (cache,) = (job for job in swept.plan.jobs.values() if job.stage == "cache")
+    swept.store.discard(cache.stage, cache.key)
+    with pytest.raises(InputError, match=r"has no dataset folder .*nowhere"):
+        preflight(swept.plan.jobs.values(), env)
+
+
+def test_a_gpu_that_cannot_be_used_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    env = Environment(store=LocalStore(tmp_path), data_folders={}, logs=tmp_path, device="cuda")
+    with pytest.raises(InputError, match=r"cannot use it; .*cluster.gpus_per_worker=0"):
+        preflight([], env)
+    assert gpu_bytes("cuda") == 0

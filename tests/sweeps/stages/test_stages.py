@@ -1,0 +1,159 @@
+"""The stages themselves in a worker, on a problem that needs no dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from support.tiny import TinyProblem, tiny_model
+from support.worker_jobs import JOBS, PREPARE, PRETRAIN, SPLIT, found, write_hello
+
+from oneshui.requests import PrepareRequest, UnlearnRequest
+from oneshui.spec import Access
+from oneshui.training.train import Progress
+from sweeps import stages
+from sweeps.executor.worker import execute
+from sweeps.stages.context import WEIGHTS, Environment
+from sweeps.store import LocalStore, checkpoints
+from sweeps.store.checkpoints import Checkpoint
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Environment:
+    store = LocalStore(tmp_path / "store")
+    return Environment(store=store, data_folders={}, logs=tmp_path / "logs", node="node 1")
+
+
+@pytest.fixture
+def problem(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyProblem]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    tiny = TinyProblem("convnext")
+    monkeypatch.setattr(stages, "load_split", lambda _inputs: tiny.split)
+    monkeypatch.setattr(stages, "images", lambda _inputs, _split, name: tiny.images(name))
+    monkeypatch.setattr(stages, "stored_model", lambda _inputs, _role: tiny_model("convnext"))
+    monkeypatch.setitem(stages._STAGES, "split", write_hello)
+    yield tiny
+    torch.set_num_threads(threads)
+
+
+class BrokenMethod:
+    """Prepares whatever a test says."""
+
+    name: ClassVar[str] = "broken"
+    access: ClassVar[Access] = Access.PREPARED
+    search_space: ClassVar[Mapping[str, Any]] = {}
+    prepare_fields: ClassVar[tuple[str, ...]] = ()
+    value: ClassVar[float] = 0.0
+
+    def prepare(self, _: PrepareRequest) -> Mapping[str, torch.Tensor]:
+        return {"fine": torch.zeros(2), "bad": torch.tensor([1.0, self.value])}
+
+    def unlearn(self, request: UnlearnRequest) -> torch.nn.Module:
+        return request.model
+
+
+@pytest.mark.usefixtures("problem")
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2.0])
+def test_a_preparation_that_is_not_finite_is_refused(
+    env: Environment, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    monkeypatch.setattr("oneshui.methods.build", lambda _name, _values: BrokenMethod())
+    monkeypatch.setattr(BrokenMethod, "value", value)
+    assert execute(SPLIT, JOBS, env).failure is None
+    outcome = execute(PREPARE, JOBS, env)
+    if value == 2.0:
+        assert outcome.failure is None
+        return
+    assert outcome.failure is not None
+    assert outcome.failure.kind == "numerical"
+    assert "broken prepared bad" in outcome.failure.message
+    assert env.store.find("prepare", PREPARE.key) is None
+
+
+@pytest.mark.usefixtures("problem")
+def test_a_training_that_was_interrupted_goes_on_and_gives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def place(name: str) -> Environment:
+        return Environment(
+            store=LocalStore(tmp_path / name),
+            data_folders={},
+            logs=tmp_path / "logs",
+            checkpoint_seconds=0.0,
+        )
+
+    whole, env = place("whole"), place("interrupted")
+    for where in (whole, env):
+        assert execute(SPLIT, JOBS, where).failure is None
+    saved: list[int] = []
+    real = Checkpoint.save
+
+    def save(self: Checkpoint, progress: Progress) -> None:
+        real(self, progress)
+        saved.append(progress.epoch)
+
+    monkeypatch.setattr(Checkpoint, "save", save)
+    undisturbed = execute(PRETRAIN, JOBS, whole)
+    assert undisturbed.failure is None
+    # Not after the last: its result is published at once.
+    assert saved == [1, 2]
+    assert "resumed_epochs" not in undisturbed.cost
+
+    def save_and_fail(self: Checkpoint, progress: Progress) -> None:
+        save(self, progress)
+        if progress.epoch == 2:
+            raise SimulatedCrashError
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_fail)
+    outcome = execute(PRETRAIN, JOBS, env)
+    assert outcome.failure is not None
+    assert outcome.failure.kind == "error"
+    checkpoint = env.store.checkpoint(PRETRAIN)
+    known = checkpoint.load()
+    assert known is not None
+    assert known.epoch == 2
+    monkeypatch.setattr(Checkpoint, "save", save)
+    saved.clear()
+    outcome = execute(PRETRAIN, JOBS, env)
+    assert outcome.failure is None
+    assert outcome.cost["resumed_epochs"] == 2
+    assert saved == []
+    one, other = (found(where, PRETRAIN) for where in (whole, env))
+    assert one.content == other.content
+    assert one.file(WEIGHTS).read_bytes() == other.file(WEIGHTS).read_bytes()
+    assert not list((env.store.root / ".checkpoints").iterdir())
+    assert not list((whole.store.root / ".checkpoints").iterdir())
+
+
+class SimulatedCrashError(Exception):
+    pass
+
+
+@pytest.mark.usefixtures("problem")
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(env: Environment) -> None:
+    assert execute(SPLIT, JOBS, env).failure is None
+    folder = env.store.root / ".checkpoints" / f"pretrain-{PRETRAIN.key}"
+    folder.mkdir()
+    (folder / "latest.json").write_text('{"file": "2.safetensors", "epoch": 2')
+    outcome = execute(PRETRAIN, JOBS, env)
+    assert outcome.failure is None
+    assert "resumed_epochs" not in outcome.cost
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("problem")
+def test_checkpoints_are_as_rare_as_configured(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[Progress] = []
+    monkeypatch.setattr(Checkpoint, "save", lambda _self, progress: saved.append(progress))
+    now = iter([0.0, 4.0, 11.0, 12.0, 13.0])
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    assert execute(SPLIT, JOBS, env).failure is None
+    assert execute(PRETRAIN, JOBS, env).failure is None
+    assert [progress.epoch for progress in saved] == [2]

@@ -1,0 +1,79 @@
+"""Why a job must run: what the store holds, and what it held before a stage's meaning changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.config import load
+from sweeps.graph import job as jobs_module
+from sweeps.graph.plan import Plan, expand
+from sweeps.store import Entry, LocalStore
+from sweeps.store.status import measured, scan
+
+COMMAND = [
+    "sweep=smoke",
+    "sweep.datasets=[synthetic_tiny]",
+    "sweep.seeds=[0]",
+    "sweep.methods=[pretrain,ssd]",
+]
+
+
+def plan() -> Plan:
+    return expand(load(COMMAND).sweep)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """Every job of the plan, as if it had run: inputs by their content, seconds by their stage."""
+    store = LocalStore(tmp_path)
+    entries: dict[str, Entry] = {}
+    for key, job in plan().jobs.items():
+        with store.work(job) as work:
+            (work.folder / "data.txt").write_text(job.label)
+            inputs = {role: entries[needed].content for role, needed in job.inputs.items()}
+            entries[key] = work.publish({}, inputs, {"seconds": float(len(job.stage))})
+    return store
+
+
+def test_a_finished_plan_has_nothing_to_run_and_measured_times(store: LocalStore) -> None:
+    found = scan(plan(), store, discard=False)
+    assert not found.reasons
+    seconds = measured(plan(), found.entries, "seconds")
+    assert len(seconds) == len(plan().jobs)
+    assert all(value == len(job.stage) for job, value in seconds)
+
+
+def test_a_bumped_stage_and_all_that_needs_it_are_told_apart_from_new_jobs(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = plan()
+    bumped = {**jobs_module.STAGE_VERSION, "prepare": 2}
+    monkeypatch.setattr(jobs_module, "STAGE_VERSION", bumped)
+    monkeypatch.setattr("sweeps.store.status.STAGE_VERSION", bumped)
+    after = expand(load([*COMMAND[:3], "sweep.methods=[pretrain,ssd,pgu]"]).sweep)
+    found = scan(after, store, discard=True)
+    reasons = {after.jobs[key].label.split(" synthetic")[0]: r for key, r in found.reasons.items()}
+    assert reasons["prepare ssd"] == "version bumped"
+    assert reasons["unlearn ssd"] == "input changed"
+    assert reasons["score ssd"] == "input changed"
+    assert reasons["prepare pgu"] == reasons["unlearn pgu"] == "new"
+    untouched = {key for key, job in before.jobs.items() if job.stage in ("pretrain", "retrain")}
+    assert untouched <= found.entries.keys()
+
+
+def test_an_input_that_was_computed_anew_with_another_result_outdates_what_was_made_from_it(
+    store: LocalStore,
+) -> None:
+    made = plan()
+    split = next(job for job in made.jobs.values() if job.stage == "split")
+    entry = store.find("split", split.key)
+    assert entry is not None
+    store.discard("split", split.key)
+    with store.work(split) as work:
+        (work.folder / "data.txt").write_text("another split")
+        work.publish({}, entry.inputs, {})
+    found = scan(made, store, discard=False)
+    assert {made.jobs[key].stage for key in found.reasons} >= {"pretrain", "retrain", "score"}
+    assert set(found.reasons.values()) == {"input changed"}

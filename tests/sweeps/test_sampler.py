@@ -1,0 +1,168 @@
+"""Which point comes next: a function of the study and the batches before, for every sampler."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import get_args
+
+import optuna
+import pytest
+
+from oneshui.errors import InputError
+from sweeps import sampler
+from sweeps.graph.spec import Dimension, Sampler
+from sweeps.sampler import Point, check_journal, grid, importances, propose, write_journal
+
+SPACE = {
+    "rate": Dimension(low=0.01, high=10.0, log=True),
+    "steps": Dimension(low=1, high=9, integer=True),
+}
+ONE = {"rate": SPACE["rate"]}
+DEFAULTS: Point = {"rate": 0.3, "steps": 3}
+SAMPLERS = get_args(Sampler)
+
+
+def value_of(point: Point) -> float:
+    """Best at a rate of 0.5 and 4 steps."""
+    return -(math.log(point["rate"] / 0.5) ** 2) - 0.1 * (point.get("steps", 4) - 4) ** 2
+
+
+def study(
+    sampler: Sampler, points: int, batch: int, seed: int = 1, space: dict[str, Dimension] = SPACE
+) -> list[Point]:
+    """A whole study, as the jobs run it: each point alone, knowing the batches before."""
+    found: list[Point] = []
+    defaults = {name: DEFAULTS[name] for name in space}
+    for place in range(points):
+        known = found[: place - place % batch]
+        told = [(point, value_of(point)) for point in known]
+        found.append(
+            propose(space, sampler, seed, defaults, told, place, points=points, batch=batch)
+        )
+    return found
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("space", [SPACE, ONE], ids=["two", "one"])
+def test_every_sampler_proposes_points_of_the_space_the_defaults_first(
+    sampler: Sampler, space: dict[str, Dimension]
+) -> None:
+    found = study(sampler, 10, 3, space=space)
+    assert found[0] == {name: DEFAULTS[name] for name in space}
+    for point in found:
+        assert point.keys() == space.keys()
+        for name, value in point.items():
+            assert space[name].low <= value <= space[name].high
+            assert isinstance(value, int) == space[name].integer
+    # A sampler that repeats itself would waste the budget.
+    assert len({tuple(point.values()) for point in found}) >= 9
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_order_in_which_a_batch_arrives_changes_nothing(sampler: Sampler) -> None:
+    found = study(sampler, 8, 4)
+    told = [(point, value_of(point)) for point in found[:4]]
+    for order in ([7, 4, 6, 5], [5, 7, 4, 6]):
+        again = {p: propose(SPACE, sampler, 1, DEFAULTS, told, p, points=8, batch=4) for p in order}
+        assert [again[place] for place in range(4, 8)] == found[4:]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp"])
+def test_the_seed_decides(sampler: Sampler) -> None:
+    assert study(sampler, 4, 2) == study(sampler, 4, 2)
+    assert study(sampler, 4, 2) != study(sampler, 4, 2, seed=2)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp"])
+def test_what_earlier_points_were_worth_matters(sampler: Sampler) -> None:
+    # CMA-ES makes its own points again, so those are told apart by their values alone.
+    points = study(sampler, 16, 4)
+    good, bad = ([(p, sign * value_of(p)) for p in points] for sign in (1, -1))
+    toward, away = (
+        [propose(SPACE, sampler, 1, DEFAULTS, told, place, batch=4) for place in range(16, 20)]
+        for told in (good, bad)
+    )
+    assert toward != away
+    assert sum(map(value_of, toward)) > sum(map(value_of, away))
+
+
+def test_a_study_that_grows_keeps_its_points() -> None:
+    assert study("tpe", 12, 4)[:8] == study("tpe", 8, 4)
+
+
+def test_cmaes_makes_the_points_again_that_were_really_run() -> None:
+    found = study("cmaes", 12, 4)
+    told = [(point, value_of(point)) for point in found[:8]]
+    distributions = {n: sampler._distribution(d) for n, d in SPACE.items()}
+    for place in range(1, 8):
+        again = sampler._replayed(distributions, 1, DEFAULTS, told[: place - place % 4], place, 4)
+        assert again == found[place]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp"])
+def test_defaults_outside_a_narrowed_range_are_run_all_the_same(sampler: Sampler) -> None:
+    defaults: Point = {"rate": 50.0, "steps": 3}
+    assert propose(SPACE, sampler, 1, defaults, [], 0) == defaults
+    told = [(defaults, 0.5), ({"rate": 1.0, "steps": 2}, 0.4)]
+    point = propose(SPACE, sampler, 1, defaults, told, 2)
+    assert 0.01 <= point["rate"] <= 10
+
+
+@pytest.mark.parametrize("points", [1, 2, 5, 9, 15, 16])
+def test_a_grid_uses_its_points_and_has_its_corners(points: int) -> None:
+    found = grid(SPACE, points)
+    assert len({tuple(point.values()) for point in found}) == len(found) <= points
+    if points == 15:
+        assert len(found) == 15
+    if points >= 4:
+        ends = itertools.product((0.01, 10.0), (1, 9))
+        assert {(p["rate"], p["steps"]) for p in found} >= set(ends)
+    assert len(grid(ONE, points)) == points
+
+
+def test_importances_say_what_mattered() -> None:
+    points = study("random", 30, 30)
+    told = [(p, -abs(math.log(p["rate"]))) for p in points]
+    shares = importances(SPACE, told, 0)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["rate"] > 0.8
+    assert importances(ONE, [({"rate": p["rate"]}, v) for p, v in told], 0) == {"rate": 1.0}
+    assert importances(SPACE, told[:3], 0) == {}
+    assert importances(SPACE, [(p, 0.5) for p, _ in told], 0) == {}
+
+
+def test_the_journal_is_one_that_optuna_reads(tmp_path: Path) -> None:
+    path = tmp_path / "studies.journal"
+    points = study("random", 5, 5)
+    told = [(p, value_of(p), {"tow": 0.8, "carried": True}) for p in points]
+    write_journal(path, {"ssd faces n4": (SPACE, told), "jit faces n4": (ONE, [])})
+    storage = sampler._storage(path)
+    loaded = optuna.load_study(study_name="ssd faces n4", storage=storage)
+    assert [t.params for t in loaded.trials] == points
+    assert loaded.best_trial.value == max(map(value_of, points))
+    assert loaded.trials[0].user_attrs == {"tow": 0.8, "carried": True}
+    assert set(optuna.get_all_study_names(storage)) == {"ssd faces n4", "jit faces n4"}
+    assert [p.name for p in tmp_path.iterdir()] == ["studies.journal"]
+
+
+def test_a_study_made_with_another_space_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "studies.journal"
+    check_journal(path, {"a": SPACE})
+    write_journal(path, {"a": (SPACE, [(DEFAULTS, 0.5, {})])})
+    check_journal(path, {"a": SPACE, "b": ONE})
+    check_journal(path, {"b": ONE})
+    wider = {**SPACE, "rate": Dimension(low=0.001, high=10.0, log=True)}
+    with pytest.raises(InputError, match=r"'a' in .* was made with the search space .*0\.01") as e:
+        check_journal(path, {"a": wider})
+    assert "output_dir" in str(e.value)
+    with pytest.raises(InputError, match="was made with"):
+        check_journal(path, {"a": ONE})
+
+
+def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:
+    path = tmp_path / "studies.journal"
+    path.write_text("this is no journal\nnor is this\n")
+    with pytest.raises(InputError, match="cannot be read as Optuna's journal"):
+        check_journal(path, {"a": SPACE})

@@ -1,0 +1,134 @@
+"""The leaderboard in a real database: one run per row of the tables, and views that are read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from support.result_frames import frame_of, row
+
+from sweeps.report.summary import summarise
+from sweeps.tracking import leaderboard, views
+from sweeps.tracking.client import connect, tracking_uri
+from sweeps.tracking.runs import experiment_named
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def summary_of(tow: float = 0.8, *more: dict[str, Any]) -> pd.DataFrame:
+    rows = [row("ssd", seed, tow + seed / 10) for seed in (0, 1)]
+    return summarise(frame_of([*rows, row("jit", 0, 0.123456), row("pgu", 0, None), *more]))
+
+
+class Board:
+    def __init__(self, folder: Path, name: str) -> None:
+        self.uri = tracking_uri("", folder)
+        self.client: MlflowClient = connect(self.uri)
+        self.name, self.folder = name, folder
+
+    @property
+    def experiment(self) -> Experiment:
+        name = leaderboard.name_of(self.name)
+        return experiment_named(self.client, name, self.uri, self.folder)
+
+    def publish(self, summary: pd.DataFrame) -> dict[str, Run]:
+        leaderboard.publish(self.client, self.experiment, summary)
+        runs = self.client.search_runs([self.experiment.experiment_id])
+        assert len({run.info.run_name for run in runs}) == len(runs)
+        return {run.info.run_name: run for run in runs}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("board")
+
+
+def test_one_run_per_finished_row_with_numbers_for_people(folder: Path) -> None:
+    runs = Board(folder, "numbers").publish(summary_of())
+    assert set(runs) == {"ssd synthetic n20", "jit synthetic n20"}
+    ssd, jit = runs["ssd synthetic n20"].data, runs["jit synthetic n20"].data
+    assert ssd.params == {
+        "method": "ssd",
+        "dataset": "synthetic",
+        "num_forget": "20",
+        "access": "prepared",
+        "data_seen": "S + own preparation",
+        "tuning": "no",
+    }
+    assert ssd.metrics["tow"] == 0.85
+    assert ssd.metrics["std/tow"] == 0.0707
+    assert (ssd.metrics["ci_low/tow"], ssd.metrics["ci_high/tow"]) == (0.8, 0.9)
+    assert ssd.metrics["num_seeds"] == 2
+    assert ssd.tags["num_forget"] == "020"
+    assert ssd.tags["seeds"] == "2/2"
+    assert ssd.tags["noise_floor"] == "unknown"
+    assert jit.metrics["tow"] == 0.1235
+    assert "std/tow" not in jit.metrics
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def test_publishing_again_changes_nothing_and_new_numbers_stay_in_the_same_run(
+    folder: Path,
+) -> None:
+    board = Board(folder, "again")
+    first = board.publish(summary_of())
+    again = board.publish(summary_of())
+    assert {n: r.to_dictionary() for n, r in again.items()} == {
+        n: r.to_dictionary() for n, r in first.items()
+    }
+    better = board.publish(summary_of(0.9))
+    assert better["ssd synthetic n20"].data.metrics["tow"] == 0.95
+    assert better["ssd synthetic n20"].info.run_id == first["ssd synthetic n20"].info.run_id
+
+
+def test_rows_of_another_grid_are_kept_and_marked(folder: Path) -> None:
+    board = Board(folder, "grids")
+    board.publish(summary_of())
+    part = summary_of()
+    runs = board.publish(part[part["method"] == "ssd"])
+    assert {name: run.data.tags["grid"] for name, run in runs.items()} == {
+        "ssd synthetic n20": "latest",
+        "jit synthetic n20": "earlier",
+    }
+
+
+def test_views_are_saved_once_and_say_what_the_page_shall_show(folder: Path) -> None:
+    board = Board(folder, "views")
+    board.publish(summary_of())
+    for view in leaderboard.VIEWS:
+        document = json.loads(board.experiment.tags[f"mlflow.sharedViewState.{view.key}"])
+        assert isinstance(document["createdAt"], int)
+        kind, packed = document["state"].split(";")
+        assert kind == "deflate"
+        state = json.loads(zlib.decompress(base64.b64decode(packed)))
+        assert state["orderByKey"] == "metrics.`tow`"
+        assert "metrics.`forget`" in state["selectedColumns"]
+    assert state["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "method"}]
+    before = board.experiment.tags
+    board.publish(summary_of())
+    assert board.experiment.tags == before
+
+
+def test_every_metric_of_a_view_is_one_that_is_published() -> None:
+    published = {*leaderboard.SHOWN.values(), "num_seeds"}
+    for view in leaderboard.VIEWS:
+        metrics = [c for c in view.state["selectedColumns"] if c.startswith("metrics.")]
+        assert metrics
+        assert {metric.removeprefix("metrics.").strip("`") for metric in metrics} <= published
+
+
+def test_a_link_opens_the_mode_that_shows_runs() -> None:
+    assert views.link("3") == "/#/experiments/3/runs?workflowType=machine_learning"
+    assert views.link("3", leaderboard.CHART).endswith(
+        "&viewStateShareKey=oneshui-chart&compareRunsMode=CHART"
+    )
+    assert views.run_link("3", "abc") == "/#/experiments/3/runs/abc?workflowType=machine_learning"

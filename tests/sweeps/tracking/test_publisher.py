@@ -1,0 +1,405 @@
+"""MLflow's view, in a real database: one run per row however often it is published."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.server
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.publishing import COMMAND, PLAN, entries_of, plan_of
+
+from sweeps.graph.plan import Plan
+from sweeps.store import Entry
+from sweeps.tracking import Publisher, Status
+from sweeps.tracking.rows import METRICS
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def renamed(plan: Plan, name: str) -> Plan:
+    return dataclasses.replace(plan, sweep=dataclasses.replace(plan.sweep, name=name))
+
+
+def publish(
+    output: Path,
+    status: Status = "FINISHED",
+    plan: Plan = PLAN,
+    entries: Mapping[str, Entry] | None = None,
+    report: Path | None = None,
+) -> None:
+    publisher = Publisher("", plan, output, COMMAND)
+    publisher.start()
+    for row in plan.results:
+        publisher.offer(row, entries_of(plan) if entries is None else entries)
+    assert publisher.close(status, report) == []
+
+
+def runs_of(output: Path, name: str = "smoke") -> list[Run]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{output / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def parents(runs: list[Run]) -> list[Run]:
+    return [run for run in runs if run.data.tags["kind"] == "sweep"]
+
+
+def children(runs: list[Run]) -> dict[str, Run]:
+    return {run.info.run_name: run for run in runs if run.data.tags["kind"] == "cell"}
+
+
+def content(runs: list[Run]) -> dict[str, Any]:
+    """All that a run says, but for times of the parent."""
+    return {
+        run.info.run_id: (run.info.run_name, run.info.status, run.data.to_dictionary())
+        for run in runs
+    }
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a space in its name, in which one sweep was published."""
+    folder = tmp_path_factory.mktemp("published") / "my runs"
+    report = folder / "report" / "index.html"
+    (report.parent / "figures").mkdir(parents=True)
+    report.write_text("<p>page</p>")
+    (report.parent / "summary.md").write_text("| a table |")
+    (report.parent / "figures" / "tow.png").write_bytes(b"png")
+    publish(folder, report=report)
+    return folder
+
+
+def test_one_child_per_row_under_one_parent(output: Path) -> None:
+    runs = runs_of(output)
+    (parent,) = parents(runs)
+    assert parent.info.run_name == "sweep smoke"
+    assert parent.info.status == "FINISHED"
+    found = children(runs)
+    assert set(found) == {
+        f"{method} synthetic_tiny n4 s{seed}"
+        for method in ("pretrain", "retrain", "ssd")
+        for seed in (0, 1)
+    }
+    assert len(runs) == 1 + len(found)
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+
+
+def test_a_child_has_the_params_metrics_and_tags_of_its_row(output: Path) -> None:
+    run = children(runs_of(output))["ssd synthetic_tiny n4 s1"]
+    row = next(r for r in PLAN.results if (r.row.name, r.cell.seed) == ("ssd", 1))
+    assert run.data.params == {
+        "method": "ssd",
+        "dataset": "synthetic_tiny",
+        "num_forget": "4",
+        "seed": "1",
+        **{f"hp.{name}": str(value) for name, value in row.row.hyperparameters.items()},
+    }
+    assert run.data.metrics == {
+        "tow": 0.8,
+        "forget/score": 0.7,
+        "cost/unlearn_seconds": 1.5,
+        "cost/prepare_seconds": 1.5,
+    }
+    tags = {
+        "kind": "cell",
+        "method": "ssd",
+        "dataset": "synthetic_tiny",
+        "num_forget": "004",
+        "seed": "001",
+        "access": "prepared",
+        "grid": "latest",
+        "oneshui.weights": f"unlearn/{row.model_key}",
+        "data_seen": "S + own preparation",
+        "oneshui.job_key": row.score_key,
+    }
+    assert tags.items() <= run.data.tags.items()
+
+
+def test_a_child_names_the_split_that_its_numbers_are_of(output: Path) -> None:
+    run = children(runs_of(output))["ssd synthetic_tiny n4 s1"]
+    assert run.inputs is not None
+    (used,) = run.inputs.dataset_inputs
+    assert used.dataset.name == "synthetic_tiny n4 s1"
+    assert used.dataset.digest == "split-1"
+    assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "split")]
+
+
+def test_the_report_hangs_on_the_parent(output: Path) -> None:
+    (parent,) = parents(runs_of(output))
+    assert parent.data.tags["mlflow.note.content"] == "| a table |"
+    place = next((output / "mlartifacts").glob(f"**/{parent.info.run_id}/artifacts/report"))
+    names = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+    assert names == {"index.html", "summary.md", "figures/tow.png"}
+
+
+def test_the_database_is_whole_and_in_wal_mode(output: Path) -> None:
+    with contextlib.closing(sqlite3.connect(output / "mlflow.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert not list(output.glob(".mlflow-*/"))
+    assert not Path("mlruns").exists()
+
+
+def test_publishing_twice_changes_nothing(output: Path) -> None:
+    before = content(runs_of(output))
+    publish(output)
+    assert content(runs_of(output)) == before
+
+
+def test_killed_then_finished_ends_finished(output: Path) -> None:
+    publish(output, "KILLED")
+    assert [run.info.status for run in parents(runs_of(output))] == ["KILLED"]
+    publish(output, "FINISHED")
+    assert [run.info.status for run in parents(runs_of(output))] == ["FINISHED"]
+
+
+def test_a_child_that_a_crash_left_behind_is_completed(output: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{output / 'mlflow.db'}")
+    before = children(runs_of(output))
+    victim = before["pretrain synthetic_tiny n4 s0"]
+    client.update_run(victim.info.run_id, status="RUNNING")
+    client.delete_tag(victim.info.run_id, "oneshui.content")
+    publish(output)
+    after = children(runs_of(output))
+    assert content(list(after.values())) == content(list(before.values()))
+
+
+def test_a_recomputed_result_replaces_the_numbers(output: Path) -> None:
+    before = children(runs_of(output))
+    publish(output, entries=entries_of(PLAN, tow=0.4))
+    after = children(runs_of(output))
+    assert {run.data.metrics["tow"] for run in after.values()} == {0.4}
+    assert {r.info.run_id for r in after.values()} == {r.info.run_id for r in before.values()}
+    publish(output)
+
+
+def test_a_part_of_the_grid_shares_its_runs_with_the_whole(output: Path) -> None:
+    whole, part = renamed(PLAN, "grid"), renamed(plan_of("sweep.methods=[pretrain,ssd]"), "grid")
+    publish(output, plan=whole)
+    before = children(runs_of(output, "grid"))
+    publish(output, plan=part)
+    runs = runs_of(output, "grid")
+    assert len(parents(runs)) == 2
+    ids = {name: run.info.run_id for name, run in children(runs).items()}
+    assert ids == {name: run.info.run_id for name, run in before.items()}
+    assert len(runs) == 2 + len(ids)
+    assert len(_parent_ids(children(runs))) == 2
+    publish(output, plan=whole)
+    assert _parent_ids(children(runs_of(output, "grid"))) == _parent_ids(before)
+
+
+def _parent_ids(runs: Mapping[str, Run]) -> set[str]:
+    return {run.data.tags["mlflow.parentRunId"] for run in runs.values()}
+
+
+def test_rows_that_the_last_grid_does_not_have_are_marked_as_earlier(output: Path) -> None:
+    whole, part = renamed(PLAN, "grids"), renamed(plan_of("sweep.methods=[pretrain]"), "grids")
+    publish(output, plan=whole)
+    publish(output, plan=part)
+    grids = {n: r.data.tags["grid"] for n, r in children(runs_of(output, "grids")).items()}
+    assert {name for name, grid in grids.items() if grid == "latest"} == {
+        f"pretrain synthetic_tiny n4 s{seed}" for seed in (0, 1)
+    }
+    assert len(grids) == len(PLAN.results)
+    publish(output, plan=whole)
+    found = children(runs_of(output, "grids")).values()
+    assert {run.data.tags["grid"] for run in found} == {"latest"}
+
+
+def test_of_two_runs_that_are_the_same_one_goes(output: Path) -> None:
+    from mlflow import MlflowClient
+
+    twins = renamed(PLAN, "doubled")
+    publish(output, plan=twins)
+    before = children(runs_of(output, "doubled"))
+    victim = before["ssd synthetic_tiny n4 s0"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{output / 'mlflow.db'}")
+    client.create_run(
+        victim.info.experiment_id, tags=victim.data.tags, run_name=victim.info.run_name
+    )
+    publish(output, plan=twins)
+    runs = runs_of(output, "doubled")
+    assert len(runs) == 1 + len(PLAN.results)
+    assert content(runs).keys() == {
+        *(run.info.run_id for run in before.values()),
+        parents(runs)[0].info.run_id,
+    }
+
+
+def test_a_metric_that_is_no_longer_measured_disappears(output: Path) -> None:
+    plan = renamed(PLAN, "fewer")
+    publish(output, plan=plan)
+    entries = entries_of(PLAN, tow=0.5)
+    for key, entry in entries.items():
+        value = {k: v for k, v in entry.value.items() if k != "forget_score"}
+        entries[key] = dataclasses.replace(entry, value=value)
+    publish(output, plan=plan, entries=entries)
+    found = children(runs_of(output, "fewer"))
+    assert len(found) == len(PLAN.results)
+    assert all("forget/score" not in run.data.metrics for run in found.values())
+
+
+def test_an_experiment_that_was_deleted_comes_back(output: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{output / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("smoke")
+    assert experiment is not None
+    before = content(runs_of(output))
+    client.delete_experiment(experiment.experiment_id)
+    publish(output)
+    assert content(runs_of(output)) == before
+
+
+def test_rows_with_equal_jobs_stay_two_runs(output: Path) -> None:
+    twins = plan_of("sweep.methods=[pretrain,twin]", "+sweep.rows.twin={method: pretrain}")
+    publish(output, plan=renamed(twins, "twins"))
+    publish(output, plan=renamed(twins, "twins"))
+    names = sorted(children(runs_of(output, "twins")))
+    assert names == [f"{m} synthetic_tiny n4 s{s}" for m in ("pretrain", "twin") for s in (0, 1)]
+
+
+def test_one_bad_row_does_not_take_the_others_with_it(output: Path) -> None:
+    odd = renamed(PLAN, "odd")
+    entries = entries_of(PLAN)
+    del entries[PLAN.results[0].score_key]
+    publisher = Publisher("", odd, output, COMMAND)
+    publisher.start()
+    for row in odd.results:
+        publisher.offer(row, entries)
+    (problem,) = publisher.close("FINISHED")
+    assert "mode=report" in problem
+    runs = runs_of(output, "odd")
+    assert len(children(runs)) == len(odd.results) - 1
+    assert parents(runs)[0].info.status == "FINISHED"
+
+
+def test_nothing_is_printed(output: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    publish(output)
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_hints_name_the_command_and_the_pages(output: Path) -> None:
+    command, *pages = Publisher("", PLAN, output, [*COMMAND, "mode=report"]).hints()
+    quoted = "'sweep.datasets=[synthetic_tiny]' 'sweep.methods=[pretrain,retrain,ssd]'"
+    assert command == f"MLflow: uv run launch.py sweep=smoke {quoted} mode=ui"
+    assert [page.split(":")[0].strip() for page in pages] == [
+        "leaderboard",
+        "charts by method",
+        "all seeds",
+        "this sweep, tables and figures",
+    ]
+    assert all("workflowType=machine_learning" in page for page in pages)
+    assert all(" http://127.0.0.1:5000/#/experiments/" in page for page in pages)
+
+
+def test_without_start_nothing_happens(tmp_path: Path) -> None:
+    publisher = Publisher("", PLAN, tmp_path / "output", COMMAND)
+    publisher.offer(PLAN.results[0], {})
+    assert publisher.close("FINISHED") == []
+    assert "mode=ui" in publisher.hints()[0]
+    assert publisher.hints()[1].endswith("/#/experiments")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_while_the_database_is_made_it_is_made_again(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from sweeps.config import load\n"
+        "from sweeps.graph.plan import expand; from sweeps.tracking import Publisher\n"
+        "plan = expand(load(sys.argv[2:]).sweep)\n"
+        "Publisher('', plan, Path(sys.argv[1]), []).start(); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), *COMMAND])
+    try:
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size for path in tmp_path.glob(".mlflow-*/scratch.db")):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    publish(tmp_path)
+    assert len(runs_of(tmp_path)) == 1 + len(PLAN.results)
+
+
+@contextlib.contextmanager
+def _refusing_server(status: int) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"no")
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def _refused(address: str, output: Path) -> list[str]:
+    output.mkdir()
+    publisher = Publisher(f"http://me:secret@{address}", PLAN, output, COMMAND)
+    start = time.monotonic()
+    publisher.start()
+    for row in PLAN.results:
+        publisher.offer(row, entries_of(PLAN))
+    problems = publisher.close("FINISHED")
+    assert time.monotonic() - start < 20
+    assert "secret" not in "".join([*problems, *publisher.hints()])
+    return problems
+
+
+def test_a_server_that_is_not_there_costs_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        (problem,) = _refused(address, tmp_path / "output")
+    assert "the tracking server does not answer" in problem
+    assert "nothing is lost" in problem
+    assert "\n" not in problem
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_a_server_that_refuses_costs_one_line(tmp_path: Path) -> None:
+    with _refusing_server(403) as address:
+        (problem,) = _refused(address, tmp_path / "output")
+    assert "403" in problem
+
+
+def test_metric_names_are_those_that_mlflow_allows() -> None:
+    assert len(set(METRICS.values())) == len(METRICS)
+    assert all(name.replace("/", "").replace("_", "").isalpha() for name in METRICS.values())
