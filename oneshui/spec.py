@@ -26,6 +26,19 @@ class Access(StrEnum):
     """Forget and retain set too: reference rows, never ranked with the others."""
 
 
+class Role(StrEnum):
+    """What a row stands for in the tables, whatever it is called."""
+
+    PRETRAIN = "pretrain"
+    """Doing nothing."""
+    RETRAIN = "retrain"
+    """The yardstick of its cell."""
+    RETRAIN_AGAIN = "retrain_again"
+    """Retraining with other random numbers: its distance to the yardstick is noise."""
+    METHOD = "method"
+    """Everything that unlearns."""
+
+
 DATA_SEEN: dict[Access, str] = {
     Access.SUPPORT: "S",
     Access.PREPARED: "S + own preparation",

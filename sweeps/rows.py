@@ -89,6 +89,7 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Dimension
     row = Row(
         name=name,
         method=method,
+        role=methods.role_of(built),
         access=cls.access,
         hyperparameters=methods.hyperparameters(built),
         prepare=prepare_hyperparameters(built) if hasattr(cls, "prepare") else None,

@@ -11,6 +11,7 @@ from oneshui.methods.base import (
     names,
     prepare_hyperparameters,
     register,
+    role_of,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "names",
     "prepare_hyperparameters",
     "register",
+    "role_of",
 ]

@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from oneshui.errors import InputError, unknown_name
-from oneshui.spec import Access, Task
+from oneshui.spec import Access, Role, Task
 
 if TYPE_CHECKING:
     import torch
@@ -174,6 +174,11 @@ def build(name: str, hyperparameters: Mapping[str, Any]) -> Method:
         return cls(**values)
     except InputError as error:
         raise InputError(f"{name}.{error}") from None
+
+
+def role_of(method: Method) -> Role:
+    """What the method's rows stand for; methods that say nothing unlearn."""
+    return Role(getattr(method, "role", Role.METHOD))
 
 
 def _annotation(field: dataclasses.Field[Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access
+from oneshui.spec import Access, Role
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +22,7 @@ class Pretrain:
     """Leaves the pretrained model as it is."""
 
     name: ClassVar[str] = "pretrain"
+    role: ClassVar[Role] = Role.PRETRAIN
     access: ClassVar[Access] = Access.SUPPORT
     search_space: ClassVar[Mapping[str, Range]] = {}
 

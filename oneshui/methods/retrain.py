@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from oneshui.errors import DataAccessError
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, require
+from oneshui.spec import Access, Role, require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +31,11 @@ class Retrain:
 
     def __post_init__(self) -> None:
         require(self.reseed >= 0, "reseed", self.reseed, "0 or more")
+
+    @property
+    def role(self) -> Role:
+        """The yardstick, or what is held against it to see the noise."""
+        return Role.RETRAIN_AGAIN if self.reseed else Role.RETRAIN
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A model trained on D_r from pretraining's starting weights with its recipe.

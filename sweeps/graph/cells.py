@@ -13,7 +13,7 @@ from typing import Any, Literal
 from oneshui.faces.generate import RECIPE_VERSION
 from oneshui.spec import Access
 from sweeps.graph.job import Job, Stage
-from sweeps.graph.spec import Cell, DatasetSpec, Row, SweepSpec, study_title
+from sweeps.graph.spec import Cell, DatasetSpec, Row, SweepSpec
 
 
 @dataclass
@@ -164,7 +164,7 @@ def prepare(
         "num_forget": cell.num_forget,
     }
     # Rows that a study tells apart share what does not depend on the study.
-    label = f"prepare {study_title(row.name)} {cell_name(cell)}{suffix}"
+    label = f"prepare {row.study} {cell_name(cell)}{suffix}"
     return graph.add("prepare", label, spec, pretrained=model, **base.data)
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from oneshui.spec import Access
+from oneshui.spec import Access, Role
 from sweeps.graph.cells import (
     Base,
     Graph,
@@ -132,7 +132,7 @@ def _cell(
     again = [
         evaluated(row.name, _retrained(graph, cell, base, row))
         for row in sweep.rows[cell]
-        if row.method == "retrain"
+        if row.role in (Role.RETRAIN, Role.RETRAIN_AGAIN)
     ]
     references = list(dict.fromkeys([retrained, *again]))
     results = []
@@ -140,9 +140,9 @@ def _cell(
         prepared, copies, tuned = None, [], None
         if row.objective is not None:
             tuned = studies[study_key(cell, row)].choices[row.objective]
-        if row.method == "pretrain":
+        if row.role is Role.PRETRAIN:
             weights = base.pretrained
-        elif row.method == "retrain":
+        elif row.role in (Role.RETRAIN, Role.RETRAIN_AGAIN):
             weights = _retrained(graph, cell, base, row)
         else:
             prepared, weights = _unlearn(graph, cell, row, base, base.pretrained, tuned)

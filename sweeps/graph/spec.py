@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from oneshui.errors import InputError
 from oneshui.faces.generate import FacesSpec
-from oneshui.spec import Access, ModelSpec, TrainingSpec, require
+from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
 from sweeps.graph.job import Stage
 
 Layout = Literal["celebahq", "celeba", "mufac", "mufac_clean", "table"]
@@ -196,6 +196,7 @@ class Row:
     Attributes:
         name: How the table calls the row; a method may have several.
         method: Name of the method.
+        role: What the row stands for.
         access: What the method may see when it unlearns.
         hyperparameters: All of them, defaults included.
         prepare: Those that the method's preparation depends on; None if it prepares nothing.
@@ -205,11 +206,17 @@ class Row:
 
     name: str
     method: str
+    role: Role
     access: Access
     hyperparameters: Mapping[str, Any]
     prepare: Mapping[str, Any] | None
     space: Mapping[str, Dimension] = field(default_factory=dict)
     objective: Objective | None = None
+
+    @property
+    def study(self) -> str:
+        """The row's name without the objective that tells it from others of its study."""
+        return self.name if self.objective is None else self.name.removesuffix(f"@{self.objective}")
 
     @property
     def fixed(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from oneshui.spec import Access
 from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
 from sweeps.graph.job import PICTURES
-from sweeps.graph.spec import Cell, Dimension, Objective, Row, SweepSpec, study_title
+from sweeps.graph.spec import Cell, Dimension, Objective, Row, SweepSpec
 
 StudyKey = tuple[str, int, str]
 """Dataset, forget size and name of the row without its objective."""
@@ -55,7 +55,7 @@ class Study:
 
 def study_key(cell: Cell, row: Row) -> StudyKey:
     """Which study a row of a cell belongs to."""
-    return (cell.dataset, cell.num_forget, study_title(row.name))
+    return (cell.dataset, cell.num_forget, row.study)
 
 
 def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
@@ -112,7 +112,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
         one.objective
         for rows in sweep.rows.values()
         for one in rows
-        if one.objective is not None and study_title(one.name) == title
+        if one.objective is not None and one.study == title
     )
     retrained = {
         f"retrained_{place}": evaluate(graph, sweep, one, base, "retrain", base.retrained)

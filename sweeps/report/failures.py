@@ -14,7 +14,7 @@ from pathlib import Path
 from sweeps.graph.cells import dependants
 from sweeps.graph.job import log_path
 from sweeps.graph.plan import Plan
-from sweeps.graph.spec import lasting, override_key, study_title
+from sweeps.graph.spec import lasting, override_key
 from sweeps.schedule.scheduler import Failure
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")
@@ -135,7 +135,7 @@ def smallest_command(
             f"sweep.datasets=[{first.cell.dataset}]",
             f"sweep.forget_sizes=[{first.cell.num_forget}]",
         ]
-        method = f"sweep.methods=[{study_title(first.row.name)}]"
+        method = f"sweep.methods=[{first.row.study}]"
         seeds = list(dict.fromkeys(cell.seed for cell in plan.sweep.cells))
         # A job that pairs two seeds needs both; its row is in the plan of fewer seeds too.
         for chosen in ([first.cell.seed], [seeds[0], first.cell.seed], seeds):

@@ -15,10 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from oneshui.spec import DATA_SEEN
+from oneshui.spec import DATA_SEEN, Role
 from sweeps.graph.cells import index_job
 from sweeps.graph.plan import Plan, ResultRow
-from sweeps.graph.spec import Cell, lasting, override_key, study_title
+from sweeps.graph.spec import Cell, lasting, override_key
 from sweeps.report.results import resolved_hyperparameters
 from sweeps.store import Entry
 
@@ -177,8 +177,9 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
     """
     replaced = ("sweep.methods", "sweep.datasets", "sweep.forget_sizes", "output_dir", "store.uri")
     kept = [c for c in lasting(command) if override_key(c) not in replaced]
-    rows = [r for r in plan.sweep.rows[row.cell] if r.method == "retrain" or r == row.row]
-    names = [study_title(r.name) for r in rows]
+    yardsticks = (Role.RETRAIN, Role.RETRAIN_AGAIN)
+    rows = [r for r in plan.sweep.rows[row.cell] if r.role in yardsticks or r == row.row]
+    names = [r.study for r in rows]
     return shlex.join(
         [
             "python",

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from oneshui.spec import Role
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.store import Entry
 
-IDENTITY = ("dataset", "num_forget", "seed", "method", "access", "task", "tuning")
+IDENTITY = ("dataset", "num_forget", "seed", "method", "role", "access", "task", "tuning")
 SCORES = ("retain_score", "forget_score", "test_score", "val_score", "support_score")
 LOSSES = ("retain_loss", "forget_loss", "test_loss", "val_loss", "support_loss")
 MEASURES = ("tow", "mia_auc", "mia_acc", "mia_threshold_auc", "rmia_auc", "rmia_tpr")
@@ -83,6 +84,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         "num_forget": row.cell.num_forget,
         "seed": row.cell.seed,
         "method": row.row.name,
+        "role": str(row.row.role),
         "access": str(row.row.access),
         "tuning": row.row.objective,
         "job_key": row.score_key,
@@ -91,7 +93,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         values["task"] = entries[row.evaluate_key].value["task"]
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in COLUMNS}
-    if row.row.method != "pretrain":
+    if row.row.role is not Role.PRETRAIN:
         values |= _cost("unlearn", entries.get(row.model_key))
     if row.prepare_key is not None:
         values |= _cost("prepare", entries.get(row.prepare_key))
