@@ -47,13 +47,13 @@ DEMO_SECONDS: Mapping[str, float] = {
     "pretrain": 21.0,
     "retrain": 19.0,
     "prepare": 3.5,
-    "rehearse": 8.0,
-    "propose": 2.4,
+    "simulate": 8.0,
+    "trial": 2.4,
     "choose": 1.6,
     "unlearn": 0.8,
     "evaluate": 2.6,
     "score": 0.6,
-    "reveal": 1.8,
+    "true_tow": 1.8,
 }
 """Mean seconds of the demo's jobs by stage, measured on two cores (2026-11-21)."""
 
@@ -320,7 +320,7 @@ def latency() -> dict[str, Any]:
 
 def _waits(jobs: Mapping[str, Job], done: Done) -> list[float]:
     return [
-        done.begin[key] - max(done.end[needed] for needed in job.inputs.values())
+        done.begin[key] - max(done.end[needed] for needed in job.needs)
         for key, job in jobs.items()
         if job.inputs
     ]
@@ -336,6 +336,7 @@ def realistic(scale: float) -> dict[str, Any]:
             stage=job.stage,
             spec={**job.spec, "seconds": DEMO_SECONDS[job.stage] * scale},
             inputs={role: renamed[needed] for role, needed in job.inputs.items()},
+            series={r: tuple(renamed[key] for key in keys) for r, keys in job.series.items()},
             label=job.label,
         )
         made[copy.key], renamed[key] = copy, copy.key

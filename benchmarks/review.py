@@ -97,7 +97,7 @@ class MadeUp:
             "files": files,
             "value": value,
             "content": own,
-            "inputs": {role: self._contents[key] for role, key in job.inputs.items()},
+            "inputs": {name: self._contents[key] for name, key in job.needed.items()},
             "cost": {
                 "seconds": float(self._random.gamma(2.0, 2.0)),
                 "method_seconds": float(self._random.gamma(2.0, 1.0)),

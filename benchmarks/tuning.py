@@ -35,7 +35,7 @@ from sweeps.stages.context import Environment
 from sweeps.store import LocalStore
 
 BAR = 5.0
-SHARED = ("rehearse", "prepare")
+SHARED = ("simulate", "prepare")
 
 
 def overrides(points: int, output: Path) -> list[str]:
@@ -44,8 +44,8 @@ def overrides(points: int, output: Path) -> list[str]:
         "sweep=demo",
         "sweep.seeds=[0]",
         "sweep.methods=[ssd]",
-        f"tuning.points={points}",
-        "tuning.reveal=false",
+        f"tuning.trials={points}",
+        "tuning.true_tow=false",
         f"output_dir={output}",
     ]
 
@@ -65,12 +65,12 @@ def run(job: Job, plan: Plan, env: Environment) -> float:
 
 def ancestors(plan: Plan, key: str) -> list[Job]:
     """All jobs that a job needs, every one after its inputs."""
-    needed, waiting = set[str](), list(plan.jobs[key].inputs.values())
+    needed, waiting = set[str](), list(plan.jobs[key].needs)
     while waiting:
         one = waiting.pop()
         if one not in needed:
             needed.add(one)
-            waiting += plan.jobs[one].inputs.values()
+            waiting += plan.jobs[one].needs
     return [job for job in plan.jobs.values() if job.key in needed]
 
 
@@ -83,7 +83,9 @@ def again(job: Job, number: int, known: dict[str, str]) -> Job:
         known: Keys of copies by the key of what they copy.
     """
     inputs = {role: known.get(key, key) for role, key in job.inputs.items()}
-    copy = dataclasses.replace(job, spec={**job.spec, "copy": number}, inputs=inputs)
+    series = {r: tuple(known.get(key, key) for key in keys) for r, keys in job.series.items()}
+    spec = {**job.spec, "copy": number}
+    copy = dataclasses.replace(job, spec=spec, inputs=inputs, series=series)
     known[job.key] = copy.key
     return copy
 
@@ -109,13 +111,13 @@ def main() -> None:
         limit_threads(1)
         warm_up(env)
         shared = 0.0
-        for job in ancestors(plan, study.points[0]):
+        for job in ancestors(plan, study.trials[0]):
             seconds = run(job, plan, env)
             print(f"{job.label}: {seconds:.1f} s", flush=True)
             shared += seconds if job.stage in SHARED else 0.0
         begun = time.perf_counter()
         each = []
-        for place, key in enumerate(study.points):
+        for place, key in enumerate(study.trials):
             each.append(run(plan.jobs[key], plan, env))
             if place % 50 == 49:
                 print(f"{place + 1} points, {time.perf_counter() - begun:.0f} s", flush=True)
@@ -124,7 +126,7 @@ def main() -> None:
         for number in range(asked.plain):
             copies: dict[str, str] = {}
             # Points of the first batch know no other, as a script's do.
-            key = study.points[1 + number % (spec.sweep.tuning.batch - 1)]
+            key = study.trials[1 + number % (spec.sweep.tuning.batch - 1)]
             todo = [job for job in ancestors(plan, key) if job.stage in SHARED]
             copied = [again(job, number, copies) for job in [*todo, plan.jobs[key]]]
             whole = dataclasses.replace(plan, jobs={**plan.jobs, **{j.key: j for j in copied}})

@@ -29,7 +29,6 @@ from sweeps.graph.spec import (
     DatasetSpec,
     LaunchSpec,
     Layout,
-    Objective,
     Places,
     Preprocessing,
     Profile,
@@ -37,6 +36,7 @@ from sweeps.graph.spec import (
     SeedLevel,
     StageResources,
     SweepSpec,
+    TuningObjective,
     TuningSpec,
 )
 from sweeps.rows import RowSpec, rows_of
@@ -88,15 +88,15 @@ class _Sweep:
 @dataclass(frozen=True, kw_only=True)
 class _Tuning:
     __pydantic_config__: ClassVar[Any] = _FORBID
-    objective: Objective | None
+    objective: TuningObjective | None
     i_know: bool
-    points: int | None
+    trials: int | None
     batch: int | None
     seeds: tuple[int, ...] | None
     sampler: Sampler | None
     requests: int | None
     carried: int | None
-    reveal: bool | None
+    true_tow: bool | None
     rows: tuple[str, ...] | None
     access: tuple[Literal["support", "prepared", "full"], ...] | None
 

@@ -11,7 +11,7 @@ from oneshui import methods
 from oneshui.errors import InputError, unknown_name
 from oneshui.methods.base import prepare_hyperparameters
 from oneshui.spec import Access
-from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Dimension, Objective, Row
+from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Dimension, Row, TuningObjective
 
 Table = Sequence[Mapping[str, Any]]
 """Published values: dataset, num_forget, method, and hyperparameters by name."""
@@ -38,7 +38,7 @@ class RowSpec:
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     table: Table = ()
     needs_published: bool = False
-    objectives: Sequence[Objective] = ()
+    objectives: Sequence[TuningObjective] = ()
     tuned: Sequence[str] | None = None
     access: Collection[Access] = tuple(Access)
 

@@ -57,7 +57,7 @@ def _sampler(name: Sampler, seed: int) -> optuna.samplers.BaseSampler:
                 return optuna.samplers.CmaEsSampler(seed=seed)
             case "gp":
                 return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_POINTS)
-    raise InputError(f"tuning.sampler {name!r} proposes no points by itself")
+    raise InputError(f"tuning.sampler {name!r} draws no points by itself")
 
 
 def grid(space: Mapping[str, Dimension], points: int) -> list[Point]:
@@ -94,7 +94,7 @@ def _at(dimension: Dimension, fraction: float) -> float | int:
     return round(value) if dimension.integer else min(max(value, low), high)
 
 
-def propose(
+def next_point(
     space: Mapping[str, Dimension],
     sampler: Sampler,
     seed: int,
@@ -102,7 +102,7 @@ def propose(
     earlier: Sequence[tuple[Point, float]],
     place: int,
     *,
-    points: int = 0,
+    trials: int = 0,
     batch: int = 1,
 ) -> Point:
     """The point at a place of a study.
@@ -114,13 +114,13 @@ def propose(
         defaults: The first point.
         earlier: Points and values of all batches before this one, in their order.
         place: Of the point in the study, from 0.
-        points: In the whole study; the grid needs to know.
-        batch: Points that are proposed together; CMA-ES needs to know.
+        trials: In the whole study; the grid needs to know.
+        batch: Trials that are drawn together; CMA-ES needs to know.
     """
     if place == 0:
         return dict(defaults)
     if sampler == "grid":
-        corners = grid(space, points - 1)
+        corners = grid(space, trials - 1)
         if place <= len(corners):
             return corners[place - 1]
         # What no grid fills is drawn.

@@ -216,7 +216,7 @@ class GraphSearcher(Searcher):
         if result["refused"]:
             return
         job = self._jobs[key]
-        self._known[process].extend([*job.inputs.values(), key])
+        self._known[process].extend([*job.needs, key])
         if result["held"]:
             self._scheduler.hold(key)
         elif result["failure"]:

@@ -22,13 +22,28 @@ class Graph:
 
     jobs: dict[str, Job] = field(default_factory=dict)
 
-    def add(self, stage: Stage, label: str, spec: Mapping[str, Any], **inputs: str) -> str:
+    def add(
+        self,
+        stage: Stage,
+        label: str,
+        spec: Mapping[str, Any],
+        series: Mapping[str, tuple[str, ...]] | None = None,
+        /,
+        **inputs: str,
+    ) -> str:
         """Add a job, if it is not there already; its key.
+
+        Args:
+            stage: Kind of job.
+            label: For people.
+            spec: What to do.
+            series: Keys of the jobs behind the roles that several play.
+            inputs: Key of the job behind each other role.
 
         Raises:
             AssertionError: An unequal job has the same key.
         """
-        job = Job(stage=stage, spec=spec, inputs=inputs, label=label)
+        job = Job(stage=stage, spec=spec, inputs=inputs, series=series or {}, label=label)
         known = self.jobs.setdefault(job.key, job)
         if known != job:
             raise AssertionError(f"{known.label} and {job.label} share the key {job.key}")
@@ -175,7 +190,7 @@ def dependants(jobs: Mapping[str, Job]) -> dict[str, list[str]]:
     """
     needing: dict[str, list[str]] = {key: [] for key in jobs}
     for key, job in jobs.items():
-        for needed in dict.fromkeys(job.inputs.values()):
+        for needed in job.needs:
             if needed in needing:
                 needing[needed].append(key)
     return needing

@@ -20,13 +20,13 @@ Stage = Literal[
     "pretrain",
     "retrain",
     "prepare",
-    "rehearse",
-    "propose",
+    "simulate",
+    "trial",
     "choose",
     "unlearn",
     "evaluate",
     "score",
-    "reveal",
+    "true_tow",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -35,7 +35,7 @@ STAGE_VERSION: Mapping[Stage, int] = {
     "pretrain": 2,
     "retrain": 2,
     "evaluate": 2,
-    "score": 2,
+    "score": 3,
 }
 """Bumped by hand when a stage's meaning changes, so that its stored results no longer count."""
 
@@ -92,6 +92,7 @@ class Job:
         stage: Kind of job.
         spec: What to do, canonical JSON values only; everything in it can change the result.
         inputs: Key of the job behind each input, by role.
+        series: Keys of the jobs behind the roles that several play, in their order.
         label: For people, not part of the identity.
         key: First 16 hex digits of the identity's sha256.
     """
@@ -99,6 +100,7 @@ class Job:
     stage: Stage
     spec: Mapping[str, Any]
     inputs: Mapping[str, str]
+    series: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     label: str = field(compare=False)
     key: str = field(init=False)
 
@@ -113,12 +115,34 @@ class Job:
             "stage": self.stage,
             "version": STAGE_VERSION[self.stage],
             "spec": dict(self.spec),
-            "inputs": dict(self.inputs),
+            "inputs": {**self.inputs, **self.series},
         }
 
-    def key_at(self, version: int, inputs: Mapping[str, str]) -> str:
-        """The key that the job had when its stage had another version, or its inputs other keys."""
-        return digest({**self.identity, "version": version, "inputs": dict(inputs)})[:16]
+    @property
+    def needed(self) -> dict[str, str]:
+        """Key of every job that must be done before, by role; of a series as in "trials[3]"."""
+        of_series = {
+            f"{role}[{place}]": key
+            for role, keys in self.series.items()
+            for place, key in enumerate(keys)
+        }
+        return {**self.inputs, **of_series}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The same keys, each once."""
+        return tuple(dict.fromkeys(self.needed.values()))
+
+    def key_at(self, version: int, earlier: Mapping[str, str]) -> str:
+        """The key that the job had when its stage had another version, or needed jobs other keys.
+
+        Args:
+            version: Of the stage.
+            earlier: The other keys, by today's; those that are left out were the same.
+        """
+        then = {role: earlier.get(key, key) for role, key in self.inputs.items()}
+        series = {r: [earlier.get(key, key) for key in keys] for r, keys in self.series.items()}
+        return digest({**self.identity, "version": version, "inputs": {**then, **series}})[:16]
 
     def to_json(self) -> dict[str, Any]:
         """The identity with label and key, as it is written beside a result."""
@@ -134,7 +158,8 @@ class Job:
         job = cls(
             stage=cast(Stage, document["stage"]),
             spec=document["spec"],
-            inputs=document["inputs"],
+            inputs={r: it for r, it in document["inputs"].items() if isinstance(it, str)},
+            series={r: tuple(it) for r, it in document["inputs"].items() if isinstance(it, list)},
             label=document["label"],
         )
         if job.key != document["key"]:

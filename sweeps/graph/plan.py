@@ -22,7 +22,7 @@ from sweeps.graph.cells import (
 )
 from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.graph.spec import Cell, Row, SweepSpec
-from sweeps.graph.studies import Study, StudyKey, add_study, study_key
+from sweeps.graph.studies import StudyJobs, StudyKey, add_study, study_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Plan:
     sweep: SweepSpec
     jobs: Mapping[str, Job]
     results: tuple[ResultRow, ...]
-    studies: tuple[Study, ...] = ()
+    studies: tuple[StudyJobs, ...] = ()
 
     def counts(self) -> dict[Stage, int]:
         """Number of jobs by stage, stages without jobs left out."""
@@ -74,7 +74,7 @@ class Plan:
         found = {row.score_key: 0}
         waiting = [row.score_key]
         for key in waiting:
-            for other in self.jobs[key].inputs.values():
+            for other in self.jobs[key].needs:
                 if other not in found:
                     found[other] = found[key] + 1
                     waiting.append(other)
@@ -89,7 +89,7 @@ def expand(sweep: SweepSpec) -> Plan:
     """
     graph = Graph()
     results: list[ResultRow] = []
-    studies: dict[StudyKey, Study] = {}
+    studies: dict[StudyKey, StudyJobs] = {}
     for cell in sweep.cells:
         for row in sweep.rows[cell]:
             key = study_key(cell, row)
@@ -114,7 +114,7 @@ def _paired_cell(sweep: SweepSpec, cell: Cell) -> Cell | None:
 
 
 def _cell(
-    graph: Graph, sweep: SweepSpec, cell: Cell, studies: Mapping[StudyKey, Study]
+    graph: Graph, sweep: SweepSpec, cell: Cell, studies: Mapping[StudyKey, StudyJobs]
 ) -> list[ResultRow]:
     base = base_of(graph, sweep, cell)
 
@@ -150,14 +150,14 @@ def _cell(
                 _, copy = _unlearn(graph, cell, row, base, base.retrained, tuned, " on retrain")
                 copies = [evaluated(f"{row.name} on retrain", copy)]
         predictions = evaluated(row.name, weights)
-        attacked_with = [key for key in [*references, *copies] if key != predictions]
+        attacked_with = tuple(key for key in [*references, *copies] if key != predictions)
         scores = graph.add(
             "score",
             f"score {row.name} {cell_name(cell)}",
             {},
+            {"references": attacked_with},
             predictions=predictions,
             **shared,
-            **{f"reference_{place}": key for place, key in enumerate(attacked_with)},
         )
         results.append(
             ResultRow(

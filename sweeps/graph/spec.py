@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from oneshui.errors import InputError
 from oneshui.faces.generate import FacesSpec
@@ -115,9 +115,9 @@ class Cell:
         return self._seed("unlearning")
 
 
-Objective = Literal["support_only", "support_and_val", "simulated", "oracle"]
-OBJECTIVES: tuple[Objective, ...] = ("support_only", "support_and_val", "simulated", "oracle")
-BEYOND_SUPPORT: frozenset[Objective] = frozenset({"support_and_val", "oracle"})
+TuningObjective = Literal["support_only", "support_and_val", "simulated", "oracle"]
+OBJECTIVES: tuple[TuningObjective, ...] = get_args(TuningObjective)
+BEYOND_SUPPORT: frozenset[TuningObjective] = frozenset({"support_and_val", "oracle"})
 """Objectives that see more than S after deletion: their rows are marked and never ranked."""
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Profile = Literal["paper", "tuned"]
@@ -162,26 +162,26 @@ class TuningSpec:
 
     Attributes:
         objectives: What a choice may see; several of them make a row each.
-        points: In every study, the defaults included.
-        batch: Points that are proposed together, knowing the results of the batches before.
+        trials: In every study, the defaults included.
+        batch: Trials that are drawn together, knowing the results of the batches before.
         seeds: Cells that a study runs on.
         sampler: Which of Optuna's.
-        requests: Simulated requests per point and cell.
-        carried: Points that are run on the real request, beside the defaults.
-        reveal: Whether to compute the true ToW of every point afterwards, for the report alone.
+        requests: Simulated requests per trial and cell.
+        carried: Trials that are run on the real request, beside the defaults.
+        true_tow: Whether to compute the true ToW of every trial afterwards, for the report alone.
     """
 
-    objectives: tuple[Objective, ...] = ("support_only",)
-    points: int = 24
+    objectives: tuple[TuningObjective, ...] = ("support_only",)
+    trials: int = 24
     batch: int = 4
     seeds: tuple[int, ...] = (0,)
     sampler: Sampler = "tpe"
     requests: int = 4
     carried: int = 5
-    reveal: bool = True
+    true_tow: bool = True
 
     def __post_init__(self) -> None:
-        require(1 <= self.points <= 10_000, "tuning.points", self.points, "1 to 10000")
+        require(1 <= self.trials <= 10_000, "tuning.trials", self.trials, "1 to 10000")
         require(1 <= self.batch <= 1000, "tuning.batch", self.batch, "1 to 1000")
         require(bool(self.seeds), "tuning.seeds", list(self.seeds), "at least one seed")
         require(1 <= self.requests <= 64, "tuning.requests", self.requests, "1 to 64")
@@ -211,7 +211,7 @@ class Row:
     hyperparameters: Mapping[str, Any]
     prepare: Mapping[str, Any] | None
     space: Mapping[str, Dimension] = field(default_factory=dict)
-    objective: Objective | None = None
+    objective: TuningObjective | None = None
 
     @property
     def study(self) -> str:

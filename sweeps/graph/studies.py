@@ -1,7 +1,7 @@
-"""The jobs of a study: simulated requests, points, the choice, and what the points were worth.
+"""The jobs of a study: simulated requests, trials, the choice, and what the trials were worth.
 
-Pure. A point job's hyperparameters are not in its spec: the job finds them from the results of the
-batches before its own, which are its inputs. So the graph is known before anything runs, a point
+Pure. A trial's hyperparameters are not in its spec: the job finds them from the results of the
+batches before its own, which are its inputs. So the graph is known before anything runs, a trial
 has a key like any other job, and a sweep that was killed goes on in the middle of a study.
 """
 
@@ -15,14 +15,14 @@ from typing import Any
 from oneshui.spec import Access
 from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
 from sweeps.graph.job import PICTURES
-from sweeps.graph.spec import Cell, Dimension, Objective, Row, SweepSpec
+from sweeps.graph.spec import Cell, Dimension, Row, SweepSpec, TuningObjective
 
 StudyKey = tuple[str, int, str]
 """Dataset, forget size and name of the row without its objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class StudyJobs:
     """The keys of one study's jobs.
 
     Attributes:
@@ -32,9 +32,10 @@ class Study:
         method: Name of the method.
         space: What varies.
         cells: That it runs on.
-        points: In their order; the first is the defaults.
+        simulated: Of the simulated requests, by cell.
+        trials: In their order; the first is the defaults.
         choices: By objective.
-        reveals: By point, one for every cell; empty if the true ToW is not wanted.
+        true_tows: By trial, one for every cell; empty if the true ToW is not wanted.
     """
 
     dataset: str
@@ -43,9 +44,10 @@ class Study:
     method: str
     space: Mapping[str, Dimension]
     cells: tuple[Cell, ...]
-    points: tuple[str, ...]
-    choices: Mapping[Objective, str]
-    reveals: tuple[tuple[str, ...], ...]
+    simulated: tuple[str, ...]
+    trials: tuple[str, ...]
+    choices: Mapping[TuningObjective, str]
+    true_tows: tuple[tuple[str, ...], ...]
 
     @property
     def name(self) -> str:
@@ -58,7 +60,7 @@ def study_key(cell: Cell, row: Row) -> StudyKey:
     return (cell.dataset, cell.num_forget, row.study)
 
 
-def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
+def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs:
     """Add the jobs of a row's study.
 
     Args:
@@ -71,97 +73,110 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> Study:
     dataset, num_forget, title = study_key(cell, row)
     cells = tuple(dataclasses.replace(cell, seed=seed) for seed in tuning.seeds)
     bases = [base_of(graph, sweep, one) for one in cells]
-    after: dict[str, str] = {}
-    for place, (one, base) in enumerate(zip(cells, bases, strict=True)):
-        prepared = prepare(graph, one, row, base, base.pretrained)
-        after[f"pretrained_{place}"] = base.pretrained
-        after[f"split_{place}"] = base.data["split"]
-        after[f"rehearsal_{place}"] = _rehearse(graph, sweep, one, base)
-        if prepared is not None:
-            after[f"prepared_{place}"] = prepared
+    after = {
+        "pretrained": tuple(base.pretrained for base in bases),
+        "split": tuple(base.data["split"] for base in bases),
+        "simulated": tuple(
+            _simulate(graph, sweep, *each) for each in zip(cells, bases, strict=True)
+        ),
+    }
+    prepared = [
+        prepare(graph, one, row, base, base.pretrained)
+        for one, base in zip(cells, bases, strict=True)
+    ]
+    if row.prepare is not None:
+        after["prepared"] = tuple(key for key in prepared if key is not None)
     data = [base.with_crops if row.access is Access.FULL else base.data for base in bases]
     # The cells of a study have one dataset.
     pictures = {role: key for role, key in data[0].items() if role in PICTURES}
-    before = {**after, **pictures}
-    space = {name: dataclasses.asdict(dimension) for name, dimension in row.space.items()}
     common = {
         **method_spec(cells[0], row, bases[0]),
         "hyperparameters": row.fixed,
         "access": str(row.access),
     }
-    points: list[str] = []
     name = f"{title} {dataset} n{num_forget}"
-    for place in range(tuning.points):
-        known = points[: place - place % tuning.batch]
-        spec = {
-            **common,
-            "space": space,
-            "defaults": {n: v for n, v in row.hyperparameters.items() if n in space},
-            "sampler": tuning.sampler,
-            "place": place,
-        }
-        # What a sampler need not know stays out of the key: so a study can be continued.
-        if tuning.sampler == "grid":
-            spec["points"] = tuning.points
-        if tuning.sampler == "cmaes":
-            spec["batch"] = tuning.batch
-        told = {f"point_{number:05d}": key for number, key in enumerate(known)}
-        points.append(graph.add("propose", f"point {place} of {name}", spec, **before, **told))
-    told = {f"point_{number:05d}": key for number, key in enumerate(points)}
+    trials = _trials(graph, sweep, row, common, name, after, pictures)
+    retrained = tuple(
+        evaluate(graph, sweep, one, base, "retrain", base.retrained)
+        for one, base in zip(cells, bases, strict=True)
+    )
     objectives = dict.fromkeys(
         one.objective
         for rows in sweep.rows.values()
         for one in rows
         if one.objective is not None and one.study == title
     )
-    retrained = {
-        f"retrained_{place}": evaluate(graph, sweep, one, base, "retrain", base.retrained)
-        for place, (one, base) in enumerate(zip(cells, bases, strict=True))
-    }
-    choices = {
-        objective: graph.add(
+    choices: dict[TuningObjective, str] = {}
+    for objective in objectives:
+        effective = _effective(objective, row)
+        seen, whose = _seen(effective, after, pictures, retrained)
+        choices[objective] = graph.add(
             "choose",
             f"choose {name} {objective}",
-            {**common, "objective": _effective(objective, row), "carried": tuning.carried},
-            **told,
-            **_seen(_effective(objective, row), before, after, retrained),
+            {**common, "objective": effective, "carried": tuning.carried},
+            {"trials": trials, **seen},
+            **whose,
         )
-        for objective in objectives
-        if objective is not None
-    }
-    reveals = [
+    true_tows = [
         tuple(
             graph.add(
-                "reveal",
-                f"reveal point {number} of {name} s{one.seed}",
+                "true_tow",
+                f"true ToW of trial {number} of {name} s{one.seed}",
                 common,
-                point=point,
+                trial=trial,
                 **data[place],
-                retrained=retrained[f"retrained_{place}"],
-                **{
-                    role: after[f"{role}_{place}"]
-                    for role in ("pretrained", "rehearsal", "prepared")
-                    if f"{role}_{place}" in after
-                },
+                retrained=retrained[place],
+                **{role: keys[place] for role, keys in after.items() if role != "split"},
             )
-            for place, (one, base) in enumerate(zip(cells, bases, strict=True))
+            for place, one in enumerate(cells)
         )
-        for number, point in enumerate(points if tuning.reveal else ())
+        for number, trial in enumerate(trials if tuning.true_tow else ())
     ]
-    return Study(
+    return StudyJobs(
         dataset=dataset,
         num_forget=num_forget,
         row=title,
         method=row.method,
         space=row.space,
         cells=cells,
-        points=tuple(points),
+        simulated=after["simulated"],
+        trials=trials,
         choices=choices,
-        reveals=tuple(reveals),
+        true_tows=tuple(true_tows),
     )
 
 
-def _effective(objective: Objective, row: Row) -> Objective:
+def _trials(
+    graph: Graph,
+    sweep: SweepSpec,
+    row: Row,
+    common: Mapping[str, Any],
+    name: str,
+    after: Mapping[str, tuple[str, ...]],
+    pictures: Mapping[str, str],
+) -> tuple[str, ...]:
+    tuning = sweep.tuning
+    trials: list[str] = []
+    for place in range(tuning.trials):
+        spec = {
+            **common,
+            "space": {name: dataclasses.asdict(one) for name, one in row.space.items()},
+            "defaults": {n: v for n, v in row.hyperparameters.items() if n in row.space},
+            "sampler": tuning.sampler,
+            "place": place,
+        }
+        # What a sampler need not know stays out of the key: so a study can be continued.
+        if tuning.sampler == "grid":
+            spec["trials"] = tuning.trials
+        if tuning.sampler == "cmaes":
+            spec["batch"] = tuning.batch
+        known = {"trials": tuple(trials[: place - place % tuning.batch])}
+        label = f"trial {place} of {name}"
+        trials.append(graph.add("trial", label, spec, {**after, **known}, **pictures))
+    return tuple(trials)
+
+
+def _effective(objective: TuningObjective, row: Row) -> TuningObjective:
     """A reference row has no S to choose by: unless the oracle does, simulation chooses."""
     if row.access is Access.FULL and objective in ("support_only", "support_and_val"):
         return "simulated"
@@ -169,28 +184,28 @@ def _effective(objective: Objective, row: Row) -> Objective:
 
 
 def _seen(
-    objective: Objective,
-    before: Mapping[str, str],
-    after: Mapping[str, str],
-    retrained: Mapping[str, str],
-) -> dict[str, str]:
-    """The inputs of a choice: what its objective may see, and nothing else."""
+    objective: TuningObjective,
+    after: Mapping[str, tuple[str, ...]],
+    pictures: Mapping[str, str],
+    retrained: tuple[str, ...],
+) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]]:
+    """The inputs of a choice, by cell and of all: what its objective may see, and nothing else."""
     match objective:
         case "simulated":
-            return {role: key for role, key in after.items() if role.startswith("rehearsal")}
+            return {"simulated": after["simulated"]}, {}
         case "support_only":
-            return dict(after)
+            return after, {}
         case "support_and_val":
-            return dict(before)
+            return after, pictures
         case "oracle":
-            return {**before, **retrained}
+            return {**after, "retrained": retrained}, pictures
 
 
-def _rehearse(graph: Graph, sweep: SweepSpec, cell: Cell, base: Base) -> str:
+def _simulate(graph: Graph, sweep: SweepSpec, cell: Cell, base: Base) -> str:
     spec: dict[str, Any] = {
         "model": base.recipe["model"],
         "requests": sweep.tuning.requests,
         "unlearning_seed": cell.unlearning_seed,
     }
-    label = f"rehearse {cell_name(cell)}"
-    return graph.add("rehearse", label, spec, pretrained=base.pretrained, **base.data)
+    label = f"simulate {cell_name(cell)}"
+    return graph.add("simulate", label, spec, pretrained=base.pretrained, **base.data)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.graph.plan import Plan
-from sweeps.graph.studies import Study
+from sweeps.graph.studies import StudyJobs
 from sweeps.report.study_tables import JOURNAL, StudyResult
 from sweeps.sampler import Point, importances, write_journal
 from sweeps.stages.tuning import stored_number, stored_study
@@ -28,12 +28,12 @@ Entries = Mapping[str, Entry]
 
 def study_results(plan: Plan, entries: Entries) -> list[StudyResult]:
     """All studies of a sweep that have finished points."""
-    found = [_result(study, plan, entries) for study in plan.studies]
+    found = [_result(study, entries) for study in plan.studies]
     return [result for result in found if len(result.points)]
 
 
-def _result(study: Study, plan: Plan, entries: Entries) -> StudyResult:
-    finished = [place for place, key in enumerate(study.points) if key in entries]
+def _result(study: StudyJobs, entries: Entries) -> StudyResult:
+    finished = [place for place, key in enumerate(study.trials) if key in entries]
     chosen = {
         objective: int(entries[key].value["point"])
         for objective, key in study.choices.items()
@@ -45,10 +45,10 @@ def _result(study: Study, plan: Plan, entries: Entries) -> StudyResult:
         if key in entries and objective != "simulated"
         for point in entries[key].value["carried"]
     }
-    stored = _stored(study, plan, entries)
+    stored = _stored(study, entries)
     rows = []
     for place in finished:
-        value = entries[study.points[place]].value
+        value = entries[study.trials[place]].value
         score, tow = _revealed(study, place, entries, stored)
         rows.append(
             {
@@ -75,28 +75,25 @@ def _result(study: Study, plan: Plan, entries: Entries) -> StudyResult:
     )
 
 
-def _stored(study: Study, plan: Plan, entries: Entries) -> list[Stored]:
+def _stored(study: StudyJobs, entries: Entries) -> list[Stored]:
     """The study as a choice sees it, on each of its cells; empty while points are missing."""
-    if not all(key in entries for key in study.points):
+    if not all(key in entries for key in study.trials):
         return []
-    values = [entries[key].value for key in study.points]
-    rehearsals = [
-        key
-        for role, key in sorted(plan.jobs[study.points[0]].inputs.items())
-        if role.startswith("rehearsal_")
+    values = [entries[key].value for key in study.trials]
+    if not all(key in entries for key in study.simulated):
+        return []
+    return [
+        stored_study(values, place, entries[key].value) for place, key in enumerate(study.simulated)
     ]
-    if not all(key in entries for key in rehearsals):
-        return []
-    return [stored_study(values, place, entries[key].value) for place, key in enumerate(rehearsals)]
 
 
 def _revealed(
-    study: Study, place: int, entries: Entries, stored: Sequence[Stored]
+    study: StudyJobs, place: int, entries: Entries, stored: Sequence[Stored]
 ) -> tuple[float | None, float | None]:
     """Support-only score and true ToW of a point, means over cells."""
-    if not study.reveals or not all(key in entries for key in study.reveals[place]):
+    if not study.true_tows or not all(key in entries for key in study.true_tows[place]):
         return None, None
-    values = [entries[key].value for key in study.reveals[place]]
+    values = [entries[key].value for key in study.true_tows[place]]
     tow = float(np.mean([value["tow"] for value in values]))
     if not stored:
         return None, tow

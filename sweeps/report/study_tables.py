@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.graph.spec import Objective, named_objective, study_title
-from sweeps.graph.studies import Study
+from sweeps.graph.spec import TuningObjective, named_objective, study_title
+from sweeps.graph.studies import StudyJobs
 
 JOURNAL = "studies.journal"
 """Optuna's file in the output folder."""
@@ -36,9 +36,9 @@ class StudyResult:
         score_correlation: The same of "score".
     """
 
-    study: Study
+    study: StudyJobs
     points: pd.DataFrame
-    chosen: Mapping[Objective, int]
+    chosen: Mapping[TuningObjective, int]
     importance: Mapping[str, float]
     simulated_correlation: float | None
     score_correlation: float | None

@@ -120,7 +120,7 @@ def _jobs(row: ResultRow, plan: Plan, entries: Mapping[str, Entry], output: Path
         job, entry = plan.jobs[key], entries.get(key)
         state = entry.address if entry else "has no result"
         yield f"  {job.stage}/{key}  {job.label}: {state}"
-        inputs = ", ".join(f"{role} {plan.jobs[k].stage}/{k}" for role, k in job.inputs.items())
+        inputs = ", ".join(f"{name} {plan.jobs[k].stage}/{k}" for name, k in job.needed.items())
         yield f"      inputs: {inputs or 'none'}"
         if entry is not None:
             yield f"      content {entry.content[:16]}, {_seconds(entry)}"

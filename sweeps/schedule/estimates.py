@@ -30,12 +30,12 @@ _DECODE_SECONDS = 0.005
 _TRAIN_SHARE = 0.8
 _GUESSED_PASSES: Mapping[str, float] = {
     "prepare": 6.0,
-    "rehearse": 1.0,
-    "propose": 0.5,
+    "simulate": 1.0,
+    "trial": 0.5,
     "choose": 0.1,
     "unlearn": 0.05,
     "evaluate": 1.5,
-    "reveal": 1.0,
+    "true_tow": 1.0,
 }
 """Forward passes over the dataset that a job of the stage costs, about."""
 
@@ -43,9 +43,11 @@ _GUESSED_PASSES: Mapping[str, float] = {
 def dataset_of(job: Job, jobs: Mapping[str, Job]) -> Job | None:
     """The index job of the dataset that a job is about."""
     while job.stage != "index":
-        for role in ("index", "split", "rehearsal_0", "predictions", "cache"):
-            if role in job.inputs:
-                found = jobs.get(job.inputs[role])
+        of_cells = {role: keys[0] for role, keys in job.series.items() if keys}
+        inputs = {**of_cells, **job.inputs}
+        for role in ("index", "split", "simulated", "predictions", "cache"):
+            if role in inputs:
+                found = jobs.get(inputs[role])
                 break
         else:
             return None
@@ -58,7 +60,7 @@ def dataset_of(job: Job, jobs: Mapping[str, Job]) -> Job | None:
 def kinds_of(job: Job, jobs: Mapping[str, Job]) -> tuple[Kind, ...]:
     """The kinds that a job belongs to, the most particular first."""
     dataset = dataset_of(job, jobs)
-    split = jobs.get(job.inputs.get("split", job.inputs.get("split_0", "")))
+    split = jobs.get(job.inputs.get("split") or next(iter(job.series.get("split", ())), ""))
     model = canonical_json(job.spec.get("model", ""))
     method = job.spec.get("method", "")
     where = dataset.key if dataset else ""

@@ -25,8 +25,7 @@ class ReadyJobs:
         self._needing = dependants(jobs)
         self._chain = remaining_chain(jobs, lambda job: seconds[job.key], self._needing)
         self._missing = {
-            key: sum(needed in jobs for needed in set(job.inputs.values()))
-            for key, job in jobs.items()
+            key: sum(needed in jobs for needed in job.needs) for key, job in jobs.items()
         }
         self._heap: list[tuple[float, str]] = []
         for key, count in self._missing.items():

@@ -164,7 +164,7 @@ class Scheduler:
         status = self._status[key]
         if status.state not in ("waiting", "ready"):
             return
-        inputs = [self._status[needed].state for needed in set(self._jobs[key].inputs.values())]
+        inputs = [self._status[needed].state for needed in self._jobs[key].needs]
         if self._stopped or "failed" in inputs or "blocked" in inputs:
             self._set(key, "blocked")
             self._block(key)
@@ -250,7 +250,7 @@ class Scheduler:
         # max keeps the first of equals, which is the most urgent.
         chosen = max(
             candidates,
-            key=lambda entry: sum(k in known for k in self._jobs[entry[2]].inputs.values()),
+            key=lambda entry: sum(k in known for k in self._jobs[entry[2]].needs),
         )
         for candidate in candidates:
             if candidate is not chosen:

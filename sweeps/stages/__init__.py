@@ -64,13 +64,13 @@ def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
         OneshuiError, Exception: Whatever the stage raises; nothing is published then.
     """
     start = time.perf_counter()
-    entries = {}
-    for role, key in job.inputs.items():
-        found = env.store.find(jobs[key].stage, key)
-        if found is None:
+    found = {}
+    for key in job.needs:
+        entry = env.store.find(jobs[key].stage, key)
+        if entry is None:
             raise DamagedEntryError(jobs[key].stage, key, "it has disappeared")
-        entries[role] = found
-    contents = {role: entry.content for role, entry in entries.items()}
+        found[key] = entry
+    contents = {name: found[key].content for name, key in job.needed.items()}
     known = env.store.find(job.stage, job.key)
     if known is not None:
         if known.inputs == contents:
@@ -80,7 +80,13 @@ def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
     logger.info("%s is computed", job.label)
     started = time.time()
     with env.store.work(job) as work:
-        inputs = Inputs(job=job, entries=entries, folder=work.folder, env=env)
+        inputs = Inputs(
+            job=job,
+            entries={role: found[key] for role, key in job.inputs.items()},
+            series={r: tuple(found[key] for key in keys) for r, keys in job.series.items()},
+            folder=work.folder,
+            env=env,
+        )
         value = _STAGES[job.stage](inputs)
         cost = {
             "started": started,
@@ -88,10 +94,10 @@ def run(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
             "worker": f"{socket.gethostname()}:{os.getpid()}",
             **inputs.cost,
         }
-        entry = work.publish(value, contents, cost)
+        published = work.publish(value, contents, cost)
     if job.stage in CHECKPOINTED:
         env.store.checkpoint(job).clear()
-    return entry
+    return published
 
 
 def limit_threads(threads: int) -> None:
@@ -384,11 +390,11 @@ _STAGES: Mapping[Stage, Callable[[Inputs], dict[str, Any]]] = {
     "pretrain": _pretrain,
     "retrain": _retrain,
     "prepare": _prepare,
-    "rehearse": tuning.rehearse,
-    "propose": tuning.propose,
+    "simulate": tuning.simulate,
+    "trial": tuning.trial,
     "choose": tuning.choose,
     "unlearn": _unlearn,
     "evaluate": evaluate,
     "score": score,
-    "reveal": tuning.reveal,
+    "true_tow": tuning.true_tow,
 }

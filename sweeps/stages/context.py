@@ -85,6 +85,7 @@ class Inputs:
     Attributes:
         job: The job.
         entries: Finished inputs by role.
+        series: Finished inputs of the roles that several play, in their order.
         folder: Where to write files.
         env: The worker's environment.
         cost: Seconds of named parts and peak memory in bytes, filled by the stage.
@@ -94,6 +95,7 @@ class Inputs:
     entries: Mapping[str, Entry]
     folder: Path
     env: Environment
+    series: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
 
     @cached_property

@@ -95,7 +95,7 @@ def score(inputs: Inputs) -> dict[str, Any]:
     )
     values = measure(predictions, retrained, pretrained, task=task)
     values["weight_distance"] = own.value["weight_distance"]
-    references = [_views(inputs, r) for r in inputs.entries if r.startswith("reference_")]
+    references = [pd.read_parquet(entry.file(VIEWS)) for entry in inputs.series["references"]]
     paired, scores = None, None
     if "paired" in inputs.entries:
         other = inputs.entries["paired_split"].file("split.json").read_text(encoding="utf-8")

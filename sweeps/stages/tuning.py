@@ -1,4 +1,4 @@
-"""What the jobs of a study do: rehearse, propose, choose, and reveal what the points were worth.
+"""What the jobs of a study do: simulate requests, try, choose, and find what trials were worth.
 
 Runs in a worker; must not import Ray or MLflow.
 """
@@ -17,8 +17,7 @@ from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed
 from sweeps.graph.job import PICTURES
 from sweeps.graph.spec import Dimension
-from sweeps.sampler import Point
-from sweeps.sampler import propose as propose_point
+from sweeps.sampler import Point, next_point
 from sweeps.stages.context import Inputs, device, images, load_split, spec_of, stored_model
 from sweeps.stages.evaluation import PREDICTIONS
 from sweeps.stages.requests import full_access_request, prepared_state, real_request
@@ -47,7 +46,7 @@ def stored_number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def rehearse(inputs: Inputs) -> dict[str, Any]:
+def simulate(inputs: Inputs) -> dict[str, Any]:
     """Draw a cell's simulated requests, and note what the pretrained model makes of them."""
     from safetensors.torch import save_file
 
@@ -102,7 +101,7 @@ def _rehearsal(inputs: Inputs) -> Rehearsal:
     from oneshui.data.simulated_requests import SimulatedRequest
     from oneshui.tuning.simulated import Rehearsal
 
-    document = json.loads(inputs.entries["rehearsal"].file(REHEARSAL).read_text(encoding="utf-8"))
+    document = json.loads(inputs.entries["simulated"].file(REHEARSAL).read_text(encoding="utf-8"))
     return Rehearsal(
         requests=tuple(
             SimulatedRequest(**{name: tuple(value) for name, value in request.items()})
@@ -114,16 +113,16 @@ def _rehearsal(inputs: Inputs) -> Rehearsal:
 
 
 def _cells(inputs: Inputs) -> list[Inputs]:
-    """The job's view of each cell that its study runs on, with the cell's roles unnumbered."""
-    found = []
-    for place in range(sum(role.startswith("rehearsal_") for role in inputs.entries)):
-        entries = {
-            role.removesuffix(f"_{place}"): entry
-            for role, entry in inputs.entries.items()
-            if role.endswith(f"_{place}") or role in PICTURES
-        }
-        found.append(dataclasses.replace(inputs, entries=entries))
-    return found
+    """The job's view of each cell that its study runs on, with the cell's own inputs."""
+    by_cell = {role: series for role, series in inputs.series.items() if role != "trials"}
+    return [
+        dataclasses.replace(
+            inputs,
+            entries={**inputs.entries, **{role: of[place] for role, of in by_cell.items()}},
+            series={},
+        )
+        for place in range(len(by_cell["simulated"]))
+    ]
 
 
 def _method(inputs: Inputs, point: Point) -> Method:
@@ -132,30 +131,28 @@ def _method(inputs: Inputs, point: Point) -> Method:
     return methods.build(inputs.job.spec["method"], {**inputs.job.spec["hyperparameters"], **point})
 
 
-def propose(inputs: Inputs) -> dict[str, Any]:
-    """One point of a study: what it does to the simulated requests of every cell."""
+def trial(inputs: Inputs) -> dict[str, Any]:
+    """One trial of a study: what its point does to the simulated requests of every cell."""
     from oneshui.tuning.score import simulated_tow
 
     spec = inputs.job.spec
     earlier = [
-        (entry.value["point"], entry.value["simulated"])
-        for role, entry in sorted(inputs.entries.items())
-        if role.startswith("point_")
+        (entry.value["point"], entry.value["simulated"]) for entry in inputs.series["trials"]
     ]
-    point = propose_point(
+    point = next_point(
         {name: Dimension(**dimension) for name, dimension in spec["space"].items()},
         spec["sampler"],
         derive_seed(spec["unlearning_seed"], spec["method"], "study"),
         spec["defaults"],
         earlier,
         spec["place"],
-        **{name: spec[name] for name in ("points", "batch") if name in spec},
+        **{name: spec[name] for name in ("trials", "batch") if name in spec},
     )
     method = _method(inputs, point)
     cells = _cells(inputs)
     tried = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in cells])
     simulated = [
-        simulated_tow(runs, stored_number(cell.entries["rehearsal"].value["val_score"]))
+        simulated_tow(runs, stored_number(cell.entries["simulated"].value["val_score"]))
         for cell, runs in zip(cells, tried, strict=True)
     ]
     return {
@@ -176,9 +173,9 @@ def _try(cell: Inputs, method: Method) -> list[Run]:
     split, task, where = load_split(cell), _task(cell), device(cell)
     train, val = images(cell, split, "train"), images(cell, split, "val")
     rehearsal, prepared = _rehearsal(cell), prepared_state(cell)
-    importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
+    importance = load_file(cell.entries["simulated"].file(IMPORTANCES))
     pretrained = stored_model(cell, "pretrained")
-    seed = spec_of(cell.entries["rehearsal"])["unlearning_seed"]
+    seed = spec_of(cell.entries["simulated"])["unlearning_seed"]
     runs = []
     for number, request in enumerate(rehearsal.requests):
         asked = UnlearnRequest(
@@ -220,7 +217,7 @@ def _undefined() -> Scores:
 
 
 def _before(cell: Inputs, number: int) -> Scores:
-    return _scores_in(cell.entries["rehearsal"].value["before"][number])
+    return _scores_in(cell.entries["simulated"].value["before"][number])
 
 
 def _positions(numbers: list[int]) -> torch.Tensor:
@@ -262,13 +259,11 @@ def choose(inputs: Inputs) -> dict[str, Any]:
     """The best of the few best points, by what the objective may see."""
     from oneshui.tuning.score import shortlist
 
-    values = [
-        entry.value for role, entry in sorted(inputs.entries.items()) if role.startswith("point_")
-    ]
+    values = [entry.value for entry in inputs.series["trials"]]
     carried = shortlist([value["simulated"] for value in values], inputs.job.spec["carried"])
     candidates = {point: _method(inputs, values[point]["point"]) for point in carried}
     judged = [
-        _judged(cell, stored_study(values, place, cell.entries["rehearsal"].value), candidates)
+        _judged(cell, stored_study(values, place, cell.entries["simulated"].value), candidates)
         for place, cell in enumerate(_cells(inputs))
     ]
     scores = {point: sum(each[point] for each in judged) / len(judged) for point in carried}
@@ -303,7 +298,7 @@ def _by_support(cell: Inputs, study: Study, candidates: Mapping[int, Method]) ->
     from oneshui.tuning.objectives import SupportAndValChoice, SupportOnlyChoice
 
     request = _real_request(cell)
-    importance = load_file(cell.entries["rehearsal"].file(IMPORTANCES))
+    importance = load_file(cell.entries["simulated"].file(IMPORTANCES))
     if cell.job.spec["objective"] == "support_only":
         assert not cell.entries.keys() & PICTURES
         choice = SupportOnlyChoice(study=study, request=request, importance=importance)
@@ -355,7 +350,7 @@ def _by_oracle(cell: Inputs, candidates: Mapping[int, Method]) -> dict[int, floa
 
 def _real_request(cell: Inputs) -> UnlearnRequest:
     """The request that the row itself would unlearn with on this cell."""
-    return real_request(cell, spec_of(cell.entries["rehearsal"])["unlearning_seed"])
+    return real_request(cell, spec_of(cell.entries["simulated"])["unlearning_seed"])
 
 
 def _retrained_scores(cell: Inputs) -> dict[str, float]:
@@ -367,13 +362,13 @@ def _retrained_scores(cell: Inputs) -> dict[str, float]:
     return set_scores(predictions, _task(cell))
 
 
-def reveal(inputs: Inputs) -> dict[str, Any]:
-    """The true ToW of a point on the real request: for the report alone, never fed back."""
+def true_tow(inputs: Inputs) -> dict[str, Any]:
+    """The true ToW of a trial on the real request: for the report alone, never fed back."""
     from safetensors.torch import load_file
 
     from oneshui.tuning.objectives import OracleChoice, observe
 
-    method = _method(inputs, inputs.entries["point"].value["point"])
+    method = _method(inputs, inputs.entries["trial"].value["point"])
     request = _real_request(inputs)
     split = load_split(inputs)
     sets = {name: images(inputs, split, name) for name in ("retain", "forget", "test", "val")}
@@ -386,7 +381,7 @@ def reveal(inputs: Inputs) -> dict[str, Any]:
     if model is None:
         return {"tow": 0.0, "support_drop": None, "movement": None}
     truth = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(inputs))
-    importance = load_file(inputs.entries["rehearsal"].file(IMPORTANCES))
+    importance = load_file(inputs.entries["simulated"].file(IMPORTANCES))
     seen = observe(model, request, importance)
     return {
         "tow": truth.score(0, model),

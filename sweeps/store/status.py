@@ -56,7 +56,7 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
             reasons[key] = "damaged"
         elif entry is None:
             reasons[key] = _why_absent(job, stored[job.stage], earlier)
-        elif _is_outdated(entry, job.inputs, entries, reasons):
+        elif _is_outdated(entry, job, entries, reasons):
             reasons[key] = "input changed"
         else:
             entries[key] = entry
@@ -73,9 +73,8 @@ def _why_absent(job: Job, stored: Collection[str], earlier: dict[str, str]) -> R
         stored: Keys of the stage that are.
         earlier: By key of a job before this one, the key that it is stored under; added to.
     """
-    inputs = {role: earlier.get(key, key) for role, key in job.inputs.items()}
     for version in range(STAGE_VERSION[job.stage], 0, -1):
-        key = job.key_at(version, inputs)
+        key = job.key_at(version, earlier)
         if key != job.key and key in stored:
             earlier[job.key] = key
             return "version bumped" if version < STAGE_VERSION[job.stage] else "input changed"
@@ -84,7 +83,7 @@ def _why_absent(job: Job, stored: Collection[str], earlier: dict[str, str]) -> R
 
 def _is_outdated(
     entry: Entry,
-    inputs: Mapping[str, str],
+    job: Job,
     entries: Mapping[str, Entry],
     reasons: Mapping[str, Reason],
 ) -> bool:
@@ -93,9 +92,9 @@ def _is_outdated(
     An input that is only absent will be computed again; if it turns out the same, nothing of
     what was made from it is lost.
     """
-    for role, key in inputs.items():
+    for name, key in job.needed.items():
         if key in entries:
-            if entries[key].content != entry.inputs.get(role):
+            if entries[key].content != entry.inputs.get(name):
                 return True
         elif reasons.get(key) == "input changed":
             return True

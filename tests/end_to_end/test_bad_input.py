@@ -59,7 +59,7 @@ TUNED = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.methods=[ssd]"
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
-        ("tuning.points=0", "tuning.points is 0"),
+        ("tuning.trials=0", "tuning.trials is 0"),
         ("tuning.rows=[sdd]", "did you mean 'ssd'"),
         ("tuning.objective=oracle", "tuning.i_know=true"),
         ("+sweep.rows.ssd.space={alpha: [9, 9]}", "its range 9 to 9 is empty"),

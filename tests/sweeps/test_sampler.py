@@ -13,7 +13,7 @@ import pytest
 from oneshui.errors import InputError
 from sweeps import sampler
 from sweeps.graph.spec import Dimension, Sampler
-from sweeps.sampler import Point, check_journal, grid, importances, propose, write_journal
+from sweeps.sampler import Point, check_journal, grid, importances, next_point, write_journal
 
 SPACE = {
     "rate": Dimension(low=0.01, high=10.0, log=True),
@@ -39,7 +39,7 @@ def study(
         known = found[: place - place % batch]
         told = [(point, value_of(point)) for point in known]
         found.append(
-            propose(space, sampler, seed, defaults, told, place, points=points, batch=batch)
+            next_point(space, sampler, seed, defaults, told, place, trials=points, batch=batch)
         )
     return found
 
@@ -65,7 +65,9 @@ def test_the_order_in_which_a_batch_arrives_changes_nothing(sampler: Sampler) ->
     found = study(sampler, 8, 4)
     told = [(point, value_of(point)) for point in found[:4]]
     for order in ([7, 4, 6, 5], [5, 7, 4, 6]):
-        again = {p: propose(SPACE, sampler, 1, DEFAULTS, told, p, points=8, batch=4) for p in order}
+        again = {
+            p: next_point(SPACE, sampler, 1, DEFAULTS, told, p, trials=8, batch=4) for p in order
+        }
         assert [again[place] for place in range(4, 8)] == found[4:]
 
 
@@ -81,7 +83,7 @@ def test_what_earlier_points_were_worth_matters(sampler: Sampler) -> None:
     points = study(sampler, 16, 4)
     good, bad = ([(p, sign * value_of(p)) for p in points] for sign in (1, -1))
     toward, away = (
-        [propose(SPACE, sampler, 1, DEFAULTS, told, place, batch=4) for place in range(16, 20)]
+        [next_point(SPACE, sampler, 1, DEFAULTS, told, place, batch=4) for place in range(16, 20)]
         for told in (good, bad)
     )
     assert toward != away
@@ -104,9 +106,9 @@ def test_cmaes_makes_the_points_again_that_were_really_run() -> None:
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp"])
 def test_defaults_outside_a_narrowed_range_are_run_all_the_same(sampler: Sampler) -> None:
     defaults: Point = {"rate": 50.0, "steps": 3}
-    assert propose(SPACE, sampler, 1, defaults, [], 0) == defaults
+    assert next_point(SPACE, sampler, 1, defaults, [], 0) == defaults
     told = [(defaults, 0.5), ({"rate": 1.0, "steps": 2}, 0.4)]
-    point = propose(SPACE, sampler, 1, defaults, told, 2)
+    point = next_point(SPACE, sampler, 1, defaults, told, 2)
     assert 0.01 <= point["rate"] <= 10
 
 

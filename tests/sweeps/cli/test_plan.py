@@ -36,7 +36,7 @@ def test_the_whole_grid_is_planned_without_torch_ray_or_the_data(tmp_path: Path)
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "propose" in done.stdout
+    assert "trial" in done.stdout
     assert not list(tmp_path.iterdir())
 
 

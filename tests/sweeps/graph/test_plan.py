@@ -24,11 +24,11 @@ def test_every_sweep_plans_and_every_job_comes_after_its_inputs(name: str) -> No
     seen: set[str] = set()
     for key, job in made.jobs.items():
         assert key == job.key
-        assert set(job.inputs.values()) <= seen
+        assert set(job.needs) <= seen
         seen.add(key)
     spec = load([f"sweep={name}"]).sweep
     assert len(made.results) == sum(len(rows) for rows in spec.rows.values())
-    of_studies = {"rehearse", "propose", "choose", "reveal"}
+    of_studies = {"simulate", "trial", "choose", "true_tow"}
     expected = set(STAGES) if made.studies else set(STAGES) - of_studies
     assert {job.stage for job in made.jobs.values()} == expected
 
@@ -93,7 +93,7 @@ def test_a_one_shot_job_has_no_way_to_the_training_data() -> None:
         # What a study chose is numbers.
         assert set(job.inputs) <= {"pretrained", "split", "prepared", "tuned"}
         assert "tuned" not in job.inputs or made.jobs[job.inputs["tuned"]].stage == "choose"
-        stages = {made.jobs[key].stage for key in job.inputs.values()}
+        stages = {made.jobs[key].stage for key in job.needs}
         assert not stages & {"index", "cache"}
     for row in made.results:
         assert (row.prepare_key is not None) == (row.row.access is Access.PREPARED)
@@ -105,7 +105,7 @@ def test_only_trainings_on_random_crops_wait_for_the_pictures_that_these_are_cut
     made = plan("sweep=smoke", ONE, methods, "datasets.synthetic_tiny.crop_size=64")
     assert made.counts()["cache"] == 2
     larger = next(k for k, j in made.jobs.items() if j.stage == "cache" and j.spec["size"] == 64)
-    using = {job.stage for job in made.jobs.values() if larger in job.inputs.values()}
+    using = {job.stage for job in made.jobs.values() if larger in job.needs}
     assert using == {"pretrain", "retrain", "unlearn"}
     for row in made.results:
         inputs = made.jobs[row.model_key].inputs
@@ -152,11 +152,7 @@ AGAIN = (
 def references(made: Plan) -> dict[tuple[int, str], list[str]]:
     """Keys of the evaluations that each row is attacked with, by seed and row."""
     return {
-        (row.cell.seed, row.row.name): [
-            key
-            for role, key in made.jobs[row.score_key].inputs.items()
-            if role.startswith("reference_")
-        ]
+        (row.cell.seed, row.row.name): list(made.jobs[row.score_key].series["references"])
         for row in made.results
     }
 

@@ -7,11 +7,11 @@ import pytest
 from oneshui.errors import InputError
 from sweeps.config import load
 from sweeps.graph.plan import Plan, ResultRow, expand
-from sweeps.graph.spec import OBJECTIVES, Objective
+from sweeps.graph.spec import OBJECTIVES, TuningObjective
 
 BASE = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.seeds=[0,1]")
-TUNED = (*BASE, "profile=tuned", "tuning.points=6", "tuning.batch=4", "tuning.rows=[ssd,jit]")
-LEAK = ("sweep=leak_cost", "scale=toy", "sweep.methods=[pretrain,ssd]", "tuning.points=3")
+TUNED = (*BASE, "profile=tuned", "tuning.trials=6", "tuning.batch=4", "tuning.rows=[ssd,jit]")
+LEAK = ("sweep=leak_cost", "scale=toy", "sweep.methods=[pretrain,ssd]", "tuning.trials=3")
 
 
 def plan(*overrides: str) -> Plan:
@@ -22,7 +22,7 @@ def rows_of(made: Plan, name: str) -> list[ResultRow]:
     return [row for row in made.results if row.row.name == name]
 
 
-def test_a_study_has_its_points_one_choice_and_one_reveal_a_point() -> None:
+def test_a_study_has_its_trials_one_choice_and_one_true_tow_a_trial() -> None:
     made, plain = plan(*TUNED), plan(*BASE)
     assert [study.name for study in made.studies] == [
         "ssd synthetic_tiny n4",
@@ -30,38 +30,57 @@ def test_a_study_has_its_points_one_choice_and_one_reveal_a_point() -> None:
     ]
     counts = made.counts()
     # Two studies of one cell: its simulated requests are drawn once.
-    assert {stage: counts[stage] for stage in ("rehearse", "propose", "choose", "reveal")} == {
-        "rehearse": 1,
-        "propose": 12,
+    assert {stage: counts[stage] for stage in ("simulate", "trial", "choose", "true_tow")} == {
+        "simulate": 1,
+        "trial": 12,
         "choose": 2,
-        "reveal": 12,
+        "true_tow": 12,
     }
     rest = {stage: n for stage, n in counts.items() if n != plain.counts().get(stage)}
-    assert rest.keys() == {"rehearse", "propose", "choose", "reveal"}
-    assert "reveal" not in plan(*TUNED, "tuning.reveal=false").counts()
+    assert rest.keys() == {"simulate", "trial", "choose", "true_tow"}
+    assert "true_tow" not in plan(*TUNED, "tuning.true_tow=false").counts()
 
 
 def test_several_seeds_are_several_cells_of_one_study() -> None:
     made = plan(*TUNED, "tuning.seeds=[0,1]")
     counts = made.counts()
-    assert (counts["rehearse"], counts["propose"], counts["choose"]) == (2, 12, 2)
-    assert counts["reveal"] == 24
+    assert (counts["simulate"], counts["trial"], counts["choose"]) == (2, 12, 2)
+    assert counts["true_tow"] == 24
     (study, _) = made.studies
-    inputs = made.jobs[study.points[0]].inputs
-    assert {"rehearsal_0", "rehearsal_1", "prepared_1", "pretrained_0"} <= inputs.keys()
+    series = made.jobs[study.trials[0]].series
+    assert {role: len(keys) for role, keys in series.items()} == {
+        "pretrained": 2,
+        "split": 2,
+        "simulated": 2,
+        "prepared": 2,
+        "trials": 0,
+    }
 
 
-def test_points_of_a_batch_know_the_batches_before_and_not_each_other() -> None:
+def test_trials_of_a_batch_know_the_batches_before_and_not_each_other() -> None:
     (study, _) = plan(*TUNED).studies
     made = plan(*TUNED)
-    for place, key in enumerate(study.points):
-        told = {role: k for role, k in made.jobs[key].inputs.items() if role.startswith("point_")}
-        assert list(told.values()) == list(study.points[: place - place % 4])
+    for place, key in enumerate(study.trials):
+        assert made.jobs[key].series["trials"] == study.trials[: place - place % 4]
 
 
-def test_a_study_that_is_given_more_points_keeps_those_it_has() -> None:
-    (few, _), (many, _) = plan(*TUNED).studies, plan(*TUNED, "tuning.points=10").studies
-    assert many.points[:6] == few.points
+def test_eleven_cells_of_a_study_stay_in_their_order() -> None:
+    seeds = list(range(12))
+    made = plan(*TUNED, f"tuning.seeds={seeds}", "tuning.trials=2", "tuning.true_tow=false")
+    (study, _) = made.studies
+    assert [cell.seed for cell in study.cells] == seeds
+    trial = made.jobs[study.trials[0]]
+    for place, seed in enumerate(seeds):
+        assert made.jobs[trial.series["simulated"][place]].spec["unlearning_seed"] == seed
+        assert made.jobs[trial.series["split"][place]].spec["split_seed"] == seed
+        assert made.jobs[trial.series["pretrained"][place]].spec["training_seed"] == seed
+        assert made.jobs[trial.series["prepared"][place]].spec["unlearning_seed"] == seed
+    assert study.simulated == trial.series["simulated"]
+
+
+def test_a_study_that_is_given_more_trials_keeps_those_it_has() -> None:
+    (few, _), (many, _) = plan(*TUNED).studies, plan(*TUNED, "tuning.trials=10").studies
+    assert many.trials[:6] == few.trials
     assert not set(few.choices.values()) & set(many.choices.values())
 
 
@@ -74,7 +93,7 @@ def test_a_study_shares_preparation_and_training_with_its_row() -> None:
         assert mine == theirs
     (row, _) = rows_of(made, "ssd")
     (study, _) = made.studies
-    assert made.jobs[study.points[0]].inputs["prepared_0"] == row.prepare_key
+    assert made.jobs[study.trials[0]].series["prepared"] == (row.prepare_key,)
 
 
 def test_rows_of_every_seed_run_with_what_the_study_chose() -> None:
@@ -106,21 +125,21 @@ def test_the_demo_tunes_four_rows_and_leaves_the_others_alone() -> None:
         assert same == (row.row.name not in names)
 
 
-def roles(made: Plan, objective: Objective) -> set[str]:
+def roles(made: Plan, objective: TuningObjective) -> set[str]:
     (study,) = made.studies
-    return set(made.jobs[study.choices[objective]].inputs)
+    job = made.jobs[study.choices[objective]]
+    return {*job.inputs, *job.series}
 
 
 def test_each_choice_is_handed_what_its_objective_may_see() -> None:
     made = plan(*LEAK)
     (study,) = made.studies
-    points = {"point_00000", "point_00001", "point_00002"}
-    after = {"pretrained_0", "split_0", "rehearsal_0", "prepared_0"}
+    after = {"pretrained", "split", "simulated", "prepared"}
     assert study.choices.keys() == set(OBJECTIVES)
-    assert roles(made, "simulated") == points | {"rehearsal_0"}
-    assert roles(made, "support_only") == points | after
-    assert roles(made, "support_and_val") == points | after | {"index", "cache"}
-    assert roles(made, "oracle") == points | after | {"index", "cache", "retrained_0"}
+    assert roles(made, "simulated") == {"trials", "simulated"}
+    assert roles(made, "support_only") == {"trials"} | after
+    assert roles(made, "support_and_val") == {"trials", "index", "cache"} | after
+    assert roles(made, "oracle") == {"trials", "retrained", "index", "cache"} | after
 
 
 def behind(made: Plan, key: str) -> set[str]:
@@ -129,29 +148,29 @@ def behind(made: Plan, key: str) -> set[str]:
     while waiting:
         job = made.jobs[waiting.pop()]
         found.add(job.stage)
-        waiting += job.inputs.values()
+        waiting += job.needs
     return found
 
 
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o != "oracle"])
-def test_no_choice_but_the_oracle_s_depends_on_retraining_or_a_reveal(
-    objective: Objective,
+def test_no_choice_but_the_oracle_s_depends_on_retraining_or_a_true_tow(
+    objective: TuningObjective,
 ) -> None:
     made = plan(*LEAK)
     (study,) = made.studies
     stages = behind(made, study.choices[objective])
-    assert "propose" in stages
-    assert not {"retrain", "evaluate", "score", "reveal", "unlearn"} & stages
+    assert "trial" in stages
+    assert not {"retrain", "evaluate", "score", "true_tow", "unlearn"} & stages
     oracle = behind(made, study.choices["oracle"])
     assert "retrain" in oracle
-    assert "reveal" not in oracle
+    assert "true_tow" not in oracle
 
 
 def test_a_tuned_reference_row_is_chosen_by_simulation() -> None:
-    made = plan(*BASE, "profile=tuned", "tuning.rows=[scrub]", "tuning.points=2")
+    made = plan(*BASE, "profile=tuned", "tuning.rows=[scrub]", "tuning.trials=2")
     (study,) = made.studies
     assert made.jobs[study.choices["support_only"]].spec["objective"] == "simulated"
-    assert "split_0" not in roles(made, "support_only")
+    assert "split" not in roles(made, "support_only")
 
 
 def test_rows_that_saw_more_say_so_in_their_names() -> None:
@@ -171,7 +190,7 @@ def test_rows_that_saw_more_say_so_in_their_names() -> None:
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["tuning.points=0"], "tuning.points is 0"),
+        (["tuning.trials=0"], "tuning.trials is 0"),
         (["tuning.batch=0"], "tuning.batch is 0"),
         (["tuning.carried=0"], "tuning.carried is 0"),
         (["tuning.seeds=[]"], "tuning.seeds is []"),
@@ -210,13 +229,13 @@ def test_only_the_studies_of_reference_rows_see_what_random_crops_are_cut_from()
         *BASE,
         "profile=tuned",
         "tuning.rows=[scrub,ssd]",
-        "tuning.points=2",
+        "tuning.trials=2",
         "datasets.synthetic_tiny.crop_size=64",
     )
     studies = {study.method: study for study in made.studies}
     assert studies.keys() == {"scrub", "ssd"}
     for method, study in studies.items():
-        reveals = [key for of_point in study.reveals for key in of_point]
-        assert reveals
-        for key in (*study.points, *reveals):
+        true_tows = [key for of_trial in study.true_tows for key in of_trial]
+        assert true_tows
+        for key in (*study.trials, *true_tows):
             assert ("crops" in made.jobs[key].inputs) == (method == "scrub")

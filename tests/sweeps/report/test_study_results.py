@@ -42,7 +42,7 @@ COMMAND = (
     "sweep=leak_cost",
     "scale=toy",
     "sweep.methods=[pretrain,retrain,ssd,weight_noise]",
-    "tuning.points=5",
+    "tuning.trials=5",
     "tuning.batch=2",
     "tuning.carried=2",
     "sweep.seeds=[0,1]",
@@ -82,9 +82,9 @@ def test_points_are_those_of_the_jobs_with_their_true_tow(
     study = result.study
     assert result.points["place"].tolist() == list(range(5))
     for place, line in enumerate(result.points.to_dict("records")):
-        assert line["simulated"] == entries[study.points[place]].value["simulated"]
-        assert line["tow"] == entries[study.reveals[place][0]].value["tow"]
-        assert {n: line[n] for n in study.space} == entries[study.points[place]].value["point"]
+        assert line["simulated"] == entries[study.trials[place]].value["simulated"]
+        assert line["tow"] == entries[study.true_tows[place][0]].value["tow"]
+        assert {n: line[n] for n in study.space} == entries[study.trials[place]].value["point"]
     assert result.chosen.keys() == set(OBJECTIVES)
     assert result.points.set_index("place")["carried"][0]
     assert result.points["carried"].sum() in (2, 3)
@@ -132,8 +132,8 @@ def test_nothing_is_revealed_of_a_study_that_is_half_done(
     sweep: InlineSweep, entries: dict[str, Entry]
 ) -> None:
     (study,) = sweep.plan.studies
-    known = {*study.points[:2], *study.reveals[0]}
-    some = {k: e for k, e in entries.items() if k in known or e.stage in ("rehearse", "split")}
+    known = {*study.trials[:2], *study.true_tows[0]}
+    some = {k: e for k, e in entries.items() if k in known or e.stage in ("simulate", "split")}
     (result,) = study_results(sweep.plan, some)
     assert len(result.points) == 2
     assert result.points["tow"].notna().tolist() == [True, False]
@@ -361,7 +361,7 @@ def test_a_study_whose_later_points_are_lost_finds_them_again(
     """As after a kill: points from the second batch on, and the choices, are gone."""
     (study,) = sweep.plan.studies
     shutil.copytree(folder, tmp_path / "copy")
-    lost = {*study.points[2:], *study.choices.values()}
+    lost = {*study.trials[2:], *study.choices.values()}
     for key in lost:
         shutil.rmtree(tmp_path / "copy" / "store" / sweep.plan.jobs[key].stage / key)
     again = inline_sweep(tmp_path / "copy", *COMMAND)
@@ -383,14 +383,14 @@ def test_a_sweep_that_is_interrupted_within_a_study_ends_with_the_same_results(
         count = itertools.count()
 
         def stopping(self: InlineSweep, job: Job, count: Any = count, more: int = more) -> Any:
-            if job.stage == "propose" and next(count) == more:
+            if job.stage == "trial" and next(count) == more:
                 raise KeyboardInterrupt
             return execute(self, job)
 
         monkeypatch.setattr(InlineSweep, "execute", stopping)
         with pytest.raises(KeyboardInterrupt):
             inline_sweep(tmp_path, *COMMAND)
-        proposed.append(len(list((tmp_path / "store" / "propose").glob("*/result.json"))))
+        proposed.append(len(list((tmp_path / "store" / "trial").glob("*/result.json"))))
     monkeypatch.setattr(InlineSweep, "execute", execute)
     assert proposed == [1, 3, 4]
     again = inline_sweep(tmp_path, *COMMAND)

@@ -42,7 +42,7 @@ def test_every_job_runs_once_and_after_its_inputs(
     finished: list[str] = []
     while not scheduler.finished:
         while len(running) < workers and (job := scheduler.next()) is not None:
-            assert set(job.inputs.values()) <= set(finished)
+            assert set(job.needs) <= set(finished)
             running.append(job)
         assert running, "the graph is stuck"
         done = running.pop(rng.randrange(len(running)))  # type: ignore[attr-defined]

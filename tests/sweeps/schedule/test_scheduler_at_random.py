@@ -79,7 +79,7 @@ class Play:
     def fail(self) -> None:
         for key in self.one("running"):
             kind = self.rng.choice(self.kinds)
-            inputs = sorted(self.jobs[key].inputs.values())
+            inputs = sorted(self.jobs[key].needs)
             damaged = self.rng.choice(inputs) if inputs and kind in ("damaged", "error") else ""
             failure = Failure(kind="damaged" if damaged else kind, message="no", damaged=damaged)
             again = self.scheduler.fail(key, failure)
@@ -117,7 +117,7 @@ class Play:
         ready = self.scheduler.ready()
         assert set(ready) == {self.asked[key] for key in keys}
         assert all(found.seconds > 0 and found.priority > 0 for found in ready.values())
-        assert all(set(self.jobs[key].inputs.values()) <= done for key in keys)
+        assert all(set(self.jobs[key].needs) <= done for key in keys)
         assert not (self.is_stopped and keys)
 
     def finish(self) -> None:

@@ -180,9 +180,9 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
         "scale=toy",
         "datasets.synthetic_tiny.crop_size=48",
         "sweep.methods=[ssd]",
-        "tuning.points=2",
+        "tuning.trials=2",
         "tuning.batch=2",
-        "tuning.reveal=false",
+        "tuning.true_tow=false",
     )
 
 
@@ -194,6 +194,7 @@ def choice_job(sweep: InlineSweep, objective: str, **changes: object) -> Job:
         stage="choose",
         spec={**job.spec, **changes, "try": next(tries)},
         inputs=job.inputs,
+        series=job.series,
         label="choose again",
     )
 

@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> LocalStore:
     for key, job in plan().jobs.items():
         with store.work(job) as work:
             (work.folder / "data.txt").write_text(job.label)
-            inputs = {role: entries[needed].content for role, needed in job.inputs.items()}
+            inputs = {name: entries[needed].content for name, needed in job.needed.items()}
             entries[key] = work.publish({}, inputs, {"seconds": float(len(job.stage))})
     return store
 
