@@ -4,11 +4,11 @@ Source: the random-forest attack of the 1-SHUI benchmark (arXiv 2407.12069). A f
 tell losses of the retain set (members) from those of the validation set (never trained on), and
 is then asked about the forget set (members before unlearning) and the test set.
 
-Deviation from the reference (spec, A1): it fits six forests, reports the AUC of the one that
-calls the fewest forget images members, which is the attack most favourable to the defender, and
-reports AUC 0 if no forest calls any forget image a non-member. Here one fixed forest is used and
-its AUC always reported; ``variant="reference"`` gives the authors' number. The imbalance of retain
-and validation set stays untreated, as there (A2): the prior favours "member".
+Deviation from the reference (docs/benchmark.md, A1): it fits six forests, reports the AUC of the
+one that calls the fewest forget images members, which is the attack most favourable to the
+defender, and reports AUC 0 if no forest calls any forget image a non-member. Here one fixed forest
+is used and its AUC always reported; ``variant="reference"`` gives the authors' number. The
+imbalance of retain and validation set stays untreated, as there (A2): the prior favours "member".
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ it do, relative to how much more it likes images z of a population that no model
 averaged over augmented views, the same pictures in every view. ``a`` estimates how much higher a
 member's probability is than p_out; ``tune_offline_a`` finds it without the target's labels.
 
-Deviation from the benchmark's reference code (spec, A3-A8), which puts losses in place of
-probabilities, divides by the reference model twice, takes training images (the forget images
-among them) as population, votes over the views, and reports the AUC of the (gamma, a) that does
-best on the attacked images at an FPR that they cannot resolve. ``variant="reference"`` gives its
-numbers.
+Deviation from the benchmark's reference code (docs/benchmark.md, A3-A8), which puts losses in
+place of probabilities, divides by the reference model twice, takes training images (the forget
+images among them) as population, votes over the views, and reports the AUC of the (gamma, a) that
+does best on the attacked images at an FPR that they cannot resolve. ``variant="reference"`` gives
+its numbers.
 """
 
 from __future__ import annotations

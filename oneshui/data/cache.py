@@ -37,7 +37,7 @@ LOG_SECONDS = 10.0
 #: What Pillow raises when a picture does not decode.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 #: How pictures are resized: "corrected" averages over all pixels of a picture that shrinks;
-#: "reference" does not, as the authors' test pictures (spec, D5).
+#: "reference" does not, as the authors' test pictures (docs/benchmark.md, D5).
 Variant = Literal["corrected", "reference"]
 
 logger = logging.getLogger("oneshui.cache")
@@ -61,9 +61,9 @@ class CacheReport:
 def decode(path: Path, size: int, variant: Variant = "corrected") -> Cache:
     """One picture as RGB, resized to a square, uint8 [3, size, size].
 
-    Not square pictures are squeezed, as the benchmark does (spec, D6). The reference normalises
-    before it resizes; here bytes are resized and normalised later, which is the same but for the
-    rounding to bytes, at most 0.004 in [-1, 1].
+    Not square pictures are squeezed, as the benchmark does (docs/benchmark.md, D6). The reference
+    normalises before it resizes; here bytes are resized and normalised later, which is the same but
+    for the rounding to bytes, at most 0.004 in [-1, 1].
 
     Raises:
         OSError, SyntaxError, ...: Pillow cannot decode it; all are in ``DECODE_ERRORS``.

@@ -44,7 +44,9 @@ class Crops:
 def draw_crops(
     rows: npt.NDArray[np.int64], kind: Augmentation, *, seed: int, height: int, width: int
 ) -> Crops:
-    """What RandomResizedCrop (area 0.08-1, ratio 3/4-4/3) and a flip would draw; spec, section 2.
+    """What RandomResizedCrop (area 0.08-1, ratio 3/4-4/3) and a flip would draw.
+
+    See docs/benchmark.md, "Preprocessing".
 
     Args:
         rows: The pictures' numbers in their dataset, int64 [B].

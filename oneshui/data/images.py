@@ -190,7 +190,7 @@ def augment(
     """Augmented and normalised images, float32 [B, 3, size, size] in [-1, 1], on their device.
 
     "crop" is RandomResizedCrop (area 0.08-1, ratio 3/4-4/3, antialiased) and a flip with
-    probability 0.5, spec section 2; "flip" is the flip alone.
+    probability 0.5 (docs/benchmark.md, "Preprocessing"); "flip" is the flip alone.
 
     Args:
         images: uint8 [B, 3, T, T]; T is ``size`` unless ``kind`` is "crop".

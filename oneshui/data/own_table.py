@@ -1,6 +1,6 @@
 """A dataset of one's own: a table in CSV or Parquet that lists pictures, people and labels.
 
-``docs/any_table.md`` tells the whole story with an example.
+``docs/own_table.md`` tells the whole story with an example.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _locate(data_dir: Path) -> Path:
         if not found:
             raise AbsentDatasetError(
                 f"{data_dir} contains neither {NAMES[0]} nor {NAMES[1]}: write one with the "
-                "columns path, identity and label (docs/any_table.md), or set data_dir to a table"
+                "columns path, identity and label (docs/own_table.md), or set data_dir to a table"
             )
         if len(found) > 1:
             raise DataError(
@@ -132,7 +132,7 @@ def _locate(data_dir: Path) -> Path:
         return found[0]
     if not data_dir.is_file():
         raise AbsentDatasetError(
-            f"{data_dir} is absent: set data_dir to a table of pictures (docs/any_table.md)"
+            f"{data_dir} is absent: set data_dir to a table of pictures (docs/own_table.md)"
         )
     if data_dir.suffix not in (".csv", ".parquet"):
         raise AbsentDatasetError(f"{data_dir} is no table: its name must end in .csv or .parquet")

@@ -2,7 +2,7 @@
 
 What MetaUnlearn learns from, and what tuning may try its points on: the protocol of the real
 request, one image of each identity as support set and the others as forget set, played on people
-whose images still exist (spec section 2, "Simulated requests").
+whose images still exist (docs/benchmark.md, "Simulated requests").
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SimulatedRequest:
         identities: Who asks to be forgotten, distinct.
         support: One image of each, in the same order.
         forget: Their other images, identity by identity; of an identity with a single image that
-            image, which then is in both sets (spec, D7).
+            image, which then is in both sets (docs/benchmark.md, D7).
     """
 
     identities: tuple[int, ...]

@@ -90,7 +90,8 @@ def _take(
     """The first identities of the queue that hold about ``share`` of its images, and the rest.
 
     The reference moves the boundary left by subtracting the images of the identity that is still
-    inside; ``walk="corrected"`` subtracts those of the one that was removed (spec, D1).
+    inside; ``walk="corrected"`` subtracts those of the one that was removed
+    (docs/benchmark.md, D1).
     """
     target = share * sum(count[identity] for identity in queue)
     limit = int(share * len(queue))

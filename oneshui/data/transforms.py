@@ -19,10 +19,11 @@ def resize(image: Pixels, size: int, *, antialias: bool) -> npt.NDArray[np.float
 
     Args:
         image: uint8 [3, H, W].
-        size: Side of the square in pixels; not square pictures are squeezed (spec, D6).
+        size: Side of the square in pixels; not square pictures are squeezed
+            (docs/benchmark.md, D6).
         antialias: Whether a picture that shrinks is averaged over all its pixels. Without, each
             new pixel mixes the four old ones nearest to its middle (align_corners false), which
-            is how the reference resizes the pictures that it tests on (spec, D5).
+            is how the reference resizes the pictures that it tests on (docs/benchmark.md, D5).
 
     Returns:
         float32 [3, size, size] in 0..255.

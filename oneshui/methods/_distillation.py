@@ -2,9 +2,10 @@
 
 SCRUB moves away from its teacher on D_f, Bad Teacher follows a random one there. Sources:
 Kurmanji et al., "Towards unbounded machine unlearning" (arXiv 2302.09880); Chundawat et al., "Can
-bad teaching induce forgetting?" (arXiv 2205.08096); both as the 1-SHUI benchmark runs them (spec
-section 2). Both compare predictions by the Kullback-Leibler divergence: of a softmax over all
-outputs ("softmax"), or summed over independent attributes ("bernoulli"; spec, R1).
+bad teaching induce forgetting?" (arXiv 2205.08096); both as the 1-SHUI benchmark runs them
+(docs/benchmark.md, "scrub" and "bad_teacher"). Both compare predictions by the Kullback-Leibler
+divergence: of a softmax over all outputs ("softmax"), or summed over independent attributes
+("bernoulli"; docs/benchmark.md, R1).
 
 Shapes: B images, C outputs.
 """

@@ -1,11 +1,11 @@
 """Gradient projection: what a network's layers see of D_tr, and steps that keep clear of it.
 
 Source: Hoang et al., "Learn to unlearn for deep neural networks: minimizing unlearning
-interference with gradient projection" (arXiv 2312.04095), as the 1-SHUI benchmark runs it (spec
-section 2, "PGU"). A gradient step on a linear layer's weight cannot change the layer's outputs on
-inputs that the rows of the step are orthogonal to; so steps are made orthogonal to the subspace
-that holds most of D_tr's inputs to the layer. A convolution is linear in its unfolded patches, a
-grouped one is so group by group; a linear layer has a single group.
+interference with gradient projection" (arXiv 2312.04095), as the 1-SHUI benchmark runs it
+(docs/benchmark.md, "pgu"). A gradient step on a linear layer's weight cannot change the layer's
+outputs on inputs that the rows of the step are orthogonal to; so steps are made orthogonal to the
+subspace that holds most of D_tr's inputs to the layer. A convolution is linear in its unfolded
+patches, a grouped one is so group by group; a linear layer has a single group.
 
 Shapes: B images, C outputs, G groups, d numbers that one output of a layer is computed from.
 """
@@ -85,7 +85,8 @@ def input_covariances(
     Args:
         model: In evaluation mode.
         batches: Images [B, 3, S, S] on the model's device, at least one batch.
-        unit_stride: Whether patches are taken at every pixel, the reference's error (spec, P4).
+        unit_stride: Whether patches are taken at every pixel, the reference's error
+            (docs/benchmark.md, P4).
     """
     totals: Matrices = {}
 
@@ -182,7 +183,7 @@ def spectrum(covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Args:
         covariance: Symmetric, float64 [G, d, d]; with a support covariance subtracted it may have
-            negative eigenvalues, of which the size counts (spec, P3).
+            negative eigenvalues, of which the size counts (docs/benchmark.md, P3).
     """
     values, vectors = torch.linalg.eigh(covariance)
     sizes, order = values.abs().sort(dim=-1, descending=True)
@@ -193,7 +194,7 @@ def projection(covariance: torch.Tensor, gamma: float) -> tuple[torch.Tensor, to
     """Projection onto the subspace that holds D_tr, float64 [G, d, d], and its rank, int64 [G].
 
     The rank is one more than the number of leading singular values whose share of the sum is at
-    most ``gamma`` (spec, P6).
+    most ``gamma`` (docs/benchmark.md, P6).
 
     Args:
         covariance: float64 [G, d, d].
@@ -270,7 +271,7 @@ def reverse_loss(
         labels: float [B, C] of 0/1 or int64 [B].
         task: Which of the two.
         variant: "reference" looks up attribute 1's probability where a label is 1 and attribute
-            0's where it is 0, and so never sees the other attributes (spec, P1).
+            0's where it is 0, and so never sees the other attributes (docs/benchmark.md, P1).
     """
     if task == "multiclass":
         true = logits.softmax(1).gather(1, labels.unsqueeze(1))

@@ -6,9 +6,9 @@ Batches are drawn from D_f and D_r together; with s = 1 for an image of D_f and 
 
     q = s p_dumb + (1 - s) p_original,      loss = mean over images of KL(q || p_student).
 
-Kept from the reference (spec, R4): the divergence is summed over outputs, SGD with momentum and a
-cosine over epochs, all retain data. ``divergence="softmax"`` is the reference, also for
-attributes; "bernoulli" sums over independent attributes (R1).
+Kept from the reference (docs/benchmark.md, R4): the divergence is summed over outputs, SGD with
+momentum and a cosine over epochs, all retain data. ``divergence="softmax"`` is the reference, also
+for attributes; "bernoulli" sums over independent attributes (R1).
 
 Deviations: the dumb teacher is drawn from the request's own generator, never from pretraining's
 starting weights, which may be ImageNet's; only retain images are augmented; the model is in

@@ -9,10 +9,10 @@ of S; on a batch of images x_i with noise e_ik ~ N(0, 1):
     theta <- theta - lr grad_theta L
 
 Deviations from the reference: gradients are cleared between batches, while
-``variant="reference"`` lets them add up (spec, J1; it matters only beyond ``batch_size``
-identities); the model is in evaluation mode (J5). Kept: the sum over images, so that the step
-grows with the number of identities (J3); sigma = 30, which after clamping turns the images into
-black and white noise (J2).
+``variant="reference"`` lets them add up (docs/benchmark.md, J1; it matters only beyond
+``batch_size`` identities); the model is in evaluation mode (J5). Kept: the sum over images, so that
+the step grows with the number of identities (J3); sigma = 30, which after clamping turns the images
+into black and white noise (J2).
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ of the loss l(f_theta(x), y). With the importance I_D of a data set D, f = I_S, 
 
 It needs the pictures of S but not their labels. ``importance="sample"`` is the mean over images
 of the squared gradient of |f_theta(x)|^2, "batch" the mean over batches of the squared gradient of
-its mean, as the benchmark has it for SSD (spec, S1); an alpha tuned for one means nothing for the
-other, nor for SSD.
+its mean, as the benchmark has it for SSD (docs/benchmark.md, S1); an alpha tuned for one means
+nothing for the other, nor for SSD.
 
 Deviation: the gradient is squared, as in SSD, so that alpha keeps its meaning of a ratio of
 squares; the paper calls the gradient's own size the sensitivity. The benchmark has no such method.

@@ -12,8 +12,8 @@ singular directions that make up a share gamma of it,
 for those layers' weights only, ``epochs`` times over S. gamma = 1 leaves the model as it is.
 
 Deviations from the reference, all undone by ``variant="reference"``: q is that of every attribute
-(there, of attributes 0 and 1 only; spec, P1); the covariance is D_tr's own (there, S's is
-subtracted, though S was not in it; P3); patches are taken with the convolution's stride (there,
+(there, of attributes 0 and 1 only; docs/benchmark.md, P1); the covariance is D_tr's own (there, S's
+is subtracted, though S was not in it; P3); patches are taken with the convolution's stride (there,
 with stride 1; P4). Both variants measure in float64 (P5) and without augmentation, decompose once
 (P7), keep one direction more than gamma asks for (P6), and never look at the test set (P9).
 ``entropy="softmax"`` is the reference's regulariser over all attributes at once (P2), "bernoulli"

@@ -7,11 +7,12 @@ temperature T, KL = T^2 KL(teacher / T || student / T) per image:
     forget step, first E_f epochs:   maximise KL on a batch of D_f, gradient clipped to norm 1
     retain step, every epoch:        minimise alpha KL + gamma l on a batch of D_r
 
-Kept from the reference (spec, R2): SGD with momentum for both, one cosine over epochs, clipping in
-forget steps only. ``divergence="softmax"`` is the reference, also for attributes, where a common
-shift of all logits goes unseen; "bernoulli" sums over independent attributes (R1). At the start
-student and teacher agree, so the first forget batch has no gradient but rounding, and with a D_f
-of one batch the first forget epoch does nothing but decay weights (R3).
+Kept from the reference (docs/benchmark.md, R2): SGD with momentum for both, one cosine over
+epochs, clipping in forget steps only. ``divergence="softmax"`` is the reference, also for
+attributes, where a common shift of all logits goes unseen; "bernoulli" sums over independent
+attributes (R1). At the start student and teacher agree, so the first forget batch has no gradient
+but rounding, and with a D_f of one batch the first forget epoch does nothing but decay weights
+(R3).
 
 Deviations: batches are drawn by the request's own generator; the model is in evaluation mode;
 nothing is evaluated on the way (R5).

@@ -5,8 +5,8 @@ what 1-SHUI leaves: the forget steps of ``oneshui.methods.scrub`` with S in plac
 retain steps. It shows what SCRUB owes to the retain data.
 
 The student starts as its own teacher, where the divergence has no gradient: weight decay, not S,
-takes the first step away (spec, R3). So one epoch over a single batch forgets nothing, and without
-weight decay nothing but rounding ever starts it.
+takes the first step away (docs/benchmark.md, R3). So one epoch over a single batch forgets nothing,
+and without weight decay nothing but rounding ever starts it.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ importance I_D of a data set D, f = I_S, o = I_{D_tr}:
 
 ``importance="batch"`` is the reference: I_D is the mean over batches of the squared gradient of
 the batch's mean loss, so it depends on the batch size, and S (one small batch) and D_tr (batches
-of 128) are on different scales; the published alphas absorb that (spec, S1). "sample" is the
-diagonal Fisher information that the method means: the mean over images of the squared gradient
-of the image's own loss. An alpha tuned for one means nothing for the other.
+of 128) are on different scales; the published alphas absorb that (docs/benchmark.md, S1). "sample"
+is the diagonal Fisher information that the method means: the mean over images of the squared
+gradient of the image's own loss. An alpha tuned for one means nothing for the other.
 
 Deviations from the reference: D_tr is shuffled by the request's own generator (for "batch").
 As there, D_tr does not contain S (S2); the bound by 1 acts only if lambda > alpha (S3); the key

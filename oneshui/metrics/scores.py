@@ -1,7 +1,8 @@
 """mAP and accuracy as fractions in [0, 1].
 
 mAP is our own because libraries disagree on attributes without a positive: torchmetrics 1.3 left
-them out of the mean, as the benchmark needs, and later versions count them as 0 (spec, 0.1).
+them out of the mean, as the benchmark needs, and later versions count them as 0
+(docs/benchmark.md, T6).
 
 Shapes: N images, C attributes or classes.
 """

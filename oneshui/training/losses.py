@@ -12,7 +12,7 @@ def sample_losses(logits: torch.Tensor, labels: torch.Tensor, task: Task) -> tor
     """Loss of every image, [B].
 
     Multilabel: mean over attributes of binary cross-entropy; multiclass: cross-entropy
-    (spec section 2, notation).
+    (docs/benchmark.md, "The question").
 
     Args:
         logits: [B, C].

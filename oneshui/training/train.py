@@ -87,7 +87,7 @@ def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
     """Learning rate of one step, counted from 0 over the whole run.
 
     "cosine_by_epoch" is the reference's schedule, in which the first step runs at 0 and the last
-    epoch above 0 (spec, T1); "cosine_by_step" ends at 0.
+    epoch above 0 (docs/benchmark.md, T1); "cosine_by_step" ends at 0.
     """
     warmup = spec.warmup_epochs * steps_per_epoch
     if spec.schedule == "cosine_by_step":

@@ -97,7 +97,8 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
     data, crops = {"index": index}, dict[str, str]()
     data["cache"] = graph.add("cache", f"cache {cell.dataset}", pictures, index=index)
     if crop_size not in (None, size):
-        # The reference's training pictures are resized with antialiasing too (spec, D5).
+        # The reference's training pictures are resized with antialiasing too
+        # (docs/benchmark.md, D5).
         larger = {"size": crop_size, "variant": "corrected"}
         title = f"cache {cell.dataset} at {crop_size} px"
         crops["crops"] = graph.add("cache", title, larger, index=index)

@@ -9,9 +9,9 @@ this file.
 
 Deviations from the reference:
 
-- Gradients are taken with respect to h only (spec, M2); val batches wrap around when a request
-  has more forget batches than D_v (M3); scrub and the retain step work for classes too (M6); the
-  width of the features is the model's (M10).
+- Gradients are taken with respect to h only (docs/benchmark.md, M2); val batches wrap around when
+  a request has more forget batches than D_v (M3); scrub and the retain step work for classes too
+  (M6); the width of the features is the model's (M10).
 - ``parameters="layers"`` is the reference, which never moves what the model holds itself, such as
   ``cls_token`` and ``pos_embed`` (M1); "all" moves them too. "classifier" moves the last linear
   layer only, so that the features of D_tr and D_v are computed once.

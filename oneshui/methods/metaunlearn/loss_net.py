@@ -1,6 +1,6 @@
 """MetaUnlearn's learned loss, the unlearning step it drives, and that step's meta-gradient.
 
-Source: arXiv 2407.12069, Section 5 (equations restated in spec section 2). A network h_phi gives
+Source: arXiv 2407.12069, Section 5 (docs/benchmark.md, "metaunlearn"). A network h_phi gives
 every support image a loss from the model's outputs z = (logits, features), the label and the
 identity; unlearning is a gradient step on its mean M,
 

@@ -1,9 +1,9 @@
 """What MetaUnlearn's learned loss is trained for: the outer losses, and the loop over requests.
 
-Source: arXiv 2407.12069, Section 5 (equations restated in spec section 2). Deviations: scrub and
-the retain step use the task's own loss, so that they work for classes too (spec, M6); gradients
-are taken with respect to phi only (M2). Two optional terms that the paper does not have are in
-``Objective``; they are off by default.
+Source: arXiv 2407.12069, Section 5 (docs/benchmark.md, "metaunlearn"). Deviations: scrub and
+the retain step use the task's own loss, so that they work for classes too (docs/benchmark.md, M6);
+gradients are taken with respect to phi only (M2). Two optional terms that the paper does not have
+are in ``Objective``; they are off by default.
 """
 
 from __future__ import annotations
