@@ -28,7 +28,6 @@ from sweeps.graph.spec import (
     ClusterSpec,
     DatasetSpec,
     LaunchSpec,
-    Layout,
     Objective,
     Places,
     Preprocessing,
@@ -54,7 +53,7 @@ class _Uri:
 @dataclass(frozen=True, kw_only=True)
 class _Dataset:
     __pydantic_config__: ClassVar[Any] = _FORBID
-    layout: Layout
+    layout: str
     forget_sizes: tuple[int, ...]
     generate: FacesSpec | None = None
     training: Mapping[str, Any] = field(default_factory=dict)

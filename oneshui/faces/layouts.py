@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from PIL import Image
 
-from oneshui.data.ages import LETTERS
+from oneshui.data.loaders.mufac import LETTERS
 from oneshui.faces import ATTRIBUTES, picture_labels, render, render_relative
 from oneshui.faces.families import (
     draw_relative,

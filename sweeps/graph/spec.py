@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from oneshui.data import registry
 from oneshui.errors import InputError
 from oneshui.faces.generate import FacesSpec
 from oneshui.spec import Access, ModelSpec, TrainingSpec, require
 from sweeps.graph.job import Stage
 
-Layout = Literal["celebahq", "celeba", "mufac", "mufac_clean", "table"]
 Preprocessing = Literal["corrected", "reference"]
 SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
 
@@ -49,7 +49,7 @@ class DatasetSpec:
 
     Attributes:
         name: How tables call it.
-        layout: Whose on-disk layout it has.
+        layout: Whose on-disk layout it has, a name of ``oneshui.data.registry``.
         generate: How to draw it, when it is generated and not brought.
         crop_size: Side in pixels of the decoded pictures that random crops are cut from; None
             for the network's input size, which loses the detail of small crops.
@@ -58,13 +58,14 @@ class DatasetSpec:
     """
 
     name: str
-    layout: Layout
+    layout: str
     generate: FacesSpec | None = None
     crop_size: int | None = None
     path: str = ""
     resources: Mapping[Stage, StageResources] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        registry.get(self.layout)
         drawn = ("celebahq", "celeba", "mufac")
         if self.generate is not None and self.layout not in drawn:
             raise InputError(
