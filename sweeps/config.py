@@ -20,8 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from oneshui.errors import InputError, unknown_name
-from oneshui.faces.generate import FacesSpec
-from oneshui.spec import Access, ModelSpec, TrainingSpec
+from oneshui.spec import Access, FacesSpec, ModelSpec, TrainingSpec
 from sweeps.graph.job import Stage
 from sweeps.graph.spec import (
     Cell,

@@ -29,11 +29,10 @@ from oneshui.faces.layouts import (
     IMAGES,
     LAYOUTS,
     Layout,
-    LayoutName,
     Picture,
     picture_jpeg,
 )
-from oneshui.faces.spec import FacesSpec
+from oneshui.spec import RECIPE_VERSION, FacesSpec
 
 __all__ = [
     "ANNOTATION",
@@ -42,7 +41,6 @@ __all__ = [
     "MARKER",
     "RECIPE_VERSION",
     "FacesSpec",
-    "LayoutName",
     "generate",
     "generate_celeba",
     "generate_celebahq",
@@ -50,8 +48,6 @@ __all__ = [
     "picture_jpeg",
 ]
 
-#: Goes up whenever the same spec would give other bytes, so that no old set passes for a new one.
-RECIPE_VERSION: Final = 1
 MARKER: Final = "faces.json"
 
 _CHUNK: Final = 16
@@ -63,7 +59,7 @@ Progress = Callable[[int, int], None]
 class _Set:
     """A set of faces in a layout."""
 
-    layout_name: LayoutName
+    layout_name: str
     spec: FacesSpec
 
     @property
@@ -88,7 +84,7 @@ class _Set:
 
 
 def generate(
-    layout: LayoutName,
+    layout: str,
     spec: FacesSpec,
     folder: Path,
     *,
@@ -266,9 +262,7 @@ def _drawn(
         pool.shutdown(cancel_futures=True)
 
 
-def _draw_chunk(
-    layout: LayoutName, spec: FacesSpec, scratch: Path, pictures: Sequence[Picture]
-) -> int:
+def _draw_chunk(layout: str, spec: FacesSpec, scratch: Path, pictures: Sequence[Picture]) -> int:
     """Draws some pictures; runs in a worker process."""
     for picture in pictures:
         content = LAYOUTS[layout].jpeg(spec, picture.identity, picture.picture)

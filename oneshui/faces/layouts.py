@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from PIL import Image
 
@@ -22,9 +22,7 @@ from oneshui.faces.families import (
     picture_class,
 )
 from oneshui.faces.parameters import IMAGE_ORDER, generator
-from oneshui.faces.spec import FacesSpec
-
-LayoutName = Literal["celebahq", "celeba", "mufac"]
+from oneshui.spec import FacesSpec
 
 ROOT: Final = "CelebAMask-HQ"
 IMAGES: Final = f"{ROOT}/CelebA-HQ-img"
@@ -188,7 +186,7 @@ def mufac_jpeg(spec: FacesSpec, identity: int, picture: int) -> bytes:
     return _encoded(render_relative(spec.seed, identity, picture, (spec.size, spec.size)))
 
 
-LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
+LAYOUTS: Final[Mapping[str, Layout]] = {
     "celebahq": Layout(
         folders=(ROOT, IMAGES),
         table_files=(ANNOTATION, IDENTITY),

@@ -54,7 +54,6 @@ def ensure_generated(
     """
     if dataset.generate is None:
         return False
-    assert dataset.layout in ("celebahq", "celeba", "mufac")
     folder = _generated_folder(dataset, places)
     return generate(dataset.layout, dataset.generate, folder, workers=workers, progress=progress)
 

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from oneshui.data import registry
 from oneshui.errors import InputError
-from oneshui.faces.generate import FacesSpec
-from oneshui.spec import Access, ModelSpec, TrainingSpec, require
+from oneshui.spec import FACES_LAYOUTS, Access, FacesSpec, ModelSpec, TrainingSpec, require
 from sweeps.graph.job import Stage
 
 Preprocessing = Literal["corrected", "reference"]
@@ -66,11 +65,10 @@ class DatasetSpec:
 
     def __post_init__(self) -> None:
         registry.get(self.layout)
-        drawn = ("celebahq", "celeba", "mufac")
-        if self.generate is not None and self.layout not in drawn:
+        if self.generate is not None and self.layout not in FACES_LAYOUTS:
             raise InputError(
                 f"datasets.{self.name} cannot be generated in the layout {self.layout!r}, only in "
-                f"{', '.join(drawn)}"
+                f"{', '.join(FACES_LAYOUTS)}"
             )
 
 

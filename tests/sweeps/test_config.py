@@ -86,6 +86,14 @@ def test_a_dataset_changes_its_own_training_values() -> None:
             ["datasets.synthetic.crop_size=20"],
             "datasets.synthetic.crop_size is 20, but it must be 48 .sweep.model.image_size. to",
         ),
+        (
+            ["sweep.datasets=[mine]", "+datasets.mine={layout: celebhq, forget_sizes: [5]}"],
+            "unknown dataset layout 'celebhq'; did you mean 'celebahq'.*mufac_clean, table",
+        ),
+        (
+            ["datasets.synthetic.layout=mufac_clean"],
+            "cannot be generated in the layout 'mufac_clean', only in celebahq, celeba, mufac",
+        ),
         (["cluster.workers=-1"], "cluster.workers is -1"),
         (["datasets.synthetic.generate.size=3"], "size must be an integer from 16 to 2048, not 3"),
         (["sweep.hparams=[papr]"], "unknown sweep.hparams 'papr'; did you mean 'paper'"),

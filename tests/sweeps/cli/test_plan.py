@@ -29,8 +29,9 @@ def test_the_whole_grid_is_planned_without_torch_ray_or_the_data(tmp_path: Path)
         "import sys\n"
         "from sweeps.cli import main\n"
         f"assert main(['sweep=full', 'mode=plan', 'output_dir={tmp_path}']) == 0\n"
-        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'sklearn'} & sys.modules.keys()\n"
-        "assert not heavy, heavy\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'sklearn', 'numpy', 'PIL'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+        "assert 'oneshui.faces' not in sys.modules\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
