@@ -49,7 +49,9 @@ class DatasetSpec:
     Attributes:
         name: How tables call it.
         layout: Whose on-disk layout it has, a name of ``oneshui.data.registry``.
+        forget_sizes: Of the cells, where the sweep names none.
         generate: How to draw it, when it is generated and not brought.
+        training: What its training changes of the sweep's recipe.
         crop_size: Side in pixels of the decoded pictures that random crops are cut from; None
             for the network's input size, which loses the detail of small crops.
         path: Where it is, relative to the data folder; not part of any identity.
@@ -58,7 +60,9 @@ class DatasetSpec:
 
     name: str
     layout: str
+    forget_sizes: tuple[int, ...] = ()
     generate: FacesSpec | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
     crop_size: int | None = None
     path: str = ""
     resources: Mapping[Stage, StageResources] = field(default_factory=dict)
@@ -67,7 +71,7 @@ class DatasetSpec:
         registry.get(self.layout)
         if self.generate is not None and self.layout not in FACES_LAYOUTS:
             raise InputError(
-                f"datasets.{self.name} cannot be generated in the layout {self.layout!r}, only in "
+                f"faces cannot be drawn in the layout {self.layout!r}, only in "
                 f"{', '.join(FACES_LAYOUTS)}"
             )
 
