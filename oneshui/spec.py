@@ -1,4 +1,4 @@
-"""What a model and a training run are: plain values, checked when they are made.
+"""What a model, a training run and a set of drawn faces are: plain values, checked when made.
 
 Imports nothing heavy, so that planning can use it without torch.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from oneshui.errors import InputError
 
@@ -142,3 +142,56 @@ class TrainingSpec:
             self.warmup_epochs,
             "a whole number of epochs with schedule cosine_by_epoch",
         )
+
+
+FACES_LAYOUTS: Final = ("celebahq", "celeba", "mufac")
+"""Layouts of datasets that faces can be drawn in."""
+
+RECIPE_VERSION: Final = 1
+"""Goes up whenever the same FacesSpec would give other bytes, so that no old set of drawn faces
+passes for a new one."""
+
+_FACES_LIMITS: Final[dict[str, tuple[int, int | None]]] = {
+    "identities": (10, None),
+    "pictures": (2, None),
+    "size": (16, 2048),
+    "seed": (0, None),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacesSpec:
+    """Which set of faces: two equal specs give equal files.
+
+    Attributes:
+        identities: Number of identities, at least 10.
+        pictures: Number of pictures of each identity, at least 2; in MUFAC's layout the middle of
+            the numbers that people have.
+        size: Side of the square pictures in pixels, 16 to 2048; in CelebA's layout their height,
+            while their width is 178/218 of it, rounded.
+        seed: Seed of everything that is drawn, at least 0. The size does not enter: the same
+            seed shows the same faces at every size.
+    """
+
+    identities: int = 400
+    pictures: int = 8
+    size: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            InputError: If a field is no integer or is out of its range.
+        """
+        for name, (low, high) in _FACES_LIMITS.items():
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or value < low or (high is not None and value > high):
+                allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+                raise InputError(f"{name} must be an integer {allowed}, not {value!r}")
+
+    @property
+    def num_images(self) -> int:
+        """Number of pictures in the set; in MUFAC's layout it is only near that number."""
+        return self.identities * self.pictures

@@ -5,13 +5,14 @@ The only importer of hydra, omegaconf and pydantic.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -20,21 +21,16 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from oneshui.errors import InputError, unknown_name
-from oneshui.faces.generate import FacesSpec
 from oneshui.spec import Access, ModelSpec, TrainingSpec
-from sweeps.graph.job import Stage
 from sweeps.graph.spec import (
     Cell,
     ClusterSpec,
     DatasetSpec,
     LaunchSpec,
-    Layout,
     Places,
     Preprocessing,
     Profile,
-    Sampler,
     SeedLevel,
-    StageResources,
     SweepSpec,
     TuningObjective,
     TuningSpec,
@@ -42,30 +38,16 @@ from sweeps.graph.spec import (
 from sweeps.rows import RowSpec, rows_of
 
 CONF = Path(__file__).parent / "conf"
-_FORBID: dict[str, Any] = {"extra": "forbid", "strict": True}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Uri:
-    __pydantic_config__: ClassVar[Any] = _FORBID
     uri: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Dataset:
-    __pydantic_config__: ClassVar[Any] = _FORBID
-    layout: Layout
-    forget_sizes: tuple[int, ...]
-    generate: FacesSpec | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-    crop_size: int | None = None
-    path: str = ""
-    resources: Mapping[Stage, StageResources] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Sweep:
-    __pydantic_config__: ClassVar[Any] = _FORBID
     name: str
     datasets: tuple[str, ...]
     forget_sizes: tuple[int, ...] | None
@@ -86,24 +68,23 @@ class _Sweep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Tuning:
-    __pydantic_config__: ClassVar[Any] = _FORBID
-    objective: TuningObjective | None
-    i_know: bool
-    trials: int | None
-    batch: int | None
-    seeds: tuple[int, ...] | None
-    sampler: Sampler | None
-    requests: int | None
-    carried: int | None
-    true_tow: bool | None
-    rows: tuple[str, ...] | None
-    access: tuple[Literal["support", "prepared", "full"], ...] | None
+class _Tuning(TuningSpec):
+    """What a command may say beside the spec."""
+
+    objective: TuningObjective | None = None
+    i_know: bool = False
+    rows: tuple[str, ...] | None = None
+    access: tuple[Literal["support", "prepared", "full"], ...] = ("support", "prepared", "full")
+
+    def spec(self) -> TuningSpec:
+        values = {one.name: getattr(self, one.name) for one in dataclasses.fields(TuningSpec)}
+        if self.objective is not None:
+            values["objectives"] = (self.objective,)
+        return TuningSpec(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    __pydantic_config__: ClassVar[Any] = _FORBID
     mode: Literal["run", "plan", "report", "ui", "why"]
     row: str | None
     data_dir: str
@@ -111,8 +92,8 @@ class _Config:
     store: _Uri
     tracking: _Uri
     profile: Profile | None
-    tuning: _Tuning
-    datasets: Mapping[str, _Dataset]
+    tuning: Mapping[str, Any]
+    datasets: Mapping[str, DatasetSpec]
     sweep: _Sweep
     cluster: ClusterSpec
 
@@ -127,7 +108,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
         InputError: One sentence that names the key or value and the nearest valid one.
     """
     composed = _compose(overrides)
-    config = _validate(composed)
+    config = _checked(_Config, {**composed, "datasets": _named(composed["datasets"])})
     output_dir = str(Path(config.output_dir or f"runs/{config.sweep.name}").absolute())
     return LaunchSpec(
         mode=config.mode,
@@ -197,15 +178,39 @@ def _keys(node: Any, prefix: str = "") -> list[str]:
     ] + [prefix]
 
 
-def _validate(composed: Mapping[str, Any]) -> _Config:
+def _named(datasets: Any) -> Any:
+    """The datasets with their keys as names."""
+    if not isinstance(datasets, Mapping):
+        return datasets
+    for name, dataset in datasets.items():
+        if isinstance(dataset, Mapping) and "name" in dataset:
+            raise InputError(f"datasets.{name}.name cannot be set: {name} is the name")
+    return {
+        name: {**dataset, "name": name} if isinstance(dataset, Mapping) else dataset
+        for name, dataset in datasets.items()
+    }
+
+
+def _checked(kind: type[T], value: Mapping[str, Any], where: str = "") -> T:
+    """The value as what it is meant to be.
+
+    Args:
+        kind: A dataclass.
+        value: Its fields, as they were composed.
+        where: Their place in the configuration, for messages.
+
+    Raises:
+        InputError: One sentence that names the first key or value that is wrong.
+    """
     try:
-        return TypeAdapter(_Config).validate_json(json.dumps(composed), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join([*filter(None, [where]), *(str(part) for part in first["loc"])])
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, InputError):
-            raise InputError(f"{key}: {cause}") from None
+            named = not key or str(cause).startswith(f"{key}.")
+            raise InputError(str(cause) if named else f"{key}: {cause}") from None
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             raise InputError(f"unknown configuration key {key!r}") from None
         reason = first["msg"][0].lower() + first["msg"][1:]
@@ -243,17 +248,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     tuning, rows = _tuning(config)
     return SweepSpec(
         name=sweep.name,
-        datasets={
-            name: DatasetSpec(
-                name=name,
-                layout=config.datasets[name].layout,
-                generate=config.datasets[name].generate,
-                crop_size=config.datasets[name].crop_size,
-                path=config.datasets[name].path,
-                resources=config.datasets[name].resources,
-            )
-            for name in sweep.datasets
-        },
+        datasets={name: config.datasets[name] for name in sweep.datasets},
         cells=cells,
         rows={cell: rows_of(rows, cell) for cell in cells},
         tuning=tuning,
@@ -262,34 +257,23 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         views=sweep.views,
         reference_copies=sweep.reference_copies,
         training={
-            name: _training(composed["sweep"]["training"], config.datasets[name].training, name)
+            name: _checked(
+                TrainingSpec,
+                {**composed["sweep"]["training"], **config.datasets[name].training},
+                f"datasets.{name}.training",
+            )
             for name in sweep.datasets
         },
     )
 
 
 def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
-    sweep, given = config.sweep, config.tuning
-    asked = {name: value for name, value in vars(given).items() if value is not None}
-    objective = asked.pop("objective", None)
-    merged = {**sweep.tuning, **asked}
-    i_know = asked["i_know"] or sweep.tuning.get("i_know", False)
-    merged.pop("i_know")
-    chosen = {name: merged.pop(name) for name in ("rows", "access") if name in merged}
-    if objective is not None:
-        merged["objectives"] = [objective]
-    merged.setdefault("seeds", sweep.seeds[:1])
-    try:
-        tuning = TypeAdapter(TuningSpec).validate_json(
-            json.dumps(merged), strict=True, extra="forbid"
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        key = ".".join(["tuning", *(str(part) for part in first["loc"])])
-        raise InputError(str(cause) if cause else f"{key}: {first['msg']}") from None
+    sweep = config.sweep
+    asked = {name: value for name, value in config.tuning.items() if value is not None}
+    given = _checked(_Tuning, {"seeds": sweep.seeds[:1], **sweep.tuning, **asked}, "tuning")
+    tuning = given.spec()
     profile = config.profile or sweep.profile
-    if profile == "tuned" and "oracle" in tuning.objectives and not i_know:
+    if profile == "tuned" and "oracle" in tuning.objectives and not given.i_know:
         raise InputError(
             "tuning.objective=oracle looks at the retrained model, which nobody has who needs to "
             "unlearn; to measure what that is worth, say tuning.i_know=true as well"
@@ -301,21 +285,10 @@ def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
         table=_hparams(sweep.hparams),
         needs_published=bool(sweep.hparams),
         objectives=tuning.objectives if profile == "tuned" else (),
-        tuned=chosen.get("rows"),
-        access=[Access(name) for name in chosen.get("access", Access)],
+        tuned=given.rows,
+        access=[Access(name) for name in given.access],
     )
     return tuning, rows
-
-
-def _training(recipe: Mapping[str, Any], own: Mapping[str, Any], dataset: str) -> TrainingSpec:
-    try:
-        return TypeAdapter(TrainingSpec).validate_json(
-            json.dumps({**recipe, **own}), strict=True, extra="forbid"
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"datasets.{dataset}.training.{key}: {first['msg']}") from None
 
 
 def _hparams(names: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,17 +1,24 @@
-"""Datasets by name."""
+"""Datasets by name: what each one is, and the function that reads it.
+
+A dataset is one file in ``oneshui/data/loaders/`` whose loader is decorated with ``register``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from oneshui.data.celeba import load_celeba
-from oneshui.data.celebahq import load_celebahq
-from oneshui.data.mufac import load_mufac, load_mufac_clean
-from oneshui.data.own_table import load_table
-from oneshui.data.table import ImageTable
 from oneshui.errors import unknown_name
+from oneshui.spec import Task
+
+if TYPE_CHECKING:
+    from oneshui.data.table import ImageTable
 
 
 class Loader(Protocol):
@@ -22,13 +29,71 @@ class Loader(Protocol):
         ...
 
 
-LOADERS: Mapping[str, Loader] = {
-    "celebahq": load_celebahq,
-    "celeba": load_celeba,
-    "mufac": load_mufac,
-    "mufac_clean": load_mufac_clean,
-    "table": load_table,
-}
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What is known of a dataset before anything is read.
+
+    Attributes:
+        name: How configurations call its layout.
+        folder: Its own folder in the data folder; empty if it is the data folder itself.
+        task: "multilabel" or "multiclass"; None if that depends on the files.
+        num_images: Pictures of the published dataset, for estimates of time alone.
+        load: Reads it.
+    """
+
+    name: str
+    folder: str
+    task: Task | None
+    num_images: int
+    load: Loader
+
+
+L = TypeVar("L", bound=Loader)
+_registry: dict[str, Dataset] = {}
+
+
+def register(*, name: str, folder: str, task: Task | None, num_images: int) -> Callable[[L], L]:
+    """Decorator that makes a loader known as a dataset; see ``Dataset`` for the arguments.
+
+    Raises:
+        TypeError: The name is taken by a loader of another file.
+    """
+
+    def known(load: L) -> L:
+        taken = _registry.get(name)
+        if taken is not None and inspect.getsourcefile(taken.load) != inspect.getsourcefile(load):
+            raise TypeError(f"two datasets are called {name!r}")
+        _registry[name] = Dataset(
+            name=name, folder=folder, task=task, num_images=num_images, load=load
+        )
+        return load
+
+    return known
+
+
+@cache
+def _discover() -> None:
+    package = importlib.import_module("oneshui.data.loaders")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"oneshui.data.loaders.{module.name}")
+
+
+def get(name: str) -> Dataset:
+    """The dataset of this name.
+
+    Raises:
+        InputError: There is none; lists the known ones and the nearest.
+    """
+    _discover()
+    if name not in _registry:
+        raise unknown_name("dataset layout", name, _registry)
+    return _registry[name]
+
+
+def names() -> tuple[str, ...]:
+    """Names of all datasets, sorted."""
+    _discover()
+    return tuple(sorted(_registry))
 
 
 def load_dataset(layout: str, data_dir: Path | str, *, require_files: bool = True) -> ImageTable:
@@ -43,7 +108,10 @@ def load_dataset(layout: str, data_dir: Path | str, *, require_files: bool = Tru
     Raises:
         InputError: No loader has this name.
         DataError: Something on disk is absent or wrong.
+        TypeError: The loader returned another dataset or task than it is registered with.
     """
-    if layout not in LOADERS:
-        raise unknown_name("dataset layout", layout, LOADERS)
-    return LOADERS[layout](Path(data_dir), require_files=require_files)
+    dataset = get(layout)
+    table = dataset.load(Path(data_dir), require_files=require_files)
+    if table.dataset != layout or dataset.task not in (None, table.task):
+        raise TypeError(f"the loader of {layout!r} returned {table.dataset!r}, {table.task}")
+    return table

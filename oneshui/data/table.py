@@ -1,6 +1,7 @@
 """The table of images that every loader returns, and what loaders share.
 
 A loader reads annotation files and lists folders; it never opens a picture.
+Numpy and pandas are imported inside the functions: planning imports the loaders, and they this.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from oneshui.errors import DataError
 from oneshui.spec import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 #: Digits of the longest number that is sure to fit into int64.
 _LONGEST_NUMBER = 18
@@ -62,6 +64,8 @@ class ImageTable:
     @property
     def fingerprint(self) -> str:
         """sha256 over (path, identity, label, file size) of all rows in order, hexadecimal."""
+        import numpy as np
+
         digest = hashlib.sha256(f"{self.dataset}|{self.task}|".encode())
         digest.update("\n".join(self.paths).encode())
         for column in (self.identity, self.label, self.sizes):
@@ -105,6 +109,8 @@ def file_sizes(
     Raises:
         DataError: Some are absent (says how many and names three), or empty.
     """
+    import numpy as np
+
     sizes = np.array([_size(folder / name) for name in names], dtype=np.int64)
     if not require_files:
         return sizes
@@ -136,7 +142,15 @@ def _size(path: Path) -> int:
 
 def numbered(names: Sequence[str]) -> npt.NDArray[np.int64]:
     """A number for every name, int64 [n]: 0 for the name that appears first, and so on."""
-    return pd.factorize(np.array(names, dtype=object))[0].astype(np.int64)
+    import numpy as np
+
+    number = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return np.array([number[name] for name in names], dtype=np.int64)
+
+
+def appearance_order(identity: npt.NDArray[np.int64]) -> tuple[int, ...]:
+    """The different numbers of an int64 [N] in the order in which they first appear."""
+    return tuple(dict.fromkeys(identity.tolist()))
 
 
 def read_lines(path: Path, what: str) -> list[str]:
@@ -204,6 +218,9 @@ def parse_attributes(
     Raises:
         DataError: Naming the line, when a line does not parse or the count is wrong.
     """
+    import numpy as np
+    import pandas as pd
+
     lines = read_lines(path, "the attributes of every picture")
     if len(lines) < 3 or not lines[0].strip().isdecimal():
         raise DataError(
@@ -232,6 +249,8 @@ def _signs(path: Path, names: Sequence[str], body: Sequence[str]) -> npt.NDArray
 
     CelebA has eight million of them, so they are found in the bytes of the whole text at once.
     """
+    import numpy as np
+
     text = np.frombuffer("\n".join(body).encode(), dtype=np.uint8)
     gap = (text == ord(" ")) | (text == ord("\t")) | (text == ord("\n"))
     begins, ends = ~gap, ~gap
@@ -270,6 +289,8 @@ def parse_identities(path: Path, files: Sequence[str], listed_in: Path) -> npt.N
         DataError: Naming the line, when a line does not parse, names an unknown or repeated
             picture, or when a picture has no line.
     """
+    import numpy as np
+
     lines = read_lines(path, "the identity of every picture")
     row_of = {name: row for row, name in enumerate(files)}
     identity = np.full(len(files), -1, dtype=np.int64)

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from oneshui.data.ages import LETTERS, YEARS
+from oneshui.data.loaders.mufac import LETTERS, YEARS
 from oneshui.faces.colours import IRIS
 from oneshui.faces.parameters import Looks, draw_looks, generator
 

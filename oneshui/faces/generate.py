@@ -7,33 +7,36 @@ This module must not import torch: the worker processes need only numpy and Pill
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import glob
 import json
 import multiprocessing
 import multiprocessing.connection
 import os
 import shutil
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
+from filelock import FileLock
+
 from oneshui.errors import InputError, unknown_name
-from oneshui.faces.exclusive import exclusively, remove_leftovers, scratch_beside, writing_into
 from oneshui.faces.layouts import (
     ANNOTATION,
     IDENTITY,
     IMAGES,
     LAYOUTS,
     Layout,
-    LayoutName,
     Picture,
     picture_jpeg,
 )
-from oneshui.faces.spec import FacesSpec
+from oneshui.spec import RECIPE_VERSION, FacesSpec
 
 __all__ = [
     "ANNOTATION",
@@ -42,7 +45,6 @@ __all__ = [
     "MARKER",
     "RECIPE_VERSION",
     "FacesSpec",
-    "LayoutName",
     "generate",
     "generate_celeba",
     "generate_celebahq",
@@ -50,11 +52,12 @@ __all__ = [
     "picture_jpeg",
 ]
 
-#: Goes up whenever the same spec would give other bytes, so that no old set passes for a new one.
-RECIPE_VERSION: Final = 1
 MARKER: Final = "faces.json"
 
 _CHUNK: Final = 16
+_SCRATCH_SUFFIX: Final = ".partial"
+#: What a file system answers that knows no locks, as some of a cluster's do.
+_NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 
 Progress = Callable[[int, int], None]
 
@@ -63,7 +66,7 @@ Progress = Callable[[int, int], None]
 class _Set:
     """A set of faces in a layout."""
 
-    layout_name: LayoutName
+    layout_name: str
     spec: FacesSpec
 
     @property
@@ -88,7 +91,7 @@ class _Set:
 
 
 def generate(
-    layout: LayoutName,
+    layout: str,
     spec: FacesSpec,
     folder: Path,
     *,
@@ -121,25 +124,28 @@ def generate(
         raise InputError(f"workers must be at least 1, not {workers}")
     folder = folder.resolve()
     faces = _Set(layout_name=layout, spec=spec)
-    with writing_into(folder.parent):
+    with _writing_into(folder.parent):
         if not _lacking(faces, folder):
             return False
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with exclusively(folder) as locked:
+    with _exclusively(folder) as locked:
         lacking = _lacking(faces, folder)
         if not lacking:
             return False
         if locked:
-            remove_leftovers(folder)
-        scratch = scratch_beside(folder)
+            # Only who holds the lock knows that these are of killed runs.
+            for left in folder.parent.glob(f".{glob.escape(folder.name)}.*{_SCRATCH_SUFFIX}"):
+                shutil.rmtree(left, ignore_errors=True)
+        # Beside the folder, so on its file system.
+        scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{_SCRATCH_SUFFIX}")
         try:
-            with writing_into(folder.parent):
+            with _writing_into(folder.parent):
                 for level in faces.layout.folders:
                     (scratch / level).mkdir(parents=True, exist_ok=True)
             _draw(
                 faces, [i for i in faces.pictures if i.path in lacking], scratch, workers, progress
             )
-            with writing_into(folder.parent):
+            with _writing_into(folder.parent):
                 _write_tables(faces, scratch)
                 _move(faces, scratch, folder, lacking)
         finally:
@@ -169,6 +175,47 @@ def generate_mufac(
 ) -> bool:
     """As ``generate``: families, everybody at several ages, with 8 age classes in `mufac/`."""
     return generate("mufac", spec, folder, workers=workers, progress=progress)
+
+
+@contextlib.contextmanager
+def _writing_into(folder: Path) -> Iterator[None]:
+    """Turns a failure to write into one sentence.
+
+    Raises:
+        InputError: If the file system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"cannot write synthetic faces into {folder}: {reason};"
+            " make it writable, free space there, or choose another folder"
+        ) from error
+
+
+@contextlib.contextmanager
+def _exclusively(folder: Path) -> Iterator[bool]:
+    """Waits until no other process makes this folder, and keeps others waiting meanwhile.
+
+    Yields:
+        Whether there is a lock: False on file systems that have none.
+    """
+    # Without flock a set is made twice rather than waited for: a lock that is a mere file stays
+    # when its process is killed on another machine.
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), fallback_to_soft=False)
+    with _writing_into(folder.parent):
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+    try:
+        yield lock.is_locked
+    finally:
+        # Removed while still locked: who waited for it sees that the file is gone and starts anew.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _lacking(faces: _Set, folder: Path) -> set[str]:
@@ -241,7 +288,7 @@ def _draw(
     done = 0
     draw = partial(_draw_chunk, faces.layout_name, faces.spec, scratch)
     # Closed here and not by the garbage collector: workers must have ended before an error goes on.
-    with closing(_drawn(draw, chunks, min(workers, len(chunks)))) as counts:
+    with contextlib.closing(_drawn(draw, chunks, min(workers, len(chunks)))) as counts:
         for count in counts:
             done += count
             if progress is not None:
@@ -266,13 +313,11 @@ def _drawn(
         pool.shutdown(cancel_futures=True)
 
 
-def _draw_chunk(
-    layout: LayoutName, spec: FacesSpec, scratch: Path, pictures: Sequence[Picture]
-) -> int:
+def _draw_chunk(layout: str, spec: FacesSpec, scratch: Path, pictures: Sequence[Picture]) -> int:
     """Draws some pictures; runs in a worker process."""
     for picture in pictures:
         content = LAYOUTS[layout].jpeg(spec, picture.identity, picture.picture)
-        with writing_into(scratch.parent):
+        with _writing_into(scratch.parent):
             (scratch / picture.path).write_bytes(content)
     return len(pictures)
 

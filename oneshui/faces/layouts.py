@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from PIL import Image
 
-from oneshui.data.ages import LETTERS
+from oneshui.data.loaders.mufac import LETTERS
 from oneshui.faces import ATTRIBUTES, picture_labels, render, render_relative
 from oneshui.faces.families import (
     draw_relative,
@@ -22,9 +22,7 @@ from oneshui.faces.families import (
     picture_class,
 )
 from oneshui.faces.parameters import IMAGE_ORDER, generator
-from oneshui.faces.spec import FacesSpec
-
-LayoutName = Literal["celebahq", "celeba", "mufac"]
+from oneshui.spec import FacesSpec
 
 ROOT: Final = "CelebAMask-HQ"
 IMAGES: Final = f"{ROOT}/CelebA-HQ-img"
@@ -188,7 +186,7 @@ def mufac_jpeg(spec: FacesSpec, identity: int, picture: int) -> bytes:
     return _encoded(render_relative(spec.seed, identity, picture, (spec.size, spec.size)))
 
 
-LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
+LAYOUTS: Final[Mapping[str, Layout]] = {
     "celebahq": Layout(
         folders=(ROOT, IMAGES),
         table_files=(ANNOTATION, IDENTITY),

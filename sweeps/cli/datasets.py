@@ -10,8 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from oneshui.data import celeba, celebahq, mufac
-from oneshui.data.registry import load_dataset
+from oneshui.data import registry
 from oneshui.data.splits import make_split, most_requests
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
@@ -29,21 +28,13 @@ from sweeps.store.datasets import RemoteFolder
 Progress = Callable[[int, int], None]
 
 
-_OWN_FOLDER = {
-    "celebahq": celebahq.FOLDER,
-    "celeba": celeba.FOLDER,
-    "mufac": mufac.FOLDER,
-    "mufac_clean": mufac.FOLDER,
-}
-
-
 def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
     """The folder that contains the dataset's own: generated faces live in the output folder."""
     if dataset.generate is not None:
         return _generated_folder(dataset, places)
     if "://" in places.data_dir:
         uri = f"{places.data_dir.rstrip('/')}/{dataset.path}"
-        return RemoteFolder(uri=uri.rstrip("/"), name=_OWN_FOLDER.get(dataset.layout, ""))
+        return RemoteFolder(uri=uri.rstrip("/"), name=registry.get(dataset.layout).folder)
     return (Path(places.data_dir) / dataset.path).absolute()
 
 
@@ -63,7 +54,6 @@ def ensure_generated(
     """
     if dataset.generate is None:
         return False
-    assert dataset.layout in ("celebahq", "celeba", "mufac")
     folder = _generated_folder(dataset, places)
     return generate(dataset.layout, dataset.generate, folder, workers=workers, progress=progress)
 
@@ -96,7 +86,7 @@ def prepare_datasets(
 
 def _index(dataset: DatasetSpec, sweep: SweepSpec, env: Environment) -> None:
     job = index_job(dataset)
-    table = load_dataset(dataset.layout, env.data_folder(job.key))
+    table = registry.load_dataset(dataset.layout, env.data_folder(job.key))
     check_requests(table, sweep, dataset.name)
     if is_current(env.store, job, table) is None:
         env.store.discard(job.stage, job.key)

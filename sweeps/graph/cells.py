@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from oneshui.faces.generate import RECIPE_VERSION
-from oneshui.spec import Access
+from oneshui.spec import RECIPE_VERSION, Access
 from sweeps.graph.job import Job, Stage
 from sweeps.graph.spec import Cell, DatasetSpec, Row, SweepSpec
 

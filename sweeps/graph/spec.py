@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from oneshui.data import registry
 from oneshui.errors import InputError
-from oneshui.faces.generate import FacesSpec
-from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
+from oneshui.spec import FACES_LAYOUTS, Access, FacesSpec, ModelSpec, Role, TrainingSpec, require
 from sweeps.graph.job import Stage
 
-Layout = Literal["celebahq", "celeba", "mufac", "mufac_clean", "table"]
 Preprocessing = Literal["corrected", "reference"]
 SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
 
@@ -49,8 +48,10 @@ class DatasetSpec:
 
     Attributes:
         name: How tables call it.
-        layout: Whose on-disk layout it has.
+        layout: Whose on-disk layout it has, a name of ``oneshui.data.registry``.
+        forget_sizes: Of the cells, where the sweep names none.
         generate: How to draw it, when it is generated and not brought.
+        training: What its training changes of the sweep's recipe.
         crop_size: Side in pixels of the decoded pictures that random crops are cut from; None
             for the network's input size, which loses the detail of small crops.
         path: Where it is, relative to the data folder; not part of any identity.
@@ -58,18 +59,20 @@ class DatasetSpec:
     """
 
     name: str
-    layout: Layout
+    layout: str
+    forget_sizes: tuple[int, ...] = ()
     generate: FacesSpec | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
     crop_size: int | None = None
     path: str = ""
     resources: Mapping[Stage, StageResources] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        drawn = ("celebahq", "celeba", "mufac")
-        if self.generate is not None and self.layout not in drawn:
+        registry.get(self.layout)
+        if self.generate is not None and self.layout not in FACES_LAYOUTS:
             raise InputError(
-                f"datasets.{self.name} cannot be generated in the layout {self.layout!r}, only in "
-                f"{', '.join(drawn)}"
+                f"faces cannot be drawn in the layout {self.layout!r}, only in "
+                f"{', '.join(FACES_LAYOUTS)}"
             )
 
 

@@ -9,19 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from oneshui.data import registry
 from sweeps.graph.job import TRAINING, Job, canonical_json
 
 Kind = tuple[Any, ...]
 """What makes the times of two jobs comparable; the first element is the stage."""
-
-PUBLISHED_IMAGES: Mapping[str, int] = {
-    "celeba": 202_599,
-    "celebahq": 30_000,
-    "mufac": 13_068,
-    "mufac_clean": 13_068,
-    "table": 20_000,
-}
-"""Pictures of each layout's published dataset; for a table of one's own, a guess."""
 
 _FORWARD_GFLOP: Mapping[str, float] = {"vit_base_patch16_224": 17.6}
 _SMALL_GFLOP_PER_PIXEL = 0.009 / 48**2
@@ -82,7 +74,7 @@ def guess(job: Job, jobs: Mapping[str, Job], *, gpu: bool) -> float:
         images = float(
             drawn["identities"] * drawn["pictures"]
             if drawn
-            else PUBLISHED_IMAGES.get(dataset.spec["layout"], images)
+            else registry.get(dataset.spec["layout"]).num_images
         )
     if job.stage in ("index", "cache", "split", "score"):
         each = {"index": 1e-5, "cache": _DECODE_SECONDS, "split": 2e-6, "score": 2e-5}[job.stage]

@@ -23,14 +23,22 @@ from typing import Any
 
 from oneshui.errors import InputError, OneshuiError
 from sweeps.graph.job import STAGES, Job, Stage, digest
-from sweeps.store import DamagedEntryError, Entry, damage
+from sweeps.store.base import (
+    MANIFEST,
+    STALE_WORK_SECONDS,
+    DamagedEntryError,
+    Entry,
+    Work,
+    WorkFolders,
+    damage,
+    encoded,
+    sha256_of,
+)
 from sweeps.store.cache import NodeCache, cache_folder
 from sweeps.store.checkpoints import Checkpoint, CheckpointObject
 from sweeps.store.lease_places import LeaseObjects
 from sweeps.store.leases import Leases
-from sweeps.store.manifests import MANIFEST, encoded, sha256_of
 from sweeps.store.objects import Bucket, Object, StoreUnreachableError, in_parallel
-from sweeps.store.work import STALE_WORK_SECONDS, Work, WorkFolders
 
 LOOKUPS = 32
 """Requests at the same time when many entries are looked up."""

@@ -117,65 +117,6 @@ class LeasePlace(Protocol):
         ...
 
 
-class LeaseFolder:
-    """Leases as files ``<name>.<generation>``."""
-
-    def __init__(self, folder: Path) -> None:
-        """Use the folder, which must exist."""
-        self._folder = folder
-
-    def _path(self, name: str, generation: int) -> Path:
-        return self._folder / f"{name}.{generation}"
-
-    def every(self) -> dict[tuple[str, int], Beat]:
-        """See ``LeasePlace.every``."""
-        found: dict[tuple[str, int], Beat] = {}
-        for path in self._folder.iterdir():
-            name, _, generation = path.name.rpartition(".")
-            if generation.isdigit():
-                with contextlib.suppress(FileNotFoundError):
-                    found[name, int(generation)] = path.stat().st_mtime_ns
-        return found
-
-    def generations(self, name: str) -> list[int]:
-        """See ``LeasePlace.generations``."""
-        found = (path.name.rpartition(".") for path in self._folder.glob(f"{name}.*"))
-        return sorted(int(generation) for _, _, generation in found if generation.isdigit())
-
-    def read(self, name: str, generation: int, beat: Beat | None = None) -> tuple[str, Beat] | None:  # noqa: ARG002
-        """See ``LeasePlace.read``; a file system's clock is too coarse to remember by."""
-        path = self._path(name, generation)
-        try:
-            now = path.stat().st_mtime_ns
-            return path.read_text(encoding="utf-8", errors="replace"), now
-        except FileNotFoundError:
-            return None
-
-    def create(self, name: str, generation: int, text: str) -> bool:
-        """See ``LeasePlace.create``."""
-        path = self._path(name, generation)
-        try:
-            with path.open("x", encoding="utf-8") as stream:
-                stream.write(text)
-        except FileExistsError:
-            return False
-        except OSError:
-            # A full disk: what nobody holds must not keep others away.
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-            raise
-        return True
-
-    def touch(self, name: str, generation: int) -> None:
-        """See ``LeasePlace.touch``."""
-        os.utime(self._path(name, generation))
-
-    def remove(self, name: str, generations: Sequence[int]) -> None:
-        """See ``LeasePlace.remove``."""
-        for generation in generations:
-            self._path(name, generation).unlink(missing_ok=True)
-
-
 @dataclass(kw_only=True)
 class Lease:
     """A lease that this process holds."""

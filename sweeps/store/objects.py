@@ -1,5 +1,7 @@
 """Objects in a bucket of S3 or Google Cloud Storage: the only door to obstore.
 
+A further service is one entry of ``SERVICES``.
+
 Credentials, region and endpoint come from the environment of the process that asks. What a service
 answers may repeat parts of them, so no text of it leaves this file.
 """
@@ -11,9 +13,9 @@ import ipaddress
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
-SCHEMES = ("s3", "gs")
 RETRY_SECONDS = 30.0
 """How long a request is repeated when a service does not answer, or answers that it is busy."""
 
@@ -34,14 +35,6 @@ PIECE_BYTES = 8 * 1024 * 1024
 PARALLEL = 8
 _TIMEOUT_SECONDS = 60.0
 _MOST_PARTS = 9_000
-_ENDPOINTS = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    "gs": ("GOOGLE_BASE_URL",),
-}
-_CREDENTIALS = {
-    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
-    "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or give the machine a service account",
-}
 _NO_CREDENTIALS = re.compile(
     r"/latest/(api/token|meta-data)|computeMetadata|[Tt]oken request|OpenCredentials|"
     r"service account|AssumeRole|CredentialsError"
@@ -52,6 +45,44 @@ _DENIED = frozenset(
 _ELSEWHERE = frozenset(
     {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"}
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service that has buckets.
+
+    Attributes:
+        client: Name of its class in ``obstore.store``.
+        options: What that class needs to be told, so that a conditional write is one.
+        endpoints: Variables of the environment that name another endpoint, the first that is set.
+        credentials: How a machine comes by credentials, for a message.
+    """
+
+    client: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    endpoints: tuple[str, ...]
+    credentials: str
+
+
+#: By the scheme of their addresses.
+SERVICES: Mapping[str, Service] = {
+    "s3": Service(
+        client="S3Store",
+        options={"conditional_put": "etag"},
+        endpoints=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+        credentials="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
+    ),
+    "gs": Service(
+        client="GCSStore",
+        endpoints=("GOOGLE_BASE_URL",),
+        credentials="set GOOGLE_APPLICATION_CREDENTIALS, or give the machine a service account",
+    ),
+}
+
+
+def is_bucket(uri: str) -> bool:
+    """Whether an address is one of a service, supported or not, rather than a folder."""
+    return "://" in uri and not uri.startswith("file://")
 
 
 class StoreUnreachableError(OneshuiError, OSError):
@@ -135,11 +166,9 @@ class Bucket:
                 f"{key} holds credentials; leave them out, they are read from the environment"
             )
         segments = [segment for segment in prefix.split("/") if segment]
-        if scheme not in SCHEMES:
-            raise InputError(
-                f"{key} {uri!r} is not supported: give a folder, s3://bucket/prefix or "
-                "gs://bucket/prefix"
-            )
+        if scheme not in SERVICES:
+            known = " or ".join(f"{scheme}://bucket/prefix" for scheme in SERVICES)
+            raise InputError(f"{key} {uri!r} is not supported: give a folder, {known}")
         if not re.fullmatch(r"[\w.-]+", name) or any(
             not re.fullmatch(r"[\w.=-]+", segment) or set(segment) == {"."} for segment in segments
         ):
@@ -147,7 +176,7 @@ class Bucket:
                 f"{key} {uri!r} is not of the form {scheme}://bucket/prefix; names may hold "
                 "letters, digits and . _ - ="
             )
-        self._scheme, self._name, self._prefix = scheme, name, "/".join(segments)
+        self._service, self._name, self._prefix = SERVICES[scheme], name, "/".join(segments)
         self.uri = f"{scheme}://{'/'.join([name, *segments])}"
         self.endpoint = self._endpoint()
 
@@ -168,7 +197,7 @@ class Bucket:
 
     def _endpoint(self) -> str:
         """Host and port that the environment names instead of the service's own."""
-        for variable in _ENDPOINTS[self._scheme]:
+        for variable in self._service.endpoints:
             if os.environ.get(variable):
                 wrong = InputError(f"{variable} must be of the form https://host:port")
                 parts = urlsplit(os.environ[variable])
@@ -189,7 +218,7 @@ class Bucket:
 
     @cached_property
     def _client(self) -> Any:
-        from obstore.store import GCSStore, S3Store
+        import obstore.store
 
         client: ClientConfig = {
             "allow_http": self.endpoint.startswith("http://"),
@@ -207,16 +236,12 @@ class Bucket:
         }
         prefix = self._prefix or None
         with self._told():
-            if self._scheme == "gs":
-                return GCSStore(
-                    self._name, prefix=prefix, client_options=client, retry_config=retry
-                )
-            return S3Store(
+            return getattr(obstore.store, self._service.client)(
                 self._name,
                 prefix=prefix,
                 client_options=client,
                 retry_config=retry,
-                conditional_put="etag",
+                **self._service.options,
             )
 
     @contextlib.contextmanager
@@ -255,7 +280,7 @@ class Bucket:
             return self._no_bucket()
         if _NO_CREDENTIALS.search(text):
             return MissingCredentialsError(
-                f"there are no credentials for {self._key} {self.uri}; {_CREDENTIALS[self._scheme]}"
+                f"there are no credentials for {self._key} {self.uri}; {self._service.credentials}"
             )
         if code in _ELSEWHERE or "incorrectly configured region" in text:
             return InputError(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from sweeps.graph.job import STAGE_VERSION, Job
 from sweeps.graph.plan import Plan
-from sweeps.store import DamagedEntryError, Entry, Store
+from sweeps.store.base import DamagedEntryError, Entry, Store
 
 Reason = Literal["new", "input changed", "version bumped", "damaged"]
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from sweeps.store.lease_places import LeaseObjects
-from sweeps.store.leases import LeaseFolder, LeasePlace, Leases
+from sweeps.store.lease_places import LeaseFolder, LeaseObjects
+from sweeps.store.leases import LeasePlace, Leases
 from sweeps.store.objects import Bucket
 
 

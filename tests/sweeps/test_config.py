@@ -86,7 +86,42 @@ def test_a_dataset_changes_its_own_training_values() -> None:
             ["datasets.synthetic.crop_size=20"],
             "datasets.synthetic.crop_size is 20, but it must be 48 .sweep.model.image_size. to",
         ),
-        (["cluster.workers=-1"], "cluster.workers is -1"),
+        (
+            ["sweep.datasets=[mine]", "+datasets.mine={layout: celebhq, forget_sizes: [5]}"],
+            "unknown dataset layout 'celebhq'; did you mean 'celebahq'.*mufac_clean, table",
+        ),
+        (
+            ["datasets.synthetic.layout=mufac_clean"],
+            "^datasets.synthetic: faces cannot be drawn in the layout 'mufac_clean', only",
+        ),
+        (["+datasets.mine={name: me, layout: table, forget_sizes: [5]}"], "mine is the name"),
+        (["+datasets.mine=table"], "datasets.mine is 'table'"),
+        (["datasets=table"], "datasets is 'table'"),
+        (["+datasets.mine={layout: table, forget_sises: [5]}"], "key 'datasets.mine.forget_sises'"),
+        (["+datasets.synthetic.training={epocs: 5}"], "key 'datasets.synthetic.training.epocs'"),
+        (
+            ["+datasets.synthetic.training={epochs: x}"],
+            "^datasets.synthetic.training.epochs is 'x': input should be a valid integer",
+        ),
+        (
+            ["+datasets.synthetic.training={epochs: 0}"],
+            "^datasets.synthetic.training: training.epochs is 0",
+        ),
+        (["tuning.trials=x"], "^tuning.trials is 'x': input should be a valid integer"),
+        (["tuning.trials=0"], "^tuning.trials is 0, but it must be 1 to 10000"),
+        (
+            ["tuning.objective=orakel"],
+            "^tuning.objective is 'orakel': input should be 'support_only'",
+        ),
+        (["tuning.access=[ful]"], "^tuning.access.0 is 'ful'"),
+        (["+sweep.tuning.trails=3"], "unknown configuration key 'tuning.trails'"),
+        (["+sweep.model.nam=x"], "unknown configuration key 'sweep.model.nam'"),
+        (["profile=tuned", "tuning.objective=oracle"], "say tuning.i_know=true as well"),
+        (
+            ["sweep=leak_cost", "profile=tuned", "tuning.i_know=false"],
+            "say tuning.i_know=true as well",
+        ),
+        (["cluster.workers=-1"], "^cluster.workers is -1"),
         (["datasets.synthetic.generate.size=3"], "size must be an integer from 16 to 2048, not 3"),
         (["sweep.hparams=[papr]"], "unknown sweep.hparams 'papr'; did you mean 'paper'"),
         (["nonsense"], "'nonsense' is not of the form key=value"),
@@ -101,3 +136,24 @@ def test_bad_input_is_one_sentence_that_names_it(overrides: list[str], says: str
     with pytest.raises(InputError, match=says) as caught:
         load(overrides)
     assert "\n" not in str(caught.value)
+
+
+def test_tuning_is_what_the_command_says_then_the_sweep_then_the_default() -> None:
+    tuning = load(["sweep=demo", "sweep.seeds=[7,8]", "tuning.trials=3"]).sweep.tuning
+    assert (tuning.trials, tuning.batch, tuning.requests) == (3, 2, 4)
+    assert tuning.seeds == (7,)
+    assert tuning.objectives == ("support_only",)
+    several = load(["sweep=leak_cost"]).sweep.tuning
+    assert several.objectives == ("support_only", "support_and_val", "simulated", "oracle")
+    one = load(["sweep=leak_cost", "tuning.objective=simulated", "tuning.true_tow=false"]).sweep
+    assert (one.tuning.objectives, one.tuning.true_tow) == (("simulated",), False)
+
+
+def test_only_rows_and_access_that_are_asked_for_are_tuned() -> None:
+    def tuned(*overrides: str) -> set[str]:
+        sweep = load(["sweep=demo", "profile=tuned", *overrides]).sweep
+        return {row.method for row in sweep.rows[sweep.cells[0]] if row.space}
+
+    assert tuned() == {"gradient_ascent", "ssd", "jit"}
+    assert tuned("tuning.rows=[ssd]") == {"ssd"}
+    assert tuned("tuning.access=[prepared]") == {"ssd"}

@@ -17,7 +17,7 @@ from oneshui.data.cache import (
     decode,
     open_cache,
 )
-from oneshui.data.celebahq import FOLDER, IMAGES
+from oneshui.data.loaders.celebahq import FOLDER, IMAGES
 from oneshui.data.table import ImageTable
 from oneshui.errors import DataError
 from oneshui.faces.generate import FacesSpec, generate_celebahq

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from oneshui import load_dataset
-from oneshui.data.celeba import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
+from oneshui.data.loaders.celeba import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
 from oneshui.errors import DataError
 from oneshui.faces import picture_labels
 from oneshui.faces.generate import FacesSpec, generate_celeba

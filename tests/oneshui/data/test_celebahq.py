@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from oneshui import load_dataset
-from oneshui.data.celebahq import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
+from oneshui.data.loaders.celebahq import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
 from oneshui.errors import DataError, InputError
 from oneshui.faces.generate import FacesSpec, generate_celebahq
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from oneshui import load_dataset
-from oneshui.data.mufac import FOLDER, PARTS
+from oneshui.data.loaders.mufac import FOLDER, PARTS
 from oneshui.errors import DataError
 from oneshui.faces.families import draw_relative, picture_class
 from oneshui.faces.generate import FacesSpec, generate_mufac

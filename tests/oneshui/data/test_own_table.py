@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from oneshui import load_dataset
-from oneshui.data import own_table
+from oneshui.data.loaders import own_table
 from oneshui.errors import DataError
 
 GUIDE = Path(__file__).parents[3] / "docs" / "own_table.md"

@@ -23,10 +23,10 @@ from sweeps.graph.job import Job
 from sweeps.schedule.scheduler import ATTEMPTS
 from sweeps.stages.context import Environment, Inputs
 from sweeps.store import DamagedEntryError, objects, open_store, store_exists
+from sweeps.store.base import STALE_WORK_SECONDS
 from sweeps.store.bucket import RemoteEntry, RemoteStore
 from sweeps.store.objects import Bucket
 from sweeps.store.status import scan
-from sweeps.store.work import STALE_WORK_SECONDS
 
 
 class TestRemoteStore(StoreContract):

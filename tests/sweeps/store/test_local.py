@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import json
 import os
 import pickle
 import subprocess
@@ -13,8 +15,9 @@ import pytest
 from contracts.store_contract import StoreContract, job, publish
 
 from oneshui.errors import InputError
-from sweeps.store import DamagedEntryError, LocalStore, open_store
-from sweeps.store.work import STALE_WORK_SECONDS
+from sweeps.graph.job import Stage
+from sweeps.store import DamagedEntryError, LocalStore, open_store, store_exists
+from sweeps.store.base import STALE_WORK_SECONDS
 
 
 class TestLocalStore(StoreContract):
@@ -91,3 +94,114 @@ def test_an_entry_that_appears_while_it_is_looked_for_is_not_taken_for_damaged(
             publish(store, one)
         done.set()
         assert looking.result() > 0
+
+
+def test_files_and_folders_are_on_the_disk_before_and_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+    happened: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        fsync(descriptor)
+        happened.append(("synced", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+
+    def renamed(path: Path, target: Path) -> Path:
+        happened.append(("renamed", path.name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    with store.work(job()) as work:
+        (work.folder / "data.txt").write_text("hello")
+        folder = work.folder.name
+        work.publish({}, {}, {})
+    before, after = happened[: happened.index(("renamed", folder))], happened[-1]
+    assert {name for _, name in before} == {"data.txt", "job.json", "result.json", folder}
+    # The folder's own list of names counts only once all of them are in it.
+    assert before[-1] == ("synced", folder)
+    assert after == ("synced", "split")
+
+
+def test_a_disk_that_is_full_leaves_no_entry_and_no_work_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+
+    def full(*_: object) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        with pytest.raises(OSError, match="No space left"):
+            publish(store, job())
+    assert store.find("split", job().key) is None
+    assert not list((tmp_path / ".work").iterdir())
+    assert publish(store, job()).value == {"value": 1.5}
+
+
+def test_publishing_gives_up_where_a_damaged_entry_comes_back_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+    place = tmp_path / "split" / job().key
+    discard = LocalStore.discard
+
+    def damaged() -> None:
+        place.mkdir(parents=True)
+        (place / "result.json").write_text("{")
+
+    def discard_in_vain(self: LocalStore, stage: Stage, key: str) -> None:
+        discard(self, stage, key)
+        damaged()
+
+    damaged()
+    monkeypatch.setattr(LocalStore, "discard", discard_in_vain)
+    with pytest.raises(OSError, match="something keeps removing or damaging it"):
+        publish(store, job())
+    assert len(list((tmp_path / ".discarded").iterdir())) == 3
+
+
+def test_what_is_discarded_is_kept_for_inspection(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    for text in ("one", "two"):
+        publish(store, job(), text=text)
+        store.discard("split", job().key)
+    kept = sorted((tmp_path / ".discarded").glob(f"split-{job().key}-*/data.txt"))
+    assert sorted(path.read_text() for path in kept) == ["one", "two"]
+
+
+def test_a_file_that_changes_after_it_was_read_is_found(tmp_path: Path) -> None:
+    entry = publish(LocalStore(tmp_path), job())
+    path = entry.file("data.txt")
+    before = path.stat().st_mtime_ns
+    path.write_text("hellp")
+    os.utime(path, ns=(before + 1, before + 1))
+    with pytest.raises(DamagedEntryError, match="has changed"):
+        entry.file("data.txt")
+    with pytest.raises(DamagedEntryError, match=r"does not name other.txt"):
+        entry.file("other.txt")
+
+
+def test_a_job_file_of_another_job_and_a_folder_without_manifest_are_damage(
+    tmp_path: Path,
+) -> None:
+    store = LocalStore(tmp_path)
+    folder = publish(store, job(1)).folder
+    (folder / "job.json").write_text(json.dumps(job(2).to_json(), indent=1, sort_keys=True) + "\n")
+    with pytest.raises(DamagedEntryError, match=r"its job.json belongs to another job"):
+        store.find("split", job(1).key)
+    (folder / "result.json").unlink()
+    with pytest.raises(DamagedEntryError, match=r"it has no result.json"):
+        store.find("split", job(1).key)
+
+
+def test_a_store_is_a_folder_or_its_address_and_opening_it_leaves_no_trace(tmp_path: Path) -> None:
+    place = tmp_path / "store"
+    assert not store_exists(str(place))
+    made = open_store(f"file://{place}")
+    assert made.address == str(place)
+    assert store_exists(str(place))
+    assert store_exists(f"file://{place}")
+    assert [path for path in place.rglob("*") if path.is_file()] == []

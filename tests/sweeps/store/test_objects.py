@@ -19,7 +19,7 @@ from sweeps.stages import preflight
 from sweeps.stages.context import Environment
 from sweeps.store import objects, open_store, store_exists
 from sweeps.store.bucket import RemoteStore
-from sweeps.store.objects import Bucket, StoreUnreachableError
+from sweeps.store.objects import SERVICES, Bucket, Service, StoreUnreachableError
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,39 @@ def test_without_the_package_it_says_what_to_install(
         open_store(address)
 
 
+def test_a_further_service_is_one_entry(
+    address: str, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"'mine://.*' is not supported"):
+        open_store(address.replace("s3://", "mine://"))
+    mine = Service(
+        client="S3Store",
+        options={"conditional_put": "etag"},
+        endpoints=("MINE_ENDPOINT",),
+        credentials="ask Ann for a key",
+    )
+    monkeypatch.setattr(objects, "SERVICES", {**SERVICES, "mine": mine})
+    monkeypatch.setenv("MINE_ENDPOINT", server.environment()["AWS_ENDPOINT_URL"])
+    store = open_store(address.replace("s3://", "mine://"))
+    assert store.address.startswith("mine://")
+    publish(store, job())
+    again = open_store(store.address)
+    assert publish(again, job(), text="late").file("data.txt").read_text() == "hello"
+    with pytest.raises(InputError, match=r"gs://bucket/prefix or mine://bucket/prefix"):
+        open_store("ftp://bucket/store")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(objects, "RETRY_SECONDS", 0.2)
+    with pytest.raises(InputError, match=r"there are no credentials .*; ask Ann for a key"):
+        open_store(store.address)
+
+
 def test_a_folder_needs_nothing_of_all_this(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from sweeps.store import open_store\n"
         "open_store(sys.argv[1])\n"
-        "print([name for name in sys.modules if 'obstore' in name or 'remote' in name])\n"
+        "print([name for name in sys.modules if 'obstore' in name or 'bucket' in name])\n"
     )
     assert python(code, str(tmp_path)).communicate(timeout=60)[0] == "[]\n"
 

@@ -14,7 +14,7 @@ from oneshui.methods.metaunlearn.objective import MetaTrainer
 from oneshui.training.train import Progress
 from sweeps.stages.context import PREPARED
 from sweeps.store import Entry
-from sweeps.store.checkpoints import Checkpoint, PrepareCheckpoint
+from sweeps.store.checkpoints import LATEST, Checkpoint, PrepareCheckpoint
 
 
 def test_offers_are_taken_as_rarely_as_configured(tmp_path: Path) -> None:
@@ -42,6 +42,46 @@ def test_offers_are_taken_as_rarely_as_configured(tmp_path: Path) -> None:
 
 class SimulatedCrashError(Exception):
     pass
+
+
+def test_a_crash_during_the_first_offer_after_a_return_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = PrepareCheckpoint(Checkpoint(tmp_path / "it"), 0.0)
+    first.offer(lambda: {"at": torch.tensor(1)})
+    again = PrepareCheckpoint(Checkpoint(tmp_path / "it"), 0.0)
+    assert again.load() is not None
+    replace = Path.replace
+
+    def crash_at_the_record(path: Path, target: Path) -> Path:
+        if target.name == LATEST:
+            raise SimulatedCrashError
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", crash_at_the_record)
+        with pytest.raises(SimulatedCrashError):
+            again.offer(lambda: {"at": torch.tensor(2)})
+    known = PrepareCheckpoint(Checkpoint(tmp_path / "it"), 0.0).load()
+    assert known is not None
+    assert int(known["at"]) == 1
+
+
+def test_the_pace_counts_from_the_last_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("sweeps.store.checkpoints.time.monotonic", lambda: now[0])
+    paced = PrepareCheckpoint(Checkpoint(tmp_path / "it"), 10.0)
+    kept: list[float] = []
+
+    def take_down() -> dict[str, torch.Tensor]:
+        kept.append(now[0])
+        return {"at": torch.tensor(now[0])}
+
+    for now[0] in (109.0, 111.0, 119.0, 121.0, 130.5, 131.0):
+        paced.offer(take_down)
+    assert kept == [111.0, 121.0, 131.0]
 
 
 @pytest.fixture(scope="module")

@@ -77,3 +77,49 @@ def test_an_input_that_was_computed_anew_with_another_result_outdates_what_was_m
     found = scan(made, store, discard=False)
     assert {made.jobs[key].stage for key in found.reasons} >= {"pretrain", "retrain", "score"}
     assert set(found.reasons.values()) == {"input changed"}
+
+
+def damage(store: LocalStore, stage: str) -> str:
+    """Spoil the only entry of a stage; its key."""
+    (manifest,) = (store.root / stage).glob("*/result.json")
+    manifest.write_text("{")
+    return manifest.parent.name
+
+
+@pytest.mark.parametrize("discard", [False, True])
+def test_damage_is_told_and_moved_only_if_that_was_asked_for(
+    store: LocalStore, discard: bool
+) -> None:
+    key = damage(store, "split")
+    found = scan(plan(), store, discard=discard)
+    assert found.reasons == {key: "damaged"}
+    assert found.counts() == {"damaged": 1}
+    (line,) = found.damage
+    assert f"split/{key} is damaged" in line
+    # What needs it may turn out unchanged, so it is kept.
+    assert len(found.entries) == len(plan().jobs) - 1
+    assert (store.root / "split" / key).exists() == (not discard)
+    assert len(list((store.root / ".discarded").iterdir())) == discard
+    again = scan(plan(), store, discard=False)
+    assert again.reasons == {key: "new" if discard else "damaged"}
+
+
+@pytest.mark.parametrize("discard", [False, True])
+def test_outdated_results_are_moved_only_if_that_was_asked_for(
+    store: LocalStore, discard: bool
+) -> None:
+    made = plan()
+    (split,) = [job for job in made.jobs.values() if job.stage == "split"]
+    inputs = store.find("split", split.key)
+    assert inputs is not None
+    store.discard("split", split.key)
+    with store.work(split) as work:
+        work.publish({"another": 1}, inputs.inputs, {})
+    outdated = scan(made, store, discard=discard).reasons
+    there = {key for stage in made.counts() for key in store.keys(stage)}
+    assert (set(outdated) & there == set()) is discard
+
+
+def test_costs_that_a_result_does_not_name_are_left_out(store: LocalStore) -> None:
+    found = scan(plan(), store, discard=False)
+    assert measured(plan(), found.entries, "gigabytes") == []

@@ -9,19 +9,28 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
-from oneshui.data.table import AbsentDatasetError, ImageTable, csv_rows, file_sizes, numbered
+from oneshui.data.registry import register
+from oneshui.data.table import (
+    AbsentDatasetError,
+    ImageTable,
+    appearance_order,
+    csv_rows,
+    file_sizes,
+    numbered,
+)
 from oneshui.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Cells = npt.NDArray[np.object_]
 
 NAMES: Final = ("images.csv", "images.parquet")
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
-Cells = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +64,8 @@ class _Columns:
         return texts
 
 
+# How many pictures a table lists is only known when it is read; this is a guess.
+@register(name="table", folder="", task=None, num_images=20_000)
 def load_table(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read a table of pictures: any dataset, without code of its own.
 
@@ -111,7 +122,7 @@ def load_table(data_dir: Path, *, require_files: bool = True) -> ImageTable:
         paths=paths,
         identity=identity,
         label=label,
-        identity_order=tuple(pd.unique(identity).tolist()),
+        identity_order=appearance_order(identity),
         sizes=file_sizes(root, paths, columns.path, require_files=require_files),
     )
 
@@ -157,6 +168,8 @@ def _read(path: Path) -> _Columns:
 
 
 def _read_csv(path: Path) -> _Columns:
+    import numpy as np
+
     rows = list(csv_rows(path, "the pictures of a dataset"))
     header = rows[0][1] if rows else []
     for place, name in enumerate(header):
@@ -176,6 +189,8 @@ def _read_csv(path: Path) -> _Columns:
 
 
 def _read_parquet(path: Path) -> _Columns:
+    import pandas as pd
+
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -215,6 +230,8 @@ def _paths(columns: _Columns) -> tuple[str, ...]:
 
 def _numbers(columns: _Columns, column: str) -> tuple[list[str], npt.NDArray[np.int64] | None]:
     """The texts of a column, and its numbers, int64 [N], if all of them are whole ones."""
+    import numpy as np
+
     texts = columns.texts(column)
     if not all(_WHOLE.fullmatch(text) for text in texts):
         return texts, None
@@ -233,6 +250,8 @@ def _identity(columns: _Columns) -> npt.NDArray[np.int64]:
 
 def _classes(columns: _Columns) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
     """Names of the classes, and the class of every image, int64 [N]."""
+    import numpy as np
+
     texts, numbers = _numbers(columns, "label")
     if numbers is None:
         first_is_number = _WHOLE.fullmatch(texts[0]) is not None
@@ -255,6 +274,8 @@ def _classes(columns: _Columns) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]
 
 def _attributes(columns: _Columns, names: list[str]) -> npt.NDArray[np.uint8]:
     """The 0/1 columns, uint8 [N, C]."""
+    import numpy as np
+
     label = np.empty((len(columns.cells["path"]), len(names)), dtype=np.uint8)
     for place, name in enumerate(names):
         cells = columns.cells[name]

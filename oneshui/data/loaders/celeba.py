@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
+from oneshui.data.registry import register
 from oneshui.data.table import (
     ImageTable,
+    appearance_order,
     file_sizes,
     parse_attributes,
     parse_identities,
@@ -24,6 +24,7 @@ ATTRIBUTES = "list_attr_celeba.txt"
 IDENTITIES = "identity_CelebA.txt"
 
 
+@register(name="celeba", folder=FOLDER, task="multilabel", num_images=202_599)
 def load_celeba(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in CelebA's layout.
 
@@ -58,6 +59,6 @@ def load_celeba(data_dir: Path, *, require_files: bool = True) -> ImageTable:
         paths=tuple(files),
         identity=identity,
         label=label,
-        identity_order=tuple(pd.unique(identity).tolist()),
+        identity_order=appearance_order(identity),
         sizes=file_sizes(pictures, files, attributes, require_files=require_files),
     )

@@ -6,9 +6,9 @@ The generated faces use the same layout, so this loader reads them too.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from oneshui.data.registry import register
 from oneshui.data.table import (
     ImageTable,
     file_sizes,
@@ -18,12 +18,17 @@ from oneshui.data.table import (
 )
 from oneshui.errors import DataError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 FOLDER = "CelebAMask-HQ"
 IMAGES = "CelebA-HQ-img"
 ATTRIBUTES = "CelebAMask-HQ-attribute-anno.txt"
 IDENTITIES = "CelebA-HQ-identity.txt"
 
 
+@register(name="celebahq", folder=FOLDER, task="multilabel", num_images=30_000)
 def load_celebahq(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in CelebA-HQ's layout.
 
@@ -38,6 +43,8 @@ def load_celebahq(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     Raises:
         DataError: A folder, file, line or picture is absent or wrong; the message names it.
     """
+    import numpy as np
+
     root = Path(data_dir) / FOLDER
     pictures = root / IMAGES
     require_folders(
@@ -64,7 +71,9 @@ def load_celebahq(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     )
 
 
-def _numbers(files: list[str], attributes: Path) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _numbers(files: list[str], attributes: Path) -> npt.NDArray[np.int64]:
+    import numpy as np
+
     numbers = np.empty(len(files), dtype=np.int64)
     for row, name in enumerate(files):
         stem, dot, suffix = name.partition(".")

@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
-from oneshui.data.ages import LETTERS, YEARS
+from oneshui.data.registry import register
 from oneshui.data.table import (
     ABSENT,
     ImageTable,
@@ -27,6 +23,14 @@ from oneshui.data.table import (
 )
 from oneshui.errors import DataError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: The letters by which the files call the eight classes of ages, 0 to 7.
+LETTERS: Final = "abcdefgh"
+#: First and last year of every class.
+YEARS: Final = ((0, 6), (7, 12), (13, 19), (20, 30), (31, 45), (46, 55), (56, 66), (67, 80))
 FOLDER: Final = "mufac"
 #: The sets that are pooled, in this order: annotation file and folder of pictures.
 PARTS: Final[tuple[tuple[str, str], ...]] = (
@@ -47,6 +51,7 @@ class _Row:
     path: str
 
 
+@register(name="mufac", folder=FOLDER, task="multiclass", num_images=13_068)
 def load_mufac(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in MUFAC's layout.
 
@@ -62,6 +67,8 @@ def load_mufac(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     Raises:
         DataError: A folder, file, line or picture is absent or wrong; the message names it.
     """
+    import numpy as np
+
     root = Path(data_dir) / FOLDER
     require_folders(
         (root, *(root / folder for _, folder in PARTS)),
@@ -88,6 +95,7 @@ def load_mufac(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     )
 
 
+@register(name="mufac_clean", folder=FOLDER, task="multiclass", num_images=13_068)
 def load_mufac_clean(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """MUFAC without the pictures whose very file occurs more than once.
 
@@ -105,6 +113,8 @@ def load_mufac_clean(data_dir: Path, *, require_files: bool = True) -> ImageTabl
     Raises:
         DataError: As ``load_mufac``, or if no picture is left.
     """
+    import numpy as np
+
     table = load_mufac(data_dir, require_files=require_files)
     kept = np.flatnonzero(_kept(table))
     if not len(kept):
@@ -153,6 +163,8 @@ def _rows(path: Path, folder: str) -> Iterator[_Row]:
 
 def _kept(table: ImageTable) -> npt.NDArray[np.bool_]:
     """Which images stay, bool [N]."""
+    import pandas as pd
+
     content = [
         # An absent file equals no other one.
         path if size == ABSENT else file_digest(table.root / path)

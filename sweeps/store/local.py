@@ -1,0 +1,179 @@
+"""A store in a folder of this machine or of a shared file system."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from oneshui.errors import InputError
+from sweeps.graph.job import Job, Stage
+from sweeps.store.base import (
+    MANIFEST,
+    DamagedEntryError,
+    Entry,
+    Work,
+    WorkFolders,
+    damage,
+    encoded,
+)
+from sweeps.store.checkpoints import Checkpoint
+from sweeps.store.lease_places import LeaseFolder
+from sweeps.store.leases import Leases
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class LocalStore:
+    """A store in a folder of this machine or of a shared file system."""
+
+    def __init__(self, root: Path) -> None:
+        """Create the folder if need be.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        self.root = root
+        try:
+            for folder in (".work", ".discarded", ".leases", ".checkpoints"):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+            probe = root / ".work" / f"probe-{uuid.uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"the store folder {root} cannot be written ({error.strerror}); "
+                "set output_dir or store.uri to a folder that can"
+            ) from None
+
+        self.leases = Leases(LeaseFolder(root / ".leases"))
+        self._work = WorkFolders(root / ".work")
+
+    @property
+    def address(self) -> str:
+        """See ``Store.address``."""
+        return str(self.root)
+
+    @property
+    def written_to(self) -> str:
+        """See ``Store.written_to``."""
+        return str(self.root)
+
+    def checkpoint(self, job: Job) -> Checkpoint:
+        """Where a long training keeps what it has reached; no part of any result."""
+        return Checkpoint(self.root / ".checkpoints" / f"{job.stage}-{job.key}")
+
+    def unfinished(self, job: Job) -> Path:
+        """See ``Store.unfinished``; the job's lease keeps others away from it."""
+        return self._work.unfinished(job)
+
+    def _folder(self, stage: Stage, key: str) -> Path:
+        return self.root / stage / key
+
+    def find(self, stage: Stage, key: str) -> Entry | None:
+        """See ``Store.find``."""
+        folder = self._folder(stage, key)
+        text = _read(folder / MANIFEST)
+        if text is None and folder.exists():
+            # Somebody may have published it since: a folder appears with its manifest in it.
+            text = _read(folder / MANIFEST)
+            if text is None:
+                raise DamagedEntryError(stage, key, f"it has no {MANIFEST}")
+        if text is None:
+            return None
+        with damage(stage, key):
+            document = json.loads(text)
+            if (document["stage"], document["key"]) != (stage, key):
+                raise DamagedEntryError(stage, key, "it belongs to another job")
+            for name, known in document["files"].items():
+                if (folder / name).stat().st_size != known["bytes"]:
+                    raise DamagedEntryError(stage, key, f"{name} has another size")
+            job = Job.from_json(json.loads((folder / "job.json").read_text(encoding="utf-8")))
+            if (job.stage, job.key) != (stage, key):
+                raise DamagedEntryError(stage, key, "its job.json belongs to another job")
+            return Entry(
+                stage=stage,
+                key=key,
+                folder=folder,
+                files=document["files"],
+                value=document["value"],
+                content=document["content"],
+                inputs=document["inputs"],
+                cost=document["cost"],
+            )
+
+    def find_all(self, jobs: Iterable[Job]) -> dict[str, Entry | DamagedEntryError]:
+        """See ``Store.find_all``."""
+        found: dict[str, Entry | DamagedEntryError] = {}
+        for job in jobs:
+            try:
+                entry = self.find(job.stage, job.key)
+            except DamagedEntryError as error:
+                found[job.key] = error
+            else:
+                if entry is not None:
+                    found[job.key] = entry
+        return found
+
+    def keys(self, stage: Stage) -> set[str]:
+        """See ``Store.keys``."""
+        try:
+            return {path.name for path in (self.root / stage).iterdir()}
+        except FileNotFoundError:
+            return set()
+
+    def work(self, job: Job) -> contextlib.AbstractContextManager[Work]:
+        """See ``Store.work``."""
+        return self._work.one(job, self._adopt)
+
+    def _adopt(self, job: Job, folder: Path, document: Mapping[str, Any]) -> Entry:
+        """Rename a complete folder into its place; an equal entry that is there already stays."""
+        (folder / MANIFEST).write_bytes(encoded(document))
+        for name in (*document["files"], MANIFEST):
+            _sync(folder / name)
+        _sync(folder)
+        target = self._folder(job.stage, job.key)
+        target.parent.mkdir(exist_ok=True)
+        for _ in range(3):
+            try:
+                folder.rename(target)
+                _sync(target.parent)
+            except OSError:
+                if not target.exists():
+                    raise
+            try:
+                entry = self.find(job.stage, job.key)
+            except DamagedEntryError:
+                self.discard(job.stage, job.key)
+                continue
+            if entry is not None:
+                return entry
+        raise OSError(f"cannot publish {target}: something keeps removing or damaging it")
+
+    def discard(self, stage: Stage, key: str) -> None:
+        """See ``Store.discard``; the entry is kept under ``.discarded`` for inspection."""
+        with contextlib.suppress(FileNotFoundError):
+            self._folder(stage, key).rename(
+                self.root / ".discarded" / f"{stage}-{key}-{uuid.uuid4().hex[:8]}"
+            )
+
+    def sweep_leftovers(self) -> None:
+        """Remove work folders that a crash left behind long ago."""
+        self._work.sweep()
