@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from oneshui.errors import InputError
 from oneshui.faces.generate import FacesSpec
-from oneshui.spec import Access, ModelSpec, TrainingSpec, require
+from oneshui.spec import Access, ModelSpec, Range, TrainingSpec, require
 from sweeps.graph.job import Stage
 
 Layout = Literal["celebahq", "celeba", "mufac", "mufac_clean", "table"]
@@ -134,29 +134,6 @@ def named_objective(row: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dimension:
-    """One hyperparameter that tuning varies.
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        log: Whether to draw on a logarithmic scale.
-        integer: Whether only whole numbers are meant.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise InputError(f"its range {self.low:g} to {self.high:g} is empty")
-        if self.log and self.low <= 0:
-            raise InputError(f"its range {self.low:g} to {self.high:g} must be above 0")
-
-
-@dataclass(frozen=True, kw_only=True)
 class TuningSpec:
     """How hyperparameters are found.
 
@@ -208,7 +185,7 @@ class Row:
     access: Access
     hyperparameters: Mapping[str, Any]
     prepare: Mapping[str, Any] | None
-    space: Mapping[str, Dimension] = field(default_factory=dict)
+    space: Mapping[str, Range] = field(default_factory=dict)
     objective: Objective | None = None
 
     @property

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from oneshui.spec import Access
+from oneshui.spec import Access, Range
 from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
 from sweeps.graph.job import PICTURES
-from sweeps.graph.spec import Cell, Dimension, Objective, Row, SweepSpec, study_title
+from sweeps.graph.spec import Cell, Objective, Row, SweepSpec, study_title
 
 StudyKey = tuple[str, int, str]
 """Dataset, forget size and name of the row without its objective."""
@@ -41,7 +41,7 @@ class Study:
     num_forget: int
     row: str
     method: str
-    space: Mapping[str, Dimension]
+    space: Mapping[str, Range]
     cells: tuple[Cell, ...]
     points: tuple[str, ...]
     choices: Mapping[Objective, str]

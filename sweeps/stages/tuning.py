@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed
+from oneshui.spec import Range
 from sweeps.graph.job import PICTURES
-from sweeps.graph.spec import Dimension
 from sweeps.sampler import Point
 from sweeps.sampler import propose as propose_point
 from sweeps.stages.context import Inputs, device, images, load_split, spec_of, stored_model
@@ -143,7 +143,7 @@ def propose(inputs: Inputs) -> dict[str, Any]:
         if role.startswith("point_")
     ]
     point = propose_point(
-        {name: Dimension(**dimension) for name, dimension in spec["space"].items()},
+        {name: Range(**dimension) for name, dimension in spec["space"].items()},
         spec["sampler"],
         derive_seed(spec["unlearning_seed"], spec["method"], "study"),
         spec["defaults"],
