@@ -73,4 +73,4 @@ class LFSSD:
     def _measure(self) -> Measure:
         from oneshui.methods._importance import Measure, squared_norm
 
-        return Measure(objective=squared_norm, kind=self.importance, batch_size=self.batch_size)
+        return Measure(loss=squared_norm, kind=self.importance, batch_size=self.batch_size)

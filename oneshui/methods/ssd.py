@@ -79,4 +79,4 @@ class SSD:
     def _measure(self, task: Task) -> Measure:
         from oneshui.methods._importance import Measure, loss_of
 
-        return Measure(objective=loss_of(task), kind=self.importance, batch_size=self.batch_size)
+        return Measure(loss=loss_of(task), kind=self.importance, batch_size=self.batch_size)

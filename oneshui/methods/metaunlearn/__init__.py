@@ -65,7 +65,7 @@ class MetaUnlearn:
         batch_size: Images per forget, val and retain batch.
         num_simulated: Identities per simulated request; 0 for as many as the real one has.
         num_requests: Simulated requests per epoch; 0 for as many as cover all identities once.
-        loss_type: Outer loss, see ``oneshui.methods.metaunlearn.objective.Objective``.
+        loss_type: Outer loss, see ``oneshui.methods.metaunlearn.objective.OuterLoss``.
         distance: Between losses in the outer loss. "smooth_l1" is half of "l2" below 1 (M5).
         use_accs: Whether the outer loss weighs a batch's loss by 1 - its score.
         retain_weight: Of the task loss on retain batches; not in the paper.
@@ -147,7 +147,7 @@ class MetaUnlearn:
         import torch
 
         from oneshui.methods.metaunlearn.loss_net import moved_parameters
-        from oneshui.methods.metaunlearn.objective import MetaTrainer, Objective
+        from oneshui.methods.metaunlearn.objective import MetaTrainer, OuterLoss
 
         model = copy.deepcopy(request.model).to(request.device).eval().requires_grad_(False)
         nets = {
@@ -161,14 +161,7 @@ class MetaUnlearn:
             start=moved_parameters(model, self.parameters),
             forget_net=nets["forget"],
             retain_net=nets.get("retain"),
-            objective=Objective(
-                task=request.task,
-                loss_type=self.loss_type,
-                distance=self.distance,
-                use_accs=self.use_accs,
-                retain_weight=self.retain_weight,
-                val_weight=self.val_weight,
-            ),
+            outer=OuterLoss(method=self, task=request.task),
             learning_rate=self.learning_rate,
             step_size=self.step_size,
             chunk_size=self.batch_size,
@@ -214,7 +207,7 @@ class MetaUnlearn:
     def _make_net(
         self, model: nn.Module, num_identities: int, generator: torch.Generator
     ) -> MetaLossNet:
-        from oneshui.methods.metaunlearn.loss_net import NetOptions, make_net
+        from oneshui.methods.metaunlearn.loss_net import make_net
         from oneshui.training.models import classifier_of
 
         classifier = classifier_of(model)
@@ -222,15 +215,7 @@ class MetaUnlearn:
             num_outputs=classifier.out_features,
             num_features=classifier.in_features,
             num_identities=num_identities,
-            options=NetOptions(
-                use_features=self.use_features,
-                use_targets=self.use_targets,
-                use_identity=self.use_identity,
-                hidden_size=self.hidden_size,
-                num_blocks=self.num_blocks,
-                embed_size=self.embed_size,
-                dropout=self.dropout,
-            ),
+            method=self,
             generator=generator,
         )
 

@@ -13,12 +13,12 @@ from support.tiny import TinyProblem, tiny_model
 from oneshui.errors import DataAccessError, InputError
 from oneshui.methods import build
 from oneshui.methods._distillation import (
-    BadTeacherOptions,
     Divergence,
     follow_teachers,
     probabilities,
     random_teacher,
 )
+from oneshui.methods.bad_teacher import BadTeacher
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -37,8 +37,8 @@ def test_a_step_goes_towards_the_dumb_teacher_on_forget_images_only(kind: Diverg
             target = probabilities(teacher(images[of]), kind)
             return reference.divergence(target, student(images[of]), kind)
 
-    options = BadTeacherOptions(epochs=60, learning_rate=0.05, divergence=kind)
-    follow_teachers(model, dumb, lambda: [(images, is_forget)], options)
+    method = BadTeacher(epochs=60, learning_rate=0.05, divergence=kind)
+    follow_teachers(model, method, dumb, lambda: [(images, torch.empty(12, 5), is_forget)])
     assert distance(model, dumb, is_forget) < 0.5 * distance(original, dumb, is_forget)
     assert distance(model, original, ~is_forget) < 0.5 * distance(original, dumb, ~is_forget)
 
@@ -103,28 +103,6 @@ def test_the_support_set_alone_is_refused() -> None:
         build("bad_teacher", {}).unlearn(TinyProblem().unlearn_request())
 
 
-@pytest.mark.parametrize("name", ["bad_teacher", "bad_teacher_support"])
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("learning_rate", 0.0),
-        ("epochs", 0),
-        ("batch_size", 0),
-        ("momentum", 1.0),
-        ("weight_decay", -1.0),
-        ("divergence", "kl"),
-    ],
-)
-def test_values_out_of_range_are_refused(name: str, field: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"{name}.{field} is {value!r}"):
-        build(name, {field: value})
-
-
-def test_an_unknown_augmentation_is_refused() -> None:
-    with pytest.raises(InputError, match=r"bad_teacher\.augmentation is 'rotate'"):
-        build("bad_teacher", {"augmentation": "rotate"})
-
-
 @each_case
 @pytest.mark.parametrize("tag", ["faithful", "bernoulli"])
 def test_bad_teacher_is_the_reference_s(case: GoldenCase, tag: str) -> None:
@@ -136,11 +114,11 @@ def test_bad_teacher_is_the_reference_s(case: GoldenCase, tag: str) -> None:
     rows = torch.cat([case.rows("forget"), case.rows("retain")])
     is_forget = torch.arange(len(rows)) < len(case.rows("forget"))
 
-    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         for part in torch.split(torch.arange(len(rows)), hyper["batch_size"]):
-            yield case.inputs[rows[part]], is_forget[part]
+            yield case.inputs[rows[part]], case.labels[rows[part]], is_forget[part]
 
-    options = BadTeacherOptions(
+    method = BadTeacher(
         epochs=hyper["epochs"],
         learning_rate=hyper["lr"],
         momentum=hyper["momentum"],
@@ -148,5 +126,5 @@ def test_bad_teacher_is_the_reference_s(case: GoldenCase, tag: str) -> None:
         divergence="softmax" if tag == "faithful" else "bernoulli",
     )
     model = case.model()
-    follow_teachers(model, case.model("dumb_teacher"), batches, options)
+    follow_teachers(model, method, case.model("dumb_teacher"), batches)
     assert largest_difference(model.state_dict(), expected) < 3e-6

@@ -20,6 +20,7 @@ from oneshui.methods._sgd import (
     shuffled_batches,
     support_images,
 )
+from oneshui.methods.finetune import FineTune
 
 CPU = torch.device("cpu")
 
@@ -38,7 +39,7 @@ def test_it_steps_as_pytorch_does(clip_norm: float) -> None:
     batches = list(TinyProblem().images("val").batches(8, CPU))
     losses = [lambda x=x, y=y: loss_of(theirs(x), y) for x, y in batches]
     sgd(theirs, losses, epochs=3, learning_rate=0.1, clip_norm=clip_norm)
-    optimizer = CosineSGD(ours, epochs=3, learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
+    optimizer = CosineSGD(ours, FineTune(epochs=3, learning_rate=0.1))
     for epoch in range(3):
         optimizer.start_epoch(epoch)
         for inputs, labels in batches:
@@ -55,7 +56,7 @@ def test_what_is_masked_or_frozen_stays_to_the_bit() -> None:
         name: (torch.rand(p.shape, generator=generator()) < 0.5).float()
         for name, p in model.named_parameters()
     }
-    optimizer = CosineSGD(model, epochs=1, learning_rate=0.1, weight_decay=0.1, masks=masks)
+    optimizer = CosineSGD(model, FineTune(learning_rate=0.1, weight_decay=0.1), masks)
     optimizer.step(loss_of(model(data.inputs()), data.labels))
     for name, value in model.state_dict().items():
         moved = value != before[name]

@@ -11,10 +11,10 @@ import torch
 from support.inline_sweep import InlineSweep, inline_sweep
 
 from oneshui.methods.metaunlearn.objective import MetaTrainer
-from oneshui.training.train import Progress
+from oneshui.training.train import TrainingState
 from sweeps.stages.context import PREPARED
 from sweeps.store import Entry
-from sweeps.store.checkpoints import Checkpoint, PrepareCheckpoint
+from sweeps.store.checkpoints import Checkpoint, PacedPrepareCheckpoint
 
 
 def test_offers_are_taken_as_rarely_as_configured(tmp_path: Path) -> None:
@@ -24,18 +24,18 @@ def test_offers_are_taken_as_rarely_as_configured(tmp_path: Path) -> None:
         taken.append(len(taken))
         return {"at": torch.tensor(taken[-1])}
 
-    rare = PrepareCheckpoint(Checkpoint(tmp_path / "rare"), 3600.0)
+    rare = PacedPrepareCheckpoint(Checkpoint(tmp_path / "rare"), 3600.0)
     rare.offer(take_down)
     assert (taken, rare.load()) == ([], None)
-    often = PrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0)
+    often = PacedPrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0)
     for _ in range(3):
         often.offer(take_down)
-    again = PrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0)
+    again = PacedPrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0)
     known = again.load()
     assert known is not None
     assert int(known["at"]) == 2
     again.offer(take_down)
-    known = PrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0).load()
+    known = PacedPrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0).load()
     assert known is not None
     assert int(known["at"]) == 3
 
@@ -79,7 +79,7 @@ def test_a_meta_training_that_died_goes_on_and_gives_the_same(
         updates.append(1)
         return update(self, *arguments)  # type: ignore[arg-type]
 
-    def save_and_die(self: Checkpoint, progress: Progress) -> None:
+    def save_and_die(self: Checkpoint, progress: TrainingState) -> None:
         save(self, progress)
         if progress.epoch == 3:
             raise SimulatedCrashError
