@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from oneshui.methods._distillation import (
     probabilities,
     random_teacher,
 )
+from oneshui.methods._sgd import mixed_batches, support_images
 from oneshui.methods.bad_teacher import BadTeacher
+from oneshui.requests import UnlearnRequest
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -55,6 +58,44 @@ def test_the_dumb_teacher_has_none_of_the_model_s_weights(network: Any) -> None:
     assert largest_difference(random_teacher(model, generator(1)).state_dict(), dumb) > 0
     assert largest_difference(model.state_dict(), before) == 0
     assert not any(torch.isclose(dumb[name], before[name]).any() for name in before)
+
+
+class Mixed:
+    """Batches of an epoch whenever they are gone through, drawn on from the same generator."""
+
+    def __init__(self, request: UnlearnRequest, forget: Any, retain: Any, augmentation: Any):
+        self._draw = partial(
+            mixed_batches,
+            forget,
+            retain,
+            9,
+            device=torch.device("cpu"),
+            generator=request.generator("bad teacher batches"),
+            augmentation=augmentation,
+        )
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        return self._draw()
+
+
+@pytest.mark.parametrize("name", ["bad_teacher", "bad_teacher_support"])
+@pytest.mark.parametrize("kind", ["softmax", "bernoulli"])
+def test_the_whole_method_is_a_plain_loop(name: str, kind: str) -> None:
+    request = TinyProblem().full_request()
+    steps: dict[str, Any] = {
+        **{"epochs": 3, "learning_rate": 0.05, "momentum": 0.6, "weight_decay": 0.01}
+    }
+    hyper: dict[str, Any] = {**steps, "batch_size": 9, "divergence": kind}
+    if name == "bad_teacher":
+        batches = Mixed(request, request.forget, request.retain, "crop")
+        hyper["augmentation"] = "crop"
+    else:
+        batches = Mixed(request, support_images(request.support), None, "none")
+    dumb = random_teacher(request.model, request.generator("bad teacher weights"))
+    theirs = reference.follow_teachers(request.model, dumb, batches, kind=kind, **steps)
+    ours = build(name, hyper).unlearn(request).state_dict()
+    assert largest_difference(ours, theirs.state_dict()) < 1e-4
+    assert largest_difference(ours, request.model.state_dict()) > 1e-2
 
 
 def test_the_dumb_teacher_does_not_depend_on_starting_weights() -> None:

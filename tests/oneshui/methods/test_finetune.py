@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -11,6 +12,9 @@ from support.tiny import TinyProblem
 
 from oneshui.errors import DataAccessError
 from oneshui.methods import build
+from oneshui.methods._sgd import shuffled_batches
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("problem", [TinyProblem("vit"), TinyProblem("convnext", "multiclass")])
@@ -27,6 +31,25 @@ def test_it_trains_on_with_the_retain_set_alone(problem: TinyProblem) -> None:
     whole = {"epochs": 3, "learning_rate": 0.1, "batch_size": len(retain)}
     blind = dataclasses.replace(request, forget=retain)
     unlearned = build("finetune", whole).unlearn(blind)
+    assert largest_difference(unlearned.state_dict(), model.state_dict()) < 1e-5
+
+
+def test_the_whole_method_is_a_plain_loop_over_batches_that_are_drawn_on() -> None:
+    request = TinyProblem("convnext").full_request()
+    model, draws = copy.deepcopy(request.model), request.generator("finetune batches")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
+    for _ in range(3):
+        for inputs, labels in shuffled_batches(
+            request.retain, 16, device=CPU, generator=draws, augmentation="crop"
+        ):
+            optimizer.zero_grad()
+            loss_of(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        schedule.step()
+    hyper = {"epochs": 3, "learning_rate": 0.02, "momentum": 0.3, "weight_decay": 0.05}
+    method = build("finetune", {**hyper, "batch_size": 16, "augmentation": "crop"})
+    unlearned = method.unlearn(request)
     assert largest_difference(unlearned.state_dict(), model.state_dict()) < 1e-5
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from support.tiny import TinyProblem, tiny_model
 from oneshui.errors import DataAccessError, InputError
 from oneshui.methods import _distillation, build
 from oneshui.methods._distillation import scrub
-from oneshui.methods._sgd import support_images
+from oneshui.methods._sgd import shuffled_batches, support_images
 from oneshui.methods.scrub import SCRUB
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
@@ -61,6 +61,63 @@ def test_the_steps_are_those_of_a_plain_loop() -> None:
     ours = tiny_model("convnext")
     run(ours, SCRUB(**steps), forget, retain)
     assert largest_difference(ours.state_dict(), theirs.state_dict()) < 1e-5
+
+
+class Redrawn:
+    """Batches that are drawn anew whenever they are gone through."""
+
+    def __init__(self, draw: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]) -> None:
+        self._draw = draw
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return iter(self._draw())
+
+
+@pytest.mark.parametrize("problem", [TinyProblem("vit"), TinyProblem("convnext", "multiclass")])
+def test_the_whole_method_is_a_plain_loop(problem: TinyProblem) -> None:
+    request, cpu = problem.full_request(), torch.device("cpu")
+    steps: dict[str, Any] = {
+        **{"epochs": 3, "forget_epochs": 2, "learning_rate": 0.03, "momentum": 0.7},
+        **{"weight_decay": 0.01, "temperature": 2.0, "alpha": 0.3, "gamma": 0.6},
+    }
+    sizes = {"forget_batch_size": 4, "retain_batch_size": 16}
+    # The method's own draws, so that order and crops are the same: one stream for all epochs.
+    forget_draws, retain_draws = (request.generator(f"scrub {n}") for n in ("forget", "retain"))
+    theirs = reference.scrub(
+        problem.full_request().model,
+        Redrawn(lambda: shuffled_batches(request.forget, 4, device=cpu, generator=forget_draws)),
+        Redrawn(
+            lambda: shuffled_batches(
+                request.retain, 16, device=cpu, generator=retain_draws, augmentation="crop"
+            )
+        ),
+        is_multiclass=problem.task == "multiclass",
+        **steps,
+    )
+    ours = build("scrub", steps | sizes).unlearn(request)
+    assert largest_difference(ours.state_dict(), theirs.state_dict()) < 1e-4
+    assert largest_difference(ours.state_dict(), request.model.state_dict()) > 1e-2
+
+
+def test_the_whole_method_from_the_support_set_is_a_plain_loop() -> None:
+    request, cpu = TinyProblem().unlearn_request(), torch.device("cpu")
+    steps: dict[str, Any] = {
+        **{"epochs": 4, "learning_rate": 0.1, "momentum": 0.5},
+        **{"weight_decay": 0.02, "temperature": 3.0},
+    }
+    support, draws = support_images(request.support), request.generator("scrub_support batches")
+    theirs = reference.scrub(
+        TinyProblem().unlearn_request().model,
+        Redrawn(lambda: shuffled_batches(support, 2, device=cpu, generator=draws)),
+        [],
+        forget_epochs=4,
+        kind="bernoulli",
+        **steps,
+    )
+    method = build("scrub_support", steps | {"batch_size": 2, "divergence": "bernoulli"})
+    ours = method.unlearn(request).state_dict()
+    assert largest_difference(ours, theirs.state_dict()) < 1e-3
+    assert largest_difference(ours, request.model.state_dict()) > 1e-2
 
 
 def test_the_support_set_alone_gives_the_forget_steps_alone() -> None:

@@ -10,6 +10,7 @@ from support.tiny import TinyProblem, tiny_model
 
 from oneshui.data.images import LabelledImages
 from oneshui.errors import DataAccessError
+from oneshui.methods import _sgd, build
 from oneshui.methods._sgd import (
     CosineSGD,
     full_access,
@@ -104,6 +105,51 @@ def test_only_retain_images_are_augmented(batch_size: int) -> None:
     ):
         assert as_set(inputs[flags]) <= as_set(forget.inputs())
         assert not as_set(inputs[~flags]) & as_set(retain.inputs())
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "crop"])
+def test_every_epoch_crops_an_image_anew(augmentation: Any) -> None:
+    problem = TinyProblem()
+    one = problem.images("retain").select(torch.tensor([0]))
+    draws = generator()
+    plain, mixed = [], []
+    for _ in range(12):
+        ((inputs, _),) = shuffled_batches(
+            one, 1, device=CPU, generator=draws, augmentation=augmentation
+        )
+        plain.append(inputs)
+        ((inputs, _, _),) = mixed_batches(
+            problem.images("forget"),
+            one,
+            100,
+            device=CPU,
+            generator=draws,
+            augmentation=augmentation,
+        )
+        mixed.append(inputs[-1:])
+    for epochs in (plain, mixed):
+        assert len({tuple(inputs.flatten().tolist()) for inputs in epochs}) == (
+            2 if augmentation == "flip" else 12
+        )
+
+
+@pytest.mark.parametrize("name", ["gradient_ascent", "random_label"])
+def test_chunks_of_the_support_set_do_not_change_its_steps(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, method = TinyProblem().unlearn_request(), build(name, {})
+    whole = method.unlearn(request).state_dict()
+    monkeypatch.setattr(_sgd, "CHUNK_SIZE", 2)
+    assert largest_difference(method.unlearn(request).state_dict(), whole) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["gradient_ascent", "random_label"])
+def test_the_classifier_can_be_moved_alone(name: str) -> None:
+    request = TinyProblem().unlearn_request()
+    after = build(name, {"parameters": "classifier"}).unlearn(request).state_dict()
+    before = request.model.state_dict()
+    moved = {key for key in before if not torch.equal(after[key], before[key])}
+    assert moved == {"head.weight", "head.bias"}
 
 
 def test_the_support_set_becomes_a_selection() -> None:

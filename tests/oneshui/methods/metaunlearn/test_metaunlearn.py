@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.golden import largest_difference
 from support.tiny import TinyProblem
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from oneshui.errors import InputError, NumericalError
 from oneshui.methods import build
@@ -140,6 +141,20 @@ def test_a_preparation_that_was_interrupted_goes_on_to_the_same_bits(
     assert kept.offers == 6
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+def test_the_rate_of_every_epoch_is_a_cosine_s() -> None:
+    rates: list[float] = []
+
+    def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    handle = register_optimizer_step_post_hook(note)
+    try:
+        run(TinyProblem(), parameters="classifier", epochs=3, num_requests=2, learning_rate=0.02)
+    finally:
+        handle.remove()
+    assert rates == pytest.approx([0.02, 0.02, 0.015, 0.015, 0.005, 0.005])
 
 
 def test_somebody_unknown_is_refused() -> None:
