@@ -56,8 +56,9 @@ from torch import nn
 from oneshui.methods import build
 from oneshui.methods._importance import loss_of, sample_importances
 from oneshui.methods._projection import input_covariances, projection
+from oneshui.methods.metaunlearn import MetaUnlearn
 from oneshui.methods.metaunlearn.loss_net import NetworkView, meta_step, moved_parameters
-from oneshui.methods.metaunlearn.objective import Objective, forget_terms
+from oneshui.methods.metaunlearn.objective import OuterLoss, forget_terms
 from oneshui.requests import PrepareRequest, UnlearnRequest
 from oneshui.training.predict import predict_logits
 
@@ -159,16 +160,16 @@ def pgu() -> dict[str, Any]:
 
 def meta_update() -> dict[str, Any]:
     """One step and its gradient, time and memory."""
-    problem, objective = meta_problem(), Objective(task="multilabel")
+    problem, outer = meta_problem(), OuterLoss(method=MetaUnlearn(), task="multilabel")
     view = NetworkView(problem.model)
     start = moved_parameters(problem.model, "layers")
 
     def ours() -> dict[str, torch.Tensor]:
-        terms = forget_terms(view, objective, [problem.group])
+        terms = forget_terms(view, outer, [problem.group])
         found = meta_step(problem.net, view, start, problem.support, terms, step_size=0.1)
         return found.gradients
 
-    plain = partial(plain_meta_step, problem, objective)
+    plain = partial(plain_meta_step, problem, outer)
     close(ours(), plain())
     figures: dict[str, Any] = compare(plain, ours, rounds=5)
     growth = {"plain": [], "ours": []}

@@ -19,14 +19,14 @@ from torch.utils.data import DataLoader, Subset
 from oneshui.data.cache import build_cache, open_cache
 from oneshui.data.images import make_images, normalise
 from oneshui.data.simulated_requests import simulate_requests
+from oneshui.methods.metaunlearn import MetaUnlearn
 from oneshui.methods.metaunlearn.loss_net import (
     MetaLossNet,
-    NetOptions,
     Support,
     make_net,
     moved_parameters,
 )
-from oneshui.methods.metaunlearn.objective import Batch, BatchGroup, Objective
+from oneshui.methods.metaunlearn.objective import Batch, BatchGroup, OuterLoss
 from oneshui.requests import SupportSet
 from oneshui.spec import ModelSpec
 from oneshui.training.models import FeaturesAndLogits, make_model
@@ -175,7 +175,7 @@ def meta_problem() -> MetaProblem:
         num_outputs=NUM_OUTPUTS,
         num_features=NETWORKS["medium"]["embed_dim"],
         num_identities=100,
-        options=NetOptions(dropout=0.0),
+        method=MetaUnlearn(dropout=0.0),
         generator=torch.Generator().manual_seed(0),
     )
     with torch.no_grad():
@@ -191,7 +191,7 @@ def meta_problem() -> MetaProblem:
     )
 
 
-def plain_meta_step(problem: MetaProblem, objective: Objective) -> dict[str, torch.Tensor]:
+def plain_meta_step(problem: MetaProblem, outer: OuterLoss) -> dict[str, torch.Tensor]:
     """A copied model, a step that is differentiable, and a backward pass through all of it."""
     problem.net.zero_grad()
     unlearned = copy.deepcopy(problem.model).requires_grad_(True)
@@ -213,7 +213,7 @@ def plain_meta_step(problem: MetaProblem, objective: Objective) -> dict[str, tor
             forget=problem.group.forget,
             val=Batch(inputs=val.inputs, labels=val.labels, original=original_val),
         )
-        objective(unlearned, group).backward()
+        outer(unlearned, group).backward()
     return {n: p.grad for n, p in problem.net.named_parameters() if p.grad is not None}
 
 
@@ -224,11 +224,11 @@ def plain_meta_epoch(sets: PictureSets, model: nn.Module) -> None:
         num_outputs=NUM_OUTPUTS,
         num_features=NETWORKS["small"]["embed_dim"],
         num_identities=18,
-        options=NetOptions(hidden_size=64),
+        method=MetaUnlearn(hidden_size=64),
         generator=torch.Generator().manual_seed(0),
     )
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.0, amsgrad=True)
-    objective = Objective(task="multilabel")
+    outer = OuterLoss(method=MetaUnlearn(), task="multilabel")
     images = {who: list(range(who * PICTURES, (who + 1) * PICTURES)) for who in range(18)}
     for request in simulate_requests(range(18), images, num_forget=3, seed=0):
         inputs, labels = next(sets.decoded(list(request.support), 3))
@@ -242,7 +242,7 @@ def plain_meta_epoch(sets: PictureSets, model: nn.Module) -> None:
                 val=Batch(inputs=of_val[0], labels=of_val[1]),
             )
             problem = MetaProblem(net, model, support, group)
-            plain_meta_step(problem, objective)
+            plain_meta_step(problem, outer)
             optimizer.step()
 
 

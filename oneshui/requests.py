@@ -57,7 +57,7 @@ class _Request:
         return torch_generator(self.seed, purpose)
 
 
-class Checkpoint(Protocol):
+class PrepareCheckpoint(Protocol):
     """Where a long preparation leaves what it has reached, so that a crash does not cost it all."""
 
     def load(self) -> Mapping[str, torch.Tensor] | None:
@@ -93,7 +93,7 @@ class PrepareRequest(_Request):
     val: LabelledImages
     train_identities: tuple[int, ...]
     num_forget: int
-    checkpoint: Checkpoint | None = None
+    checkpoint: PrepareCheckpoint | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

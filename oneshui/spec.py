@@ -1,4 +1,4 @@
-"""What a model, a training run and a set of drawn faces are: plain values, checked when made.
+"""What a model, a training run, drawn faces and a range are: plain values, checked when made.
 
 Imports nothing heavy, so that planning can use it without torch.
 """
@@ -60,6 +60,29 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """
     if not condition:
         raise InputError(f"{name} is {value!r}, but it must be {allowed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Values that tuning may try for one hyperparameter.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Whether to draw on a logarithmic scale.
+        integer: Whether only whole numbers are meant.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise InputError(f"its range {self.low:g} to {self.high:g} is empty")
+        if self.log and self.low <= 0:
+            raise InputError(f"its range {self.low:g} to {self.high:g} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 from oneshui import methods
 from oneshui.errors import InputError, unknown_name
-from oneshui.methods.base import prepare_hyperparameters
-from oneshui.spec import Access
-from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Dimension, Row, TuningObjective
+from oneshui.methods.base import field_types, prepare_hyperparameters
+from oneshui.spec import Access, Range
+from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Row, TuningObjective
 
 Table = Sequence[Mapping[str, Any]]
 """Published values: dataset, num_forget, method, and hyperparameters by name."""
@@ -65,7 +65,7 @@ def rows_of(spec: RowSpec, cell: Cell) -> tuple[Row, ...]:
     return tuple(found)
 
 
-def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Dimension]]:
+def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
     own = dict(spec.rows.get(name) or {})
     method = own.pop("method", name)
     if name not in spec.rows and name not in methods.names():
@@ -97,10 +97,10 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Dimension
     return row, space
 
 
-def _space(name: str, method: str, ranges: Any) -> dict[str, Dimension]:
+def _space(name: str, method: str, ranges: Any) -> dict[str, Range]:
     """The method's search space with the row's own ranges in place of the method's."""
     cls = methods.get(method)
-    types = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    types = field_types(cls)
     if not isinstance(ranges, Mapping):
         raise InputError(f"sweep.rows.{name}.space must map hyperparameters to [low, high]")
     own = {}
@@ -121,16 +121,10 @@ def _space(name: str, method: str, ranges: Any) -> dict[str, Dimension]:
         known = cls.search_space.get(key)
         log = known.log if known is not None else bounds[0] > 0 and bounds[1] / bounds[0] > 10
         try:
-            own[key] = Dimension(
-                low=float(bounds[0]), high=float(bounds[1]), log=log, integer=integer
-            )
+            own[key] = Range(low=bounds[0], high=bounds[1], log=log, integer=integer)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
-    registered = {
-        key: Dimension(low=r.low, high=r.high, log=r.log, integer=types[key] == "int")
-        for key, r in cls.search_space.items()
-    }
-    return {**registered, **own}
+    return {**cls.search_space, **own}
 
 
 def _published(name: str, cell: Cell, table: Table) -> dict[str, Any] | None:

@@ -21,8 +21,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from oneshui.errors import InputError
 from oneshui.seeding import derive_seed
+from oneshui.spec import Range
 from sweeps.graph.job import canonical_json
-from sweeps.graph.spec import Dimension, Sampler
+from sweeps.graph.spec import Sampler
 
 Point = dict[str, float | int]
 Results = Sequence[tuple[Point, float, dict[str, Any]]]
@@ -33,7 +34,7 @@ STARTUP_POINTS = 4
 """Points of a study that are drawn before a sampler trusts what it has seen; studies are small."""
 
 
-def _distribution(dimension: Dimension) -> BaseDistribution:
+def _distribution(dimension: Range) -> BaseDistribution:
     if dimension.integer:
         return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
@@ -60,7 +61,7 @@ def _sampler(name: Sampler, seed: int) -> optuna.samplers.BaseSampler:
     raise InputError(f"tuning.sampler {name!r} draws no points by itself")
 
 
-def grid(space: Mapping[str, Dimension], points: int) -> list[Point]:
+def grid(space: Mapping[str, Range], points: int) -> list[Point]:
     """A grid of at most so many points, about as many on each axis, corners included.
 
     Args:
@@ -82,7 +83,7 @@ def grid(space: Mapping[str, Dimension], points: int) -> list[Point]:
     return [dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*axes)]
 
 
-def _at(dimension: Dimension, fraction: float) -> float | int:
+def _at(dimension: Range, fraction: float) -> float | int:
     low, high = dimension.low, dimension.high
     if fraction in (0, 1) and not dimension.integer:
         # Rounding would put a corner beside itself.
@@ -95,7 +96,7 @@ def _at(dimension: Dimension, fraction: float) -> float | int:
 
 
 def next_point(
-    space: Mapping[str, Dimension],
+    space: Mapping[str, Range],
     sampler: Sampler,
     seed: int,
     defaults: Point,
@@ -181,7 +182,7 @@ def _trial(
 
 
 def importances(
-    space: Mapping[str, Dimension], results: Sequence[tuple[Point, float]], seed: int
+    space: Mapping[str, Range], results: Sequence[tuple[Point, float]], seed: int
 ) -> dict[str, float]:
     """Share of the value's variation that each hyperparameter explains, summing to 1.
 
@@ -202,7 +203,7 @@ def importances(
     return {name: float(found.get(name, 0.0)) for name in space}
 
 
-def check_journal(path: Path, spaces: Mapping[str, Mapping[str, Dimension]]) -> None:
+def check_journal(path: Path, spaces: Mapping[str, Mapping[str, Range]]) -> None:
     """Refuse to go on in a folder whose studies were made with other search spaces.
 
     Args:
@@ -233,7 +234,7 @@ def check_journal(path: Path, spaces: Mapping[str, Mapping[str, Dimension]]) -> 
             )
 
 
-def describe(space: Mapping[str, Dimension]) -> str:
+def describe(space: Mapping[str, Range]) -> str:
     """A search space as text, equal for equal spaces."""
     return canonical_json(
         {n: [d.low, d.high, "log" if d.log else "linear"] for n, d in space.items()}
@@ -243,7 +244,7 @@ def describe(space: Mapping[str, Dimension]) -> str:
 def write_journal(
     path: Path,
     studies: Mapping[
-        str, tuple[Mapping[str, Dimension], Sequence[tuple[Point, float, dict[str, Any]]]]
+        str, tuple[Mapping[str, Range], Sequence[tuple[Point, float, dict[str, Any]]]]
     ],
 ) -> None:
     """Write all studies as Optuna's journal file, which optuna-dashboard reads.

@@ -1,4 +1,4 @@
-"""What an attack's scores are worth: ROC curve, AUC with an interval, TPR at a small FPR.
+"""What an attack's scores are worth: ROC curve, AUC, TPR at a small FPR.
 
 Members (the images under attack) are the positives; a larger score means "member". Everything is
 a fraction in [0, 1]. A false-positive rate below 1/m cannot be observed on m non-members: nothing
@@ -23,12 +23,10 @@ Scores: TypeAlias = Sequence[float] | npt.NDArray[Any] | Any
 """One score per image, [n]: an array, a tensor, or numbers."""
 
 Array = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 FPRS: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """The false-positive rates at which attacks are compared, where the sample resolves them."""
 
-_COUNTS_AT_ONCE = 4_000_000
 _ROUNDING = 1e-9
 
 
@@ -81,49 +79,6 @@ def auc(member_scores: Scores, nonmember_scores: Scores) -> float:
     below = np.searchsorted(nonmembers, members, side="left")
     not_above = np.searchsorted(nonmembers, members, side="right")
     return float((below + not_above).mean() / (2 * len(nonmembers)))
-
-
-def auc_interval(
-    member_scores: Scores,
-    nonmember_scores: Scores,
-    *,
-    seed: int,
-    level: float = 0.95,
-    resamples: int = 1000,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the AUC; members and non-members are drawn apart.
-
-    Images of one identity are drawn as if they were independent, so the interval is somewhat too
-    narrow where identities have many images.
-
-    Args:
-        member_scores: [n].
-        nonmember_scores: [m].
-        seed: Of the drawing.
-        level: Share of the resamples inside the interval.
-        resamples: How many samples are drawn.
-
-    Raises:
-        InputError: As ``auc``, or ``level`` or ``resamples`` is out of range.
-    """
-    if not 0 < level < 1 or resamples < 1:
-        raise InputError(
-            f"a bootstrap needs a level between 0 and 1 and at least one resample, but got level "
-            f"{level} and {resamples} resamples"
-        )
-    of_members, of_others = _runs(*_sorted_pair(member_scores, nonmember_scores))
-    num_members, num_others = of_members.sum(), of_others.sum()
-    generator = np.random.default_rng(seed)
-    step = max(1, _COUNTS_AT_ONCE // len(of_members))
-    parts = []
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        members = generator.multinomial(num_members, of_members / num_members, size=size)
-        others = generator.multinomial(num_others, of_others / num_others, size=size)
-        twice_below = 2 * np.cumsum(others, axis=1) - others
-        parts.append((members * twice_below).sum(axis=1) / (2 * num_members * num_others))
-    low, high = np.quantile(np.concatenate(parts), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def resolvable_fprs(num_nonmembers: int, fprs: Sequence[float] = FPRS) -> tuple[float, ...]:
@@ -201,23 +156,6 @@ def _tpr(members: Array, nonmembers: Array, false_positives: npt.NDArray[np.int6
 
 def _share_at_least(ordered: Array, thresholds: Array) -> Array:
     return (len(ordered) - np.searchsorted(ordered, thresholds, side="left")) / len(ordered)
-
-
-def _runs(members: Array, nonmembers: Array) -> tuple[Counts, Counts]:
-    """How many members and non-members each run of the joint order holds, [runs] twice.
-
-    A run is one score that both have, or as many neighbouring scores as only one of them has: the
-    AUC depends on nothing else, and there are few runs where there are few members.
-    """
-    scores, place = np.unique(np.concatenate([members, nonmembers]), return_inverse=True)
-    counts = [np.bincount(part, minlength=len(scores)) for part in np.split(place, [len(members)])]
-    has_member, has_other = (part > 0 for part in counts)
-    is_first = has_member & has_other
-    is_first[0] = True
-    is_first[1:] |= (has_member[1:] != has_member[:-1]) | (has_other[1:] != has_other[:-1])
-    starts = np.flatnonzero(is_first)
-    of_members, of_others = (np.add.reduceat(part, starts) for part in counts)
-    return of_members, of_others
 
 
 def _sorted_pair(member_scores: Scores, nonmember_scores: Scores) -> tuple[Array, Array]:

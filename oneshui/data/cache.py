@@ -48,7 +48,7 @@ class CacheReport:
     """What building a cache came to.
 
     Attributes:
-        digest: Of the decoded pictures, as ``cache_digest`` gives it.
+        digest: The sha256, in hex, over the sha256 of every block of BLOCK decoded pictures.
         decoded: Pictures that this call decoded.
         resumed: Pictures that an interrupted call had decoded, found whole.
     """
@@ -150,13 +150,6 @@ def open_cache(path: Path | str) -> Cache:
     """The cache as a read-only memory map, uint8 [N, 3, size, size]."""
     array: Cache = np.load(path, mmap_mode="r")
     return array
-
-
-def cache_digest(path: Path | str) -> str:
-    """The sha256, in hex, over the sha256 of every block of BLOCK decoded pictures."""
-    pixels = open_cache(path)
-    blocks = (_block(number) for number in range(-(-len(pixels) // BLOCK)))
-    return _digest([_sha256(pixels[block]) for block in blocks])
 
 
 def _block(number: int) -> slice:

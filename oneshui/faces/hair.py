@@ -17,7 +17,6 @@ _BACK_DEPTH = -0.35
 _CAP_DEPTH = 0.08
 #: Styles whose hair parts over the forehead and runs down both sides of the face.
 _CURTAINS = frozenset({"bob", "long", "wavy"})
-_TIED = frozenset({"bun", "pony"})
 #: How far the hair stands off the crown and off the temples, at volume 1.
 _LIFT = {
     "buzz": (0.03, 0.012),

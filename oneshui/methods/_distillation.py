@@ -13,29 +13,32 @@ Shapes: B images, C outputs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from oneshui.data.crops import Augmentation
-from oneshui.data.images import LabelledImages
 from oneshui.errors import InputError
-from oneshui.methods._sgd import CosineSGD, mixed_batches
-from oneshui.requests import UnlearnRequest
+from oneshui.methods._sgd import CosineSGD
 from oneshui.spec import Task
 from oneshui.training.losses import task_loss
+
+if TYPE_CHECKING:
+    from oneshui.methods.bad_teacher import BadTeacherSteps
+    from oneshui.methods.scrub import ScrubSteps
 
 Divergence = Literal["softmax", "bernoulli"]
 
 Batches: TypeAlias = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]
 """Gives the (inputs [B, 3, S, S], labels) of an epoch."""
 
-MixedBatches: TypeAlias = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]
-"""Gives the (inputs [B, 3, S, S], is_forget bool [B]) of an epoch."""
+MixedBatches: TypeAlias = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]
+"""Gives the (inputs [B, 3, S, S], labels, is_forget bool [B]) of an epoch."""
+
+CLIP_NORM = 1.0
+"""Largest norm of the gradient of SCRUB's forget steps."""
 
 
 def require_divergence(divergence: Divergence, task: Task, method: str) -> None:
@@ -70,171 +73,76 @@ def divergence(target: torch.Tensor, logits: torch.Tensor, kind: Divergence) -> 
     return present + F.kl_div(F.logsigmoid(-logits), 1 - target, reduction="batchmean")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScrubOptions:
-    """How SCRUB weighs and steps.
-
-    Attributes:
-        epochs: Passes over D_r.
-        forget_epochs: The first so many epochs begin with a pass over D_f.
-        learning_rate: Of the first epoch; a cosine over epochs follows.
-        momentum: Of SGD.
-        weight_decay: L2 penalty.
-        temperature: Divides logits in the divergence, which is multiplied by its square.
-        alpha: Weight of the divergence on D_r.
-        gamma: Weight of the task loss on D_r.
-        clip_norm: Largest norm of a forget step's gradient.
-        divergence: "softmax" or "bernoulli".
-    """
-
-    epochs: int
-    forget_epochs: int
-    learning_rate: float
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    temperature: float = 4.0
-    alpha: float = 0.001
-    gamma: float = 0.99
-    clip_norm: float = 1.0
-    divergence: Divergence = "softmax"
-
-
 def scrub(
     model: nn.Module,
+    method: ScrubSteps,
     forget: Batches,
-    retain: Batches | None,
-    options: ScrubOptions,
+    retain: Batches | None = None,
     *,
+    forget_epochs: int,
     task: Task,
+    alpha: float = 0.0,
+    gamma: float = 0.0,
 ) -> list[torch.Tensor]:
     """Move the model away from itself on D_f and, where there is D_r, keep it there; in place.
 
     Args:
         model: In evaluation mode; as it is handed in, it is also the teacher.
+        method: Gives the steps and the divergence.
         forget: Batches of D_f.
         retain: Batches of D_r; None for no retain steps.
-        options: Weights and steps.
+        forget_epochs: The first so many epochs begin with a pass over D_f.
         task: Which loss.
+        alpha: Weight of the divergence on D_r.
+        gamma: Weight of the task loss on D_r.
 
     Returns:
         The norm of every forget step's gradient before clipping, scalars.
     """
     teacher = copy.deepcopy(model)
-    sgd = CosineSGD(
-        model,
-        epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-    )
+    sgd = CosineSGD(model, method)
 
     def distance(inputs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            target = probabilities(teacher(inputs) / options.temperature, options.divergence)
-        scale = options.temperature**2
-        return scale * divergence(target, logits / options.temperature, options.divergence)
+            target = probabilities(teacher(inputs) / method.temperature, method.divergence)
+        scale = method.temperature**2
+        return scale * divergence(target, logits / method.temperature, method.divergence)
 
     norms = []
-    for epoch in range(options.epochs):
+    for epoch in range(method.epochs):
         sgd.start_epoch(epoch)
-        if epoch < options.forget_epochs:
+        if epoch < forget_epochs:
             for inputs, _ in forget():
-                norms.append(sgd.step(-distance(inputs, model(inputs)), options.clip_norm))
+                norms.append(sgd.step(-distance(inputs, model(inputs)), CLIP_NORM))
         for inputs, labels in retain() if retain is not None else ():
             logits = model(inputs)
-            sgd.step(
-                options.alpha * distance(inputs, logits)
-                + options.gamma * task_loss(logits, labels, task)
-            )
+            sgd.step(alpha * distance(inputs, logits) + gamma * task_loss(logits, labels, task))
     return norms
 
 
-@dataclass(frozen=True, kw_only=True)
-class BadTeacherOptions:
-    """How Bad Teacher steps.
-
-    Attributes:
-        epochs: Passes.
-        learning_rate: Of the first epoch; a cosine over epochs follows.
-        momentum: Of SGD.
-        weight_decay: L2 penalty.
-        divergence: "softmax" or "bernoulli".
-    """
-
-    epochs: int
-    learning_rate: float
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    divergence: Divergence = "softmax"
-
-
 def follow_teachers(
-    model: nn.Module, dumb: nn.Module, batches: MixedBatches, options: BadTeacherOptions
+    model: nn.Module, method: BadTeacherSteps, dumb: nn.Module, batches: MixedBatches
 ) -> None:
     """Make the model predict like ``dumb`` on D_f and like itself on D_r, in place.
 
     Args:
         model: In evaluation mode; as it is handed in, it is also the good teacher.
+        method: Gives the steps and the divergence.
         dumb: The other teacher, in evaluation mode.
         batches: Images of D_f and D_r with what they are.
-        options: Steps.
     """
     original = copy.deepcopy(model)
-    sgd = CosineSGD(
-        model,
-        epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-    )
-    for epoch in range(options.epochs):
+    sgd = CosineSGD(model, method)
+    for epoch in range(method.epochs):
         sgd.start_epoch(epoch)
-        for inputs, is_forget in batches():
+        for inputs, _, is_forget in batches():
             with torch.no_grad():
                 target = torch.where(
                     is_forget.unsqueeze(1),
-                    probabilities(dumb(inputs), options.divergence),
-                    probabilities(original(inputs), options.divergence),
+                    probabilities(dumb(inputs), method.divergence),
+                    probabilities(original(inputs), method.divergence),
                 )
-            sgd.step(divergence(target, model(inputs), options.divergence))
-
-
-def bad_teaching(
-    request: UnlearnRequest,
-    forget: LabelledImages,
-    retain: LabelledImages | None,
-    options: BadTeacherOptions,
-    *,
-    batch_size: int,
-    augmentation: Augmentation = "none",
-) -> nn.Module:
-    """A copy of the request's model, in evaluation mode, that has followed both teachers.
-
-    Args:
-        request: Gives model, device and random numbers.
-        forget: D_f, where the random teacher is followed.
-        retain: D_r, where the original model is; None for no such images.
-        options: Steps.
-        batch_size: Images per step.
-        augmentation: Of retain images.
-    """
-    model = copy.deepcopy(request.model).to(request.device).eval()
-    dumb = random_teacher(model, request.generator("bad teacher weights")).to(request.device)
-    draws = request.generator("bad teacher batches")
-
-    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for inputs, _, is_forget in mixed_batches(
-            forget,
-            retain,
-            batch_size,
-            device=request.device,
-            generator=draws,
-            augmentation=augmentation,
-        ):
-            yield inputs, is_forget
-
-    follow_teachers(model, dumb, batches, options)
-    return model
+            sgd.step(divergence(target, model(inputs), method.divergence))
 
 
 @torch.no_grad()

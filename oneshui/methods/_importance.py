@@ -1,8 +1,8 @@
 """How much a set of images matters to every weight, and dampening by it.
 
 Source: Foster et al., "Fast machine unlearning without retraining through selective synaptic
-dampening" (arXiv 2308.07707). The importance of a weight is its mean squared gradient of an
-objective: the task loss for SSD, the squared norm of the logits for its label-free sibling.
+dampening" (arXiv 2308.07707). The importance of a weight is its mean squared gradient of a
+loss: the task loss for SSD, the squared norm of the logits for its label-free sibling.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from oneshui.training.losses import task_loss
 Importances: TypeAlias = dict[str, torch.Tensor]
 """Importance of every entry of every parameter, by the parameter's name."""
 
-Objective: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Mean over a batch of a number per image, from logits [B, C] and labels; a scalar."""
 
 MAX_GRADIENT_NUMBERS = 2**28
 """Numbers that the per-image gradients of one chunk may hold (1 GiB in float32), at least."""
 
 
-def loss_of(task: Task) -> Objective:
-    """The task loss as an objective."""
+def loss_of(task: Task) -> Loss:
+    """The task loss for this task."""
     return partial(task_loss, task=task)
 
 
@@ -47,12 +47,12 @@ class Measure:
     """One way to measure importance.
 
     Attributes:
-        objective: Whose gradient is squared.
+        loss: Whose gradient is squared.
         kind: "batch" squares the gradient of a batch's mean, "sample" that of each image.
         batch_size: Images per gradient ("batch"), or at most so many at a time ("sample").
     """
 
-    objective: Objective
+    loss: Loss
     kind: Literal["batch", "sample"]
     batch_size: int
 
@@ -61,7 +61,7 @@ class Measure:
     ) -> Importances:
         """Importances of all images of the batches."""
         measure = batch_importances if self.kind == "batch" else sample_importances
-        return measure(model, batches, self.objective)
+        return measure(model, batches, self.loss)
 
 
 def train_importances(
@@ -101,20 +101,20 @@ def dampened_model(
 
 
 def batch_importances(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], objective: Objective
+    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], loss: Loss
 ) -> Importances:
     """Mean over batches of the squared gradient of the batch's mean.
 
     Args:
         model: In evaluation mode; only its parameters that require a gradient are measured.
         batches: (inputs [B, 3, S, S], labels) on the model's device, at least one.
-        objective: Whose gradient is squared.
+        loss: Whose gradient is squared.
     """
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     total = [torch.zeros_like(parameter) for parameter in parameters.values()]
     count = 0
     for inputs, labels in batches:
-        value = objective(model(inputs), labels)
+        value = loss(model(inputs), labels)
         gradients = torch.autograd.grad(value, list(parameters.values()))
         torch._foreach_addcmul_(total, gradients, gradients)
         count += 1
@@ -123,7 +123,7 @@ def batch_importances(
 
 
 def sample_importances(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], objective: Objective
+    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], loss: Loss
 ) -> Importances:
     """Mean over images of the squared gradient of the image's number.
 
@@ -134,7 +134,7 @@ def sample_importances(
     Args:
         model: In evaluation mode; only its parameters that require a gradient are measured.
         batches: (inputs [B, 3, S, S], labels) on the model's device, at least one.
-        objective: Whose gradient is squared.
+        loss: Whose gradient is squared.
     """
     parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
     num_numbers = sum(parameter.numel() for parameter in parameters.values())
@@ -146,11 +146,11 @@ def sample_importances(
     for inputs, labels in _smaller(batches, chunk_size):
         if layerwise:
             try:
-                sums = squared_gradient_sums(model, inputs, labels, objective)
+                sums = squared_gradient_sums(model, inputs, labels, loss)
             except LayerwiseError:
                 layerwise = False
         if not layerwise:
-            sums = _vectorised_sums(model, parameters, inputs, labels, objective)
+            sums = _vectorised_sums(model, parameters, inputs, labels, loss)
         for name, value in sums.items():
             total[name] += value
         count += len(inputs)
@@ -162,7 +162,7 @@ def _vectorised_sums(
     parameters: Importances,
     inputs: torch.Tensor,
     labels: torch.Tensor,
-    objective: Objective,
+    loss: Loss,
 ) -> Importances:
     """Sum over images of the squared gradients of any model, all of them held at once."""
 
@@ -170,7 +170,7 @@ def _vectorised_sums(
         parameters: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor
     ) -> torch.Tensor:
         logits = torch.func.functional_call(model, parameters, image[None])
-        return objective(logits, label[None])
+        return loss(logits, label[None])
 
     gradients_of = torch.func.vmap(torch.func.grad(value), in_dims=(None, 0, 0))
     # The fused attention kernels have no rule for a batch of gradients.

@@ -56,7 +56,7 @@ def squared_gradient_sums(
     model: nn.Module,
     inputs: torch.Tensor,
     labels: torch.Tensor,
-    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     """Sum over images of the squared gradient of the image's number, by parameter name.
 
@@ -68,7 +68,7 @@ def squared_gradient_sums(
             gradient are measured.
         inputs: [B, 3, S, S].
         labels: Of the images.
-        objective: Mean of a number per image, from logits [B, C] and labels.
+        loss: Mean of a number per image, from logits [B, C] and labels.
 
     Raises:
         LayerwiseError: A layer is called twice, never, or not with one row of inputs per image,
@@ -90,7 +90,7 @@ def squared_gradient_sums(
     with _watched(layers, count, sums) as ends, torch.enable_grad():
         # With detached weights autograd goes from layer to layer and past their gradients.
         logits = torch.func.functional_call(model, values, inputs)
-        value = objective(logits, labels) * count
+        value = loss(logits, labels) * count
         found = torch.autograd.grad(value, [*copies.values(), *ends], allow_unused=True)
     for name, gradient in zip(copies, found, strict=False):
         if gradient is not None:

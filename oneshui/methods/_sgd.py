@@ -6,8 +6,10 @@ global random state, and statistics of a normalisation layer are no weights.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +22,10 @@ from oneshui.errors import DataAccessError
 from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
 from oneshui.spec import Task
 from oneshui.training.losses import task_loss
+from oneshui.training.models import classifier_of
+
+CHUNK_SIZE = 64
+"""Support images per backward pass; bounds memory and leaves the gradient of the mean as it is."""
 
 
 def full_access(request: UnlearnRequest, method: str) -> FullAccessRequest:
@@ -179,9 +185,59 @@ def mean_gradient(
     return total
 
 
+def support_steps(
+    request: UnlearnRequest,
+    *,
+    steps: int,
+    rate: float,
+    parameters: Literal["all", "classifier"],
+    targets: Callable[[], torch.Tensor],
+) -> nn.Module:
+    """A copy of the request's model, in evaluation mode, after steps of plain SGD over all of S.
+
+    Args:
+        request: Gives model and S.
+        steps: How many.
+        rate: Of every step; below 0 uphill.
+        parameters: Which of the model's move, all or the last linear layer's.
+        targets: Labels of S to go towards, asked for at every step; float [N, C] or int64 [N].
+    """
+    model = copy.deepcopy(request.model).to(request.device).eval()
+    module = model if parameters == "all" else classifier_of(model)
+    moved: list[torch.Tensor] = [p for p in module.parameters() if p.requires_grad]
+    inputs = torch.split(request.support.inputs().to(request.device), CHUNK_SIZE)
+    for _ in range(steps):
+        labels = torch.split(targets().to(request.device), CHUNK_SIZE)
+        chunks = zip(inputs, labels, strict=True)
+        gradients = mean_gradient(model, moved, chunks, request.task)
+        with torch.no_grad():
+            torch._foreach_add_(moved, gradients, alpha=-rate)
+    return model
+
+
 def cosine(epoch: int, epochs: int) -> float:
     """Share of the learning rate in an epoch, counted from 0: (1 + cos(pi e / E)) / 2."""
     return (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+class Steps(Protocol):
+    """The hyperparameters of a method that trains on by ``CosineSGD``.
+
+    Attributes:
+        learning_rate: Of the first epoch.
+        epochs: How many.
+        momentum: In [0, 1).
+        weight_decay: L2 penalty.
+    """
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
 
 
 class CosineSGD:
@@ -192,27 +248,18 @@ class CosineSGD:
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        epochs: int,
-        learning_rate: float,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        masks: Mapping[str, torch.Tensor] | None = None,
+        self, model: nn.Module, method: Steps, masks: Mapping[str, torch.Tensor] | None = None
     ) -> None:
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._parameters: list[torch.Tensor] = list(named.values())
         self._masks = None if masks is None else [masks[name] for name in named]
         self._velocity = [torch.zeros_like(parameter) for parameter in self._parameters]
-        self._epochs = epochs
-        self._peak = self._rate = learning_rate
-        self._momentum = momentum
-        self._weight_decay = weight_decay
+        self._method = method
+        self._rate = method.learning_rate
 
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate of an epoch, counted from 0."""
-        self._rate = self._peak * cosine(epoch, self._epochs)
+        self._rate = self._method.learning_rate * cosine(epoch, self._method.epochs)
 
     def step(self, loss: torch.Tensor, clip_norm: float = 0.0) -> torch.Tensor:
         """One step downhill.
@@ -230,10 +277,12 @@ class CosineSGD:
             # Not in place: autograd may hand out one tensor as the gradient of two parameters.
             if clip_norm:
                 gradients = torch._foreach_mul(gradients, (clip_norm / (norm + 1e-6)).clamp(max=1))
-            gradients = torch._foreach_add(gradients, self._parameters, alpha=self._weight_decay)
+            gradients = torch._foreach_add(
+                gradients, self._parameters, alpha=self._method.weight_decay
+            )
             if self._masks is not None:
                 torch._foreach_mul_(gradients, self._masks)
-            torch._foreach_mul_(self._velocity, self._momentum)
+            torch._foreach_mul_(self._velocity, self._method.momentum)
             torch._foreach_add_(self._velocity, gradients)
             torch._foreach_add_(self._parameters, self._velocity, alpha=-self._rate)
         return norm

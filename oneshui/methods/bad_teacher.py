@@ -17,67 +17,43 @@ evaluation mode; nothing is evaluated on the way (R5).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, Task, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access, Task
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from oneshui.data.crops import Augmentation
+    from oneshui.data.images import LabelledImages
     from oneshui.requests import UnlearnRequest
 
 
-@register
 @dataclass(frozen=True, kw_only=True)
-class BadTeacher:
-    """Follows a random network on D_f and the pretrained one on D_r.
+class BadTeacherSteps:
+    """What following teachers on D_f and D_r, and on S alone, have in common.
 
     Attributes:
         learning_rate: Of the first epoch; a cosine over epochs follows.
-        epochs: Passes over D_f and D_r together.
+        epochs: Passes over the images.
         batch_size: Images per step.
         momentum: Of SGD.
         weight_decay: L2 penalty.
         divergence: "softmax" (the reference's), or "bernoulli" for independent attributes.
-        augmentation: Of retain images: "none", "flip" or "crop".
     """
 
-    name: ClassVar[str] = "bad_teacher"
-    access: ClassVar[Access] = Access.FULL
-    search_space: ClassVar[Mapping[str, Range]] = {
-        "learning_rate": Range(low=1e-5, high=0.1, log=True),
-        "epochs": Range(low=1, high=10),
-    }
-
-    learning_rate: float = 1e-4
-    epochs: int = 5
-    batch_size: int = 32
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    name: ClassVar[str]
+    learning_rate: float = number(1e-4, above=0)
+    epochs: int = number(5, at_least=1)
+    batch_size: int = number(32, at_least=1)
+    momentum: float = number(0.9, at_least=0, below=1)
+    weight_decay: float = number(5e-4, at_least=0)
     divergence: Literal["softmax", "bernoulli"] = "softmax"
-    augmentation: Literal["none", "flip", "crop"] = "none"
-
-    def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        for name in ("epochs", "batch_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        require(
-            self.divergence in ("softmax", "bernoulli"),
-            "divergence",
-            self.divergence,
-            "'softmax' or 'bernoulli'",
-        )
-        require(
-            self.augmentation in ("none", "flip", "crop"),
-            "augmentation",
-            self.augmentation,
-            "'none', 'flip' or 'crop'",
-        )
 
     def check(self, model: nn.Module, task: Task) -> None:  # noqa: ARG002
         """Refuse a divergence that does not fit the task.
@@ -89,6 +65,56 @@ class BadTeacher:
 
         require_divergence(self.divergence, task, self.name)
 
+    def _taught(
+        self,
+        request: UnlearnRequest,
+        forget: LabelledImages,
+        retain: LabelledImages | None,
+        augmentation: Augmentation,
+    ) -> nn.Module:
+        """A copy of the request's model, in evaluation mode, that has followed both teachers."""
+        from oneshui.methods._distillation import follow_teachers, random_teacher
+        from oneshui.methods._sgd import mixed_batches
+
+        self.check(request.model, request.task)
+        model = copy.deepcopy(request.model).to(request.device).eval()
+        dumb = random_teacher(model, request.generator("bad teacher weights"))
+        draws = request.generator("bad teacher batches")
+        follow_teachers(
+            model,
+            self,
+            dumb.to(request.device),
+            lambda: mixed_batches(
+                forget,
+                retain,
+                self.batch_size,
+                device=request.device,
+                generator=draws,
+                augmentation=augmentation,
+            ),
+        )
+        return model
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class BadTeacher(BadTeacherSteps):
+    """Follows a random network on D_f and the pretrained one on D_r.
+
+    Attributes:
+        epochs: Passes over D_f and D_r together.
+        augmentation: Of retain images: "none", "flip" or "crop".
+    """
+
+    name: ClassVar[str] = "bad_teacher"
+    access: ClassVar[Access] = Access.FULL
+    search_space: ClassVar[Mapping[str, Range]] = {
+        "learning_rate": Range(low=1e-5, high=0.1, log=True),
+        "epochs": Range(low=1, high=10),
+    }
+
+    augmentation: Literal["none", "flip", "crop"] = "none"
+
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, taught by both teachers.
 
@@ -96,26 +122,33 @@ class BadTeacher:
             DataAccessError: The request carries no D_f and D_r.
             InputError: ``divergence`` does not fit the task.
         """
-        from oneshui.methods._distillation import (
-            BadTeacherOptions,
-            bad_teaching,
-            require_divergence,
-        )
         from oneshui.methods._sgd import full_access
 
         full = full_access(request, self.name)
-        require_divergence(self.divergence, request.task, self.name)
-        return bad_teaching(
-            request,
-            full.forget,
-            full.retain,
-            BadTeacherOptions(
-                epochs=self.epochs,
-                learning_rate=self.learning_rate,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-                divergence=self.divergence,
-            ),
-            batch_size=self.batch_size,
-            augmentation=self.augmentation,
-        )
+        return self._taught(request, full.forget, full.retain, self.augmentation)
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class BadTeacherSupport(BadTeacherSteps):
+    """Follows a random network on S, in place of D_f; with no D_r the good teacher is silent.
+
+    It shows what Bad Teacher owes to the retain data.
+    """
+
+    name: ClassVar[str] = "bad_teacher_support"
+    access: ClassVar[Access] = Access.SUPPORT
+    search_space: ClassVar[Mapping[str, Range]] = {
+        "learning_rate": Range(low=1e-5, high=0.1, log=True),
+        "epochs": Range(low=1, high=20),
+    }
+
+    def unlearn(self, request: UnlearnRequest) -> nn.Module:
+        """A copy of the model, in evaluation mode, taught by the random network.
+
+        Raises:
+            InputError: ``divergence`` does not fit the task.
+        """
+        from oneshui.methods._sgd import support_images
+
+        return self._taught(request, support_images(request.support), None, "none")

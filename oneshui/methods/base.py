@@ -12,37 +12,19 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from oneshui.errors import InputError, unknown_name
+from oneshui.methods.fields import checked
 from oneshui.spec import Access, Role, Task
+from oneshui.spec import Range as Range
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from oneshui.requests import PrepareRequest, UnlearnRequest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """Values that tuning may try for one hyperparameter.
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        log: Whether to draw on a logarithmic scale.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high or (self.log and self.low <= 0):
-            raise InputError(f"search range {self.low} to {self.high} is empty or not positive")
 
 
 @runtime_checkable
@@ -96,6 +78,9 @@ _registry: dict[str, type[Method]] = {}
 def register(cls: M) -> M:
     """Class decorator that makes a method known under its ``name``.
 
+    It also has the fields checked whenever a method is made, see ``oneshui.methods.fields``, and
+    marks the ranges of whole numbers as such.
+
     Raises:
         TypeError: The class is no frozen dataclass, a required attribute is absent, a declared
             range is of no hyperparameter, or the name is taken.
@@ -109,19 +94,24 @@ def register(cls: M) -> M:
         problems.append("is no frozen dataclass")
     if problems:
         raise TypeError(f"method {cls.__name__} {' and '.join(problems)}")
-    fields = {field.name for field in dataclasses.fields(cls)}
+    types = field_types(cls)
     prepares = cls.access is Access.PREPARED
     if prepares != hasattr(cls, "prepare") or prepares != hasattr(cls, "prepare_fields"):
         raise TypeError(
             f"method {cls.name} must have prepare and prepare_fields if, and only if, its access "
             "is Access.PREPARED"
         )
-    unknown = (set(cls.search_space) | set(getattr(cls, "prepare_fields", ()))) - fields
+    unknown = (set(cls.search_space) | set(getattr(cls, "prepare_fields", ()))) - set(types)
     if unknown:
         raise TypeError(f"method {cls.name} declares {sorted(unknown)}, which it does not have")
     taken = _registry.get(cls.name)
     if taken is not None and inspect.getsourcefile(taken) != inspect.getsourcefile(cls):
         raise TypeError(f"two methods are called {cls.name!r}")
+    cls.search_space = {
+        name: dataclasses.replace(range_, integer=types[name] == "int")
+        for name, range_ in cls.search_space.items()
+    }
+    checked(cls)
     _registry[cls.name] = cls
     return cls
 
@@ -160,7 +150,7 @@ def build(name: str, hyperparameters: Mapping[str, Any]) -> Method:
         InputError: Unknown method or hyperparameter, wrong type, or value out of range.
     """
     cls = get(name)
-    types = {field.name: _annotation(field) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    types = field_types(cls)
     values = dict(hyperparameters)
     for key, value in hyperparameters.items():
         if key not in types:
@@ -181,8 +171,12 @@ def role_of(method: Method) -> Role:
     return Role(getattr(method, "role", Role.METHOD))
 
 
-def _annotation(field: dataclasses.Field[Any]) -> str:
-    return field.type if isinstance(field.type, str) else field.type.__name__
+def field_types(cls: type[Any]) -> dict[str, str]:
+    """Annotations of a method's hyperparameters by name, as text: "float", "int", "bool", ..."""
+    return {
+        field.name: field.type if isinstance(field.type, str) else field.type.__name__
+        for field in dataclasses.fields(cls)
+    }
 
 
 def _fits(value: object, annotation: str) -> bool:

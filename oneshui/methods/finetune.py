@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,25 +43,12 @@ class FineTune:
         "epochs": Range(low=1, high=10),
     }
 
-    learning_rate: float = 0.01
-    epochs: int = 5
-    batch_size: int = 32
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    learning_rate: float = number(0.01, above=0)
+    epochs: int = number(5, at_least=1)
+    batch_size: int = number(32, at_least=1)
+    momentum: float = number(0.9, at_least=0, below=1)
+    weight_decay: float = number(5e-4, at_least=0)
     augmentation: Literal["none", "flip", "crop"] = "none"
-
-    def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        for name in ("epochs", "batch_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        require(
-            self.augmentation in ("none", "flip", "crop"),
-            "augmentation",
-            self.augmentation,
-            "'none', 'flip' or 'crop'",
-        )
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, trained on with D_r.
@@ -74,13 +62,7 @@ class FineTune:
         full = full_access(request, self.name)
         model = copy.deepcopy(full.model).to(full.device).eval()
         generator = full.generator("finetune batches")
-        sgd = CosineSGD(
-            model,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
+        sgd = CosineSGD(model, self)
         for epoch in range(self.epochs):
             sgd.start_epoch(epoch)
             for inputs, labels in shuffled_batches(

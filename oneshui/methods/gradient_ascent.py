@@ -11,21 +11,18 @@ The benchmark's code has no such method, so there is nothing to deviate from. Wi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access
 
 if TYPE_CHECKING:
     from torch import nn
 
     from oneshui.requests import UnlearnRequest
-
-CHUNK_SIZE = 64
-"""Images per backward pass; bounds memory and leaves the gradient of the mean as it is."""
 
 
 @register
@@ -45,40 +42,18 @@ class GradientAscent:
         "learning_rate": Range(low=0.01, high=100.0, log=True)
     }
 
-    learning_rate: float = 0.3
-    steps: int = 1
+    learning_rate: float = number(0.3, above=0)
+    steps: int = number(1, at_least=1)
     parameters: Literal["all", "classifier"] = "all"
-
-    def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        require(self.steps >= 1, "steps", self.steps, "at least 1")
-        require(
-            self.parameters in ("all", "classifier"),
-            "parameters",
-            self.parameters,
-            "'all' or 'classifier'",
-        )
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, after ``steps`` steps uphill."""
-        import torch
+        from oneshui.methods._sgd import support_steps
 
-        from oneshui.training.losses import task_loss
-        from oneshui.training.models import classifier_of
-
-        model = copy.deepcopy(request.model).to(request.device).eval()
-        module = model if self.parameters == "all" else classifier_of(model)
-        moved: list[torch.Tensor] = [p for p in module.parameters() if p.requires_grad]
-        inputs = request.support.inputs().to(request.device)
-        labels = request.support.labels.to(request.device)
-        for _ in range(self.steps):
-            total = [torch.zeros_like(parameter) for parameter in moved]
-            for part_inputs, part_labels in zip(
-                torch.split(inputs, CHUNK_SIZE), torch.split(labels, CHUNK_SIZE), strict=True
-            ):
-                share = len(part_inputs) / len(inputs)
-                loss = share * task_loss(model(part_inputs), part_labels, request.task)
-                torch._foreach_add_(total, torch.autograd.grad(loss, moved))
-            with torch.no_grad():
-                torch._foreach_add_(moved, total, alpha=self.learning_rate)
-        return model
+        return support_steps(
+            request,
+            steps=self.steps,
+            rate=-self.learning_rate,
+            parameters=self.parameters,
+            targets=lambda: request.support.labels,
+        )

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access
 
 if TYPE_CHECKING:
     import torch
@@ -56,23 +57,11 @@ class JiT:
         "sigma": Range(low=0.1, high=30.0, log=True),
     }
 
-    learning_rate: float = 0.01
-    sigma: float = 30.0
-    num_samples: int = 25
-    batch_size: int = 128
+    learning_rate: float = number(0.01, above=0)
+    sigma: float = number(30.0, above=0)
+    num_samples: int = number(25, at_least=1)
+    batch_size: int = number(128, at_least=1)
     variant: Literal["corrected", "reference"] = "corrected"
-
-    def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        require(self.sigma > 0, "sigma", self.sigma, "above 0")
-        require(self.num_samples >= 1, "num_samples", self.num_samples, "at least 1")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require(
-            self.variant in ("corrected", "reference"),
-            "variant",
-            self.variant,
-            "'corrected' or 'reference'",
-        )
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A smoothed copy of the model, in evaluation mode."""

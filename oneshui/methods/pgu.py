@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, Task, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access, Task
 
 if TYPE_CHECKING:
     import torch
@@ -67,30 +68,12 @@ class PGU:
         "gamma": Range(low=0.3, high=0.99),
     }
 
-    learning_rate: float = 0.1
-    epochs: int = 5
-    gamma: float = 0.9
-    batch_size: int = 128
+    learning_rate: float = number(0.1, above=0)
+    epochs: int = number(5, at_least=1)
+    gamma: float = number(0.9, at_least=0, at_most=1)
+    batch_size: int = number(128, at_least=1)
     variant: Literal["corrected", "reference"] = "corrected"
     entropy: Literal["softmax", "bernoulli"] = "softmax"
-
-    def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
-        require(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require(
-            self.variant in ("corrected", "reference"),
-            "variant",
-            self.variant,
-            "'corrected' or 'reference'",
-        )
-        require(
-            self.entropy in ("softmax", "bernoulli"),
-            "entropy",
-            self.entropy,
-            "'softmax' or 'bernoulli'",
-        )
 
     def check(self, model: nn.Module, task: Task) -> None:
         """Refuse what cannot be projected.

@@ -13,21 +13,18 @@ code has no such method, so there is nothing to deviate from.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access
 
 if TYPE_CHECKING:
     from torch import nn
 
     from oneshui.requests import UnlearnRequest
-
-CHUNK_SIZE = 64
-"""Images per backward pass; bounds memory and leaves the gradient of the mean as it is."""
 
 
 @register
@@ -48,41 +45,22 @@ class RandomLabel:
         "steps": Range(low=1, high=20),
     }
 
-    learning_rate: float = 0.1
-    steps: int = 5
+    learning_rate: float = number(0.1, above=0)
+    steps: int = number(5, at_least=1)
     parameters: Literal["all", "classifier"] = "all"
-
-    def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        require(self.steps >= 1, "steps", self.steps, "at least 1")
-        require(
-            self.parameters in ("all", "classifier"),
-            "parameters",
-            self.parameters,
-            "'all' or 'classifier'",
-        )
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, after ``steps`` steps."""
-        import torch
-
-        from oneshui.methods._sgd import label_prior, mean_gradient, random_labels
+        from oneshui.methods._sgd import label_prior, random_labels, support_steps
         from oneshui.training.models import classifier_of
 
-        model = copy.deepcopy(request.model).to(request.device).eval()
-        module = model if self.parameters == "all" else classifier_of(model)
-        moved: list[torch.Tensor] = [p for p in module.parameters() if p.requires_grad]
-        num_outputs = classifier_of(model).out_features
-        inputs = request.support.inputs().to(request.device)
-        labels = request.support.labels.to(request.device)
-        prior = label_prior(labels)
+        labels = request.support.labels
+        prior, num_outputs = label_prior(labels), classifier_of(request.model).out_features
         draws = request.generator("random_label labels")
-        for _ in range(self.steps):
-            targets = random_labels(labels, prior, num_outputs, draws)
-            chunks = zip(
-                torch.split(inputs, CHUNK_SIZE), torch.split(targets, CHUNK_SIZE), strict=True
-            )
-            gradients = mean_gradient(model, moved, chunks, request.task)
-            with torch.no_grad():
-                torch._foreach_add_(moved, gradients, alpha=-self.learning_rate)
-        return model
+        return support_steps(
+            request,
+            steps=self.steps,
+            rate=self.learning_rate,
+            parameters=self.parameters,
+            targets=lambda: random_labels(labels, prior, num_outputs, draws),
+        )

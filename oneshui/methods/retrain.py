@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from oneshui.errors import DataAccessError
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, Role, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access, Role
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,11 +27,8 @@ class Retrain:
     access: ClassVar[Access] = Access.FULL
     search_space: ClassVar[Mapping[str, Range]] = {}
 
-    reseed: int = 0
+    reseed: int = number(0, at_least=0)
     """Other than 0: retrain with other random numbers, to see how far two retrainings differ."""
-
-    def __post_init__(self) -> None:
-        require(self.reseed >= 0, "reseed", self.reseed, "0 or more")
 
     @property
     def role(self) -> Role:

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, Task, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,66 +35,26 @@ if TYPE_CHECKING:
     from oneshui.requests import UnlearnRequest
 
 
-@register
 @dataclass(frozen=True, kw_only=True)
-class SCRUB:
-    """Forget steps on D_f, then retain steps on D_r.
+class ScrubSteps:
+    """What forget steps on D_f and on S have in common.
 
     Attributes:
         learning_rate: Of the first epoch; a cosine over epochs follows.
-        epochs: Passes over D_r.
-        forget_epochs: The first so many epochs begin with a pass over D_f.
+        epochs: Passes over the images.
         temperature: Divides logits in the divergence.
-        alpha: Weight of the divergence on D_r.
-        gamma: Weight of the task loss on D_r.
-        forget_batch_size: Images per forget step.
-        retain_batch_size: Images per retain step.
         momentum: Of SGD.
         weight_decay: L2 penalty.
         divergence: "softmax" (the reference's), or "bernoulli" for independent attributes.
-        augmentation: Of retain images: "none", "flip" or "crop" (the paper's).
     """
 
-    name: ClassVar[str] = "scrub"
-    access: ClassVar[Access] = Access.FULL
-    search_space: ClassVar[Mapping[str, Range]] = {
-        "learning_rate": Range(low=1e-4, high=0.1, log=True),
-        "forget_epochs": Range(low=1, high=9),
-    }
-
-    learning_rate: float = 0.01
-    epochs: int = 10
-    forget_epochs: int = 5
-    temperature: float = 4.0
-    alpha: float = 0.001
-    gamma: float = 0.99
-    forget_batch_size: int = 32
-    retain_batch_size: int = 32
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    name: ClassVar[str]
+    learning_rate: float = number(0.01, above=0)
+    epochs: int = number(5, at_least=1)
+    temperature: float = number(4.0, above=0)
+    momentum: float = number(0.9, at_least=0, below=1)
+    weight_decay: float = number(5e-4, at_least=0)
     divergence: Literal["softmax", "bernoulli"] = "softmax"
-    augmentation: Literal["none", "flip", "crop"] = "crop"
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "temperature"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in ("epochs", "forget_batch_size", "retain_batch_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("forget_epochs", "alpha", "gamma", "weight_decay"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
-        require(
-            self.divergence in ("softmax", "bernoulli"),
-            "divergence",
-            self.divergence,
-            "'softmax' or 'bernoulli'",
-        )
-        require(
-            self.augmentation in ("none", "flip", "crop"),
-            "augmentation",
-            self.augmentation,
-            "'none', 'flip' or 'crop'",
-        )
 
     def check(self, model: nn.Module, task: Task) -> None:  # noqa: ARG002
         """Refuse a divergence that does not fit the task.
@@ -105,6 +66,37 @@ class SCRUB:
 
         require_divergence(self.divergence, task, self.name)
 
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class SCRUB(ScrubSteps):
+    """Forget steps on D_f, then retain steps on D_r.
+
+    Attributes:
+        epochs: Passes over D_r.
+        forget_epochs: The first so many epochs begin with a pass over D_f.
+        alpha: Weight of the divergence on D_r.
+        gamma: Weight of the task loss on D_r.
+        forget_batch_size: Images per forget step.
+        retain_batch_size: Images per retain step.
+        augmentation: Of retain images: "none", "flip" or "crop" (the paper's).
+    """
+
+    name: ClassVar[str] = "scrub"
+    access: ClassVar[Access] = Access.FULL
+    search_space: ClassVar[Mapping[str, Range]] = {
+        "learning_rate": Range(low=1e-4, high=0.1, log=True),
+        "forget_epochs": Range(low=1, high=9),
+    }
+
+    epochs: int = number(10, at_least=1)
+    forget_epochs: int = number(5, at_least=0)
+    alpha: float = number(0.001, at_least=0)
+    gamma: float = number(0.99, at_least=0)
+    forget_batch_size: int = number(32, at_least=1)
+    retain_batch_size: int = number(32, at_least=1)
+    augmentation: Literal["none", "flip", "crop"] = "crop"
+
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, after all steps.
 
@@ -112,16 +104,17 @@ class SCRUB:
             DataAccessError: The request carries no D_f and D_r.
             InputError: ``divergence`` does not fit the task.
         """
-        from oneshui.methods._distillation import ScrubOptions, require_divergence, scrub
+        from oneshui.methods._distillation import scrub
         from oneshui.methods._sgd import full_access, shuffled_batches
 
         full = full_access(request, self.name)
-        require_divergence(self.divergence, full.task, self.name)
+        self.check(full.model, full.task)
         model = copy.deepcopy(full.model).to(full.device).eval()
         forget_draws = full.generator("scrub forget")
         retain_draws = full.generator("scrub retain")
         scrub(
             model,
+            self,
             lambda: shuffled_batches(
                 full.forget, self.forget_batch_size, device=full.device, generator=forget_draws
             ),
@@ -132,17 +125,57 @@ class SCRUB:
                 generator=retain_draws,
                 augmentation=self.augmentation,
             ),
-            ScrubOptions(
-                epochs=self.epochs,
-                forget_epochs=self.forget_epochs,
-                learning_rate=self.learning_rate,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-                temperature=self.temperature,
-                alpha=self.alpha,
-                gamma=self.gamma,
-                divergence=self.divergence,
-            ),
+            forget_epochs=self.forget_epochs,
             task=full.task,
+            alpha=self.alpha,
+            gamma=self.gamma,
+        )
+        return model
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class SCRUBSupport(ScrubSteps):
+    """SCRUB from the support set alone: forget steps on S, and nothing to repair with.
+
+    It shows what SCRUB owes to the retain data. Without those, only weight decay takes the first
+    step away from the teacher, not S: one epoch over a single batch forgets nothing, and without
+    weight decay nothing but rounding ever starts it.
+
+    Attributes:
+        epochs: Passes over S.
+        batch_size: Images per step.
+    """
+
+    name: ClassVar[str] = "scrub_support"
+    access: ClassVar[Access] = Access.SUPPORT
+    search_space: ClassVar[Mapping[str, Range]] = {
+        "learning_rate": Range(low=1e-4, high=0.1, log=True),
+        "epochs": Range(low=2, high=20),
+    }
+
+    batch_size: int = number(32, at_least=1)
+
+    def unlearn(self, request: UnlearnRequest) -> nn.Module:
+        """A copy of the model, in evaluation mode, after the forget steps.
+
+        Raises:
+            InputError: ``divergence`` does not fit the task.
+        """
+        from oneshui.methods._distillation import scrub
+        from oneshui.methods._sgd import shuffled_batches, support_images
+
+        self.check(request.model, request.task)
+        model = copy.deepcopy(request.model).to(request.device).eval()
+        support = support_images(request.support)
+        draws = request.generator("scrub_support batches")
+        scrub(
+            model,
+            self,
+            lambda: shuffled_batches(
+                support, self.batch_size, device=request.device, generator=draws
+            ),
+            forget_epochs=self.epochs,
+            task=request.task,
         )
         return model

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,21 +56,10 @@ class SSD:
         "dampening": Range(low=0.03, high=2.0, log=True),
     }
 
-    alpha: float = 50.0
-    dampening: float = 0.1
-    batch_size: int = 128
+    alpha: float = number(50.0, at_least=0)
+    dampening: float = number(0.1, at_least=0)
+    batch_size: int = number(128, at_least=1)
     importance: Literal["batch", "sample"] = "batch"
-
-    def __post_init__(self) -> None:
-        require(self.alpha >= 0, "alpha", self.alpha, "0 or more")
-        require(self.dampening >= 0, "dampening", self.dampening, "0 or more")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require(
-            self.importance in ("batch", "sample"),
-            "importance",
-            self.importance,
-            "'batch' or 'sample'",
-        )
 
     def prepare(self, request: PrepareRequest) -> Importances:
         """Importances of D_tr, float32 on the CPU, by parameter name."""
@@ -89,4 +79,4 @@ class SSD:
     def _measure(self, task: Task) -> Measure:
         from oneshui.methods._importance import Measure, loss_of
 
-        return Measure(objective=loss_of(task), kind=self.importance, batch_size=self.batch_size)
+        return Measure(loss=loss_of(task), kind=self.importance, batch_size=self.batch_size)

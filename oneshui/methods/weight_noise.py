@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,17 +40,8 @@ class WeightNoise:
     access: ClassVar[Access] = Access.SUPPORT
     search_space: ClassVar[Mapping[str, Range]] = {"scale": Range(low=1e-3, high=1.0, log=True)}
 
-    scale: float = 0.05
+    scale: float = number(0.05, at_least=0)
     relative_to: Literal["tensor", "model"] = "tensor"
-
-    def __post_init__(self) -> None:
-        require(self.scale >= 0, "scale", self.scale, "0 or more")
-        require(
-            self.relative_to in ("tensor", "model"),
-            "relative_to",
-            self.relative_to,
-            "'tensor' or 'model'",
-        )
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A noisy copy of the model, in evaluation mode."""

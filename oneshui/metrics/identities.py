@@ -9,7 +9,6 @@ Source of the figures: arXiv 2407.12069. Shapes: N images, D features, K identit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -17,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import linregress, pearsonr, spearmanr
 
 from oneshui.errors import InputError, unknown_name
 from oneshui.metrics.divergence import js_divergence
@@ -253,33 +253,16 @@ def trend(
     if names.shape != y.shape:
         raise InputError(f"got {names.shape} identities for {y.shape} {outcome}s")
     x_varies = np.ptp(distances) > 0
-    slope = _slope(distances, y) if x_varies else None
+    line = linregress(distances, y) if x_varies else None
     enough = bool(x_varies and np.ptp(y) > 0 and len(y) >= FEWEST_POINTS_OF_A_CORRELATION)
     return Trend(
         points=pd.DataFrame({"identity": names, "distance": distances, outcome: y}),
         num_points=len(y),
-        slope=slope,
-        intercept=None if slope is None else float(y.mean() - slope * distances.mean()),
-        pearson=_correlation(distances, y) if enough else None,
-        spearman=_correlation(_ranks(distances), _ranks(y)) if enough else None,
+        slope=None if line is None else float(line.slope),
+        intercept=None if line is None else float(line.intercept),
+        pearson=float(pearsonr(distances, y).statistic) if enough else None,
+        spearman=float(spearmanr(distances, y).statistic) if enough else None,
     )
-
-
-def _slope(x: Array, y: Array) -> float:
-    centred = x - x.mean()
-    return float(centred @ (y - y.mean()) / (centred @ centred))
-
-
-def _correlation(x: Array, y: Array) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip(x @ y / math.sqrt((x @ x) * (y @ y)), -1, 1))
-
-
-def _ranks(values: Array) -> Array:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: Array = (last - (counts - 1) / 2)[place]
-    return ranks
 
 
 def _correct(logits: npt.NDArray[Any], labels: npt.NDArray[Any], task: Task) -> Array:

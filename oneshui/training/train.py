@@ -38,7 +38,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TrainingState:
     """How far a training run has come: all that its next epoch depends on.
 
     Attributes:
@@ -58,18 +58,18 @@ def _take_down(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     best: Mapping[str, torch.Tensor] | None,
-) -> Progress:
+) -> TrainingState:
     named = {f"model.{name}": value for name, value in model.state_dict().items()}
     named |= {f"best.{name}": value for name, value in (best or {}).items()}
     named |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizer).items()}
     # Clones, because tied weights share memory, which safetensors refuses.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in named.items()}
     records = tuple(asdict(epoch) for epoch in history)
-    return Progress(epoch=len(history), history=records, tensors=tensors)
+    return TrainingState(epoch=len(history), history=records, tensors=tensors)
 
 
 def _restore(
-    progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer
+    progress: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[list[Epoch], dict[str, torch.Tensor] | None]:
     parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
     for name, value in progress.tensors.items():
@@ -195,8 +195,8 @@ def train(
     seed: int,
     device: torch.device,
     shuffle: bool = True,
-    resume: Progress | None = None,
-    on_epoch: Callable[[Epoch, Callable[[], Progress]], None] | None = None,
+    resume: TrainingState | None = None,
+    on_epoch: Callable[[Epoch, Callable[[], TrainingState]], None] | None = None,
     policy: Policy | None = None,
 ) -> list[Epoch]:
     """Train the model in place and leave it in evaluation mode.

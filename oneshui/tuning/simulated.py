@@ -28,7 +28,6 @@ from oneshui.training.losses import sample_losses
 from oneshui.training.predict import predict_logits
 from oneshui.tuning.score import Scores
 
-NUM_REQUESTS = 4
 NUM_RETAIN = 400
 NUM_VAL = 400
 NUM_IMPORTANCE = 800

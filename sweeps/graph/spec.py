@@ -8,7 +8,16 @@ from typing import Any, Literal, get_args
 
 from oneshui.data import registry
 from oneshui.errors import InputError
-from oneshui.spec import FACES_LAYOUTS, Access, FacesSpec, ModelSpec, Role, TrainingSpec, require
+from oneshui.spec import (
+    FACES_LAYOUTS,
+    Access,
+    FacesSpec,
+    ModelSpec,
+    Range,
+    Role,
+    TrainingSpec,
+    require,
+)
 from sweeps.graph.job import Stage
 
 Preprocessing = Literal["corrected", "reference"]
@@ -137,29 +146,6 @@ def named_objective(row: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dimension:
-    """One hyperparameter that tuning varies.
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        log: Whether to draw on a logarithmic scale.
-        integer: Whether only whole numbers are meant.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise InputError(f"its range {self.low:g} to {self.high:g} is empty")
-        if self.log and self.low <= 0:
-            raise InputError(f"its range {self.low:g} to {self.high:g} must be above 0")
-
-
-@dataclass(frozen=True, kw_only=True)
 class TuningSpec:
     """How hyperparameters are found.
 
@@ -213,7 +199,7 @@ class Row:
     access: Access
     hyperparameters: Mapping[str, Any]
     prepare: Mapping[str, Any] | None
-    space: Mapping[str, Dimension] = field(default_factory=dict)
+    space: Mapping[str, Range] = field(default_factory=dict)
     objective: TuningObjective | None = None
 
     @property

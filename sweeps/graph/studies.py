@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from oneshui.spec import Access
+from oneshui.spec import Access, Range
 from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
 from sweeps.graph.job import PICTURES
-from sweeps.graph.spec import Cell, Dimension, Row, SweepSpec, TuningObjective
+from sweeps.graph.spec import Cell, Row, SweepSpec, TuningObjective
 
 StudyKey = tuple[str, int, str]
 """Dataset, forget size and name of the row without its objective."""
@@ -42,7 +42,7 @@ class StudyJobs:
     num_forget: int
     row: str
     method: str
-    space: Mapping[str, Dimension]
+    space: Mapping[str, Range]
     cells: tuple[Cell, ...]
     simulated: tuple[str, ...]
     trials: tuple[str, ...]

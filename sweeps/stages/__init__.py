@@ -40,12 +40,12 @@ from sweeps.stages.context import (
 from sweeps.stages.evaluation import evaluate, score
 from sweeps.stages.requests import full_access_request, real_request
 from sweeps.store import DamagedEntryError, Entry
-from sweeps.store.checkpoints import PacedCheckpoint, PrepareCheckpoint
+from sweeps.store.checkpoints import PacedCheckpoint, PacedPrepareCheckpoint
 from sweeps.store.objects import MissingCredentialsError, StoreUnreachableError
 
 if TYPE_CHECKING:
     from oneshui.data.splits import SetName
-    from oneshui.training.train import Epoch, Progress
+    from oneshui.training.train import Epoch, TrainingState
 
 
 logger = logging.getLogger("oneshui.worker")
@@ -285,7 +285,7 @@ def _train(inputs: Inputs, set_name: SetName | Literal["train"]) -> dict[str, An
     resume = checkpoint.load()
     paced = PacedCheckpoint(checkpoint, inputs.env.checkpoint_seconds)
 
-    def on_epoch(epoch: Epoch, take_down: Callable[[], Progress]) -> None:
+    def on_epoch(epoch: Epoch, take_down: Callable[[], TrainingState]) -> None:
         if epoch.number < spec["training"]["epochs"]:
             paced.offer(take_down)
 
@@ -336,7 +336,7 @@ def _prepare(inputs: Inputs) -> dict[str, Any]:
         val=images(inputs, split, "val"),
         train_identities=split.train,
         num_forget=spec["num_forget"],
-        checkpoint=PrepareCheckpoint(
+        checkpoint=PacedPrepareCheckpoint(
             inputs.env.store.checkpoint(inputs.job), inputs.env.checkpoint_seconds
         ),
     )

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed
+from oneshui.spec import Range
 from sweeps.graph.job import PICTURES
-from sweeps.graph.spec import Dimension
 from sweeps.sampler import Point, next_point
 from sweeps.stages.context import Inputs, device, images, load_split, spec_of, stored_model
 from sweeps.stages.evaluation import PREDICTIONS
@@ -140,7 +140,7 @@ def trial(inputs: Inputs) -> dict[str, Any]:
         (entry.value["point"], entry.value["simulated"]) for entry in inputs.series["trials"]
     ]
     point = next_point(
-        {name: Dimension(**dimension) for name, dimension in spec["space"].items()},
+        {name: Range(**dimension) for name, dimension in spec["space"].items()},
         spec["sampler"],
         derive_seed(spec["unlearning_seed"], spec["method"], "study"),
         spec["defaults"],

@@ -23,7 +23,7 @@ from sweeps.store.objects import Bucket, StoreUnreachableError
 if TYPE_CHECKING:
     import torch
 
-    from oneshui.training.train import Progress
+    from oneshui.training.train import TrainingState
 
 LATEST = "latest.json"
 logger = logging.getLogger("oneshui.worker")
@@ -46,7 +46,7 @@ class Checkpoint:
         """Name the place, or a folder, which is made when something is saved."""
         self._place = _Folder(place) if isinstance(place, Path) else place
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: TrainingState) -> None:
         """Replace what was saved before.
 
         Raises:
@@ -60,7 +60,7 @@ class Checkpoint:
         document["sha256"] = _digest(document, data)
         self._place.write(name, json.dumps(document).encode(), data)
 
-    def load(self) -> Progress | None:
+    def load(self) -> TrainingState | None:
         """What was saved last, or None if there is nothing that can be trusted.
 
         Raises:
@@ -68,7 +68,7 @@ class Checkpoint:
         """
         from safetensors.torch import load
 
-        from oneshui.training.train import Progress
+        from oneshui.training.train import TrainingState
 
         try:
             document, data = self._place.read()
@@ -83,7 +83,7 @@ class Checkpoint:
         if document.get("sha256") != expected:
             logger.warning("checkpoint in %s is damaged; training starts again", self._place)
             return None
-        return Progress(
+        return TrainingState(
             epoch=document["epoch"], history=tuple(document["history"]), tensors=load(data)
         )
 
@@ -100,7 +100,7 @@ class PacedCheckpoint:
         self._checkpoint, self._seconds = checkpoint, seconds
         self._saved = time.monotonic()
 
-    def offer(self, take_down: Callable[[], Progress]) -> None:
+    def offer(self, take_down: Callable[[], TrainingState]) -> None:
         """Save what is taken down, if it is time.
 
         Raises:
@@ -111,8 +111,8 @@ class PacedCheckpoint:
             self._saved = time.monotonic()
 
 
-class PrepareCheckpoint:
-    """The checkpoint of a preparation, ``oneshui.requests.Checkpoint``."""
+class PacedPrepareCheckpoint:
+    """The checkpoint of a preparation, ``oneshui.requests.PrepareCheckpoint``."""
 
     def __init__(self, checkpoint: Checkpoint, seconds: float) -> None:
         """Keep what is offered in the checkpoint, but not oftener than that."""
@@ -129,11 +129,11 @@ class PrepareCheckpoint:
 
     def offer(self, take_down: Callable[[], Mapping[str, torch.Tensor]]) -> None:
         """Keep what is taken down, if it is time, as ``PacedCheckpoint`` does."""
-        from oneshui.training.train import Progress
+        from oneshui.training.train import TrainingState
 
-        def progress() -> Progress:
+        def progress() -> TrainingState:
             self._count += 1
-            return Progress(epoch=self._count, history=(), tensors=take_down())
+            return TrainingState(epoch=self._count, history=(), tensors=take_down())
 
         self._paced.offer(progress)
 

@@ -11,7 +11,7 @@ import pytest
 from support.commands import ONE, launch
 
 from oneshui.faces.generate import FacesSpec, generate_celebahq
-from sweeps.graph.spec import Dimension
+from oneshui.spec import Range
 from sweeps.report.study_tables import JOURNAL
 from sweeps.sampler import Point, write_journal
 
@@ -72,7 +72,7 @@ def test_what_cannot_be_tuned(argument: str, says: str, tmp_path: Path) -> None:
 
 
 def test_a_study_of_another_space(tmp_path: Path) -> None:
-    space = {"alpha": Dimension(low=1, high=2), "dampening": Dimension(low=0.1, high=1)}
+    space = {"alpha": Range(low=1, high=2), "dampening": Range(low=0.1, high=1)}
     point: Point = {"alpha": 1.5, "dampening": 0.5}
     write_journal(tmp_path / JOURNAL, {"ssd synthetic_tiny n4": (space, [(point, 0.5, {})])})
     refuse(*TUNED, f"output_dir={tmp_path}", says="was made with the search space")

@@ -13,7 +13,7 @@ from oneshui.accelerator import EXACT, FAST, Policy, compiled, policy_of, read_a
 from oneshui.data.images import LabelledImages
 from oneshui.spec import TrainingSpec
 from oneshui.training.predict import predict_logits
-from oneshui.training.train import Progress, train
+from oneshui.training.train import TrainingState, train
 
 CPU = torch.device("cpu")
 SPEC = TrainingSpec(
@@ -22,10 +22,10 @@ SPEC = TrainingSpec(
 
 
 def trained(
-    policy: Policy, spec: TrainingSpec = SPEC, resume: Progress | None = None
-) -> tuple[dict[str, torch.Tensor], list[float], list[Progress]]:
+    policy: Policy, spec: TrainingSpec = SPEC, resume: TrainingState | None = None
+) -> tuple[dict[str, torch.Tensor], list[float], list[TrainingState]]:
     problem, model = TinyProblem("convnext"), tiny_model("convnext")
-    taken: list[Progress] = []
+    taken: list[TrainingState] = []
     history = train(
         model,
         problem.images("train"),

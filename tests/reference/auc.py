@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -14,3 +15,8 @@ def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:
             elif positive == negative:
                 wins += 0.5
     return wins / (len(positives) * len(negatives))
+
+
+def auc_error(positives: int, negatives: int) -> float:
+    """Standard deviation of the AUC of scores that tell nothing (Mann and Whitney, 1947)."""
+    return math.sqrt((positives + negatives + 1) / (12 * positives * negatives))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -24,10 +24,47 @@ def divergence(target: torch.Tensor, logits: torch.Tensor, kind: str) -> float:
     return total / len(target)
 
 
+def follow_teachers(
+    model: nn.Module,
+    dumb: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    *,
+    epochs: int,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+    kind: str = "softmax",
+) -> nn.Module:
+    """Each image's divergence to the teacher that it is for, softmax or of every attribute."""
+    student = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(
+        student.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    for _ in range(epochs):
+        for inputs, _, is_forget in batches:
+            optimizer.zero_grad()
+            loss = torch.zeros(())
+            for image, forgotten in zip(inputs, is_forget.tolist(), strict=True):
+                z = student(image[None])[0]
+                teacher = (dumb if forgotten else model)(image[None])[0].detach()
+                if kind == "softmax":
+                    q = teacher.softmax(0)
+                    terms = q * (q.log() - z.log_softmax(0))
+                else:
+                    q, p = teacher.sigmoid(), z.sigmoid()
+                    terms = q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()
+                loss = loss + terms.sum() / len(inputs)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        schedule.step()
+    return student
+
+
 def scrub(
     model: nn.Module,
-    forget: Sequence[Batch],
-    retain: Sequence[Batch],
+    forget: Iterable[Batch],
+    retain: Iterable[Batch],
     *,
     epochs: int,
     forget_epochs: int,

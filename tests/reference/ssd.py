@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -29,3 +31,19 @@ def dampened(weight: float, forget: float, original: float, alpha: float, lam: f
     if forget > alpha * original:
         return weight * min(lam * original / forget, 1)
     return weight
+
+
+def dampened_weights(
+    weights: Mapping[str, torch.Tensor],
+    forget: Mapping[str, torch.Tensor],
+    original: Mapping[str, torch.Tensor],
+    *,
+    alpha: float,
+    lam: float,
+) -> dict[str, torch.Tensor]:
+    found = {}
+    for name, value in weights.items():
+        rows = zip(*(t[name].flatten().tolist() for t in (weights, forget, original)), strict=True)
+        numbers = [dampened(weight, f, o, alpha, lam) for weight, f, o in rows]
+        found[name] = torch.tensor(numbers).reshape(value.shape)
+    return found

@@ -11,13 +11,14 @@ import optuna
 import pytest
 
 from oneshui.errors import InputError
+from oneshui.spec import Range
 from sweeps import sampler
-from sweeps.graph.spec import Dimension, Sampler
+from sweeps.graph.spec import Sampler
 from sweeps.sampler import Point, check_journal, grid, importances, next_point, write_journal
 
 SPACE = {
-    "rate": Dimension(low=0.01, high=10.0, log=True),
-    "steps": Dimension(low=1, high=9, integer=True),
+    "rate": Range(low=0.01, high=10.0, log=True),
+    "steps": Range(low=1, high=9, integer=True),
 }
 ONE = {"rate": SPACE["rate"]}
 DEFAULTS: Point = {"rate": 0.3, "steps": 3}
@@ -30,7 +31,7 @@ def value_of(point: Point) -> float:
 
 
 def study(
-    sampler: Sampler, points: int, batch: int, seed: int = 1, space: dict[str, Dimension] = SPACE
+    sampler: Sampler, points: int, batch: int, seed: int = 1, space: dict[str, Range] = SPACE
 ) -> list[Point]:
     """A whole study, as the jobs run it: each point alone, knowing the batches before."""
     found: list[Point] = []
@@ -47,7 +48,7 @@ def study(
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("space", [SPACE, ONE], ids=["two", "one"])
 def test_every_sampler_proposes_points_of_the_space_the_defaults_first(
-    sampler: Sampler, space: dict[str, Dimension]
+    sampler: Sampler, space: dict[str, Range]
 ) -> None:
     found = study(sampler, 10, 3, space=space)
     assert found[0] == {name: DEFAULTS[name] for name in space}
@@ -155,7 +156,7 @@ def test_a_study_made_with_another_space_is_refused(tmp_path: Path) -> None:
     write_journal(path, {"a": (SPACE, [(DEFAULTS, 0.5, {})])})
     check_journal(path, {"a": SPACE, "b": ONE})
     check_journal(path, {"b": ONE})
-    wider = {**SPACE, "rate": Dimension(low=0.001, high=10.0, log=True)}
+    wider = {**SPACE, "rate": Range(low=0.001, high=10.0, log=True)}
     with pytest.raises(InputError, match=r"'a' in .* was made with the search space .*0\.01") as e:
         check_journal(path, {"a": wider})
     assert "output_dir" in str(e.value)

@@ -35,7 +35,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
 from oneshui.methods.base import Range, register
-from oneshui.spec import Access, require
+from oneshui.methods.fields import number
+from oneshui.spec import Access
 
 if TYPE_CHECKING:
     import torch
@@ -49,24 +50,6 @@ if TYPE_CHECKING:
 
 REACHED, BATCHES = "reached", "batches"
 """In a checkpoint: epoch and requests done of it, int64 [2]; the sampler's random state."""
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "loss_type": ("full", "original", "unlearned", "scrub", "rev"),
-    "distance": ("smooth_l1", "l1", "l2"),
-    "parameters": ("layers", "all", "classifier"),
-}
-AT_LEAST: dict[str, int] = {
-    "epochs": 1,
-    "batch_size": 1,
-    "num_simulated": 0,
-    "num_requests": 0,
-    "forget_epochs": 1,
-    "hidden_size": 1,
-    "num_blocks": 0,
-    "embed_size": 1,
-    "retain_weight": 0,
-    "val_weight": 0,
-}
 
 
 @register
@@ -82,7 +65,7 @@ class MetaUnlearn:
         batch_size: Images per forget, val and retain batch.
         num_simulated: Identities per simulated request; 0 for as many as the real one has.
         num_requests: Simulated requests per epoch; 0 for as many as cover all identities once.
-        loss_type: Outer loss, see ``oneshui.methods.metaunlearn.objective.Objective``.
+        loss_type: Outer loss, see ``oneshui.methods.metaunlearn.objective.OuterLoss``.
         distance: Between losses in the outer loss. "smooth_l1" is half of "l2" below 1 (M5).
         use_accs: Whether the outer loss weighs a batch's loss by 1 - its score.
         retain_weight: Of the task loss on retain batches; not in the paper.
@@ -127,38 +110,28 @@ class MetaUnlearn:
         "step_scale": Range(low=0.1, high=10.0, log=True)
     }
 
-    epochs: int = 3
-    learning_rate: float = 1e-4
-    step_size: float = 0.1
-    step_scale: float = 1.0
-    batch_size: int = 64
-    num_simulated: int = 0
-    num_requests: int = 0
+    epochs: int = number(3, at_least=1)
+    learning_rate: float = number(1e-4, above=0)
+    step_size: float = number(0.1, above=0)
+    step_scale: float = number(1.0, above=0)
+    batch_size: int = number(64, at_least=1)
+    num_simulated: int = number(0, at_least=0)
+    num_requests: int = number(0, at_least=0)
     loss_type: Literal["full", "original", "unlearned", "scrub", "rev"] = "full"
     distance: Literal["smooth_l1", "l1", "l2"] = "smooth_l1"
     use_accs: bool = True
-    retain_weight: float = 0.0
-    val_weight: float = 0.0
+    retain_weight: float = number(0.0, at_least=0)
+    val_weight: float = number(0.0, at_least=0)
     parameters: Literal["layers", "all", "classifier"] = "layers"
     use_retain: bool = False
-    forget_epochs: int = 1
+    forget_epochs: int = number(1, at_least=1)
     use_features: bool = True
     use_targets: bool = True
     use_identity: bool = True
-    hidden_size: int = 512
-    num_blocks: int = 0
-    embed_size: int = 64
-    dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        for field in ("learning_rate", "step_size", "step_scale"):
-            require(getattr(self, field) > 0, field, getattr(self, field), "above 0")
-        for field, low in AT_LEAST.items():
-            require(getattr(self, field) >= low, field, getattr(self, field), f"at least {low}")
-        for field, choices in CHOICES.items():
-            value = getattr(self, field)
-            require(value in choices, field, value, f"one of {', '.join(choices)}")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+    hidden_size: int = number(512, at_least=1)
+    num_blocks: int = number(0, at_least=0)
+    embed_size: int = number(64, at_least=1)
+    dropout: float = number(0.5, at_least=0, below=1)
 
     def prepare(self, request: PrepareRequest) -> dict[str, torch.Tensor]:
         """The trained networks' weights and the training identities, on the CPU.
@@ -174,7 +147,7 @@ class MetaUnlearn:
         import torch
 
         from oneshui.methods.metaunlearn.loss_net import moved_parameters
-        from oneshui.methods.metaunlearn.objective import MetaTrainer, Objective
+        from oneshui.methods.metaunlearn.objective import MetaTrainer, OuterLoss
 
         model = copy.deepcopy(request.model).to(request.device).eval().requires_grad_(False)
         nets = {
@@ -188,14 +161,7 @@ class MetaUnlearn:
             start=moved_parameters(model, self.parameters),
             forget_net=nets["forget"],
             retain_net=nets.get("retain"),
-            objective=Objective(
-                task=request.task,
-                loss_type=self.loss_type,
-                distance=self.distance,
-                use_accs=self.use_accs,
-                retain_weight=self.retain_weight,
-                val_weight=self.val_weight,
-            ),
+            outer=OuterLoss(method=self, task=request.task),
             learning_rate=self.learning_rate,
             step_size=self.step_size,
             chunk_size=self.batch_size,
@@ -241,7 +207,7 @@ class MetaUnlearn:
     def _make_net(
         self, model: nn.Module, num_identities: int, generator: torch.Generator
     ) -> MetaLossNet:
-        from oneshui.methods.metaunlearn.loss_net import NetOptions, make_net
+        from oneshui.methods.metaunlearn.loss_net import make_net
         from oneshui.training.models import classifier_of
 
         classifier = classifier_of(model)
@@ -249,15 +215,7 @@ class MetaUnlearn:
             num_outputs=classifier.out_features,
             num_features=classifier.in_features,
             num_identities=num_identities,
-            options=NetOptions(
-                use_features=self.use_features,
-                use_targets=self.use_targets,
-                use_identity=self.use_identity,
-                hidden_size=self.hidden_size,
-                num_blocks=self.num_blocks,
-                embed_size=self.embed_size,
-                dropout=self.dropout,
-            ),
+            method=self,
             generator=generator,
         )
 
@@ -313,10 +271,10 @@ class MetaUnlearn:
         for epoch in range(first, self.epochs):
             trainer.set_learning_rate(self.learning_rate * cosine(epoch, self.epochs))
             simulated = enumerate(self._simulate(request, sampler, epoch), start=1)
-            for number, one in itertools.islice(simulated, skipped, None):
+            for done, one in itertools.islice(simulated, skipped, None):
                 trainer.update(*sampler.sample(one))
                 if checkpoint is not None:
-                    checkpoint.offer(partial(take_down, epoch, number))
+                    checkpoint.offer(partial(take_down, epoch, done))
             skipped = 0
 
     def _simulate(

@@ -6,7 +6,7 @@ identity; unlearning is a gradient step on its mean M,
 
     theta_u = theta - eta grad_theta M(theta; phi),
 
-and phi is trained by gradients of an outer loss A of theta_u, which ``meta_objective`` has. With
+and phi is trained by gradients of an outer loss A of theta_u, which ``objective`` has. With
 v = grad A(theta_u),
 
     grad_phi A = -eta grad_phi <grad_z M, J_z v>,
@@ -25,7 +25,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import torch
 from torch import nn
@@ -35,6 +35,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from oneshui.errors import NumericalError
 from oneshui.training.models import FeaturesAndLogits, classifier_of
+
+if TYPE_CHECKING:
+    from oneshui.methods.metaunlearn import MetaUnlearn
 
 Parameters: TypeAlias = dict[str, torch.Tensor]
 """Values of some of a model's parameters, by the model's names."""
@@ -59,69 +62,46 @@ class SeededDropout(nn.Module):
         return values * (draw >= self.probability) / (1 - self.probability)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetOptions:
-    """What the meta-loss network sees, and its size.
-
-    Attributes:
-        use_features: Whether it sees the features.
-        use_targets: Whether it sees the labels.
-        use_identity: Whether it sees who is on the image, through a learned embedding.
-        hidden_size: Width.
-        num_blocks: Residual blocks between the input and the output block.
-        embed_size: Width of the identity embedding.
-        dropout: Probability, in [0, 1).
-    """
-
-    use_features: bool = True
-    use_targets: bool = True
-    use_identity: bool = True
-    hidden_size: int = 512
-    num_blocks: int = 0
-    embed_size: int = 64
-    dropout: float = 0.5
-
-
 class MetaLossNet(nn.Module):
     """The learned loss h_phi; its state dict has the reference's names.
 
     Attributes:
-        options: What it sees and how large it is.
+        method: Says what it sees and how large it is.
         generator: Of its dropout, once ``use_generator`` was called.
     """
 
     generator: torch.Generator
 
     def __init__(
-        self, *, num_outputs: int, num_features: int, num_identities: int, options: NetOptions
+        self, *, num_outputs: int, num_features: int, num_identities: int, method: MetaUnlearn
     ) -> None:
         super().__init__()
-        self.options = options
-        hidden = options.hidden_size
+        self.method = method
+        hidden = method.hidden_size
         width = num_outputs
-        width += num_features if options.use_features else 0
-        width += num_outputs if options.use_targets else 0
-        if options.use_identity:
-            self.embed = nn.Embedding(num_identities, options.embed_size)
-            width += options.embed_size
+        width += num_features if method.use_features else 0
+        width += num_outputs if method.use_targets else 0
+        if method.use_identity:
+            self.embed = nn.Embedding(num_identities, method.embed_size)
+            width += method.embed_size
         self.input_block = nn.Sequential(
             nn.Linear(width, hidden),
             nn.LayerNorm(hidden),
             nn.Linear(hidden, hidden),
             nn.GELU(),
-            SeededDropout(options.dropout),
+            SeededDropout(method.dropout),
         )
         self.hidden_blocks = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(hidden),
                 nn.Linear(hidden, hidden),
                 nn.GELU(),
-                SeededDropout(options.dropout),
+                SeededDropout(method.dropout),
                 nn.Linear(hidden, hidden),
                 nn.GELU(),
-                SeededDropout(options.dropout),
+                SeededDropout(method.dropout),
             )
-            for _ in range(options.num_blocks)
+            for _ in range(method.num_blocks)
         )
         self.output_block = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 1))
 
@@ -141,12 +121,12 @@ class MetaLossNet(nn.Module):
             index: Position of the identity among the training identities, int64 [B].
         """
         parts = [logits.sigmoid()]
-        if self.options.use_features:
+        if self.method.use_features:
             parts.append(features)
-        if self.options.use_targets:
+        if self.method.use_targets:
             is_class = labels.ndim == 1
             parts.append(F.one_hot(labels, logits.shape[1]).float() if is_class else labels)
-        if self.options.use_identity:
+        if self.method.use_identity:
             parts.append(self.embed(index))
         hidden = self.input_block(torch.cat(parts, dim=1))
         for block in self.hidden_blocks:
@@ -166,7 +146,7 @@ def make_net(
     num_outputs: int,
     num_features: int,
     num_identities: int,
-    options: NetOptions,
+    method: MetaUnlearn,
     generator: torch.Generator,
 ) -> MetaLossNet:
     """A network with PyTorch's usual starting weights, drawn from ``generator`` only."""
@@ -175,7 +155,7 @@ def make_net(
             num_outputs=num_outputs,
             num_features=num_features,
             num_identities=num_identities,
-            options=options,
+            method=method,
         )
     net.to_empty(device="cpu")
     for module in net.modules():
@@ -292,7 +272,7 @@ def inner_gradient(
         pairs = [view(parameters, chunk) for chunk in chunks]
     logits = torch.cat([pair[0] for pair in pairs]).requires_grad_()
     features = torch.cat([pair[1] for pair in pairs]).requires_grad_()
-    seen = (logits, features) if net.options.use_features else (logits,)
+    seen = (logits, features) if net.method.use_features else (logits,)
     mean = net(logits, features, support.labels, support.index).mean()
     outputs = torch.autograd.grad(mean, seen, create_graph=True)
 

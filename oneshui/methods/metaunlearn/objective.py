@@ -3,7 +3,7 @@
 Source: arXiv 2407.12069, Section 5 (docs/benchmark.md, "metaunlearn"). Deviations: scrub and
 the retain step use the task's own loss, so that they work for classes too (docs/benchmark.md, M6);
 gradients are taken with respect to phi only (M2). Two optional terms that the paper does not have
-are in ``Objective``; they are off by default.
+are in ``OuterLoss``; they are off by default.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -24,10 +24,10 @@ from oneshui.spec import Task
 from oneshui.training.losses import task_loss
 from oneshui.training.optimizer_state import optimizer_tensors, restore_optimizer
 
-LossType = Literal["full", "original", "unlearned", "scrub", "rev"]
-Distance = Literal["smooth_l1", "l1", "l2"]
+if TYPE_CHECKING:
+    from oneshui.methods.metaunlearn import MetaUnlearn
 
-DISTANCES: dict[Distance, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+DISTANCES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "smooth_l1": F.smooth_l1_loss,
     "l1": F.l1_loss,
     "l2": F.mse_loss,
@@ -52,7 +52,7 @@ class Batch:
 
     def original_logits(self) -> torch.Tensor:
         """The original model's logits, which must have been given."""
-        assert self.original is not None, "this objective needs the original model's logits"
+        assert self.original is not None, "this outer loss needs the original model's logits"
         return self.original
 
 
@@ -76,7 +76,7 @@ Predict: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective:
+class OuterLoss:
     """The outer loss of one forget batch F with its val batch V and retain batch R.
 
     With f the original and u the unlearned model, l the task loss, d the distance, whose second
@@ -91,28 +91,23 @@ class Objective:
 
     where KL is the softmax divergence at temperature T = 4, averaged over images and outputs.
 
+    Two terms that the paper does not have: retain_weight l(u, R), and val_weight K(f || u; V) with
+    the mean over images and outputs of the divergence between the two models' predictions:
+    Bernoulli for attributes, categorical for classes.
+
     Attributes:
+        method: Says which of the above (``loss_type``), d (``distance``), whether S is weighted by
+            the score (``use_accs``), and the two weights.
         task: Which task loss and which score.
-        loss_type: Which of the above.
-        distance: d.
-        use_accs: Whether S is weighted by the score.
-        retain_weight: Not in the paper: adds retain_weight l(u, R).
-        val_weight: Not in the paper: adds val_weight K(f || u; V), the mean over images and
-            outputs of the divergence between the two models' predictions: Bernoulli for
-            attributes, categorical for classes.
     """
 
+    method: MetaUnlearn
     task: Task
-    loss_type: LossType = "full"
-    distance: Distance = "smooth_l1"
-    use_accs: bool = True
-    retain_weight: float = 0.0
-    val_weight: float = 0.0
 
     @property
     def needs_retain(self) -> bool:
-        """Whether the objective looks at retain batches."""
-        return self.loss_type == "scrub" or self.retain_weight > 0
+        """Whether the outer loss looks at retain batches."""
+        return self.method.loss_type == "scrub" or self.method.retain_weight > 0
 
     def __call__(self, predict: Predict, group: BatchGroup) -> torch.Tensor:
         """The outer loss of one group of batches, a scalar.
@@ -121,47 +116,47 @@ class Objective:
             NumericalError: The unlearned model's logits are not finite.
         """
         forget = _finite(predict(group.forget.inputs))
-        if self.loss_type == "scrub":
+        if self.method.loss_type == "scrub":
             loss = -_softmax_divergence(group.forget.original_logits(), forget)
         else:
             loss = self._compare(predict, forget, group)
         if self.needs_retain:
             loss = loss + self._retain_terms(predict, group.retain)
-        if self.val_weight:
+        if self.method.val_weight:
             original, val = group.val.original_logits(), predict(group.val.inputs)
-            loss = loss + self.val_weight * _prediction_divergence(original, val, self.task)
+            loss = loss + self.method.val_weight * _prediction_divergence(original, val, self.task)
         return loss
 
     def _compare(
         self, predict: Predict, forget_logits: torch.Tensor, group: BatchGroup
     ) -> torch.Tensor:
-        distance = DISTANCES[self.distance]
+        distance = DISTANCES[self.method.distance]
         forget = self._badness(forget_logits, group.forget.labels)
         terms = []
-        if self.loss_type in ("original", "full", "rev"):
+        if self.method.loss_type in ("original", "full", "rev"):
             val_before = self._badness(group.val.original_logits(), group.val.labels)
-        if self.loss_type in ("original", "full"):
+        if self.method.loss_type in ("original", "full"):
             terms.append(distance(forget, val_before))
-        if self.loss_type != "original":
-            with torch.set_grad_enabled(self.loss_type == "rev"):
+        if self.method.loss_type != "original":
+            with torch.set_grad_enabled(self.method.loss_type == "rev"):
                 val = self._badness(predict(group.val.inputs), group.val.labels)
             terms.append(distance(forget, val.detach()))
-        if self.loss_type == "rev":
+        if self.method.loss_type == "rev":
             terms.append(distance(val, val_before))
         return torch.stack(terms).sum()
 
     def _retain_terms(self, predict: Predict, retain: Batch | None) -> torch.Tensor:
-        assert retain is not None, "this objective needs retain batches"
+        assert retain is not None, "this outer loss needs retain batches"
         logits = predict(retain.inputs)
-        weight = self.retain_weight + (0.99 if self.loss_type == "scrub" else 0.0)
+        weight = self.method.retain_weight + (0.99 if self.method.loss_type == "scrub" else 0.0)
         loss = weight * task_loss(logits, retain.labels, self.task)
-        if self.loss_type == "scrub":
+        if self.method.loss_type == "scrub":
             loss = loss + 0.001 * _softmax_divergence(retain.original_logits(), logits)
         return loss
 
     def _badness(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         loss = task_loss(logits, labels, self.task)
-        return loss * (1 - batch_score(logits, labels, self.task)) if self.use_accs else loss
+        return loss * (1 - batch_score(logits, labels, self.task)) if self.method.use_accs else loss
 
 
 def batch_score(logits: torch.Tensor, labels: torch.Tensor, task: Task) -> float:
@@ -206,11 +201,11 @@ Term: TypeAlias = Callable[[Parameters], torch.Tensor]
 """A part of the outer loss, as a function of the unlearned parameters."""
 
 
-def forget_terms(view: View, objective: Objective, groups: Sequence[BatchGroup]) -> list[Term]:
+def forget_terms(view: View, outer: OuterLoss, groups: Sequence[BatchGroup]) -> list[Term]:
     """The outer loss of a forget step: the mean over groups, weighted by their forget images."""
 
     def term(group: BatchGroup, weight: float, parameters: Parameters) -> torch.Tensor:
-        return weight * objective(lambda inputs: view(parameters, inputs)[0], group)
+        return weight * outer(lambda inputs: view(parameters, inputs)[0], group)
 
     return [partial(term, *pair) for pair in zip(groups, _weights(groups), strict=True)]
 
@@ -239,7 +234,7 @@ class MetaTrainer:
         start: The parameters that unlearning moves, at their original values.
         forget_net: The network whose step forgets.
         retain_net: The network whose step follows and repairs; None for none.
-        objective: What the forget step is trained for.
+        outer: What the forget step is trained for.
         learning_rate: Of AdamW (amsgrad, no weight decay) on the networks.
         step_size: Eta.
         chunk_size: Support images per pass through the model.
@@ -252,14 +247,14 @@ class MetaTrainer:
         start: Parameters,
         forget_net: MetaLossNet,
         retain_net: MetaLossNet | None,
-        objective: Objective,
+        outer: OuterLoss,
         learning_rate: float,
         step_size: float,
         chunk_size: int = 64,
     ) -> None:
         self._view = view
         self._start = start
-        self._objective = objective
+        self._outer = outer
         self._step = partial(meta_step, step_size=step_size, chunk_size=chunk_size)
         self._nets = [forget_net] if retain_net is None else [forget_net, retain_net]
         self._optimizers = [
@@ -270,7 +265,7 @@ class MetaTrainer:
     @property
     def needs_retain(self) -> bool:
         """Whether ``update`` needs groups with retain batches."""
-        return self._objective.needs_retain or len(self._nets) > 1
+        return self._outer.needs_retain or len(self._nets) > 1
 
     def set_learning_rate(self, value: float) -> None:
         """Use this learning rate from now on."""
@@ -316,9 +311,9 @@ class MetaTrainer:
         Raises:
             NumericalError: The unlearned model's outputs are not finite.
         """
-        terms = [forget_terms(self._view, self._objective, groups)]
+        terms = [forget_terms(self._view, self._outer, groups)]
         if len(self._nets) > 1:
-            terms.append(retain_terms(self._view, self._objective.task, groups))
+            terms.append(retain_terms(self._view, self._outer.task, groups))
         parameters, values = self._start, []
         for net, optimizer, part in zip(self._nets, self._optimizers, terms, strict=True):
             step = self._step(net, self._view, parameters, support, part)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from reference.auc import auc
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
 from support.golden import GoldenCase, each_case
 
 from oneshui.attacks import loss_mia as loss_mia_module
@@ -52,6 +54,45 @@ def test_only_the_reference_reports_zero_for_a_perfect_attack(losses: Losses) ->
     losses["forget"] = losses["retain"]
     assert loss_mia(**losses, seed=0, variant="reference").auc == 0.0
     assert loss_mia(**losses, seed=0).auc > 0.9
+
+
+def by_sklearn(losses: Losses, trees: int, seed: int) -> LossMIA:
+    """The authors' forest, with scikit-learn's classifier, AUC and 0.5 rule."""
+    known = np.concatenate([losses["retain"], losses["val"]])[:, None]
+    is_member = [1] * len(losses["retain"]) + [0] * len(losses["val"])
+    forest = RandomForestClassifier(trees, random_state=seed, n_jobs=1).fit(known, is_member)
+    forget, test = (forest.predict_proba(losses[n][:, None])[:, 1] for n in ("forget", "test"))
+    truth = [1] * len(forget) + [0] * len(test)
+    return LossMIA(
+        auc=float(roc_auc_score(truth, np.concatenate([forget, test]))),
+        accuracy=float(np.mean(forest.predict(losses["forget"][:, None]) == 0)),
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**32 + 5])
+def test_the_attack_is_a_forest_of_100_trees(losses: Losses, seed: int) -> None:
+    # Few values, so that leaves hold both kinds.
+    losses = {name: values.round(2) for name, values in losses.items()}
+    losses["val"] = losses["val"][:70]
+    ours, theirs = loss_mia(**losses, seed=seed), by_sklearn(losses, 100, seed % 2**32)
+    assert ours.auc == pytest.approx(theirs.auc, abs=1e-12)
+    assert ours.accuracy == theirs.accuracy
+    assert ours != by_sklearn(losses, 50, seed % 2**32)
+
+
+def test_the_reference_reports_the_forest_that_calls_most_forget_images_non_members(
+    losses: Losses,
+) -> None:
+    chosen = set()
+    for seed in range(12):
+        forests = {trees: by_sklearn(losses, trees, seed) for trees in (20, 50, 100)}
+        most = max(forest.accuracy for forest in forests.values())
+        first = next(trees for trees, forest in forests.items() if forest.accuracy == most)
+        ours = loss_mia(**losses, seed=seed, variant="reference")
+        assert ours.accuracy == most
+        assert ours.auc == pytest.approx(forests[first].auc, abs=1e-12)
+        chosen.add(first)
+    assert len(chosen) > 1
 
 
 def test_threshold_auc_is_its_definition_with_ties(losses: Losses) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -9,8 +10,11 @@ from reference.training import loss_of, sgd
 from support.golden import largest_difference
 from support.tiny import TinyProblem
 
-from oneshui.errors import DataAccessError, InputError
+from oneshui.errors import DataAccessError
 from oneshui.methods import build
+from oneshui.methods._sgd import shuffled_batches
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("problem", [TinyProblem("vit"), TinyProblem("convnext", "multiclass")])
@@ -30,6 +34,25 @@ def test_it_trains_on_with_the_retain_set_alone(problem: TinyProblem) -> None:
     assert largest_difference(unlearned.state_dict(), model.state_dict()) < 1e-5
 
 
+def test_the_whole_method_is_a_plain_loop_over_batches_that_are_drawn_on() -> None:
+    request = TinyProblem("convnext").full_request()
+    model, draws = copy.deepcopy(request.model), request.generator("finetune batches")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
+    for _ in range(3):
+        for inputs, labels in shuffled_batches(
+            request.retain, 16, device=CPU, generator=draws, augmentation="crop"
+        ):
+            optimizer.zero_grad()
+            loss_of(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        schedule.step()
+    hyper = {"epochs": 3, "learning_rate": 0.02, "momentum": 0.3, "weight_decay": 0.05}
+    method = build("finetune", {**hyper, "batch_size": 16, "augmentation": "crop"})
+    unlearned = method.unlearn(request)
+    assert largest_difference(unlearned.state_dict(), model.state_dict()) < 1e-5
+
+
 @pytest.mark.parametrize("changes", [{"augmentation": "flip"}, {"epochs": 2}, {"batch_size": 8}])
 def test_every_hyperparameter_changes_the_result(changes: dict[str, Any]) -> None:
     request = TinyProblem().full_request()
@@ -40,22 +63,6 @@ def test_every_hyperparameter_changes_the_result(changes: dict[str, Any]) -> Non
 def test_the_support_set_alone_is_refused() -> None:
     with pytest.raises(DataAccessError, match="finetune needs forget and retain set"):
         build("finetune", {}).unlearn(TinyProblem().unlearn_request())
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("learning_rate", 0.0),
-        ("epochs", 0),
-        ("batch_size", 0),
-        ("momentum", 1.0),
-        ("weight_decay", -1.0),
-        ("augmentation", "rotate"),
-    ],
-)
-def test_values_out_of_range_are_refused(field: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"finetune.{field} is {value!r}"):
-        build("finetune", {field: value})
 
 
 def test_frozen_weights_stay() -> None:

@@ -10,6 +10,7 @@ from support.tiny import TinyProblem, tiny_model
 
 from oneshui.data.images import LabelledImages
 from oneshui.errors import DataAccessError
+from oneshui.methods import _sgd, build
 from oneshui.methods._sgd import (
     CosineSGD,
     full_access,
@@ -20,6 +21,7 @@ from oneshui.methods._sgd import (
     shuffled_batches,
     support_images,
 )
+from oneshui.methods.finetune import FineTune
 
 CPU = torch.device("cpu")
 
@@ -38,7 +40,7 @@ def test_it_steps_as_pytorch_does(clip_norm: float) -> None:
     batches = list(TinyProblem().images("val").batches(8, CPU))
     losses = [lambda x=x, y=y: loss_of(theirs(x), y) for x, y in batches]
     sgd(theirs, losses, epochs=3, learning_rate=0.1, clip_norm=clip_norm)
-    optimizer = CosineSGD(ours, epochs=3, learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
+    optimizer = CosineSGD(ours, FineTune(epochs=3, learning_rate=0.1))
     for epoch in range(3):
         optimizer.start_epoch(epoch)
         for inputs, labels in batches:
@@ -55,7 +57,7 @@ def test_what_is_masked_or_frozen_stays_to_the_bit() -> None:
         name: (torch.rand(p.shape, generator=generator()) < 0.5).float()
         for name, p in model.named_parameters()
     }
-    optimizer = CosineSGD(model, epochs=1, learning_rate=0.1, weight_decay=0.1, masks=masks)
+    optimizer = CosineSGD(model, FineTune(learning_rate=0.1, weight_decay=0.1), masks)
     optimizer.step(loss_of(model(data.inputs()), data.labels))
     for name, value in model.state_dict().items():
         moved = value != before[name]
@@ -103,6 +105,51 @@ def test_only_retain_images_are_augmented(batch_size: int) -> None:
     ):
         assert as_set(inputs[flags]) <= as_set(forget.inputs())
         assert not as_set(inputs[~flags]) & as_set(retain.inputs())
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "crop"])
+def test_every_epoch_crops_an_image_anew(augmentation: Any) -> None:
+    problem = TinyProblem()
+    one = problem.images("retain").select(torch.tensor([0]))
+    draws = generator()
+    plain, mixed = [], []
+    for _ in range(12):
+        ((inputs, _),) = shuffled_batches(
+            one, 1, device=CPU, generator=draws, augmentation=augmentation
+        )
+        plain.append(inputs)
+        ((inputs, _, _),) = mixed_batches(
+            problem.images("forget"),
+            one,
+            100,
+            device=CPU,
+            generator=draws,
+            augmentation=augmentation,
+        )
+        mixed.append(inputs[-1:])
+    for epochs in (plain, mixed):
+        assert len({tuple(inputs.flatten().tolist()) for inputs in epochs}) == (
+            2 if augmentation == "flip" else 12
+        )
+
+
+@pytest.mark.parametrize("name", ["gradient_ascent", "random_label"])
+def test_chunks_of_the_support_set_do_not_change_its_steps(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, method = TinyProblem().unlearn_request(), build(name, {})
+    whole = method.unlearn(request).state_dict()
+    monkeypatch.setattr(_sgd, "CHUNK_SIZE", 2)
+    assert largest_difference(method.unlearn(request).state_dict(), whole) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["gradient_ascent", "random_label"])
+def test_the_classifier_can_be_moved_alone(name: str) -> None:
+    request = TinyProblem().unlearn_request()
+    after = build(name, {"parameters": "classifier"}).unlearn(request).state_dict()
+    before = request.model.state_dict()
+    moved = {key for key in before if not torch.equal(after[key], before[key])}
+    assert moved == {"head.weight", "head.bias"}
 
 
 def test_the_support_set_becomes_a_selection() -> None:

@@ -61,6 +61,9 @@ def test_the_mia_is_a_fourth_factor() -> None:
     scores = {"retain": 0.85, "forget": 0.9, "test": 0.85}
     with_mia = tow_with_mia(scores, RETRAINED, 0.8, 0.55)
     assert with_mia == pytest.approx(0.9 * 0.8 * 0.9 * 0.75)
+    # An attack that does worse than on the retrained model is a gap too, not a bonus.
+    assert tow_with_mia(RETRAINED, RETRAINED, 0.3, 0.55) == pytest.approx(0.75)
+    assert tow_with_mia(scores, RETRAINED, 0.3, 0.55) == pytest.approx(with_mia)
 
 
 @pytest.mark.parametrize("bad", [math.nan, -0.1, 1.1])

@@ -13,7 +13,7 @@ from torch import nn
 
 from oneshui.spec import TrainingSpec
 from oneshui.training.models import make_model
-from oneshui.training.train import Epoch, Progress, train
+from oneshui.training.train import Epoch, TrainingState, train
 
 CPU = torch.device("cpu")
 EPOCHS = 3
@@ -59,8 +59,8 @@ def fresh(network: Network, **options: object) -> nn.Module:
 def run(
     model: nn.Module,
     spec: TrainingSpec,
-    resume: Progress | None = None,
-    on_epoch: Callable[[Epoch, Callable[[], Progress]], None] | None = None,
+    resume: TrainingState | None = None,
+    on_epoch: Callable[[Epoch, Callable[[], TrainingState]], None] | None = None,
 ) -> Result:
     problem = TinyProblem("convnext")
     history = train(
@@ -78,12 +78,12 @@ def run(
 
 
 def interrupted(
-    model: nn.Module, spec: TrainingSpec, after: int, resume: Progress | None
-) -> Progress:
+    model: nn.Module, spec: TrainingSpec, after: int, resume: TrainingState | None
+) -> TrainingState:
     """What a training that ends with an error after an epoch had taken down."""
-    taken: list[Progress] = []
+    taken: list[TrainingState] = []
 
-    def on_epoch(epoch: Epoch, take_down: Callable[[], Progress]) -> None:
+    def on_epoch(epoch: Epoch, take_down: Callable[[], TrainingState]) -> None:
         if epoch.number == after:
             taken.append(take_down())
             raise StoppedError
@@ -144,7 +144,7 @@ def test_the_best_epoch_may_lie_before_the_interruption(
     rated(1)
     best: list[dict[str, torch.Tensor]] = []
 
-    def on_epoch(epoch: Epoch, take_down: Callable[[], Progress]) -> None:
+    def on_epoch(epoch: Epoch, take_down: Callable[[], TrainingState]) -> None:
         if epoch.number == epoch_of_best:
             tensors = take_down().tensors
             best.append(
@@ -179,9 +179,9 @@ def test_a_network_that_drops_activations_is_no_exception(
 def test_what_is_taken_down_does_not_change_any_more_and_does_not_disturb() -> None:
     spec = recipe(keep="best", **OPTIMIZERS["adamw"])
     whole = run(fresh("convnext"), spec)
-    taken: list[tuple[Progress, dict[str, torch.Tensor]]] = []
+    taken: list[tuple[TrainingState, dict[str, torch.Tensor]]] = []
 
-    def on_epoch(_: Epoch, take_down: Callable[[], Progress]) -> None:
+    def on_epoch(_: Epoch, take_down: Callable[[], TrainingState]) -> None:
         progress = take_down()
         taken.append((progress, {n: t.clone() for n, t in progress.tensors.items()}))
 
@@ -196,7 +196,7 @@ def test_what_is_taken_down_does_not_change_any_more_and_does_not_disturb() -> N
 
 def test_a_training_that_was_finished_is_not_trained_further() -> None:
     spec = recipe(keep="last", **OPTIMIZERS["adamw"])
-    taken: list[Progress] = []
+    taken: list[TrainingState] = []
     whole = run(fresh("convnext"), spec, None, lambda _, take_down: taken.append(take_down()))
     calls: list[Epoch] = []
     again = run(fresh("convnext"), spec, taken[-1], lambda epoch, _: calls.append(epoch))

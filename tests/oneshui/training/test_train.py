@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from support.golden import GoldenCase, each_case, golden_folder, load_json
 from support.tiny import NUM_OUTPUTS, TinyProblem, tiny_model
+from torch import nn
 
 from oneshui.data.images import LabelledImages, make_images
 from oneshui.errors import InputError, NumericalError
@@ -117,6 +119,59 @@ def test_same_seed_same_weights_to_the_bit_and_no_global_random_state() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+class Watched(nn.Module):
+    """A linear network after dropout that keeps what it is trained on and what dropout left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+        self.head = nn.Linear(3 * 32 * 32, NUM_OUTPUTS)
+        nn.init.zeros_(self.head.weight)
+        self.seen: list[torch.Tensor] = []
+        self.left: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        dropped = self.dropout(torch.ones_like(images))
+        if self.training:
+            self.seen.append(images.clone())
+            self.left.append(dropped.clone())
+        logits: torch.Tensor = self.head((images * dropped).flatten(1))
+        return logits
+
+
+def test_every_epoch_draws_order_crops_and_dropout_anew_and_the_seed_repeats_them() -> None:
+    problem = TinyProblem("convnext")
+
+    def watch(seed: int, shuffle: bool, augmentation: str) -> Watched:
+        model, size = Watched(), len(problem.images("train"))
+        train(
+            model,
+            problem.images("train"),
+            problem.images("val"),
+            recipe(batch_size=size, augmentation=augmentation, warmup_epochs=0),
+            task="multilabel",
+            seed=seed,
+            device=CPU,
+            shuffle=shuffle,
+        )
+        assert len(model.seen) == len(model.left) == 3
+        return model
+
+    crops, again, other = (watch(seed, False, "crop") for seed in (1, 1, 2))
+    orders = watch(1, True, "none")
+    for first, second in itertools.combinations(range(3), 2):
+        for tensors in (crops.seen, crops.left):
+            same = (tensors[first] == tensors[second]).flatten(1).all(1)
+            assert same.float().mean() < 0.1
+        assert not torch.equal(orders.seen[first], orders.seen[second])
+        torch.testing.assert_close(orders.seen[first].sum(0), orders.seen[second].sum(0))
+    for epoch in range(3):
+        assert torch.equal(crops.seen[epoch], again.seen[epoch])
+        assert torch.equal(crops.left[epoch], again.left[epoch])
+        assert not torch.equal(crops.seen[epoch], other.seen[epoch])
+        assert not torch.equal(crops.left[epoch], other.left[epoch])
+
+
 def test_training_lowers_the_loss() -> None:
     _, history = trained(0, recipe(epochs=8))
     assert history[-1].loss < 0.9 * history[0].loss
@@ -188,6 +243,30 @@ def test_predictions_cover_every_image_once_and_do_not_depend_on_the_batch_size(
         assert part["identity"].tolist() == data.identities.tolist()
         one = predict_logits(model, data, device=CPU, batch_size=1)
         assert np.allclose(np.stack(part["logits"].to_list()), one.numpy(), atol=1e-5)
+
+
+class Halved(nn.Module):
+    """A network whose logits are bfloat16, as a GPU may give them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = tiny_model("vit")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(images).bfloat16()
+        return logits
+
+
+def test_logits_in_bfloat16_are_widened() -> None:
+    data = TinyProblem("vit").images("val")
+    logits = predict_logits(Halved(), data, device=CPU)
+    assert logits.dtype == torch.float32
+    rounded = predict_logits(tiny_model("vit"), data, device=CPU).bfloat16().float()
+    assert torch.equal(logits, rounded)
+    frame = predict(Halved(), {"val": data}, task="multilabel", device=CPU)
+    assert frame["loss"].dtype == np.float32
+    expected = sample_losses(rounded, data.labels, "multilabel")
+    np.testing.assert_allclose(frame["loss"], expected, rtol=1e-6)
 
 
 def test_predictions_that_are_not_finite_are_refused() -> None:

@@ -14,7 +14,7 @@ from support.worker_jobs import JOBS, PREPARE, PRETRAIN, SPLIT, found, write_hel
 
 from oneshui.requests import PrepareRequest, UnlearnRequest
 from oneshui.spec import Access
-from oneshui.training.train import Progress
+from oneshui.training.train import TrainingState
 from sweeps import stages
 from sweeps.executor.worker import execute
 from sweeps.stages.context import WEIGHTS, Environment
@@ -93,7 +93,7 @@ def test_a_training_that_was_interrupted_goes_on_and_gives_the_same(
     saved: list[int] = []
     real = Checkpoint.save
 
-    def save(self: Checkpoint, progress: Progress) -> None:
+    def save(self: Checkpoint, progress: TrainingState) -> None:
         real(self, progress)
         saved.append(progress.epoch)
 
@@ -104,7 +104,7 @@ def test_a_training_that_was_interrupted_goes_on_and_gives_the_same(
     assert saved == [1, 2]
     assert "resumed_epochs" not in undisturbed.cost
 
-    def save_and_fail(self: Checkpoint, progress: Progress) -> None:
+    def save_and_fail(self: Checkpoint, progress: TrainingState) -> None:
         save(self, progress)
         if progress.epoch == 2:
             raise SimulatedCrashError
@@ -150,7 +150,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(env: Environment) -> N
 def test_checkpoints_are_as_rare_as_configured(
     env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved: list[Progress] = []
+    saved: list[TrainingState] = []
     monkeypatch.setattr(Checkpoint, "save", lambda _self, progress: saved.append(progress))
     now = iter([0.0, 4.0, 11.0, 12.0, 13.0])
     monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: next(now)))

@@ -11,15 +11,15 @@ import pytest
 import torch
 from support.object_server import ObjectServer
 
-from oneshui.training.train import Progress
+from oneshui.training.train import TrainingState
 from sweeps.store import objects
 from sweeps.store.checkpoints import LATEST, Checkpoint, CheckpointObject
 from sweeps.store.objects import Bucket, StoreUnreachableError
 
 
-def progress(epoch: int) -> Progress:
+def progress(epoch: int) -> TrainingState:
     generator = torch.Generator().manual_seed(epoch)
-    return Progress(
+    return TrainingState(
         epoch=epoch,
         history=tuple(
             {"number": n + 1, "loss": math.pi / (n + 1), "val_score": 0.1 + 0.2 * n}
@@ -35,7 +35,7 @@ def progress(epoch: int) -> Progress:
     )
 
 
-def equal(one: Progress | None, other: Progress) -> bool:
+def equal(one: TrainingState | None, other: TrainingState) -> bool:
     if one is None or one.tensors.keys() != other.tensors.keys():
         return False
     pairs = [(one.tensors[name], other.tensors[name]) for name in other.tensors]

@@ -11,10 +11,10 @@ import torch
 from support.inline_sweep import InlineSweep, inline_sweep
 
 from oneshui.methods.metaunlearn.objective import MetaTrainer
-from oneshui.training.train import Progress
+from oneshui.training.train import TrainingState
 from sweeps.stages.context import PREPARED
 from sweeps.store import Entry
-from sweeps.store.checkpoints import LATEST, Checkpoint, PrepareCheckpoint
+from sweeps.store.checkpoints import LATEST, Checkpoint, PacedPrepareCheckpoint
 
 
 def test_offers_are_taken_as_rarely_as_configured(tmp_path: Path) -> None:
@@ -24,18 +24,18 @@ def test_offers_are_taken_as_rarely_as_configured(tmp_path: Path) -> None:
         taken.append(len(taken))
         return {"at": torch.tensor(taken[-1])}
 
-    rare = PrepareCheckpoint(Checkpoint(tmp_path / "rare"), 3600.0)
+    rare = PacedPrepareCheckpoint(Checkpoint(tmp_path / "rare"), 3600.0)
     rare.offer(take_down)
     assert (taken, rare.load()) == ([], None)
-    often = PrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0)
+    often = PacedPrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0)
     for _ in range(3):
         often.offer(take_down)
-    again = PrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0)
+    again = PacedPrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0)
     known = again.load()
     assert known is not None
     assert int(known["at"]) == 2
     again.offer(take_down)
-    known = PrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0).load()
+    known = PacedPrepareCheckpoint(Checkpoint(tmp_path / "often"), 0.0).load()
     assert known is not None
     assert int(known["at"]) == 3
 
@@ -47,9 +47,9 @@ class SimulatedCrashError(Exception):
 def test_a_crash_during_the_first_offer_after_a_return_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = PrepareCheckpoint(Checkpoint(tmp_path / "it"), 0.0)
+    first = PacedPrepareCheckpoint(Checkpoint(tmp_path / "it"), 0.0)
     first.offer(lambda: {"at": torch.tensor(1)})
-    again = PrepareCheckpoint(Checkpoint(tmp_path / "it"), 0.0)
+    again = PacedPrepareCheckpoint(Checkpoint(tmp_path / "it"), 0.0)
     assert again.load() is not None
     replace = Path.replace
 
@@ -62,7 +62,7 @@ def test_a_crash_during_the_first_offer_after_a_return_leaves_what_was_there(
         patch.setattr(Path, "replace", crash_at_the_record)
         with pytest.raises(SimulatedCrashError):
             again.offer(lambda: {"at": torch.tensor(2)})
-    known = PrepareCheckpoint(Checkpoint(tmp_path / "it"), 0.0).load()
+    known = PacedPrepareCheckpoint(Checkpoint(tmp_path / "it"), 0.0).load()
     assert known is not None
     assert int(known["at"]) == 1
 
@@ -72,7 +72,7 @@ def test_the_pace_counts_from_the_last_that_was_kept(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("sweeps.store.checkpoints.time.monotonic", lambda: now[0])
-    paced = PrepareCheckpoint(Checkpoint(tmp_path / "it"), 10.0)
+    paced = PacedPrepareCheckpoint(Checkpoint(tmp_path / "it"), 10.0)
     kept: list[float] = []
 
     def take_down() -> dict[str, torch.Tensor]:
@@ -119,7 +119,7 @@ def test_a_meta_training_that_died_goes_on_and_gives_the_same(
         updates.append(1)
         return update(self, *arguments)  # type: ignore[arg-type]
 
-    def save_and_die(self: Checkpoint, progress: Progress) -> None:
+    def save_and_die(self: Checkpoint, progress: TrainingState) -> None:
         save(self, progress)
         if progress.epoch == 3:
             raise SimulatedCrashError

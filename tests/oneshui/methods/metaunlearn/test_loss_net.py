@@ -12,10 +12,10 @@ from support.golden import GoldenCase, each_case, largest_difference
 from support.tiny import NUM_OUTPUTS, TinyProblem, tiny_model
 from torch import nn
 
+from oneshui.methods.metaunlearn import MetaUnlearn
 from oneshui.methods.metaunlearn.loss_net import (
     ClassifierView,
     MetaLossNet,
-    NetOptions,
     NetworkView,
     Parameters,
     Support,
@@ -29,24 +29,24 @@ from oneshui.methods.metaunlearn.objective import (
     Batch,
     BatchGroup,
     MetaTrainer,
-    Objective,
+    OuterLoss,
     batch_score,
     forget_terms,
     retain_terms,
 )
 from oneshui.training.models import FeaturesAndLogits
 
-SMALL = NetOptions(hidden_size=12, embed_size=4)
+SMALL = MetaUnlearn(hidden_size=12, embed_size=4)
 
 
 def small_net(
-    options: NetOptions, *, num_features: int = 16, num_identities: int = 20
+    method: MetaUnlearn, *, num_features: int = 16, num_identities: int = 20
 ) -> MetaLossNet:
     return make_net(
         num_outputs=NUM_OUTPUTS,
         num_features=num_features,
         num_identities=num_identities,
-        options=options,
+        method=method,
         generator=torch.Generator().manual_seed(0),
     )
 
@@ -54,7 +54,7 @@ def small_net(
 @pytest.mark.parametrize("network", ["vit", "convnext"])
 @pytest.mark.parametrize("which", ["layers", "classifier"])
 @pytest.mark.parametrize(
-    "options",
+    "method",
     [
         SMALL,
         dataclasses.replace(SMALL, use_features=False, num_blocks=1),
@@ -63,12 +63,12 @@ def small_net(
     ids=["all inputs", "no features", "no targets and identity"],
 )
 def test_the_meta_gradient_is_the_second_derivative(
-    network: Any, which: Any, options: NetOptions
+    network: Any, which: Any, method: MetaUnlearn
 ) -> None:
     problem = TinyProblem(network)
     model = tiny_model(network).double()
     support, forget = problem.images("support"), problem.images("forget")
-    net = small_net(dataclasses.replace(options, dropout=0.0)).double()
+    net = small_net(dataclasses.replace(method, dropout=0.0)).double()
     images = Support(
         inputs=support.inputs().double(), labels=support.labels.double(), index=support.identities
     )
@@ -114,7 +114,7 @@ def test_dropout_draws_from_its_own_generator_and_keeps_the_mean() -> None:
 
 
 def test_starting_weights_are_pytorch_s_and_follow_the_generator() -> None:
-    first, again = (small_net(NetOptions(hidden_size=64)) for _ in range(2))
+    first, again = (small_net(MetaUnlearn(hidden_size=64)) for _ in range(2))
     assert largest_difference(first.state_dict(), again.state_dict()) == 0
     theirs = nn.Linear(64, 64)
     ours = first.input_block[2]
@@ -135,7 +135,11 @@ def test_extra_terms_vanish_at_the_original_model_and_grow_away_from_it(task: An
     labels = torch.zeros(6, dtype=torch.int64) if task == "multiclass" else (logits > 0).float()
     batch = Batch(inputs=logits, labels=labels, original=logits)
     group = BatchGroup(forget=batch, val=batch, retain=batch)
-    plain, with_val = (Objective(task=task, val_weight=weight) for weight in (0.0, 1.0))
+
+    def outer(**changes: Any) -> OuterLoss:
+        return OuterLoss(method=MetaUnlearn(**changes), task=task)
+
+    plain, with_val = (outer(val_weight=weight) for weight in (0.0, 1.0))
 
     def extra(shift: float) -> float:
         def predict(inputs: torch.Tensor) -> torch.Tensor:
@@ -145,8 +149,8 @@ def test_extra_terms_vanish_at_the_original_model_and_grow_away_from_it(task: An
 
     assert extra(0.0) == pytest.approx(0.0, abs=1e-7)
     assert 0 < extra(0.2) < extra(0.5)
-    held = Objective(task=task, retain_weight=2.0)(lambda inputs: inputs, group)
-    loss = Objective(task=task, loss_type="original", use_accs=False, distance="l1")
+    held = outer(retain_weight=2.0)(lambda inputs: inputs, group)
+    loss = outer(loss_type="original", use_accs=False, distance="l1")
     still = dataclasses.replace(
         batch, original=torch.full_like(logits, 1e4) * (2 * logits.gt(0) - 1)
     )
@@ -178,7 +182,7 @@ def test_training_lowers_the_outer_loss(parameters: Any) -> None:
         start=moved_parameters(model, parameters),
         forget_net=small_net(dataclasses.replace(SMALL, dropout=0.0)),
         retain_net=None,
-        objective=Objective(task="multilabel", loss_type="scrub"),
+        outer=OuterLoss(method=MetaUnlearn(loss_type="scrub"), task="multilabel"),
         learning_rate=1e-2,
         step_size=0.1,
     )
@@ -211,7 +215,7 @@ class Golden:
             num_outputs=self.logits.shape[1],
             num_features=24,
             num_identities=len(weights["embed.weight"]),
-            options=NetOptions(
+            method=MetaUnlearn(
                 hidden_size=self.expected["hyper"]["hidden_size"],
                 num_blocks=num_blocks,
                 dropout=0.0,
@@ -311,13 +315,13 @@ def test_outer_losses_and_their_gradients_are_the_reference_s(case: GoldenCase) 
             net = golden.net("metaloss_1block") if "metaloss_1block" in options else net
             start = golden.all if "allparams" in options else start
             distance = next((name for name in ("l1", "l2") if name in options), "smooth_l1")
-            objective = Objective(
-                task=case.task,
+            method = MetaUnlearn(
                 loss_type=loss_type,
                 distance=distance,  # type: ignore[arg-type]
                 use_accs="noaccs" not in options,
             )
-            terms = forget_terms(golden.view, objective, groups)
+            outer = OuterLoss(method=method, task=case.task)
+            terms = forget_terms(golden.view, outer, groups)
         step = meta_step(
             net, golden.view, start, golden.support, terms, step_size=golden.step_size, chunk_size=4
         )
@@ -343,7 +347,7 @@ def test_an_epoch_of_training_is_the_reference_s(case: GoldenCase) -> None:
         start=golden.layers,
         forget_net=net,
         retain_net=None,
-        objective=Objective(task=case.task),
+        outer=OuterLoss(method=MetaUnlearn(), task=case.task),
         learning_rate=hyper["lr"],
         step_size=golden.step_size,
     )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.golden import largest_difference
 from support.tiny import TinyProblem
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from oneshui.errors import InputError, NumericalError
 from oneshui.methods import build
@@ -32,11 +33,6 @@ def run(problem: TinyProblem, **changes: Any) -> dict[str, torch.Tensor]:
 def moved(problem: TinyProblem, **changes: Any) -> set[str]:
     before = problem.unlearn_request().model.state_dict()
     return {n for n, v in run(problem, **changes).items() if not torch.equal(v, before[n])}
-
-
-def test_all_but_what_acts_after_deletion_enters_the_preparation() -> None:
-    fields = {field.name for field in dataclasses.fields(MetaUnlearn)}
-    assert fields - set(MetaUnlearn.prepare_fields) == {"step_scale", "forget_epochs"}
 
 
 def test_the_chosen_parameters_move() -> None:
@@ -147,6 +143,20 @@ def test_a_preparation_that_was_interrupted_goes_on_to_the_same_bits(
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
+def test_the_rate_of_every_epoch_is_a_cosine_s() -> None:
+    rates: list[float] = []
+
+    def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    handle = register_optimizer_step_post_hook(note)
+    try:
+        run(TinyProblem(), parameters="classifier", epochs=3, num_requests=2, learning_rate=0.02)
+    finally:
+        handle.remove()
+    assert rates == pytest.approx([0.02, 0.02, 0.015, 0.015, 0.005, 0.005])
+
+
 def test_somebody_unknown_is_refused() -> None:
     problem = TinyProblem()
     method = build("metaunlearn", QUICK)
@@ -160,30 +170,3 @@ def test_somebody_unknown_is_refused() -> None:
 def test_a_diverging_step_is_reported() -> None:
     with pytest.raises(NumericalError, match="lower step_size"):
         run(TinyProblem(), step_size=1e38)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("epochs", 0),
-        ("learning_rate", 0.0),
-        ("step_size", -1.0),
-        ("step_scale", 0.0),
-        ("batch_size", 0),
-        ("num_simulated", -1),
-        ("num_requests", -1),
-        ("loss_type", "half"),
-        ("distance", "l3"),
-        ("parameters", "head"),
-        ("retain_weight", -0.1),
-        ("val_weight", -0.1),
-        ("forget_epochs", 0),
-        ("hidden_size", 0),
-        ("num_blocks", -1),
-        ("embed_size", 0),
-        ("dropout", 1.0),
-    ],
-)
-def test_values_out_of_range_are_refused(field: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"metaunlearn.{field} is {value!r}"):
-        build("metaunlearn", {field: value})

@@ -1,0 +1,358 @@
+"""What every method says of itself, as literal data, and the values that its fields refuse.
+
+Results are stored under these names and defaults, so a change here changes what a sweep computes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import pytest
+import torch
+from support.tiny import TinyProblem
+
+from oneshui import methods
+from oneshui.errors import InputError
+from oneshui.methods import base
+from oneshui.methods.base import Range, hyperparameters
+from oneshui.methods.fields import number
+from oneshui.spec import Access
+
+FULL, PREPARED, SUPPORT = Access.FULL, Access.PREPARED, Access.SUPPORT
+SGD = {"epochs": 5, "batch_size": 32, "momentum": 0.9, "weight_decay": 5e-4}
+DAMPENING = {"alpha": 50.0, "dampening": 0.1, "batch_size": 128, "importance": "batch"}
+DAMPENING_SPACE = {
+    "alpha": Range(low=1, high=250, log=True),
+    "dampening": Range(low=0.03, high=2, log=True),
+}
+
+Declared = tuple[Access, tuple[str, ...] | None, dict[str, Any], dict[str, Range]]
+DECLARED: dict[str, Declared] = {
+    "bad_teacher": (
+        FULL,
+        None,
+        {"learning_rate": 1e-4, **SGD, "divergence": "softmax", "augmentation": "none"},
+        {
+            "learning_rate": Range(low=1e-5, high=0.1, log=True),
+            "epochs": Range(low=1, high=10, integer=True),
+        },
+    ),
+    "bad_teacher_support": (
+        SUPPORT,
+        None,
+        {"learning_rate": 1e-4, **SGD, "divergence": "softmax"},
+        {
+            "learning_rate": Range(low=1e-5, high=0.1, log=True),
+            "epochs": Range(low=1, high=20, integer=True),
+        },
+    ),
+    "finetune": (
+        FULL,
+        None,
+        {"learning_rate": 0.01, **SGD, "augmentation": "none"},
+        {
+            "learning_rate": Range(low=1e-4, high=1, log=True),
+            "epochs": Range(low=1, high=10, integer=True),
+        },
+    ),
+    "gradient_ascent": (
+        SUPPORT,
+        None,
+        {"learning_rate": 0.3, "steps": 1, "parameters": "all"},
+        {"learning_rate": Range(low=0.01, high=100, log=True)},
+    ),
+    "jit": (
+        SUPPORT,
+        None,
+        {
+            "learning_rate": 0.01,
+            "sigma": 30.0,
+            "num_samples": 25,
+            "batch_size": 128,
+            "variant": "corrected",
+        },
+        {
+            "learning_rate": Range(low=0.001, high=0.3, log=True),
+            "sigma": Range(low=0.1, high=30, log=True),
+        },
+    ),
+    "lfssd": (PREPARED, ("batch_size", "importance"), DAMPENING, DAMPENING_SPACE),
+    "metaunlearn": (
+        PREPARED,
+        (
+            *("epochs", "learning_rate", "step_size", "batch_size"),
+            *("num_simulated", "num_requests", "loss_type", "distance", "use_accs"),
+            *("retain_weight", "val_weight", "parameters", "use_retain"),
+            *("use_features", "use_targets", "use_identity"),
+            *("hidden_size", "num_blocks", "embed_size", "dropout"),
+        ),
+        {
+            "epochs": 3,
+            "learning_rate": 1e-4,
+            "step_size": 0.1,
+            "step_scale": 1.0,
+            "batch_size": 64,
+            "num_simulated": 0,
+            "num_requests": 0,
+            "loss_type": "full",
+            "distance": "smooth_l1",
+            "use_accs": True,
+            "retain_weight": 0.0,
+            "val_weight": 0.0,
+            "parameters": "layers",
+            "use_retain": False,
+            "forget_epochs": 1,
+            "use_features": True,
+            "use_targets": True,
+            "use_identity": True,
+            "hidden_size": 512,
+            "num_blocks": 0,
+            "embed_size": 64,
+            "dropout": 0.5,
+        },
+        {"step_scale": Range(low=0.1, high=10, log=True)},
+    ),
+    "neggrad_plus": (
+        FULL,
+        None,
+        {"learning_rate": 0.01, **SGD, "beta": 0.95, "clip_norm": 1.0, "augmentation": "none"},
+        {
+            "learning_rate": Range(low=1e-4, high=1, log=True),
+            "beta": Range(low=0.5, high=0.999),
+        },
+    ),
+    "pgu": (
+        PREPARED,
+        ("variant",),
+        {
+            "learning_rate": 0.1,
+            "epochs": 5,
+            "gamma": 0.9,
+            "batch_size": 128,
+            "variant": "corrected",
+            "entropy": "softmax",
+        },
+        {
+            "learning_rate": Range(low=0.001, high=1, log=True),
+            "gamma": Range(low=0.3, high=0.99),
+        },
+    ),
+    "pretrain": (SUPPORT, None, {}, {}),
+    "random_label": (
+        SUPPORT,
+        None,
+        {"learning_rate": 0.1, "steps": 5, "parameters": "all"},
+        {
+            "learning_rate": Range(low=0.001, high=10, log=True),
+            "steps": Range(low=1, high=20, integer=True),
+        },
+    ),
+    "retrain": (FULL, None, {"reseed": 0}, {}),
+    "salun": (
+        FULL,
+        None,
+        {"learning_rate": 0.01, **SGD, "sparsity": 0.5, "augmentation": "none"},
+        {
+            "learning_rate": Range(low=1e-4, high=1, log=True),
+            "sparsity": Range(low=0.1, high=0.9),
+        },
+    ),
+    "scrub": (
+        FULL,
+        None,
+        {
+            "learning_rate": 0.01,
+            "epochs": 10,
+            "forget_epochs": 5,
+            "temperature": 4.0,
+            "alpha": 0.001,
+            "gamma": 0.99,
+            "forget_batch_size": 32,
+            "retain_batch_size": 32,
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+            "divergence": "softmax",
+            "augmentation": "crop",
+        },
+        {
+            "learning_rate": Range(low=1e-4, high=0.1, log=True),
+            "forget_epochs": Range(low=1, high=9, integer=True),
+        },
+    ),
+    "scrub_support": (
+        SUPPORT,
+        None,
+        {"learning_rate": 0.01, "temperature": 4.0, **SGD, "divergence": "softmax"},
+        {
+            "learning_rate": Range(low=1e-4, high=0.1, log=True),
+            "epochs": Range(low=2, high=20, integer=True),
+        },
+    ),
+    "ssd": (PREPARED, ("batch_size", "importance"), DAMPENING, DAMPENING_SPACE),
+    "weight_noise": (
+        SUPPORT,
+        None,
+        {"scale": 0.05, "relative_to": "tensor"},
+        {"scale": Range(low=1e-3, high=1, log=True)},
+    ),
+}
+
+ABOVE_0 = ((0.0, -1.0, math.nan), (1e-9, 1e9), "above 0")
+AT_LEAST_1 = ((0, -1), (1, 100), "at least 1")
+WHOLE = ((-1,), (0, 7), "0 or more")
+NOT_NEGATIVE = ((-0.1, math.nan), (0.0, 1e30), "0 or more")
+FRACTION = ((-0.1, 1.1, math.nan), (0.0, 1.0), "in [0, 1]")
+BELOW_1 = ((-0.1, 1.0, math.nan), (0.0, 0.99), "in [0, 1)")
+
+
+def one_of(*choices: str) -> tuple[Sequence[Any], Sequence[Any], str]:
+    *others, last = map(repr, choices)
+    return ("", choices[0].upper(), choices[0] + "s"), choices, f"{', '.join(others)} or {last}"
+
+
+VALUES: Mapping[str, tuple[Sequence[Any], Sequence[Any], str]] = {
+    "alpha": NOT_NEGATIVE,
+    "augmentation": one_of("none", "flip", "crop"),
+    "batch_size": AT_LEAST_1,
+    "beta": FRACTION,
+    "clip_norm": NOT_NEGATIVE,
+    "dampening": NOT_NEGATIVE,
+    "distance": one_of("smooth_l1", "l1", "l2"),
+    "divergence": one_of("softmax", "bernoulli"),
+    "dropout": BELOW_1,
+    "embed_size": AT_LEAST_1,
+    "entropy": one_of("softmax", "bernoulli"),
+    "epochs": AT_LEAST_1,
+    "forget_batch_size": AT_LEAST_1,
+    "metaunlearn.forget_epochs": AT_LEAST_1,
+    "scrub.forget_epochs": WHOLE,
+    "pgu.gamma": FRACTION,
+    "scrub.gamma": NOT_NEGATIVE,
+    "hidden_size": AT_LEAST_1,
+    "importance": one_of("batch", "sample"),
+    "learning_rate": ABOVE_0,
+    "loss_type": one_of("full", "original", "unlearned", "scrub", "rev"),
+    "momentum": BELOW_1,
+    "num_blocks": WHOLE,
+    "num_requests": WHOLE,
+    "num_samples": AT_LEAST_1,
+    "num_simulated": WHOLE,
+    "metaunlearn.parameters": one_of("layers", "all", "classifier"),
+    "parameters": one_of("all", "classifier"),
+    "relative_to": one_of("tensor", "model"),
+    "reseed": WHOLE,
+    "retain_batch_size": AT_LEAST_1,
+    "retain_weight": NOT_NEGATIVE,
+    "scale": NOT_NEGATIVE,
+    "sigma": ABOVE_0,
+    "sparsity": BELOW_1,
+    "step_scale": ABOVE_0,
+    "step_size": ABOVE_0,
+    "steps": AT_LEAST_1,
+    "temperature": ABOVE_0,
+    "val_weight": NOT_NEGATIVE,
+    "variant": one_of("corrected", "reference"),
+    "weight_decay": NOT_NEGATIVE,
+}
+"""Refused values, accepted ones and what the message says, by field or "method.field"."""
+
+every_field = pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        (name, field)
+        for name in methods.names()
+        for field, default in hyperparameters(methods.build(name, {})).items()
+        if not isinstance(default, bool)
+    ],
+)
+
+
+def test_every_method_is_declared_here() -> None:
+    assert set(methods.names()) == set(DECLARED)
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_method_s_access_defaults_and_search_space_are_these(name: str) -> None:
+    access, prepare_fields, defaults, space = DECLARED[name]
+    cls = methods.get(name)
+    assert cls.access is access
+    assert getattr(cls, "prepare_fields", None) == prepare_fields
+    assert hyperparameters(cls()) == defaults
+    assert cls.search_space == space
+
+
+@every_field
+def test_values_out_of_range_are_refused_however_a_method_is_made(name: str, field: str) -> None:
+    refused, accepted, allowed = VALUES.get(f"{name}.{field}") or VALUES[field]
+    for value in refused:
+        message = f"{field} is {value!r}, but it must be {allowed}"
+        with pytest.raises(InputError) as error:
+            methods.build(name, {field: value})
+        assert str(error.value) == f"{name}.{message}"
+        with pytest.raises(InputError) as error:
+            methods.get(name)(**{field: value})
+        assert str(error.value) == message
+        with pytest.raises(InputError, match=f"{field} is"):
+            dataclasses.replace(methods.build(name, {}), **{field: value})  # type: ignore[type-var]
+    for value in accepted:
+        assert getattr(methods.build(name, {field: value}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        (name, field)
+        for name, (_, prepare_fields, defaults, _) in DECLARED.items()
+        for field in defaults
+        if prepare_fields is not None and field not in prepare_fields
+    ],
+)
+def test_what_is_no_prepare_field_does_not_change_the_preparation(name: str, field: str) -> None:
+    quick = {"epochs": 1, "hidden_size": 8} if name == "metaunlearn" else {}
+    _, accepted, _ = VALUES.get(f"{name}.{field}") or VALUES[field]
+    usual = methods.build(name, quick)
+    values = [value for value in accepted if value != getattr(usual, field)]
+    request = TinyProblem().prepare_request()
+    expected = usual.prepare(request)  # type: ignore[attr-defined]
+    other = methods.build(name, {**quick, field: values[0]}).prepare(request)  # type: ignore[attr-defined]
+    assert expected.keys() == other.keys()
+    assert all(torch.equal(other[key], expected[key]) for key in expected)
+
+
+def test_a_plain_dataclass_without_checks_is_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods.names()
+    monkeypatch.setattr(base, "_registry", dict(base._registry))
+
+    @base.register
+    @dataclass(frozen=True, kw_only=True)
+    class Toy:
+        name: ClassVar[str] = "toy"
+        access: ClassVar[Access] = Access.SUPPORT
+        search_space: ClassVar[Mapping[str, Range]] = {"size": Range(low=1, high=3)}
+        free: float = -1.0
+        size: int = number(2, above=1, at_most=3)
+        kind: Literal["only"] = "only"
+        text: str = "anything"
+
+        def __post_init__(self) -> None:
+            if self.text == "bad":
+                raise InputError("text is bad")
+
+        def unlearn(self, request: Any) -> Any: ...
+
+    assert methods.build("toy", {"free": -1e9, "size": 3, "text": "else"})
+    assert Toy.search_space == {"size": Range(low=1, high=3, integer=True)}
+    for field, value, allowed in (
+        ("size", 1, "in (1, 3]"),
+        ("size", 4, "in (1, 3]"),
+        ("kind", "other", "'only'"),
+    ):
+        with pytest.raises(InputError) as error:
+            methods.build("toy", {field: value})
+        assert str(error.value) == f"toy.{field} is {value!r}, but it must be {allowed}"
+    with pytest.raises(InputError, match=r"toy\.text is bad"):
+        methods.build("toy", {"text": "bad"})
