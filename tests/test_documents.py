@@ -123,21 +123,27 @@ def test_every_method_is_in_the_overview_with_what_it_sees() -> None:
     assert found == {name: DATA_SEEN[methods.get(name).access] for name in OWN_METHODS}
 
 
-@pytest.mark.parametrize("name", OWN_METHODS)
-def test_a_method_is_described_with_its_hyperparameters(name: str) -> None:
-    cls = methods.get(name)
+@pytest.mark.parametrize("method", OWN_METHODS)
+def test_a_method_is_described_with_its_hyperparameters(method: str) -> None:
+    cls = methods.get(method)
     defaults = methods.hyperparameters(cls())
     if not defaults:
-        assert "No hyperparameters." in section(name)
+        assert "No hyperparameters." in section(method)
         return
-    rows = table(section(name), "hyperparameter")
+    rows = table(section(method), "hyperparameter")
     assert {row[0].strip("`"): value(row[1]) for row in rows} == defaults
     ranges = {}
     for field, _, tuned_in, description in rows:
         assert description
         if tuned_in:
             low, high, log = re.fullmatch(r"(\S+) to ([^,]+)(, log)?", tuned_in).groups()  # type: ignore[union-attr]
-            ranges[field.strip("`")] = Range(low=float(low), high=float(high), log=log is not None)
+            name = field.strip("`")
+            ranges[name] = Range(
+                low=float(low),
+                high=float(high),
+                log=log is not None,
+                integer=isinstance(defaults[name], int),
+            )
     assert ranges == dict(cls.search_space)
     assert {field.name for field in dataclasses.fields(cls)} == defaults.keys()  # type: ignore[arg-type]
 
