@@ -5,19 +5,13 @@ from collections.abc import Callable, Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.job_graphs import DIAMOND, by_key, graph
+from support.job_graphs import DIAMOND, by_key, graph, run_inline
 
 from sweeps.graph.cells import remaining_chain
 from sweeps.graph.job import Job
 from sweeps.schedule.estimates import Estimates
-from sweeps.schedule.scheduler import (
-    ATTEMPTS,
-    STOPPING,
-    Failure,
-    FailureKind,
-    Scheduler,
-    run_inline,
-)
+from sweeps.schedule.failure import ATTEMPTS, STOPPING, Failure, FailureKind
+from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Request
 
 
