@@ -219,7 +219,7 @@ def makespan(jobs: Mapping[str, Job], seconds: Mapping[str, float], workers: int
         seconds: Of every job, by key.
         workers: Jobs at the same time.
     """
-    # As one machine that stays, but a place that becomes free is filled before the next does.
+    # Not simulate(): of jobs that end together, each one's place is filled before the next ends.
     ready = _ReadyJobs(jobs, seconds)
     running: list[tuple[float, str]] = []
     now = 0.0
