@@ -16,7 +16,8 @@ from sweeps.graph.job import digest
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
 from sweeps.report.failures import Cause, group_failures, smallest_command
-from sweeps.schedule.scheduler import STOPPING, Failure, Scheduler
+from sweeps.schedule.failure import STOPPING, Failure
+from sweeps.schedule.scheduler import Scheduler
 from sweeps.store import Entry, Store
 from sweeps.store.status import scan
 

@@ -12,9 +12,8 @@ from sweeps.cli.progress import duration
 from sweeps.graph.plan import expand
 from sweeps.graph.spec import ClusterSpec, LaunchSpec
 from sweeps.schedule.estimates import Estimates
-from sweeps.schedule.planning import Forecast, forecast
+from sweeps.schedule.forecast import Forecast, Machines, forecast
 from sweeps.schedule.resources import Packer
-from sweeps.schedule.simulation import Machines
 from sweeps.store import open_store, store_exists
 from sweeps.store.status import measured, scan
 

@@ -19,8 +19,9 @@ from ray.tune.search import Searcher
 from oneshui.errors import InputError, OneshuiError
 from sweeps.executor.lease_watch import LeaseKeeper
 from sweeps.graph.job import Job, log_path
+from sweeps.schedule.failure import Failure
 from sweeps.schedule.resources import Packer
-from sweeps.schedule.scheduler import Failure, Scheduler
+from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Node, Placement, Slots
 from sweeps.store.leases import Holder
 

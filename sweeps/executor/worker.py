@@ -16,7 +16,7 @@ from pathlib import Path
 from oneshui.errors import DataAccessError, InputError, NumericalError
 from sweeps import stages
 from sweeps.graph.job import Job, log_path
-from sweeps.schedule.scheduler import Failure, FailureKind
+from sweeps.schedule.failure import Failure, FailureKind
 from sweeps.stages.context import Environment
 from sweeps.store import DISK_ERRORS, DamagedEntryError, Entry
 from sweeps.store.objects import StoreUnreachableError

@@ -15,7 +15,7 @@ from sweeps.graph.cells import dependants
 from sweeps.graph.job import log_path
 from sweeps.graph.plan import Plan
 from sweeps.graph.spec import lasting, override_key
-from sweeps.schedule.scheduler import Failure
+from sweeps.schedule.failure import Failure
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")
 _PARTS = ("sweep.datasets", "sweep.forget_sizes", "sweep.seeds", "sweep.methods")

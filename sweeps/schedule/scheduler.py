@@ -1,6 +1,6 @@
 """Which job runs next: the state of a sweep's graph, apart from whatever runs the jobs.
 
-No Ray here; ``sweeps.executor.tune`` drives this on a cluster, ``run_inline`` in this process.
+No Ray here; ``sweeps.executor.tune`` drives this.
 """
 
 from __future__ import annotations
@@ -17,41 +17,10 @@ from typing import Literal
 from sweeps.graph.cells import dependants, remaining_chain
 from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.schedule.estimates import Estimates
+from sweeps.schedule.failure import ATTEMPTS, STOPPING, Failure, FailureKind
 from sweeps.schedule.slots import Ready, Request
 
 State = Literal["waiting", "ready", "running", "held", "done", "failed", "blocked"]
-FailureKind = Literal[
-    "input",
-    "disk",
-    "numerical",
-    "access",
-    "memory",
-    "damaged",
-    "hung",
-    "lost",
-    "preempted",
-    "error",
-]
-
-ATTEMPTS: Mapping[FailureKind, int] = {
-    "input": 1,
-    "disk": 1,
-    "numerical": 1,
-    "access": 1,
-    "memory": 2,
-    "damaged": 3,
-    "hung": 3,
-    "lost": 6,
-    "preempted": 1000,
-    "error": 2,
-}
-"""How often a job may fail in a way before it counts as failed. Input, arithmetic and forbidden
-access do not get better by repetition; a lost worker is nobody's fault, but a job that kills
-every worker is; a machine that was taken away says nothing about the job."""
-
-STOPPING: frozenset[FailureKind] = frozenset({"input", "disk"})
-"""Failures that are for the user to mend: nothing further starts."""
-
 _CLOSED: tuple[State, ...] = ("done", "failed", "blocked")
 _LOOK_EVERY = 50.0
 """The estimate of the end is made anew after this many times what making it took."""
@@ -60,21 +29,6 @@ _NEAR_PRIORITY = 0.95
 _LOOKED_AT = 32
 """Ready jobs within this share of the longest chain, and this many of them, count as equally
 urgent; the one whose inputs a worker knows goes first."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why a job did not finish.
-
-    Attributes:
-        kind: Class of the failure.
-        message: One line.
-        damaged: Key of the input that was damaged, for that kind.
-    """
-
-    kind: FailureKind
-    message: str
-    damaged: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,19 +337,3 @@ class Scheduler:
                 left[key] = max(self._estimates.seconds(self._jobs[key]) - spent, 0.0)
         chain = remaining_chain(self._jobs, lambda job: left.get(job.key, 0.0), self._needing)
         return max(sum(left.values()) / self._workers, max(chain.values(), default=0.0))
-
-
-def run_inline(scheduler: Scheduler, execute: Callable[[Job], Failure | None]) -> None:
-    """Run all jobs one after the other in this process.
-
-    Args:
-        scheduler: The graph's state.
-        execute: Runs one job and says why it failed, if it did.
-    """
-    while (job := scheduler.next()) is not None:
-        start = time.perf_counter()
-        failure = execute(job)
-        if failure is None:
-            scheduler.succeed(job.key, time.perf_counter() - start)
-        else:
-            scheduler.fail(job.key, failure)

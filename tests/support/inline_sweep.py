@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.job_graphs import run_inline
+
 from sweeps.cli.datasets import ensure_generated, folder_of
 from sweeps.config import load
 from sweeps.executor.worker import execute
 from sweeps.graph.cells import index_job
 from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, expand
-from sweeps.schedule.scheduler import Failure, Scheduler, run_inline
+from sweeps.schedule.failure import Failure
+from sweeps.schedule.scheduler import Scheduler
 from sweeps.stages import limit_threads
 from sweeps.stages.context import Environment
 from sweeps.store import Store, open_store

@@ -1,10 +1,13 @@
-"""Graphs of jobs by name."""
+"""Graphs of jobs by name, and how to run one without a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from sweeps.graph.job import Job, Stage
+from sweeps.schedule.failure import Failure
+from sweeps.schedule.scheduler import Scheduler
 
 
 def graph(
@@ -27,3 +30,19 @@ def by_key(jobs: Mapping[str, Job]) -> dict[str, Job]:
 
 
 DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
+
+
+def run_inline(scheduler: Scheduler, execute: Callable[[Job], Failure | None]) -> None:
+    """Run all jobs one after the other in this process.
+
+    Args:
+        scheduler: The graph's state.
+        execute: Runs one job and says why it failed, if it did.
+    """
+    while (job := scheduler.next()) is not None:
+        start = time.perf_counter()
+        failure = execute(job)
+        if failure is None:
+            scheduler.succeed(job.key, time.perf_counter() - start)
+        else:
+            scheduler.fail(job.key, failure)

@@ -57,6 +57,16 @@ def test_lines_may_stand_in_any_order(data_dir: Path) -> None:
     assert load_dataset("celebahq", data_dir).fingerprint == before.fingerprint
 
 
+def test_identities_without_images_keep_their_place_in_the_order(data_dir: Path) -> None:
+    def nobody_is_3(lines: list[str]) -> list[str]:
+        return [line.rsplit(" ", 1)[0] + " 4" if line.endswith(" 3") else line for line in lines]
+
+    edit(data_dir / FOLDER / IDENTITIES, nobody_is_3)
+    table = load_dataset("celebahq", data_dir)
+    assert 3 not in table.identity
+    assert table.identity_order == (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+
+
 def test_the_fingerprint_follows_labels_identities_and_sizes(data_dir: Path) -> None:
     seen = {load_dataset("celebahq", data_dir).fingerprint}
     flip = {"1": "-1", "-1": "1"}

@@ -111,3 +111,16 @@ def test_leaves_python_s_random_state_where_the_reference_leaves_it() -> None:
     rows = [row for row, identity in enumerate(identity_of_image) if identity == wanted]
     assert stream.sample(rows, 1) == run["support"]
     assert stream.random() == run["next_random_random"]
+
+
+def test_identities_without_images_take_part_in_both_shuffles_and_are_never_chosen() -> None:
+    # Only the even ones of 40 have images.
+    split = make_split(np.repeat(np.arange(0, 40, 2), 3), range(40), num_forget=4, seed=0)
+    stream = python_random(0)
+    first, second = list(range(40)), list(range(40))
+    stream.shuffle(first)
+    stream.shuffle(second)
+    assert [*split.val, *split.test, *split.train] == first
+    chosen = [identity for identity in second if identity in split.train and identity % 2 == 0]
+    assert list(split.forget) == chosen[:4]
+    assert set(split.retain) == set(split.train) - set(split.forget)

@@ -16,7 +16,8 @@ from contracts.store_contract import publish
 
 from sweeps.executor.lease_watch import LeaseKeeper
 from sweeps.graph.job import Job
-from sweeps.schedule.scheduler import Failure, Scheduler
+from sweeps.schedule.failure import Failure
+from sweeps.schedule.scheduler import Scheduler
 from sweeps.store import LocalStore
 from sweeps.store.leases import Holder, Lease, name_of, this_host
 

@@ -16,8 +16,9 @@ from sweeps.executor.lease_watch import LeaseKeeper
 from sweeps.executor.searcher import GraphSearcher
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec
+from sweeps.schedule.failure import Failure
 from sweeps.schedule.resources import Packer
-from sweeps.schedule.scheduler import Failure, Scheduler
+from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Node, Slots
 from sweeps.store import LocalStore
 from sweeps.store.leases import Holder

@@ -9,7 +9,7 @@ import pytest
 from sweeps.config import load
 from sweeps.graph.plan import Plan, expand
 from sweeps.report.failures import group_failures, smallest_command
-from sweeps.schedule.scheduler import Failure
+from sweeps.schedule.failure import Failure
 
 COMMAND = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "cluster.workers=2")
 

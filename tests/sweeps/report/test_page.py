@@ -21,7 +21,7 @@ from sweeps.report import figures, page, provenance
 from sweeps.report.failures import group_failures, smallest_command
 from sweeps.report.results import COLUMNS, SCORES, results_frame
 from sweeps.report.summary import summarise
-from sweeps.schedule.scheduler import Failure
+from sweeps.schedule.failure import Failure
 from sweeps.store import Entry
 
 COMMAND = [

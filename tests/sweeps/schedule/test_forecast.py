@@ -66,19 +66,6 @@ def test_lies_between_the_bounds(graph: Graph, workers: int) -> None:
     assert took <= work / workers + (1 - 1 / workers) * chain + 1e-9
 
 
-@given(layered_graphs(), st.integers(1, 6))
-@settings(deadline=None)
-def test_barriers_do_not_help(graph: Graph, workers: int) -> None:
-    jobs, seconds = graph
-    assert makespan(jobs, seconds, 1, barriers=True) == sum(seconds.values())
-    assert makespan(jobs, seconds, len(jobs), barriers=True) >= chain_of(graph)
-    with_barriers = makespan(jobs, seconds, workers, barriers=True)
-    assert with_barriers >= max(sum(seconds.values()) / workers, chain_of(graph))
-    # A rule of thumb can be unlucky, but no more than this.
-    without = makespan(jobs, seconds, workers)
-    assert without <= (2 - 1 / workers) * with_barriers + 1e-9
-
-
 @given(layered_graphs())
 @settings(deadline=None)
 def test_useful_workers_suffice_and_one_less_does_not(graph: Graph) -> None:
@@ -88,19 +75,6 @@ def test_useful_workers_suffice_and_one_less_does_not(graph: Graph) -> None:
     assert makespan(jobs, seconds, found) <= good
     if found > 1:
         assert makespan(jobs, seconds, found - 1) > good
-
-
-def test_a_slow_sibling_holds_up_everybody_behind_a_barrier() -> None:
-    def job(stage: str, name: str, **inputs: str) -> Job:
-        return Job(stage=stage, spec={"name": name}, inputs=inputs, label=name)  # type: ignore[arg-type]
-
-    slow, quick = job("pretrain", "slow"), job("pretrain", "quick")
-    after_slow = job("unlearn", "after slow", weights=slow.key)
-    after_quick = job("unlearn", "after quick", weights=quick.key)
-    jobs = {j.key: j for j in (slow, quick, after_slow, after_quick)}
-    seconds = {slow.key: 10.0, quick.key: 1.0, after_slow.key: 1.0, after_quick.key: 10.0}
-    assert makespan(jobs, seconds, 2) == 11.0
-    assert makespan(jobs, seconds, 2, barriers=True) == 20.0
 
 
 @pytest.mark.parametrize(("workers", "took"), [(1, 12.0), (2, 6.0), (3, 4.0), (5, 4.0), (9, 2.0)])

@@ -10,7 +10,8 @@ import pytest
 from support.job_graphs import by_key, graph
 
 from sweeps.graph.job import STAGES, Job, Stage
-from sweeps.schedule.scheduler import ATTEMPTS, STOPPING, Failure, Scheduler, State
+from sweeps.schedule.failure import ATTEMPTS, STOPPING, Failure
+from sweeps.schedule.scheduler import Scheduler, State
 from sweeps.schedule.slots import Request
 
 SMALL, LARGE = Request(cpus=1), Request(cpus=2)

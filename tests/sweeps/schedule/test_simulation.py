@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.graph.job import Job
-from sweeps.schedule.forecast import makespan
-from sweeps.schedule.simulation import Machines, simulate
+from sweeps.schedule.forecast import Machines, makespan, simulate
 
 
 def graph(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.played_cluster import LARGE, SMALL, cluster, nodes, ready, requests, warmed
 
-from sweeps.schedule.slots import SWITCH_SECONDS, Node, Placement, Request, Slots
+from sweeps.schedule.slots import SWITCH_SECONDS, Node, Placement, Ready, Request, Slots
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(0, 4), (3, 3), (9, 4)])
@@ -300,3 +300,89 @@ def test_whatever_happens_all_jobs_get_done_and_never_more_run_than_fit(
             found.finish(choice)
         found.settle()
     assert found.done == total
+
+
+def test_a_short_job_is_queued_behind_a_running_one_and_a_long_one_is_not() -> None:
+    def behind(seconds: float, count: int) -> Placement | None:
+        slots = Slots(SMALL, [Node(cpus=1)])
+        slots.start("first", Placement(request=SMALL, idle=True))
+        slots.warm("first", "p")
+        slots.start("job", Placement(request=SMALL, displaced=("first",), process="p"))
+        slots.end("first", "p")
+        return slots.place({SMALL: Ready(seconds=seconds, priority=1.0, count=count)}, 9)
+
+    assert behind(1.9, 1) == behind(5.7, 3) == Placement(request=SMALL, is_heir=True)
+    assert behind(2.0, 1) is None
+    assert behind(6.0, 3) is None
+
+
+def test_an_heir_takes_the_process_of_the_trial_that_ends_and_its_slot() -> None:
+    slots = Slots(SMALL, [Node(cpus=1)])
+    slots.start("first", Placement(request=SMALL, idle=True))
+    slots.warm("first", "p")
+    slots.start("job", Placement(request=SMALL, displaced=("first",), process="p"))
+    slots.end("first", "p")
+    slots.start("heir", Placement(request=SMALL, is_heir=True))
+    assert slots.num_active() == 1
+    # One running job has one heir, not two.
+    assert slots.place({SMALL: ready(0.1)}, 9) is None
+    slots.end("job", "p")
+    assert slots.num_active() == 1
+    # The process is not free as well: the next short job queues behind the heir.
+    assert slots.place({SMALL: ready(0.1)}, 9) == Placement(request=SMALL, is_heir=True)
+
+
+def test_a_process_that_dies_with_its_trial_is_not_used_again() -> None:
+    slots = Slots(SMALL, [Node(cpus=1)])
+    slots.start("first", Placement(request=SMALL, idle=True))
+    slots.warm("first", "p")
+    slots.end("first")
+    again = slots.place({SMALL: ready()}, 9)
+    assert again == Placement(request=SMALL, idle=True)
+
+
+def test_a_trial_that_was_displaced_ends_and_gives_nothing_back() -> None:
+    slots = Slots(SMALL, [Node(cpus=2)])
+    for name in ("one", "two"):
+        slots.start(name, Placement(request=SMALL, idle=True))
+        assert slots.warm(name, f"p {name}") is False
+    slots.start("large", Placement(request=LARGE, idle=True, displaced=("one", "two")))
+    assert slots.warm("one", "p one") is True
+    assert slots.num_active() == 1
+    slots.end("one", "p one")
+    slots.end("two", "p two")
+    slots.warm("large", "p large")
+    # Were one of their processes still known, it would be used, and no new one started.
+    assert slots.place({SMALL: ready(1.0)}, 9) == Placement(
+        request=SMALL, idle=True, displaced=("large",)
+    )
+    assert slots.warm("unknown", "p") is False
+
+
+def test_an_idle_trial_that_is_let_go_ends_at_its_next_report() -> None:
+    slots = Slots(SMALL, [Node(cpus=1)])
+    slots.start("first", Placement(request=SMALL, idle=True))
+    assert slots.warm("first", "p") is False
+    slots.release("first")
+    assert slots.num_active() == 0
+    assert slots.warm("first", "p") is True
+
+
+def test_no_more_trials_than_the_limit_and_no_more_idle_ones_than_are_of_use() -> None:
+    slots = Slots(SMALL, [Node(cpus=8)], limit=2)
+    placed = []
+    while (placement := slots.place({SMALL: ready()}, 9)) is not None:
+        slots.start(f"t{len(placed)}", placement)
+        placed.append(placement)
+    assert placed == [Placement(request=SMALL, idle=True)] * 2
+    one = Slots(SMALL, [Node(cpus=8)])
+    one.start("t", Placement(request=SMALL, idle=True))
+    assert one.place({SMALL: ready()}, 1) is None
+    assert one.place({SMALL: ready()}, 2) == Placement(request=SMALL, idle=True)
+
+
+def test_the_first_request_that_no_machine_can_hold_is_named() -> None:
+    slots = Slots(SMALL, [Node(cpus=1, memory_gb=4), Node(cpus=4)])
+    both = Request(cpus=2, memory_gb=4)
+    assert slots.infeasible([SMALL, LARGE, Request(cpus=1, memory_gb=4)]) is None
+    assert slots.infeasible([SMALL, both, Request(cpus=9)]) == both

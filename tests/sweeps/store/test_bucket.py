@@ -20,7 +20,7 @@ from oneshui.errors import InputError
 from sweeps import stages
 from sweeps.executor.worker import execute
 from sweeps.graph.job import Job
-from sweeps.schedule.scheduler import ATTEMPTS
+from sweeps.schedule.failure import ATTEMPTS
 from sweeps.stages.context import Environment, Inputs
 from sweeps.store import DamagedEntryError, objects, open_store, store_exists
 from sweeps.store.base import STALE_WORK_SECONDS

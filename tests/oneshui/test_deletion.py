@@ -1,0 +1,124 @@
+"""What the guard stops, what it lets pass, and when it sleeps."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oneshui.deletion import deleted
+from oneshui.errors import DataAccessError
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder of training data, and ``databank``, another one whose name begins like it."""
+    for name in ("data", "databank"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "deep" / "1.png")
+        np.save(tmp_path / name / "cache.npy", np.zeros(3))
+    return tmp_path / "data"
+
+
+def opened(path: Path | bytes) -> None:
+    with open(path, "rb") as stream:  # noqa: PTH123
+        assert stream.read(1)
+
+
+def opened_by_number(path: Path) -> None:
+    os.close(os.open(path, os.O_RDONLY))
+
+
+def scanned(folder: Path) -> None:
+    with os.scandir(folder) as entries:
+        assert list(entries)
+
+
+def decoded(path: Path) -> None:
+    with Image.open(path) as image:
+        image.load()
+
+
+WAYS: dict[str, Callable[[Path], object]] = {
+    "open": lambda data: opened(data / "deep" / "1.png"),
+    "open by bytes": lambda data: opened(os.fsencode(data / "cache.npy")),
+    "os.open": lambda data: opened_by_number(data / "cache.npy"),
+    "Pillow": lambda data: decoded(data / "deep" / "1.png"),
+    "numpy": lambda data: np.load(data / "cache.npy", mmap_mode="r"),
+    "write": lambda data: (data / "new").write_text("x"),
+    "listdir": lambda data: list(data.iterdir()),
+    "scandir": lambda data: scanned(data / "deep"),
+    "dots": lambda data: opened(data / "deep" / ".." / "cache.npy"),
+}
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_nothing_below_a_protected_folder_is_opened_or_listed(way: str, data: Path) -> None:
+    with deleted([data.parent / "elsewhere", data], "ssd"):
+        with pytest.raises(DataAccessError, match=rf"method ssd tried to open {data}.*Access.FULL"):
+            WAYS[way](data)
+        WAYS[way](data.parent / "databank")
+
+
+def test_a_pattern_finds_nothing_because_pathlib_passes_over_what_is_refused(data: Path) -> None:
+    with deleted([data], "ssd"):
+        assert list(data.glob("*")) == []
+        assert len(list(data.parent.glob("databank/*"))) == 2
+
+
+def test_links_lead_to_what_they_point_at(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(data / "cache.npy")
+    (tmp_path / "other").symlink_to(data)
+    with deleted([data], "jit"):
+        with pytest.raises(DataAccessError, match=r"data/cache\.npy"):
+            opened(tmp_path / "link")
+        with pytest.raises(DataAccessError, match="jit"):
+            opened(tmp_path / "other" / "cache.npy")
+    with deleted([tmp_path / "other"], "jit"), pytest.raises(DataAccessError):
+        opened(data / "cache.npy")
+
+
+def test_relative_names_count_from_where_the_process_is(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    with deleted([data], "jit"), pytest.raises(DataAccessError):
+        opened(Path("cache.npy"))
+
+
+def test_what_is_open_already_stays_so_and_numbers_of_files_are_no_names(data: Path) -> None:
+    with (data / "cache.npy").open("rb") as stream, deleted([data], "jit"):
+        again = os.fdopen(os.dup(stream.fileno()), "rb")
+        with again, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            assert mapped[:6] == again.read(6) == b"\x93NUMPY"
+
+
+@pytest.mark.parametrize("ending", [None, ValueError])
+def test_it_sleeps_before_and_after_however_the_method_ends(
+    ending: type[Exception] | None, data: Path
+) -> None:
+    assert np.load(data / "cache.npy").tolist() == [0, 0, 0]
+
+    def method() -> None:
+        with deleted([data], "jit"):
+            if ending is not None:
+                raise ending
+
+    if ending is None:
+        method()
+    else:
+        with pytest.raises(ending):
+            method()
+    assert sorted(path.name for path in data.iterdir()) == ["cache.npy", "deep"]
+    assert np.load(data / "cache.npy").tolist() == [0, 0, 0]
+
+
+def test_the_message_names_the_method_of_this_request(data: Path) -> None:
+    for method in ("first", "second"):
+        with deleted([data], method), pytest.raises(DataAccessError, match=f"method {method} "):
+            list(data.iterdir())
