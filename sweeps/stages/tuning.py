@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed
+from sweeps.graph.artifacts import IMPORTANCES, PREDICTIONS, REHEARSAL
 from sweeps.graph.job import PICTURES
 from sweeps.graph.spec import Dimension
 from sweeps.sampler import Point
 from sweeps.sampler import propose as propose_point
 from sweeps.stages.context import Inputs, device, images, load_split, spec_of, stored_model
-from sweeps.stages.evaluation import PREDICTIONS
 from sweeps.stages.requests import full_access_request, prepared_state, real_request
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from oneshui.requests import UnlearnRequest
     from oneshui.tuning.score import Run, Scores, Study
     from oneshui.tuning.simulated import Rehearsal
-
-REHEARSAL = "rehearsal.json"
-IMPORTANCES = "importances.safetensors"
 
 
 def _plain(value: float) -> float | None:

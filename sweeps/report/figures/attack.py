@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sweeps.graph.artifacts import ROC
 from sweeps.report.analyses import stored_table
 from sweeps.report.figures.style import Block, Drawing, Material, looks_of, set_title
-from sweeps.stages.evaluation import ROC
 from sweeps.store import DamagedEntryError
 
 if TYPE_CHECKING:

@@ -14,17 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sweeps.graph.artifacts import PER_IDENTITY, SUPPORT
 from sweeps.graph.plan import ResultRow
 from sweeps.report.figures.style import Drawing, Look, Material, looks_of, set_title
 from sweeps.report.statistics import is_ranked
-from sweeps.stages.context import SUPPORT
 from sweeps.store import DamagedEntryError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PER_IDENTITY = "per_identity.parquet"
 PANELS_BESIDE = 4
 MOST_POINTS = 1500
 """Points of one panel; of more a fixed sample is shown, while the line is that of all."""
