@@ -9,7 +9,6 @@ Source of the figures: arXiv 2407.12069. Shapes: N images, D features, K identit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -29,6 +28,8 @@ DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
 
 FEWEST_POINTS_OF_A_CORRELATION = 3
 """Through two points every correlation is 1 or -1."""
+ROUNDING = 1e-12
+"""Of the largest value: how far float64 sums of equal numbers may lie apart."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -252,34 +253,25 @@ def trend(
     names = np.arange(len(y)) if identities is None else np.asarray(identities)
     if names.shape != y.shape:
         raise InputError(f"got {names.shape} identities for {y.shape} {outcome}s")
-    x_varies = np.ptp(distances) > 0
-    slope = _slope(distances, y) if x_varies else None
-    enough = bool(x_varies and np.ptp(y) > 0 and len(y) >= FEWEST_POINTS_OF_A_CORRELATION)
+    from scipy.stats import linregress, pearsonr, spearmanr
+
+    points = pd.DataFrame({"identity": names, "distance": distances, outcome: y})
+    x_varies = _varies(distances)
+    line = linregress(distances, y) if x_varies else None
+    enough = x_varies and _varies(y) and len(y) >= FEWEST_POINTS_OF_A_CORRELATION
     return Trend(
-        points=pd.DataFrame({"identity": names, "distance": distances, outcome: y}),
+        points=points,
         num_points=len(y),
-        slope=slope,
-        intercept=None if slope is None else float(y.mean() - slope * distances.mean()),
-        pearson=_correlation(distances, y) if enough else None,
-        spearman=_correlation(_ranks(distances), _ranks(y)) if enough else None,
+        slope=float(line.slope) if line else None,
+        intercept=float(line.intercept) if line else None,
+        pearson=float(pearsonr(distances, y).statistic) if enough else None,
+        spearman=float(spearmanr(distances, y).statistic) if enough else None,
     )
 
 
-def _slope(x: Array, y: Array) -> float:
-    centred = x - x.mean()
-    return float(centred @ (y - y.mean()) / (centred @ centred))
-
-
-def _correlation(x: Array, y: Array) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip(x @ y / math.sqrt((x @ x) * (y @ y)), -1, 1))
-
-
-def _ranks(values: Array) -> Array:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: Array = (last - (counts - 1) / 2)[place]
-    return ranks
+def _varies(values: Array) -> bool:
+    """Whether values differ by more than rounding, of which a trend would mean nothing."""
+    return bool(np.ptp(values) > ROUNDING * np.abs(values).max())
 
 
 def _correct(logits: npt.NDArray[Any], labels: npt.NDArray[Any], task: Task) -> Array:
