@@ -32,9 +32,10 @@ import pandas as pd
 from safetensors.numpy import save
 
 from sweeps.config import load
+from sweeps.graph import artifacts
 from sweeps.graph.job import Job, canonical, digest
 from sweeps.graph.plan import Plan, expand
-from sweeps.report.results import FURTHER, LOSSES, MEASURES, SCORES
+from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 from sweeps.tracking.client import connect, database, make_database, quieten, tracking_uri
 from sweeps.tracking.rows import wanted_run
@@ -128,7 +129,8 @@ class MadeUp:
         level = 0.95 if row.method == "retrain" else 0.6 + 0.02 * (len(row.name) % 15)
         numbers = {
             name: float(np.clip(self._random.normal(level, 0.02), 0, 1))
-            for name in (*SCORES, *LOSSES, *MEASURES, *FURTHER)
+            for name, measure in CATALOGUE.items()
+            if measure.unit not in ("seconds", "bytes")
         }
         if row.name == "retrain":
             numbers["tow"] = 1.0
@@ -140,7 +142,7 @@ class MadeUp:
             faces = self._random.integers(0, 256, (people, 3, PIXELS, PIXELS), dtype=np.uint8)
             names = np.arange(people)
             return {
-                "support.safetensors": save(
+                artifacts.SUPPORT: save(
                     {"images": faces, "identities": names, "labels": np.zeros((people, 1))}
                 )
             }
@@ -149,7 +151,7 @@ class MadeUp:
             everyone = np.repeat(np.arange(people + RETAINED_PEOPLE), 3)
             drawn = self._random.normal(size=(len(everyone), FEATURES)).astype(np.float32)
             return {
-                "features.safetensors": save(
+                artifacts.FEATURES: save(
                     {
                         "train.features": drawn,
                         "train.identities": everyone,
@@ -167,18 +169,18 @@ class MadeUp:
         retained = self._random.normal(0.02, 0.05, RETAINED_PEOPLE)
         rates = np.geomspace(1 / 640, 1, 150)
         tables = {
-            "per_identity.parquet": {
+            artifacts.PER_IDENTITY: {
                 "set": "forget",
                 "identity": np.arange(people),
                 "images": 7,
                 "score": 0.7,
                 "gap": forgotten,
             },
-            "retain.parquet": {
+            artifacts.RETAIN: {
                 "identity": np.arange(people, people + RETAINED_PEOPLE),
                 "drop": retained,
             },
-            "roc.parquet": {"fpr": rates, "tpr": np.sqrt(rates)},
+            artifacts.ROC: {"fpr": rates, "tpr": np.sqrt(rates)},
         }
         return {name: _parquet(pd.DataFrame(table)) for name, table in tables.items()}
 

@@ -16,7 +16,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import linregress, pearsonr, spearmanr
 
 from oneshui.errors import InputError, unknown_name
 from oneshui.metrics.divergence import js_divergence
@@ -29,6 +28,8 @@ DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
 
 FEWEST_POINTS_OF_A_CORRELATION = 3
 """Through two points every correlation is 1 or -1."""
+ROUNDING = 1e-12
+"""Of the largest value: how far float64 sums of equal numbers may lie apart."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -252,17 +253,25 @@ def trend(
     names = np.arange(len(y)) if identities is None else np.asarray(identities)
     if names.shape != y.shape:
         raise InputError(f"got {names.shape} identities for {y.shape} {outcome}s")
-    x_varies = np.ptp(distances) > 0
+    from scipy.stats import linregress, pearsonr, spearmanr
+
+    points = pd.DataFrame({"identity": names, "distance": distances, outcome: y})
+    x_varies = _varies(distances)
     line = linregress(distances, y) if x_varies else None
-    enough = bool(x_varies and np.ptp(y) > 0 and len(y) >= FEWEST_POINTS_OF_A_CORRELATION)
+    enough = x_varies and _varies(y) and len(y) >= FEWEST_POINTS_OF_A_CORRELATION
     return Trend(
-        points=pd.DataFrame({"identity": names, "distance": distances, outcome: y}),
+        points=points,
         num_points=len(y),
-        slope=None if line is None else float(line.slope),
-        intercept=None if line is None else float(line.intercept),
+        slope=float(line.slope) if line else None,
+        intercept=float(line.intercept) if line else None,
         pearson=float(pearsonr(distances, y).statistic) if enough else None,
         spearman=float(spearmanr(distances, y).statistic) if enough else None,
     )
+
+
+def _varies(values: Array) -> bool:
+    """Whether values differ by more than rounding, of which a trend would mean nothing."""
+    return bool(np.ptp(values) > ROUNDING * np.abs(values).max())
 
 
 def _correct(logits: npt.NDArray[Any], labels: npt.NDArray[Any], task: Task) -> Array:

@@ -20,7 +20,7 @@ from oneshui.data.images import LabelledImages
 from oneshui.methods._importance import Importances
 from oneshui.metrics.tow import TOW_SETS, tow
 from oneshui.requests import UnlearnRequest
-from oneshui.tuning.score import Study, simulated_tow
+from oneshui.tuning.score import TrialScores, simulated_tow
 from oneshui.tuning.simulated import logits_score, movement, set_score
 
 
@@ -56,7 +56,7 @@ def observe(model: nn.Module, request: UnlearnRequest, importance: Importances) 
 class SimulatedChoice:
     """Stops after the first phase: knows the study, and nothing of the real request."""
 
-    study: Study
+    study: TrialScores
 
     def score(self, point: int) -> float:
         """``simulated_tow`` of the point."""
@@ -73,12 +73,12 @@ class SupportOnlyChoice:
         importance: Stored before deletion: one number per weight.
     """
 
-    study: Study
+    study: TrialScores
     request: UnlearnRequest
     importance: Importances
 
     def score(self, point: int, model: nn.Module) -> float:
-        """How good the point is likely to be, see ``Study.score``."""
+        """How good the point is likely to be, see ``TrialScores.score``."""
         seen = observe(model, self.request, self.importance)
         return self.study.score(point, support_drop=seen.support_drop, moved=seen.movement)
 

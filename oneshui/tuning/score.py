@@ -7,8 +7,11 @@ no torch: a report computes scores from the store alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +40,30 @@ class Scores:
     val: float
     support: float
 
+    @classmethod
+    def undefined(cls) -> Scores:
+        """Of a model that is none."""
+        return cls(forget=math.nan, retain=math.nan, val=math.nan, support=math.nan)
+
+    def to_json(self) -> dict[str, float | None]:
+        """As it is stored: what is not defined is null."""
+        return {name: to_stored(value) for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, float | None]) -> Scores:
+        """What ``to_json`` made."""
+        return cls(**{name: from_stored(value) for name, value in document.items()})
+
+
+def to_stored(value: float) -> float | None:
+    """A number for JSON; what is not defined or not finite is null."""
+    return value if math.isfinite(value) else None
+
+
+def from_stored(value: float | None) -> float:
+    """A number from JSON; null is NaN."""
+    return math.nan if value is None else float(value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -51,6 +78,10 @@ class Run:
     before: Scores
     after: Scores
     movement: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored, without the scores before, which all trials share."""
+        return {"after": self.after.to_json(), "movement": to_stored(self.movement)}
 
     @property
     def is_finite(self) -> bool:
@@ -138,7 +169,7 @@ def _log(value: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class TrialScores:
     """What is stored of one study on one pretrained model: numbers, no picture.
 
     Attributes:
@@ -148,6 +179,31 @@ class Study:
 
     runs: tuple[tuple[Run, ...], ...]
     val_score: float
+
+    @classmethod
+    def from_json(
+        cls, trials: Sequence[Mapping[str, Any]], place: int, simulated: Mapping[str, Any]
+    ) -> TrialScores:
+        """A study on one of its cells, from what its jobs stored.
+
+        Args:
+            trials: Values of the trials' jobs, in their order.
+            place: Of the cell in the study.
+            simulated: Value of the job that drew the cell's simulated requests.
+        """
+        before = [Scores.from_json(scores) for scores in simulated["before"]]
+        runs = tuple(
+            tuple(
+                Run(
+                    before=known,
+                    after=Scores.from_json(run["after"]),
+                    movement=from_stored(run["movement"]),
+                )
+                for known, run in zip(before, trial["runs"][place], strict=True)
+            )
+            for trial in trials
+        )
+        return cls(runs=runs, val_score=from_stored(simulated["val_score"]))
 
     def _curve(self, place: Callable[[Run], float]) -> Curve | None:
         runs = [run for point in self.runs for run in point if run.is_finite]

@@ -160,7 +160,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
 
     plan = expand(spec.sweep)
     if plan.studies:
-        from sweeps.report.study_tables import JOURNAL
+        from sweeps.report.studies import JOURNAL
         from sweeps.sampler import check_journal
 
         check_journal(output / JOURNAL, {study.name: study.space for study in plan.studies})

@@ -24,7 +24,7 @@ from sweeps.store.status import scan
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.report.study_tables import StudyResult
+    from sweeps.report.studies import StudyResult
     from sweeps.tracking import Publisher
 
 
@@ -116,7 +116,7 @@ def _publish(
     output = Path(spec.places.output_dir)
     studies: list[StudyResult] = []
     if plan.studies:
-        from sweeps.report.study_results import study_results, write_studies
+        from sweeps.report.studies import study_results, write_studies
 
         studies = study_results(plan, entries)
         write_studies(studies, output)

@@ -135,16 +135,6 @@ Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Profile = Literal["paper", "tuned"]
 
 
-def study_title(row: str) -> str:
-    """Name of a row without the objective that tells it from others of its study."""
-    return row.partition("@")[0]
-
-
-def named_objective(row: str) -> str:
-    """The objective that a row's name ends in; empty if it ends in none."""
-    return row.partition("@")[2]
-
-
 @dataclass(frozen=True, kw_only=True)
 class TuningSpec:
     """How hyperparameters are found.

@@ -16,8 +16,8 @@ import pandas as pd
 
 from oneshui.errors import InputError
 from oneshui.metrics.identities import centroids, retain_drop, support_hardness, trend
+from sweeps.graph.artifacts import FEATURES, PER_IDENTITY, RETAIN
 from sweeps.graph.plan import Plan, ResultRow
-from sweeps.stages.evaluation import FEATURES, PER_IDENTITY, RETAIN
 from sweeps.store import Entry
 
 Entries = Mapping[str, Entry]

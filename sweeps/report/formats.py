@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from oneshui.spec import Access
+from sweeps.report.measures import CATALOGUE
+from sweeps.report.rendering import render
 from sweeps.report.tables import (
     COLUMNS,
     LEGEND,
@@ -21,9 +23,8 @@ from sweeps.report.tables import (
     REFERENCE_NOTE,
     TUNED_TITLE,
     TUNING_NOTE,
-    Cell,
-    Line,
     Table,
+    TableCell,
     tables_of,
 )
 
@@ -32,17 +33,6 @@ FEWEST_BESIDE_NAMES = 3
 LATEX_COLUMNS = 8
 """Numbers beside each other on a page of LaTeX."""
 
-_SHORT_TITLES = {
-    "mia_auc": "MIA",
-    "mia_acc": "MIAacc",
-    "rmia_auc": "RMIA",
-    "tow_normalised": "ToWn",
-    "retain_gap": "Δret",
-    "forget_gap": "Δfor",
-    "test_gap": "Δtest",
-    "unlearn_seconds": "sec",
-    "prepare_seconds": "prep s",
-}
 _SHORT_SEEN = {Access.SUPPORT: "S", Access.PREPARED: "S+prep", Access.FULL: "Df,Dr"}
 _MARKS = {0: "", 1: "*", 2: "°"}
 _TERMINAL_LEGEND = (
@@ -131,7 +121,7 @@ class _Panel:
         self._heads: list[tuple[str, int]] = []
         for size in table.sizes:
             self._heads.append((_identities(size), len(self._titles)))
-            self._titles += ["n", *(_SHORT_TITLES.get(m, COLUMNS[m]) for m in measures)]
+            self._titles += ["n", *(CATALOGUE[m].short or CATALOGUE[m].title for m in measures)]
             self._columns.append([line.counts[size] for line in lines])
             self._columns += [_aligned([x.cells[size, m] for x in lines], m) for m in measures]
         self._widths = [
@@ -169,13 +159,13 @@ def _identities(size: int) -> str:
     return "1 identity" if size == 1 else f"{size} identities"
 
 
-def _aligned(cells: Sequence[Cell], measure: str) -> list[str]:
+def _aligned(cells: Sequence[TableCell], measure: str) -> list[str]:
     """Cells of one column, their ± under each other.
 
     To save room, seconds have no spread, and spreads of ten points and more no decimals.
     """
     spreads = [f"{float(c.spread):.0f}" if len(c.spread) > 3 else c.spread for c in cells]
-    if measure.endswith("_seconds"):
+    if CATALOGUE[measure].unit == "seconds":
         spreads = [""] * len(cells)
     room = max(map(len, spreads))
     noise = any(cell.is_noise for cell in cells)
@@ -194,40 +184,16 @@ def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
         summary: From ``sweeps.report.summary.summarise``.
         notes: Further sentences under them, from ``sweeps.report.tables.notes``.
     """
-    parts = []
-    found = tables_of(summary)
-    for table in found:
-        parts.append(f"### {table.title}")
-        names = ["method", "data seen", *([TUNED_TITLE] if table.is_tuned else [])]
-        for panel in PANELS:
-            groups = [("n", ""), *((COLUMNS[m], m) for m in panel)]
-            suffix = len(table.sizes) > 1
-            heads = [
-                f"{title} ({size})" if suffix else title
-                for size in table.sizes
-                for title, _ in groups
-            ]
-            lines = [
-                "| " + " | ".join([*names, *heads]) + " |",
-                "|" + " --- |" * len(names) + " ---: |" * len(heads),
-            ]
-            for line in table.lines:
-                name = f"`{line.method}`" + (" (reference)" if line.is_reference else "")
-                cells = []
-                for size in table.sizes:
-                    cells += [line.counts[size], *(_markdown(line.cells[size, m]) for m in panel)]
-                seen = [line.data_seen, *([line.tuning] if table.is_tuned else [])]
-                lines.append("| " + " | ".join([name, *seen, *cells]) + " |")
-            parts.append("\n".join(lines))
-    marks = RANK_NOTE.replace("Best and second best", "Best (bold) and second best (italic)", 1)
-    note = "Reference rows saw the forget set `D_f` or the retain set `D_r` and are never ranked."
-    tuning = [TUNING_NOTE] if any(table.is_tuned for table in found) else []
-    return "\n\n".join([*parts, LEGEND, *tuning, marks, note, *notes]) + "\n"
-
-
-def _markdown(cell: Cell) -> str:
-    mark = {0: "", 1: "**", 2: "_"}[cell.rank]
-    return f"{mark}{cell}{mark}" + (" ≈" if cell.is_noise else "")
+    return render(
+        "summary.md.j2",
+        tables=tables_of(summary),
+        panels=PANELS,
+        columns=COLUMNS,
+        legend=LEGEND,
+        tuning_note=TUNING_NOTE,
+        rank_note=RANK_NOTE,
+        notes=notes,
+    )
 
 
 def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
@@ -237,67 +203,35 @@ def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
         summary: From ``sweeps.report.summary.summarise``.
         notes: Further sentences of the captions, from ``sweeps.report.tables.notes``.
     """
-    parts = []
+    parts: list[tuple[Table, Sequence[str], list[str]]] = []
     for table in tables_of(summary):
         # Equal panels as wide as a page allows, rather than a full one and a narrow rest.
         count = -(-len(COLUMNS) * len(table.sizes) // LATEX_COLUMNS)
         length = -(-len(COLUMNS) // count)
-        measures = list(COLUMNS)
-        for start in range(0, len(measures), length):
-            panel = measures[start : start + length]
-            parts.append(_latex_table(table, panel, notes if start == 0 else ()))
-    return "\n\n".join([r"% needs \usepackage{booktabs}", *parts]) + "\n"
-
-
-def _latex_table(table: Table, panel: Sequence[str], notes: Sequence[str]) -> str:
-    marks = RANK_NOTE.replace("Best and second best", "Best (bold), second best (underlined)", 1)
-    tuning = [TUNING_NOTE] if table.is_tuned else []
-    caption = " ".join([f"{table.title}.", LEGEND, *tuning, marks, REFERENCE_NOTE, *notes])
-    names = ["method", "data seen", *([TUNED_TITLE] if table.is_tuned else [])]
-    spans, rules, column = [], [], len(names) + 1
-    for size in table.sizes:
-        last = column + len(panel)
-        spans.append(rf"\multicolumn{{{len(panel) + 1}}}{{c}}{{{_identities(size)}}}")
-        rules.append(rf"\cmidrule(lr){{{column}-{last}}}")
-        column = last + 1
-    titles = ["$n$", *(_escape(COLUMNS[m]) for m in panel)] * len(table.sizes)
-    body = []
-    for number, line in enumerate(table.lines):
-        if table.rule_before(number):
-            body.append(r"\midrule")
-        body.append(" & ".join(_latex_texts(table, line, panel)) + r" \\")
-    return "\n".join(
-        [
-            r"\begin{table*}",
-            r"\centering\scriptsize\setlength{\tabcolsep}{2.5pt}",
-            rf"\caption{{{_escape(caption)}}}",
-            rf"\begin{{tabular}}{{{'l' * len(names)}{'r' * len(titles)}}}",
-            r"\toprule",
-            " & ".join([*[""] * len(names), *spans]) + r" \\ " + " ".join(rules),
-            " & ".join([*names, *titles]) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table*}",
-        ]
+        for start in range(0, len(COLUMNS), length):
+            panel = list(COLUMNS)[start : start + length]
+            parts.append((table, panel, list(notes) if start == 0 else []))
+    return render(
+        "summary.tex.j2",
+        parts=parts,
+        columns=COLUMNS,
+        legend=LEGEND,
+        tuning_note=TUNING_NOTE,
+        rank_note=RANK_NOTE,
+        reference_note=REFERENCE_NOTE,
+        identities=_identities,
+        number=_latex_number,
+        tex=_escape,
     )
 
 
-def _latex_texts(table: Table, line: Line, panel: Sequence[str]) -> list[str]:
-    """Cells of one row; spreads are set small, since many columns must fit on a page."""
-    texts = [_escape(line.method), _escape(line.data_seen.replace("own preparation", "prep."))]
-    texts += [_escape(line.tuning)] if table.is_tuned else []
-    for size in table.sizes:
-        texts.append(line.counts[size])
-        for measure in panel:
-            cell = line.cells[size, measure]
-            text = re.sub(r"^([+-])(?=\d)", r"$\1$", cell.mean)
-            text = {0: text, 1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}[cell.rank]
-            if cell.spread and not measure.endswith("_seconds"):
-                text += rf"{{\tiny$\pm${cell.spread}}}"
-            texts.append(text + (r"$\approx$" if cell.is_noise else ""))
-    return texts
+def _latex_number(cell: TableCell, measure: str) -> str:
+    """One cell; spreads are set small, since many columns must fit on a page."""
+    text = re.sub(r"^([+-])(?=\d)", r"$\1$", cell.mean)
+    text = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")[cell.rank].format(text)
+    if cell.spread and CATALOGUE[measure].unit != "seconds":
+        text += rf"{{\tiny$\pm${cell.spread}}}"
+    return text + (r"$\approx$" if cell.is_noise else "")
 
 
 def _escape(text: str) -> str:

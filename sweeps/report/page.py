@@ -9,7 +9,6 @@ import base64
 import contextlib
 import dataclasses
 import json
-import re
 import shutil
 import time
 import uuid
@@ -17,29 +16,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 
+from oneshui.spec import Role
 from sweeps.graph.plan import Plan
-from sweeps.report import analyses, figures, formats, paper, provenance, study_tables, tables
+from sweeps.report import analyses, formats, paper, provenance, tables
 from sweeps.report.failures import Cause
+from sweeps.report.figures import catalogue
 from sweeps.report.figures.style import Material
-from sweeps.report.statistics import (
-    PairedTest,
-    comparisons,
-    is_ranked,
-    is_retrained_again,
-    noise_floor,
+from sweeps.report.rendering import render
+from sweeps.report.statistics import PairedTest, comparisons, is_ranked, names, noise_floor
+from sweeps.report.studies import (
+    LEAK_NOTE,
+    StudyResult,
+    leak_cost_lines,
+    study_lines,
+    study_sentences,
+    write_study_tables,
 )
-from sweeps.report.study_tables import StudyResult
 from sweeps.store import Entry
 
 LEFTOVER_SECONDS = 3600.0
 _TEST_COLUMNS = [field.name for field in dataclasses.fields(PairedTest)]
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +105,7 @@ def write_report(
         (folder / "summary.tex").write_text(formats.latex(summary, said), encoding="utf-8")
         comparison = paper.update(target / paper.FILE, folder, summary)
         found = analyses.write(plan, entries, folder)
-        leak_cost = study_tables.write_tables(studies, frame, folder)
+        leak_cost = write_study_tables(studies, frame, folder)
         material = Material(
             plan=plan,
             entries=entries,
@@ -117,17 +116,18 @@ def write_report(
         )
         if meanwhile is not None:
             meanwhile()
-        drawn = figures.draw(material, folder / "figures", progress)
+        drawn = catalogue.draw(material, folder / "figures", progress)
         shown = tables.tables_of(summary)
-        page = _page(
+        page = render(
+            "report.html.j2",
             sweep=plan.sweep,
             tables=shown,
             tuning_note=tables.TUNING_NOTE if any(t.is_tuned for t in shown) else "",
             tuning=plan.sweep.tuning,
-            studies=study_tables.study_lines(studies),
-            studies_said=study_tables.sentences(studies),
-            leak_cost=list(study_tables.leak_cost_lines(leak_cost)),
-            leak_note=study_tables.LEAK_NOTE,
+            studies=study_lines(studies),
+            studies_said=study_sentences(studies),
+            leak_cost=list(leak_cost_lines(leak_cost)),
+            leak_note=LEAK_NOTE,
             panels=tables.PANELS,
             columns=tables.COLUMNS,
             legend=tables.LEGEND,
@@ -158,10 +158,7 @@ def write_report(
 
 
 def _statistics(frame: pd.DataFrame) -> tuple[list[PairedTest], tuple[str, ...]]:
-    names = frame.drop_duplicates("method")
-    rows = zip(names["method"], names["access"], strict=True)
-    ranked = [str(method) for method, access in rows if is_ranked(method, access)]
-    tests = comparisons(frame, ranked)
+    tests = comparisons(frame)
     return tests, tables.notes(noise_floor(frame), tests)
 
 
@@ -205,43 +202,27 @@ def _replacing(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _page(**values: Any) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["sets"] = _sets
-    return environment.get_template("report.html.j2").render(**values)
-
-
-def _sets(text: str) -> Markup:
-    """Escaped text with the index of D_f and D_r set low."""
-    return Markup(re.sub(r"\bD_([fr])\b", r"D<sub>\1</sub>", str(escape(text))))
-
-
 def _findings(frame: pd.DataFrame) -> list[_Finding]:
     """What the ToW column says, seed by seed against doing nothing."""
     findings = []
+    floors = noise_floor(frame)
     for (dataset, num_forget), rows in frame.groupby(["dataset", "num_forget"], sort=False):
         tow = 100 * rows.pivot(index="seed", columns="method", values="tow")
-        access = rows.drop_duplicates("method").set_index("method")["access"]
-        names = [m for m in access.index if is_ranked(str(m), access[m])]
-        if "pretrain" not in tow or tow["pretrain"].isna().all():
+        key = (str(dataset), int(str(num_forget)))
+        nothing = next(iter(names(rows[(rows["role"] == Role.PRETRAIN) & rows["tow"].notna()])), "")
+        if not nothing:
             continue
-        gains = tow[names].sub(tow["pretrain"], axis=0).dropna(axis="columns", how="all")
-        sentences = [f"Doing nothing (pretrain) has a mean ToW of {tow['pretrain'].mean():.1f}%."]
+        gains = tow[names(rows[is_ranked(rows)])].sub(tow[nothing], axis=0)
+        gains = gains.dropna(axis="columns", how="all")
+        sentences = [f"Doing nothing ({nothing}) has a mean ToW of {tow[nothing].mean():.1f}%."]
         if len(gains.columns):
             sentences += _gain_sentences(gains)
-        floors = [m for m in access.index if is_retrained_again(m)]
-        sentences += [
-            f"The noise floor, retraining with another seed ({m}), is at {tow[m].mean():.1f}%."
-            for m in floors
-            if tow[m].notna().any()
-        ]
-        title = tables.request_title(str(dataset), int(str(num_forget)))
+        if key in floors:
+            sentences.append(
+                "The noise floor, the lowest ToW of a model that was retrained with another seed, "
+                f"is at {100 * floors[key].tow:.1f}%."
+            )
+        title = tables.request_title(*key)
         findings.append(_Finding(title=title, sentences=tuple(sentences)))
     return findings
 
@@ -267,5 +248,5 @@ def _gain_sentences(gains: pd.DataFrame) -> list[str]:
 def _figure(path: Path) -> _Figure:
     kind = path.stem.split("-", 1)[0]
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    caption = figures.KINDS[kind].caption
+    caption = catalogue.KINDS[kind].caption
     return _Figure(name=path.stem, alt=path.stem.replace("_", " "), caption=caption, data=data)

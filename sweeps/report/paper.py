@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from oneshui.errors import InputError
-from sweeps.report.summary import MEASURES
+from sweeps.report.measures import CATALOGUE, SUMMARISED
 
 FILE = "paper_numbers.csv"
-COMPARED = ("retain_score", "forget_score", "test_score", "tow", "mia_auc", "mia_acc", "rmia_auc")
+COMPARED = tuple(key for key, measure in CATALOGUE.items() if measure.is_published)
 KEYS = ["dataset", "num_forget", "method", "measure"]
 COLUMNS = [*KEYS, "paper_mean", "paper_std", "source"]
 NOT_FILLED = f"{FILE}: not filled (write published numbers, in percent, into paper_mean)"
@@ -65,7 +65,7 @@ def read(path: Path) -> pd.DataFrame:
             )
         table[name] = numbers
     filled = table[table["paper_mean"].notna()]
-    unknown = filled.loc[~filled["measure"].isin(MEASURES), "measure"]
+    unknown = filled.loc[~filled["measure"].isin(SUMMARISED), "measure"]
     if len(unknown):
         raise InputError(
             f"{path}, line {unknown.index[0] + 2}: measure is {unknown.iloc[0]!r}, but it must be "

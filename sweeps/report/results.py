@@ -9,38 +9,11 @@ import pandas as pd
 
 from oneshui.spec import Role
 from sweeps.graph.plan import Plan, ResultRow
+from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 
 IDENTITY = ("dataset", "num_forget", "seed", "method", "role", "access", "task", "tuning")
-SCORES = ("retain_score", "forget_score", "test_score", "val_score", "support_score")
-LOSSES = ("retain_loss", "forget_loss", "test_loss", "val_loss", "support_loss")
-MEASURES = ("tow", "mia_auc", "mia_acc", "mia_threshold_auc", "rmia_auc", "rmia_tpr")
-SECONDS = ("unlearn_seconds", "prepare_seconds")
-BYTES = (
-    "unlearn_peak_bytes",
-    "prepare_peak_bytes",
-    "unlearn_peak_gpu_bytes",
-    "prepare_peak_gpu_bytes",
-)
-FURTHER = (
-    "retain_gap",
-    "forget_gap",
-    "test_gap",
-    "tow_normalised",
-    "tow_with_mia",
-    "mia_reference_auc",
-    "mia_reference_acc",
-    "rmia_fpr",
-    "rmia_a",
-    "rmia_references",
-    "rmia_reference_auc",
-    "js_forget",
-    "js_test",
-    "weight_distance",
-    "num_attributes",
-    "nomus",
-)
-COLUMNS = (*IDENTITY, *SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES, "job_key")
+COLUMNS = (*IDENTITY, *CATALOGUE, "job_key")
 """Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
 
 "tuning" is the objective that the row's hyperparameters were chosen by; null where they are used as
@@ -92,7 +65,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.evaluate_key in entries:
         values["task"] = entries[row.evaluate_key].value["task"]
     if row.score_key in entries:
-        values |= {k: v for k, v in entries[row.score_key].value.items() if k in COLUMNS}
+        values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
     if row.row.role is not Role.PRETRAIN:
         values |= _cost("unlearn", entries.get(row.model_key))
     if row.prepare_key is not None:
@@ -119,6 +92,5 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
         Columns ``COLUMNS``; numbers are float64, missing is null.
     """
     frame = pd.DataFrame([row_values(row, entries) for row in plan.results], columns=list(COLUMNS))
-    numbers = [*SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES]
-    types = {**dict.fromkeys(numbers, "float64"), "num_forget": "int64", "seed": "int64"}
+    types = {**dict.fromkeys(CATALOGUE, "float64"), "num_forget": "int64", "seed": "int64"}
     return frame.astype({**types, "task": "str", "tuning": "str"})

@@ -14,28 +14,18 @@ from typing import Any
 import pandas as pd
 
 from oneshui.spec import DATA_SEEN, Access
+from sweeps.report.measures import CATALOGUE, RANKED
 from sweeps.report.statistics import NoiseFloor, PairedTest, support_statement
-from sweeps.report.summary import RANKING, group_of
+from sweeps.report.summary import group_of
 
-COLUMNS: dict[str, str] = {
-    "retain_score": "retain",
-    "forget_score": "forget",
-    "test_score": "test",
-    "tow": "ToW",
-    "mia_auc": "MIA AUC",
-    "tow_normalised": "ToW norm",
-    "retain_gap": "Δ retain",
-    "forget_gap": "Δ forget",
-    "test_gap": "Δ test",
-    "mia_acc": "MIA acc",
-    "rmia_auc": "RMIA AUC",
-    "unlearn_seconds": "unlearn s",
-    "prepare_seconds": "prepare s",
-}
-"""Measures that the tables show, with their titles."""
-
-PANELS: tuple[tuple[str, ...], ...] = (tuple(COLUMNS)[:5], tuple(COLUMNS)[5:])
+PANELS: tuple[tuple[str, ...], ...] = tuple(
+    tuple(m.key for m in sorted(CATALOGUE.values(), key=lambda m: m.place) if m.panel == panel)
+    for panel in (1, 2)
+)
 """What stands beside each other where there is room: scores first, then distances and costs."""
+
+COLUMNS = {key: CATALOGUE[key].title for panel in PANELS for key in panel}
+"""Measures that the tables show, with their titles."""
 
 MOST_SIZES = 3
 """Forget sizes beside each other; further ones begin another table."""
@@ -80,7 +70,7 @@ REFERENCE_NOTE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class TableCell:
     """One number of a table, as text.
 
     Attributes:
@@ -117,7 +107,7 @@ class Line:
     tuning: str
     group: int
     counts: Mapping[int, str]
-    cells: Mapping[tuple[int, str], Cell]
+    cells: Mapping[tuple[int, str], TableCell]
 
     @property
     def data_seen(self) -> str:
@@ -204,7 +194,8 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
     }
 
     def group(method: str) -> int:
-        return group_of(method, next(iter(by_method[method].values()))["access"])
+        one = next(iter(by_method[method].values()))
+        return group_of(str(one["role"]), str(one["access"]))
 
     for method in sorted(by_method, key=group):
         own = by_method[method]
@@ -222,18 +213,16 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
         )
 
 
-def _cell(measure: str, row: Mapping[Hashable, Any] | None) -> Cell:
+def _cell(measure: str, row: Mapping[Hashable, Any] | None) -> TableCell:
     if row is None or math.isnan(row[f"{measure}_mean"]):
-        return Cell(mean=MISSING, spread="")
+        return TableCell(mean=MISSING, spread="")
     mean, spread = row[f"{measure}_mean"], row[f"{measure}_std"]
-    scale, digits, sign = 100.0, 1, ""
-    if measure.endswith("_seconds"):
-        scale, digits = 1.0, 2 if mean < 10 else 1 if mean < 100 else 0
-    if measure.endswith("_gap"):
-        sign = "+"
-    rank = row[f"{measure}_rank"] if measure in RANKING else pd.NA
+    scale, unit = CATALOGUE[measure].scale, CATALOGUE[measure].unit
+    sign = "+" if unit == "difference" else ""
+    digits = (2 if mean < 10 else 1 if mean < 100 else 0) if unit == "seconds" else 1
+    rank = row[f"{measure}_rank"] if measure in RANKED else pd.NA
     noise = row["within_noise"] if measure == "tow" else pd.NA
-    return Cell(
+    return TableCell(
         # Adding 0 turns -0.0 into 0.0, whose sign would mean nothing.
         mean=f"{round(scale * mean, digits) + 0.0:{sign}.{digits}f}",
         spread="" if math.isnan(spread) else f"{scale * spread:.{digits}f}",

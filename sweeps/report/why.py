@@ -15,20 +15,10 @@ from oneshui.errors import InputError, unknown_name
 from sweeps.graph.job import STAGES
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report import provenance
-from sweeps.report.results import (
-    BYTES,
-    FURTHER,
-    LOSSES,
-    MEASURES,
-    SCORES,
-    SECONDS,
-    resolved_hyperparameters,
-    row_values,
-)
-from sweeps.report.tables import COLUMNS
+from sweeps.report.measures import CATALOGUE
+from sweeps.report.results import resolved_hyperparameters, row_values
 from sweeps.store import Entry
 
-METRICS = (*SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES)
 FORM = 'row="<dataset> <num_forget> <method> <metric>", for example row="celebahq 20 ssd tow"'
 
 
@@ -88,10 +78,10 @@ def _find(asked: str, plan: Plan) -> tuple[list[ResultRow], str]:
     if len(words) != 4:
         raise InputError(f"row is {asked!r}, but it must be of the form {FORM}")
     dataset, size, method, metric = words
-    names = {title.replace(" ", "").lower(): name for name, title in COLUMNS.items()}
+    names = {m.title.replace(" ", "").lower(): m.key for m in CATALOGUE.values() if m.title}
     metric = names.get(metric.lower(), metric)
-    if metric not in METRICS:
-        raise unknown_name("metric of row", metric, METRICS)
+    if metric not in CATALOGUE:
+        raise unknown_name("metric of row", metric, tuple(CATALOGUE))
     rows = list(plan.results)
     for name, wanted, of in (
         ("dataset of row", dataset, lambda row: row.cell.dataset),

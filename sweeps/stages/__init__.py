@@ -22,12 +22,18 @@ import pandas as pd
 
 from oneshui.data.registry import load_dataset
 from oneshui.errors import InputError, NumericalError
+from sweeps.graph.artifacts import (
+    IDENTITIES,
+    IMAGES,
+    PIXELS,
+    PREPARED,
+    SPLIT,
+    SUPPORT,
+    WEIGHTS,
+)
 from sweeps.graph.job import CHECKPOINTED, PICTURES, Job, Stage, canonical_json
 from sweeps.stages import tuning
 from sweeps.stages.context import (
-    PREPARED,
-    SUPPORT,
-    WEIGHTS,
     Environment,
     Inputs,
     device,
@@ -197,9 +203,9 @@ def _index(inputs: Inputs) -> dict[str, Any]:
     labels = table.label if table.label.ndim == 2 else table.label[:, None]
     pd.DataFrame(
         {"path": table.paths, "identity": table.identity, "label": list(labels)}
-    ).to_parquet(inputs.folder / "images.parquet", index=False)
+    ).to_parquet(inputs.folder / IMAGES, index=False)
     pd.DataFrame({"identity": table.identity_order}).to_parquet(
-        inputs.folder / "identities.parquet", index=False
+        inputs.folder / IDENTITIES, index=False
     )
     return {
         "fingerprint": table.fingerprint,
@@ -226,9 +232,9 @@ def _cache(inputs: Inputs) -> dict[str, Any]:
         build_cache(
             table,
             spec["size"],
-            inputs.folder / "images.npy",
+            inputs.folder / PIXELS,
             variant=spec["variant"],
-            partial=unfinished / "images.npy",
+            partial=unfinished / PIXELS,
         )
     except DataError:
         # Once the pictures are mended they are others, and nothing goes on from here.
@@ -244,7 +250,7 @@ def _split(inputs: Inputs) -> dict[str, Any]:
     from oneshui.data.splits import SET_NAMES, make_split
 
     index = inputs.entries["index"]
-    order = pd.read_parquet(index.file("identities.parquet"))["identity"].tolist()
+    order = pd.read_parquet(index.file(IDENTITIES))["identity"].tolist()
     spec = inputs.job.spec
     split = make_split(
         inputs.people,
@@ -255,7 +261,7 @@ def _split(inputs: Inputs) -> dict[str, Any]:
     )
     names = ("train", "val", "test", "forget", "retain", "support")
     document = {name: list(getattr(split, name)) for name in names}
-    (inputs.folder / "split.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
+    (inputs.folder / SPLIT).write_text(json.dumps(document) + "\n", encoding="utf-8")
     support = images(inputs, split, "support")
     save_file(
         {"images": support.raw(), "labels": support.labels, "identities": support.identities},

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sweeps.graph.artifacts import IMAGES, PIXELS, SPLIT, WEIGHTS
 from sweeps.graph.job import Job
 from sweeps.stages.memory import PeakMemory
 from sweeps.store import Entry, Store
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from oneshui.data.splits import SetName, Split
 
 T = TypeVar("T")
-WEIGHTS = "weights.safetensors"
-PREPARED = "prepared.safetensors"
-SUPPORT = "support.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +99,14 @@ class Inputs:
     @cached_property
     def people(self) -> npt.NDArray[np.int64]:
         """Identity of every image of the dataset, int64 [N]; read once a job."""
-        path = self.entries["index"].file("images.parquet")
+        path = self.entries["index"].file(IMAGES)
         return pd.read_parquet(path, columns=["identity"])["identity"].to_numpy()
 
     @cached_property
     def labels(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.int64]:
         """Labels of every image, uint8 [N, C] or int64 [N]; a job reads several sets of them."""
         index = self.entries["index"]
-        frame = pd.read_parquet(index.file("images.parquet"), columns=["label"])
+        frame = pd.read_parquet(index.file(IMAGES), columns=["label"])
         label = np.stack(frame["label"].to_list())
         return label[:, 0].astype(np.int64) if index.value["task"] == "multiclass" else label
 
@@ -133,7 +131,7 @@ def load_split(inputs: Inputs) -> Split:
     """The split of the job's cell."""
     from oneshui.data.splits import Split
 
-    document = json.loads(inputs.entries["split"].file("split.json").read_text(encoding="utf-8"))
+    document = json.loads(inputs.entries["split"].file(SPLIT).read_text(encoding="utf-8"))
     return Split(
         **{name: tuple(document[name]) for name in document}, identity_of_image=inputs.people
     )
@@ -145,7 +143,7 @@ def images(inputs: Inputs, split: Split, name: SetName | Literal["train"]) -> La
     from oneshui.data.images import make_images
 
     opened = {
-        role: open_cache(inputs.entries[role].file("images.npy"))
+        role: open_cache(inputs.entries[role].file(PIXELS))
         for role in ("cache", "crops")
         if role in inputs.entries
     }

@@ -10,16 +10,18 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.stages.context import WEIGHTS, Inputs, device, images, load_split, spec_of, stored_model
-
-PREDICTIONS = "predictions.parquet"
-VIEWS = "views.parquet"
-FEATURES = "features.safetensors"
-PER_IDENTITY = "per_identity.parquet"
-ATTRIBUTES = "attributes.parquet"
-ROC = "roc.parquet"
-RETAIN = "retain.parquet"
-"""Retain identities with their score, the pretrained model's and the drop."""
+from sweeps.graph.artifacts import (
+    ATTRIBUTES,
+    FEATURES,
+    PER_IDENTITY,
+    PREDICTIONS,
+    RETAIN,
+    ROC,
+    SPLIT,
+    VIEWS,
+    WEIGHTS,
+)
+from sweeps.stages.context import Inputs, device, images, load_split, spec_of, stored_model
 
 
 def evaluate(inputs: Inputs) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def score(inputs: Inputs) -> dict[str, Any]:
     references = [pd.read_parquet(entry.file(VIEWS)) for entry in inputs.series["references"]]
     paired, scores = None, None
     if "paired" in inputs.entries:
-        other = inputs.entries["paired_split"].file("split.json").read_text(encoding="utf-8")
+        other = inputs.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
         paired = Paired(
             target=_views(inputs, "retrained"),
             reference=_views(inputs, "paired"),

@@ -10,7 +10,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from oneshui.seeding import derive_seed
-from sweeps.stages.context import PREPARED, SUPPORT, Inputs, device, new_model, stored_model
+from sweeps.graph.artifacts import PREPARED, SUPPORT
+from sweeps.stages.context import Inputs, device, new_model, stored_model
 
 if TYPE_CHECKING:
     import torch

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed
 from oneshui.spec import Range
+from sweeps.graph.artifacts import IMPORTANCES, PREDICTIONS, REHEARSAL
 from sweeps.graph.job import PICTURES
 from sweeps.sampler import Point, next_point
 from sweeps.stages.context import Inputs, device, images, load_split, spec_of, stored_model
-from sweeps.stages.evaluation import PREDICTIONS
 from sweeps.stages.requests import full_access_request, prepared_state, real_request
 
 if TYPE_CHECKING:
@@ -29,27 +29,15 @@ if TYPE_CHECKING:
     from oneshui.data.images import LabelledImages
     from oneshui.methods import Method
     from oneshui.requests import UnlearnRequest
-    from oneshui.tuning.score import Run, Scores, Study
+    from oneshui.tuning.score import Run, Scores, TrialScores
     from oneshui.tuning.simulated import Rehearsal
-
-REHEARSAL = "rehearsal.json"
-IMPORTANCES = "importances.safetensors"
-
-
-def _plain(value: float) -> float | None:
-    """A number for JSON; what is not defined or not finite is null."""
-    return value if math.isfinite(value) else None
-
-
-def stored_number(value: float | None) -> float:
-    """A number from JSON; null is NaN."""
-    return math.nan if value is None else float(value)
 
 
 def simulate(inputs: Inputs) -> dict[str, Any]:
     """Draw a cell's simulated requests, and note what the pretrained model makes of them."""
     from safetensors.torch import save_file
 
+    from oneshui.tuning.score import to_stored
     from oneshui.tuning.simulated import importances, make_rehearsal, scores_of, set_score
 
     split, task, where = load_split(inputs), _task(inputs), device(inputs)
@@ -78,23 +66,13 @@ def simulate(inputs: Inputs) -> dict[str, Any]:
     ]
     return {
         "task": task,
-        "val_score": _plain(set_score(model, val, task, where)),
-        "before": [_scores_out(scores) for scores in before],
+        "val_score": to_stored(set_score(model, val, task, where)),
+        "before": [scores.to_json() for scores in before],
     }
 
 
 def _task(inputs: Inputs) -> Any:
     return inputs.entries["split"].value["task"]
-
-
-def _scores_out(scores: Scores) -> dict[str, float | None]:
-    return {name: _plain(value) for name, value in dataclasses.asdict(scores).items()}
-
-
-def _scores_in(document: Mapping[str, float | None]) -> Scores:
-    from oneshui.tuning.score import Scores
-
-    return Scores(**{name: stored_number(value) for name, value in document.items()})
 
 
 def _rehearsal(inputs: Inputs) -> Rehearsal:
@@ -133,7 +111,7 @@ def _method(inputs: Inputs, point: Point) -> Method:
 
 def trial(inputs: Inputs) -> dict[str, Any]:
     """One trial of a study: what its point does to the simulated requests of every cell."""
-    from oneshui.tuning.score import simulated_tow
+    from oneshui.tuning.score import from_stored, simulated_tow
 
     spec = inputs.job.spec
     earlier = [
@@ -152,13 +130,13 @@ def trial(inputs: Inputs) -> dict[str, Any]:
     cells = _cells(inputs)
     tried = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in cells])
     simulated = [
-        simulated_tow(runs, stored_number(cell.entries["simulated"].value["val_score"]))
+        simulated_tow(runs, from_stored(cell.entries["simulated"].value["val_score"]))
         for cell, runs in zip(cells, tried, strict=True)
     ]
     return {
         "point": point,
         "simulated": sum(simulated) / len(simulated),
-        "runs": [[_run_out(run) for run in runs] for runs in tried],
+        "runs": [[run.to_json() for run in runs] for runs in tried],
     }
 
 
@@ -167,7 +145,7 @@ def _try(cell: Inputs, method: Method) -> list[Run]:
     from safetensors.torch import load_file
 
     from oneshui.requests import UnlearnRequest
-    from oneshui.tuning.score import Run
+    from oneshui.tuning.score import Run, Scores
     from oneshui.tuning.simulated import movement, scores_of, support_of
 
     split, task, where = load_split(cell), _task(cell), device(cell)
@@ -194,7 +172,9 @@ def _try(cell: Inputs, method: Method) -> list[Run]:
             asked = full_access_request(cell, asked, forget=forget, retain=retain, val=val)
         model = _unlearned(method, asked)
         if model is None:
-            runs.append(Run(before=_before(cell, number), after=_undefined(), movement=math.nan))
+            runs.append(
+                Run(before=_before(cell, number), after=Scores.undefined(), movement=math.nan)
+            )
             continue
         after = scores_of(model, request, rehearsal, train, val, task=task, device=where)
         moved = movement(model, pretrained, importance)
@@ -210,14 +190,10 @@ def _unlearned(method: Method, request: UnlearnRequest) -> nn.Module | None:
         return None
 
 
-def _undefined() -> Scores:
+def _before(cell: Inputs, number: int) -> Scores:
     from oneshui.tuning.score import Scores
 
-    return Scores(forget=math.nan, retain=math.nan, val=math.nan, support=math.nan)
-
-
-def _before(cell: Inputs, number: int) -> Scores:
-    return _scores_in(cell.entries["simulated"].value["before"][number])
+    return Scores.from_json(cell.entries["simulated"].value["before"][number])
 
 
 def _positions(numbers: list[int]) -> torch.Tensor:
@@ -226,44 +202,17 @@ def _positions(numbers: list[int]) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.int64)
 
 
-def _run_out(run: Run) -> dict[str, Any]:
-    return {"after": _scores_out(run.after), "movement": _plain(run.movement)}
-
-
-def stored_study(point_values: list[Mapping[str, Any]], place: int, rehearsal: Any) -> Study:
-    """A study on one of its cells, from what its points stored.
-
-    Args:
-        point_values: Values of the point jobs, in their order.
-        place: Of the cell.
-        rehearsal: Value of the cell's rehearsal.
-    """
-    from oneshui.tuning.score import Run, Study
-
-    before = [_scores_in(scores) for scores in rehearsal["before"]]
-    runs = tuple(
-        tuple(
-            Run(
-                before=known,
-                after=_scores_in(run["after"]),
-                movement=stored_number(run["movement"]),
-            )
-            for known, run in zip(before, value["runs"][place], strict=True)
-        )
-        for value in point_values
-    )
-    return Study(runs=runs, val_score=stored_number(rehearsal["val_score"]))
-
-
 def choose(inputs: Inputs) -> dict[str, Any]:
     """The best of the few best points, by what the objective may see."""
-    from oneshui.tuning.score import shortlist
+    from oneshui.tuning.score import TrialScores, shortlist
 
     values = [entry.value for entry in inputs.series["trials"]]
     carried = shortlist([value["simulated"] for value in values], inputs.job.spec["carried"])
     candidates = {point: _method(inputs, values[point]["point"]) for point in carried}
     judged = [
-        _judged(cell, stored_study(values, place, cell.entries["simulated"].value), candidates)
+        _judged(
+            cell, TrialScores.from_json(values, place, cell.entries["simulated"].value), candidates
+        )
         for place, cell in enumerate(_cells(inputs))
     ]
     scores = {point: sum(each[point] for each in judged) / len(judged) for point in carried}
@@ -276,7 +225,7 @@ def choose(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _judged(cell: Inputs, study: Study, candidates: Mapping[int, Method]) -> dict[int, float]:
+def _judged(cell: Inputs, study: TrialScores, candidates: Mapping[int, Method]) -> dict[int, float]:
     """What the objective makes of each candidate on one cell, whose data are read once for all."""
     from oneshui.tuning.objectives import SimulatedChoice
 
@@ -290,7 +239,9 @@ def _judged(cell: Inputs, study: Study, candidates: Mapping[int, Method]) -> dic
             return _by_support(cell, study, candidates)
 
 
-def _by_support(cell: Inputs, study: Study, candidates: Mapping[int, Method]) -> dict[int, float]:
+def _by_support(
+    cell: Inputs, study: TrialScores, candidates: Mapping[int, Method]
+) -> dict[int, float]:
     """By S and, if the objective says so, by D_v: the training data are deleted meanwhile."""
     from safetensors.torch import load_file
 
@@ -367,6 +318,7 @@ def true_tow(inputs: Inputs) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     from oneshui.tuning.objectives import OracleChoice, observe
+    from oneshui.tuning.score import to_stored
 
     method = _method(inputs, inputs.entries["trial"].value["point"])
     request = _real_request(inputs)
@@ -385,6 +337,6 @@ def true_tow(inputs: Inputs) -> dict[str, Any]:
     seen = observe(model, request, importance)
     return {
         "tow": truth.score(0, model),
-        "support_drop": _plain(seen.support_drop),
-        "movement": _plain(seen.movement),
+        "support_drop": to_stored(seen.support_drop),
+        "movement": to_stored(seen.movement),
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sweeps.graph.job import digest
+from sweeps.report.measures import CATALOGUE
 from sweeps.report.tables import NOT_TUNED
 from sweeps.tracking.runs import CONTENT, GRID, LATEST, Runs, Wanted, all_runs
 from sweeps.tracking.views import View, chart, save, table
@@ -21,22 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-SHOWN: Mapping[str, str] = {
-    "tow": "tow",
-    "retain_score": "retain",
-    "forget_score": "forget",
-    "test_score": "test",
-    "mia_auc": "mia_auc",
-    "rmia_auc": "rmia_auc",
-    "tow_normalised": "tow_norm",
-    "retain_gap": "gap/retain",
-    "forget_gap": "gap/forget",
-    "test_gap": "gap/test",
-    "mia_acc": "mia_acc",
-    "rmia_tpr": "rmia_tpr",
-    "unlearn_seconds": "seconds",
-    "prepare_seconds": "prepare_seconds",
-}
+SHOWN = {key: measure.board for key, measure in CATALOGUE.items() if measure.board}
 """Names of the means, short enough to be read in a column's head."""
 DIGITS = 4
 IDENTITY = ("oneshui.board", "method", "dataset", "num_forget")

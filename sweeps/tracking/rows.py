@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from oneshui.spec import DATA_SEEN
 from sweeps.graph.plan import Plan, ResultRow
+from sweeps.report.measures import CATALOGUE
 from sweeps.report.provenance import split_of
 from sweeps.report.results import resolved_hyperparameters, row_values
 from sweeps.report.tables import NOT_TUNED
@@ -19,48 +20,6 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 VERSION = "3"
-
-METRICS: Mapping[str, str] = {
-    "retain_score": "retain/score",
-    "forget_score": "forget/score",
-    "test_score": "test/score",
-    "val_score": "val/score",
-    "tow": "tow",
-    "mia_auc": "mia/auc",
-    "mia_acc": "mia/accuracy",
-    "mia_threshold_auc": "mia/threshold_auc",
-    "rmia_auc": "rmia/auc",
-    "rmia_tpr": "rmia/tpr",
-    "retain_gap": "gap/retain",
-    "forget_gap": "gap/forget",
-    "test_gap": "gap/test",
-    "tow_normalised": "tow_normalised",
-    "tow_with_mia": "tow_with_mia",
-    "js_forget": "js/forget",
-    "js_test": "js/test",
-    "weight_distance": "weight_distance",
-    "nomus": "nomus",
-    "unlearn_seconds": "cost/unlearn_seconds",
-    "prepare_seconds": "cost/prepare_seconds",
-    "support_score": "support/score",
-    "retain_loss": "retain/loss",
-    "forget_loss": "forget/loss",
-    "test_loss": "test/loss",
-    "val_loss": "val/loss",
-    "support_loss": "support/loss",
-    "mia_reference_auc": "mia/reference_auc",
-    "mia_reference_acc": "mia/reference_accuracy",
-    "rmia_fpr": "rmia/fpr",
-    "rmia_a": "rmia/a",
-    "rmia_references": "rmia/references",
-    "rmia_reference_auc": "rmia/reference_auc",
-    "num_attributes": "num_attributes",
-    "unlearn_peak_bytes": "cost/unlearn_peak_bytes",
-    "prepare_peak_bytes": "cost/prepare_peak_bytes",
-    "unlearn_peak_gpu_bytes": "cost/unlearn_peak_gpu_bytes",
-    "prepare_peak_gpu_bytes": "cost/prepare_peak_gpu_bytes",
-}
-"""MLflow's names of the columns of the results table: fractions in [0, 1], seconds and bytes."""
 
 
 def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent: str) -> Wanted:
@@ -77,8 +36,8 @@ def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent:
     """
     cell, values = row.cell, row_values(row, entries)
     metrics = {
-        METRICS[name]: float(values[name])
-        for name in METRICS
+        measure.mlflow: float(values[name])
+        for name, measure in CATALOGUE.items()
         if values[name] is not None and math.isfinite(values[name])
     }
     return Wanted(

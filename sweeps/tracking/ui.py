@@ -17,8 +17,8 @@ from pathlib import Path
 from rich.console import Console
 
 from oneshui.errors import InputError
-from sweeps.tracking import links
 from sweeps.tracking.client import database, is_server, is_sqlite, tracking_uri, without_password
+from sweeps.tracking.publisher import links
 
 PORT = 5000
 START_SECONDS = 120.0

@@ -9,7 +9,7 @@ import pytest
 from support.commands import launch
 
 from oneshui import methods
-from sweeps.report.study_tables import JOURNAL
+from sweeps.report.studies import JOURNAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 

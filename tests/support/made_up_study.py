@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from oneshui.tuning.score import Run, Scores, Study
+from oneshui.tuning.score import Run, Scores, TrialScores
 
 VAL = 0.6
 
 
-def made_up(points: int, requests: int, seed: int) -> tuple[Study, dict[str, np.ndarray[Any, Any]]]:
+def made_up(
+    points: int, requests: int, seed: int
+) -> tuple[TrialScores, dict[str, np.ndarray[Any, Any]]]:
     """A study in which more movement costs more, with noise, and its arrays."""
     random = np.random.default_rng(seed)
     shape = (points, requests)
@@ -37,4 +39,4 @@ def made_up(points: int, requests: int, seed: int) -> tuple[Study, dict[str, np.
         )
         for p in range(points)
     )
-    return Study(runs=runs, val_score=VAL), sims
+    return TrialScores(runs=runs, val_score=VAL), sims

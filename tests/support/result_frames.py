@@ -6,20 +6,27 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.report.results import BYTES, COLUMNS, FURTHER, LOSSES, MEASURES, SCORES, SECONDS
+from oneshui.spec import Role
+from sweeps.report.measures import CATALOGUE
+from sweeps.report.results import COLUMNS
 
 ACCESS = {"ssd": "prepared", "retrain": "full", "retrain_again": "full", "scrub": "full"}
+
+ROLES: dict[str, str] = {role.value: role.value for role in Role if role is not Role.METHOD}
+"""Of rows that are called after their role; the others are methods unless they say otherwise."""
 
 
 def row(method: str, seed: int, tow: float | None, **values: Any) -> dict[str, Any]:
     """One row whose scores, ToW and loss attack all have the same value."""
-    measured = {} if tow is None else dict.fromkeys(SCORES, tow) | {"tow": tow, "mia_auc": tow}
+    scores = [name for name in COLUMNS if name.endswith("_score")]
+    measured = {} if tow is None else dict.fromkeys(scores, tow) | {"tow": tow, "mia_auc": tow}
     return {
         **dict.fromkeys(COLUMNS),
         "dataset": "synthetic",
         "num_forget": 20,
         "seed": seed,
         "method": method,
+        "role": ROLES.get(method, Role.METHOD.value),
         "access": ACCESS.get(method, "support"),
         **measured,
         **values,
@@ -28,5 +35,4 @@ def row(method: str, seed: int, tow: float | None, **values: Any) -> dict[str, A
 
 def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    numbers = [*SCORES, *LOSSES, *MEASURES, *SECONDS, *FURTHER, *BYTES]
-    return frame.astype(dict.fromkeys(numbers, "float64"))
+    return frame.astype(dict.fromkeys(CATALOGUE, "float64"))

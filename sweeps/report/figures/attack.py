@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sweeps.graph.artifacts import ROC
 from sweeps.report.analyses import stored_table
-from sweeps.report.figures.style import Block, Drawing, Material, looks_of, set_title
-from sweeps.stages.evaluation import ROC
+from sweeps.report.figures.style import Block, Drawing, Look, Material, looks_of, set_title
 from sweeps.store import DamagedEntryError
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def rmia_roc(material: Material) -> Iterator[Drawing]:
     for block in material.blocks():
         curves, floor = _curves(material, block)
         if curves:
-            yield Drawing(name=block.stem, make=partial(_figure, curves, floor, block.title))
+            looks = looks_of({name: block.methods[name] for name in curves})
+            yield Drawing(name=block.stem, make=partial(_figure, curves, looks, floor, block.title))
 
 
 def _curves(material: Material, block: Block) -> tuple[dict[str, list[pd.DataFrame]], float]:
@@ -55,7 +56,9 @@ def _curves(material: Material, block: Block) -> tuple[dict[str, list[pd.DataFra
     return ordered, 1 / max(test_images)
 
 
-def _figure(curves: dict[str, list[pd.DataFrame]], floor: float, title: str) -> Figure:
+def _figure(
+    curves: dict[str, list[pd.DataFrame]], looks: dict[str, Look], floor: float, title: str
+) -> Figure:
     from matplotlib.figure import Figure
 
     height = max(4.6, 0.6 + 0.27 * (len(curves) + 2))
@@ -64,7 +67,7 @@ def _figure(curves: dict[str, list[pd.DataFrame]], floor: float, title: str) -> 
     axes.grid(color="#e6e6e6", linewidth=0.8)
     rates = np.geomspace(floor, 1, GRID_POINTS)
     lowest = 1.0
-    for number, (method, look) in enumerate(looks_of(curves).items()):
+    for number, (method, look) in enumerate(looks.items()):
         # A curve is a step function: at a rate holds what the next smaller observed rate gave.
         seeds = [_at(curve, rates) for curve in curves[method]]
         mean = np.mean(seeds, axis=0)

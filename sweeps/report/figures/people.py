@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from oneshui.spec import Role
+from sweeps.graph.artifacts import PER_IDENTITY, SUPPORT
 from sweeps.graph.plan import ResultRow
 from sweeps.report.figures.style import Drawing, Look, Material, looks_of, set_title
-from sweeps.report.statistics import is_ranked
-from sweeps.stages.context import SUPPORT
+from sweeps.report.statistics import is_ranked, names
 from sweeps.store import DamagedEntryError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PER_IDENTITY = "per_identity.parquet"
 PANELS_BESIDE = 4
 MOST_POINTS = 1500
 """Points of one panel; of more a fixed sample is shown, while the line is that of all."""
@@ -63,14 +63,16 @@ def _trends(
         return
     for block in material.blocks():
         # Measured against itself, a row has nothing to show: no gap here, no drop there.
-        without = {"hardness": "retrain", "retain_drop": "pretrain"}[name]
-        methods = [m for m in block.methods if m != without]
+        without = {"hardness": Role.RETRAIN, "retain_drop": Role.PRETRAIN}[name]
+        methods = {m: role for m, role in block.methods.items() if role is not without}
         own = dict(list(_of(points, block.dataset, block.num_forget).groupby("method")))
         lines = _of(fits, block.dataset, block.num_forget).set_index("method")
         known = {m: own[m] for m in methods if m in own}
         if known:
             title = f"{question} {block.title}"
-            yield Drawing(name=block.stem, make=partial(_panels, known, lines, outcome, title))
+            looks = looks_of({m: methods[m] for m in known})
+            make = partial(_panels, known, looks, lines, outcome, title)
+            yield Drawing(name=block.stem, make=make)
 
 
 def _of(table: pd.DataFrame, dataset: str, num_forget: int) -> pd.DataFrame:
@@ -78,7 +80,11 @@ def _of(table: pd.DataFrame, dataset: str, num_forget: int) -> pd.DataFrame:
 
 
 def _panels(
-    points: dict[str, pd.DataFrame], fits: pd.DataFrame, outcome: tuple[str, str, str], title: str
+    points: dict[str, pd.DataFrame],
+    looks: dict[str, Look],
+    fits: pd.DataFrame,
+    outcome: tuple[str, str, str],
+    title: str,
 ) -> Figure:
     from matplotlib.figure import Figure
 
@@ -96,7 +102,6 @@ def _panels(
         wspace=0.24,
         hspace=0.2,
     )
-    looks = looks_of(points)
     for axes, (method, part) in zip(grid.flat, points.items(), strict=False):
         _panel(axes, part, fits.loc[method], outcome[0], looks[method])
         axes.set_title(method, fontsize=8.5)
@@ -143,9 +148,7 @@ def support_sheet(material: Material) -> Iterator[Drawing]:
         return
     for block in material.blocks():
         own = _of(people, block.dataset, block.num_forget)
-        access = block.rows.drop_duplicates("method").set_index("method")["access"]
-        ranked = [m for m in block.methods if is_ranked(m, access[m])]
-        own = own[own["method"].isin(ranked)]
+        own = own[own["method"].isin(names(block.rows[is_ranked(block.rows)]))]
         first = _first(material, block.dataset, block.num_forget, set(own["seed"]))
         if first is None:
             continue

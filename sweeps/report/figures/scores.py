@@ -5,14 +5,14 @@ Frames hold fractions in [0, 1]; axes are in percent. Must not import torch, Ray
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from oneshui.spec import Access
+from oneshui.spec import Access, Role
 from sweeps.report.figures.style import (
     RETRAIN_COLOUR,
     Drawing,
@@ -20,9 +20,10 @@ from sweeps.report.figures.style import (
     legend_below,
     looks_of,
     percent,
+    roles_of,
     set_title,
 )
-from sweeps.report.statistics import is_retrained_again
+from sweeps.report.statistics import noise_floor
 from sweeps.report.tables import SCORE_NAMES
 
 if TYPE_CHECKING:
@@ -65,17 +66,17 @@ def ablation(material: Material) -> Iterator[Drawing]:
     variants: dict[str, list[str]] = {}
     for row in material.plan.results:
         names = variants.setdefault(row.row.method, [])
-        if row.row.name not in names:
+        if row.row.role is Role.METHOD and row.row.name not in names:
             names.append(row.row.name)
     for block in material.blocks():
         for method, names in variants.items():
-            known = [name for name in names if name in block.methods]
-            if method != "retrain" and len(known) >= 2:
+            known = {name: Role.METHOD for name in names if name in block.methods}
+            if len(known) >= 2:
                 make = partial(_ablation, block.rows, known, f"{method}, {block.title}")
                 yield Drawing(name=f"{block.stem}-{method}", make=make)
 
 
-def _forgetting_utility(rows: pd.DataFrame, methods: list[str], title: str) -> Figure:
+def _forgetting_utility(rows: pd.DataFrame, methods: Mapping[str, Role], title: str) -> Figure:
     from matplotlib.figure import Figure
 
     # The legend stands beside the plot, one line a method, and is cut where it does not fit.
@@ -85,7 +86,7 @@ def _forgetting_utility(rows: pd.DataFrame, methods: list[str], title: str) -> F
     axes.grid(color="#e6e6e6", linewidth=0.8)
     for method, look in looks_of(methods).items():
         x, y = percent(rows, method, "forget_score"), percent(rows, method, "test_score")
-        if method.startswith("retrain"):
+        if methods[method] in (Role.RETRAIN, Role.RETRAIN_AGAIN):
             axes.scatter(x, y, s=1100, color=RETRAIN_COLOUR, alpha=0.13, linewidths=0)
         axes.scatter(
             x,
@@ -108,19 +109,16 @@ def _forgetting_utility(rows: pd.DataFrame, methods: list[str], title: str) -> F
     return figure
 
 
-def _tow(rows: pd.DataFrame, methods: list[str], title: str) -> Figure:
-    shown = [method for method in methods if method != "retrain"]
+def _tow(rows: pd.DataFrame, methods: Mapping[str, Role], title: str) -> Figure:
+    shown = {name: role for name, role in methods.items() if role is not Role.RETRAIN}
     figure, axes = _rows_figure(rows, shown or methods, "tow", f"Tug of war (ToW): {title}")
-    if "pretrain" in methods:
-        level = percent(rows, "pretrain", "tow").mean()
-        axes.axvline(level, color="black", linestyle="--", linewidth=1, zorder=1)
+    nothing = rows.loc[rows["role"] == Role.PRETRAIN, "tow"]
+    if len(nothing):
+        axes.axvline(100 * nothing.mean(), color="black", linestyle="--", linewidth=1, zorder=1)
         axes.plot([], [], color="black", linestyle="--", linewidth=1, label="doing nothing")
-    floors = [
-        percent(rows, method, "tow").mean() for method in methods if is_retrained_again(method)
-    ]
-    if floors:
+    for floor in noise_floor(rows).values():
         axes.axvspan(
-            min(floors),
+            100 * floor.tow,
             100,
             color=RETRAIN_COLOUR,
             alpha=0.15,
@@ -133,7 +131,7 @@ def _tow(rows: pd.DataFrame, methods: list[str], title: str) -> Figure:
     return figure
 
 
-def _loss_mia(rows: pd.DataFrame, methods: list[str], title: str) -> Figure:
+def _loss_mia(rows: pd.DataFrame, methods: Mapping[str, Role], title: str) -> Figure:
     figure, axes = _rows_figure(
         rows, methods, "mia_auc", f"Membership inference from the loss: {title}"
     )
@@ -147,7 +145,7 @@ def _loss_mia(rows: pd.DataFrame, methods: list[str], title: str) -> Figure:
 def _tow_by_size(rows: pd.DataFrame, dataset: str) -> Figure:
     from matplotlib.figure import Figure
 
-    methods = list(dict.fromkeys(m for m in rows["method"] if m != "retrain"))
+    methods = roles_of(rows[rows["role"] != Role.RETRAIN])
     height = max(4.2, 0.6 + 0.27 * (len(methods) + 1))
     figure = Figure(figsize=(7.2, height), layout="constrained")
     axes = figure.add_subplot()
@@ -167,7 +165,7 @@ def _tow_by_size(rows: pd.DataFrame, dataset: str) -> Figure:
             marker=looks[method].marker,
             markersize=6,
             linewidth=1.2,
-            linestyle="--" if method == "pretrain" else "-",
+            linestyle="--" if methods[method] is Role.PRETRAIN else "-",
             elinewidth=0.8,
             label=method,
         )
@@ -179,7 +177,7 @@ def _tow_by_size(rows: pd.DataFrame, dataset: str) -> Figure:
     return figure
 
 
-def _ablation(rows: pd.DataFrame, methods: list[str], title: str) -> Figure:
+def _ablation(rows: pd.DataFrame, methods: Mapping[str, Role], title: str) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 1.9 + 0.36 * len(methods)), layout="constrained")
@@ -214,14 +212,14 @@ def _ablation(rows: pd.DataFrame, methods: list[str], title: str) -> Figure:
             axes.set_xlim(left=max(0, 100 * known.min() - 10))
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_xlabel(label)
-    axes.set_yticks(range(len(methods)), methods)
+    axes.set_yticks(range(len(methods)), list(methods))
     axes.set_ylim(len(methods) - 0.5, -0.5)
     set_title(figure, f"Variants of {title}")
     return figure
 
 
 def _rows_figure(
-    rows: pd.DataFrame, methods: list[str], measure: str, title: str
+    rows: pd.DataFrame, methods: Mapping[str, Role], measure: str, title: str
 ) -> tuple[Figure, Axes]:
     """One line per method: the seeds as points, their mean as a bar and as a number."""
     from matplotlib.figure import Figure
@@ -254,7 +252,7 @@ def _rows_figure(
     first = next((y for y, m in enumerate(methods) if access[m] == Access.FULL), 0)
     if first:
         axes.axhline(first - 0.5, color="#999999", linewidth=0.8)
-    axes.set_yticks(range(len(methods)), methods)
+    axes.set_yticks(range(len(methods)), list(methods))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(methods) - 0.5, -0.5)
     set_title(figure, title)

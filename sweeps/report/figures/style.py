@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import itertools
 import re
 import shutil
 import tempfile
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from oneshui.spec import Role
 from sweeps.graph.plan import Plan
-from sweeps.report.study_tables import StudyResult
+from sweeps.report.studies import StudyResult
 from sweeps.report.tables import request_title
 from sweeps.store import Entry
 
@@ -118,7 +120,7 @@ class Block:
         dataset: Name of the dataset.
         num_forget: Identities in the request.
         rows: Of the results table, finished ones only.
-        methods: Their names in the order of the tables.
+        methods: Their roles by name, in the order of the tables.
         title: Dataset and forget size in words.
         stem: The same in a file's name.
     """
@@ -126,7 +128,7 @@ class Block:
     dataset: str
     num_forget: int
     rows: pd.DataFrame
-    methods: list[str]
+    methods: Mapping[str, Role]
     title: str
     stem: str
 
@@ -166,7 +168,7 @@ class Material:
                 (self.frame["dataset"] == dataset) & (self.frame["num_forget"] == num_forget)
             ]
             rows = rows[rows["tow"].notna()]
-            methods = [m for m in part["method"] if m in set(rows["method"])]
+            methods = roles_of(part[part["method"].isin(rows["method"])])
             if methods:
                 size = int(str(num_forget))
                 yield Block(
@@ -192,21 +194,24 @@ class Drawing:
     make: Callable[[], Figure]
 
 
-def looks_of(methods: Iterable[str]) -> dict[str, Look]:
-    """A colour and a marker for every row, references in black and grey."""
-    looks: dict[str, Look] = {}
-    for method in methods:
-        if method == "pretrain":
-            looks[method] = Look(colour="black", marker="X", size=75)
-        elif method.startswith("retrain"):
-            marker = "*" if method == "retrain" else "p"
-            looks[method] = Look(colour=RETRAIN_COLOUR, marker=marker, size=130)
-        else:
-            place = sum(not m.startswith(("pretrain", "retrain")) for m in looks)
-            looks[method] = Look(
-                colour=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)]
-            )
-    return looks
+def roles_of(rows: pd.DataFrame) -> dict[str, Role]:
+    """The roles of the results' or the summary's rows by name, in their order."""
+    pairs = zip(rows["method"], rows["role"], strict=True)
+    return {str(method): Role(role) for method, role in pairs}
+
+
+def looks_of(methods: Mapping[str, Role]) -> dict[str, Look]:
+    """A colour and a marker for every row, doing nothing and retraining in black and grey."""
+    references = {
+        Role.PRETRAIN: Look(colour="black", marker="X", size=75),
+        Role.RETRAIN: Look(colour=RETRAIN_COLOUR, marker="*", size=130),
+        Role.RETRAIN_AGAIN: Look(colour=RETRAIN_COLOUR, marker="p", size=130),
+    }
+    free = (
+        Look(colour=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)])
+        for place in itertools.count()
+    )
+    return {name: references.get(role) or next(free) for name, role in methods.items()}
 
 
 def percent(rows: pd.DataFrame, method: str, measure: str) -> pd.Series[float]:

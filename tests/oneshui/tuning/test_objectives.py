@@ -20,7 +20,7 @@ from oneshui.tuning.objectives import (
     SupportOnlyChoice,
     observe,
 )
-from oneshui.tuning.score import Run, Scores, Study, simulated_tow
+from oneshui.tuning.score import Run, Scores, TrialScores, simulated_tow
 from oneshui.tuning.simulated import importances, movement, set_score
 
 CPU = torch.device("cpu")
@@ -96,7 +96,7 @@ def test_forgetting_further_than_simulated_helps_where_the_simulations_forgot_to
     request = PROBLEM.unlearn_request()
     importance = {name: torch.ones_like(p) for name, p in request.model.named_parameters()}
     choice = SupportOnlyChoice(
-        study=Study(runs=((run,),), val_score=0.5), request=request, importance=importance
+        study=TrialScores(runs=((run,),), val_score=0.5), request=request, importance=importance
     )
     # The simulated forget score stays .4 above that on D_v, and S forgets nothing either.
     assert choice.score(0, request.model) == pytest.approx(0.6)
@@ -126,7 +126,7 @@ def test_a_choice_that_may_look_at_val_takes_what_it_lost_for_the_utility() -> N
         return Run(before=start, after=end, movement=1.0)
 
     runs = (run(near, 1.0), run(far, 0.5))
-    study = Study(runs=((runs[0],), (runs[1],)), val_score=before)
+    study = TrialScores(runs=((runs[0],), (runs[1],)), val_score=before)
     choice = SupportAndValChoice(study=study, request=request, importance=importance, val=val)
     utilities = [(1 - abs(before - r.after.val)) * r.after.retain for r in runs]
     by_drop = np.interp(lost, [before - near, before - far], utilities)

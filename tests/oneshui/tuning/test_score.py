@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from support.made_up_study import VAL, made_up
 
-from oneshui.tuning.score import Curve, Scores, Study, shortlist, simulated_tow
+from oneshui.tuning.score import Curve, Scores, TrialScores, shortlist, simulated_tow
 
 
 def plain_score(
@@ -53,7 +53,7 @@ def plain_score(
     return float(np.clip(1 - abs(forget - m_val), 0, 1) * g)
 
 
-def simulated(study: Study) -> list[float]:
+def simulated(study: TrialScores) -> list[float]:
     return [simulated_tow(runs, study.val_score) for runs in study.runs]
 
 
@@ -103,7 +103,7 @@ def test_a_curve_is_constant_outside_and_linear_between() -> None:
         Curve.fit([], [])
 
 
-def broken(study: Study, point: int) -> Study:
+def broken(study: TrialScores, point: int) -> TrialScores:
     """The study with one run of a point that left the finite numbers."""
     run = study.runs[point][0]
     lost = Scores(forget=math.nan, retain=math.nan, val=math.nan, support=math.nan)

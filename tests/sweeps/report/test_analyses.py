@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from support.inline_sweep import InlineSweep, inline_sweep
 
+from sweeps.graph.artifacts import ATTRIBUTES, ROC
 from sweeps.report import analyses
 from sweeps.report.results import results_frame
-from sweeps.stages.evaluation import ATTRIBUTES, ROC
 from sweeps.store.status import scan
 
 METHODS = ["pretrain", "retrain", "retrain_again", "ssd"]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,33 +15,25 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from support.inline_sweep import inline_sweep
 from support.result_frames import frame_of
+from support.result_frames import row as made_up
 
+from oneshui.spec import Role
 from sweeps.config import load
 from sweeps.graph.plan import expand
-from sweeps.report import analyses, figures
-from sweeps.report.figures import scores
-from sweeps.report.figures.style import DPI, Material, looks_of, style
-from sweeps.report.results import COLUMNS, results_frame
+from sweeps.report import analyses
+from sweeps.report.figures import catalogue, scores
+from sweeps.report.figures.style import DPI, Material, looks_of, roles_of, style
+from sweeps.report.results import results_frame
 from sweeps.report.summary import summarise
 from sweeps.store import Entry
 from sweeps.store.status import scan
 
-ACCESS = {"retrain": "full", "retrain_again": "full"}
 PLAN = expand(load(["sweep=smoke", "sweep.datasets=[synthetic_tiny]"]).sweep)
 
 
 def row(method: str, seed: int, value: float | None, num_forget: int = 20) -> dict[str, Any]:
-    numbers = [c for c in COLUMNS if c.endswith(("_score", "_seconds")) or c in ("tow", "mia_auc")]
-    return {
-        **dict.fromkeys(COLUMNS),
-        **dict.fromkeys(numbers, value),
-        "forget_gap": value,
-        "dataset": "faces $x_1$/y",
-        "num_forget": num_forget,
-        "seed": seed,
-        "method": method,
-        "access": ACCESS.get(method, "support"),
-    }
+    named = {"dataset": "faces $x_1$/y", "num_forget": num_forget, "forget_gap": value}
+    return made_up(method, seed, value, unlearn_seconds=value, access="support", **named)
 
 
 def material_of(rows: list[dict[str, Any]], entries: Mapping[str, Entry] | None = None) -> Material:
@@ -51,7 +42,7 @@ def material_of(rows: list[dict[str, Any]], entries: Mapping[str, Entry] | None 
 
 
 def drawn(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
-    return figures.draw(material_of(rows), folder)
+    return catalogue.draw(material_of(rows), folder)
 
 
 def kinds(paths: list[Path]) -> list[str]:
@@ -109,12 +100,12 @@ def test_any_single_row_can_be_drawn(methods: list[str], tmp_path: Path) -> None
 
 def test_progress_counts_the_figures(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    figures.draw(material_of(rows), tmp_path, lambda done, total: seen.append((done, total)))
+    catalogue.draw(material_of(rows), tmp_path, lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_twenty_methods_have_different_looks() -> None:
-    looks = looks_of([f"method_{i}" for i in range(20)])
+    looks = looks_of({f"method_{i}": Role.METHOD for i in range(20)})
     assert len({(look.colour, look.marker) for look in looks.values()}) == 20
 
 
@@ -122,7 +113,7 @@ def one(kind: str, material: Material, place: int = 0) -> Figure:
     import matplotlib as mpl
 
     with mpl.rc_context(style()):
-        return list(figures.KINDS[kind].drawings(material))[place].make()
+        return list(catalogue.KINDS[kind].drawings(material))[place].make()
 
 
 def widths(axes: Axes) -> list[float]:
@@ -142,7 +133,7 @@ def test_the_noise_floor_and_doing_nothing_are_marked(rows: list[dict[str, Any]]
 
 
 def test_tow_by_size_needs_two_sizes_and_shows_them(rows: list[dict[str, Any]]) -> None:
-    assert not list(figures.KINDS["tow_by_size"].drawings(material_of(rows)))
+    assert not list(catalogue.KINDS["tow_by_size"].drawings(material_of(rows)))
     smaller = [row(r["method"], r["seed"], 0.6, num_forget=5) for r in rows if r["tow"]]
     figure = one("tow_by_size", material_of([*rows, *smaller]))
     (axes,) = figure.axes
@@ -155,7 +146,7 @@ def test_tow_by_size_needs_two_sizes_and_shows_them(rows: list[dict[str, Any]]) 
 def test_ablation_compares_rows_of_one_method() -> None:
     names = ["gradient_ascent", "gradient_ascent_classifier", "ssd", "pretrain"]
     rows = [row(name, seed, 0.8) for name in names for seed in (0, 1)]
-    (drawing,) = figures.KINDS["ablation"].drawings(material_of(rows))
+    (drawing,) = catalogue.KINDS["ablation"].drawings(material_of(rows))
     assert drawing.name.endswith("n20-gradient_ascent")
     axes = drawing.make().axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == names[:2]
@@ -189,7 +180,7 @@ def test_cost_adds_up_by_stage() -> None:
 
 def test_the_timeline_is_drawn_of_jobs_that_know_worker_and_start() -> None:
     without = {"a": entry("score", "a", seconds=1.0)}
-    assert not list(figures.KINDS["timeline"].drawings(material_of([], without)))
+    assert not list(catalogue.KINDS["timeline"].drawings(material_of([], without)))
     entries = without | {
         "b": entry("pretrain", "b", seconds=10.0, started=1000.0, worker="one:1"),
         "c": entry("unlearn", "c", seconds=2.0, started=1010.5, worker="one:1"),
@@ -225,8 +216,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 
 def test_a_real_sweep_has_every_figure_that_it_can(real: Material, tmp_path: Path) -> None:
-    found = kinds(figures.draw(real, tmp_path))
-    assert set(figures.KINDS) - set(found) <= {"tow_by_size", "ablation", "timeline", "tuning"}
+    found = kinds(catalogue.draw(real, tmp_path))
+    assert set(catalogue.KINDS) - set(found) <= {"tow_by_size", "ablation", "timeline", "tuning"}
 
 
 def test_the_roc_marks_the_smallest_rate_that_the_test_set_resolves(real: Material) -> None:
@@ -273,8 +264,10 @@ def test_figures_go_without_a_damaged_file(real: Material, tmp_path: Path) -> No
         key: dataclasses.replace(entry, folder=tmp_path / "gone")
         for key, entry in real.entries.items()
     }
-    assert not list(figures.KINDS["rmia_roc"].drawings(dataclasses.replace(real, entries=damaged)))
-    sheet = figures.KINDS["support_sheet"]
+    assert not list(
+        catalogue.KINDS["rmia_roc"].drawings(dataclasses.replace(real, entries=damaged))
+    )
+    sheet = catalogue.KINDS["support_sheet"]
     assert not list(sheet.drawings(dataclasses.replace(real, entries=damaged)))
 
 
@@ -283,11 +276,9 @@ def test_the_legend_is_never_cut(count: int) -> None:
     import matplotlib as mpl
 
     methods = ["pretrain", "retrain", *(f"a_method_{i}" for i in range(count - 2))]
-    rows = pd.DataFrame(
-        {"method": methods, "task": "multilabel", "forget_score": 0.5, "test_score": 0.5}
-    )
+    rows = frame_of([row(method, 0, 0.5) for method in methods])
     with mpl.rc_context(style()):
-        figure = scores._forgetting_utility(rows, methods, "title")
+        figure = scores._forgetting_utility(rows, roles_of(rows), "title")
         figure.canvas.draw()
         (legend,) = figure.legends
         box = legend.get_window_extent()

@@ -17,9 +17,10 @@ from oneshui.spec import DATA_SEEN
 from sweeps.config import load
 from sweeps.graph.cells import index_job
 from sweeps.graph.plan import Plan, expand
-from sweeps.report import figures, page, provenance
+from sweeps.report import page, provenance
 from sweeps.report.failures import group_failures, smallest_command
-from sweeps.report.results import COLUMNS, SCORES, results_frame
+from sweeps.report.figures import catalogue
+from sweeps.report.results import COLUMNS, results_frame
 from sweeps.report.summary import summarise
 from sweeps.schedule.failure import Failure
 from sweeps.store import Entry
@@ -30,6 +31,7 @@ COMMAND = [
     "sweep.methods=[pretrain,retrain,ssd]",
     "mode=report",
 ]
+SCORES = ("retain_score", "forget_score", "test_score", "val_score", "support_score")
 EVIL = "<script>alert('x')</script> & \"more\""
 
 
@@ -277,7 +279,7 @@ def test_a_failure_leaves_the_old_report_and_nothing_else(
     def broken(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(figures, "draw", broken)
+    monkeypatch.setattr(catalogue, "draw", broken)
     with pytest.raises(OSError, match="no space left"):
         write(plan, tmp_path, finished(plan))
     after = {path: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}

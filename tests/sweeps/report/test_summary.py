@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from support.result_frames import frame_of, row
 
+from sweeps.report.measures import RANKED, SUMMARISED
 from sweeps.report.statistics import bootstrap_interval
-from sweeps.report.summary import MEASURES as SUMMARISED
-from sweeps.report.summary import PARTS, RANKING, summarise
+from sweeps.report.summary import PARTS, summarise
 
 
 def ranks(rows: dict[str, list[float]], measure: str = "tow") -> dict[str, int]:
@@ -48,7 +48,7 @@ def test_one_seed_has_a_mean_and_nothing_else() -> None:
 
 def test_the_columns_are_those_of_the_contract() -> None:
     summary = summarise(frame_of([row("ssd", 0, 0.8)]))
-    keys = ["dataset", "num_forget", "method", "access", "tuning", "data_seen", "task"]
+    keys = ["dataset", "num_forget", "method", "role", "access", "tuning", "data_seen", "task"]
     keys += ["n", "seeds"]
     measures = [f"{m}_{part}" for m in SUMMARISED for part in ("mean", "std", "low", "high", "iqm")]
     assert set(PARTS) == {"mean", "std", "low", "high", "iqm"}
@@ -56,7 +56,7 @@ def test_the_columns_are_those_of_the_contract() -> None:
         *keys,
         "within_noise",
         *measures,
-        *(f"{m}_rank" for m in RANKING),
+        *(f"{m}_rank" for m in RANKED),
     ]
 
 

@@ -151,7 +151,7 @@ def test_best_second_best_and_noise_are_marked_in_every_form(ranked: pd.DataFram
 
 
 def test_notes_say_what_the_noise_floor_is_or_that_there_is_none(ranked: pd.DataFrame) -> None:
-    tests = statistics.comparisons(ranked, ["a", "b", "c"])
+    tests = statistics.comparisons(ranked)
     noise, support = tables.notes(statistics.noise_floor(ranked), tests)
     assert "synthetic, 20 forget identities: 95.0 at the lowest of 2 pairs" in noise
     assert "2 cells" in support
@@ -182,7 +182,7 @@ def test_latex_compiles_with_booktabs_alone_and_fits_the_page(
     two_sizes: pd.DataFrame, ranked: pd.DataFrame, tmp_path: Path
 ) -> None:
     everything = pd.concat([two_sizes, two_sizes.assign(dataset=r"a_b%\c"), ranked])
-    notes = tables.notes(statistics.noise_floor(ranked), statistics.comparisons(ranked, ["a", "b"]))
+    notes = tables.notes(statistics.noise_floor(ranked), statistics.comparisons(ranked))
     source = tmp_path / "t.tex"
     source.write_text(
         "\\documentclass[a4paper,twocolumn]{article}\n\\usepackage{booktabs}\n"

@@ -28,8 +28,8 @@ from oneshui.methods import base
 from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
 from oneshui.spec import Access
 from oneshui.tuning import objectives
+from sweeps.graph.artifacts import WEIGHTS
 from sweeps.graph.job import Job
-from sweeps.stages.context import WEIGHTS
 from sweeps.store import Entry
 
 FORBIDDEN = (LabelledImages, ImageTable, Split, Entry, np.memmap, Path, FullAccessRequest)

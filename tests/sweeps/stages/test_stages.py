@@ -17,7 +17,8 @@ from oneshui.spec import Access
 from oneshui.training.train import TrainingState
 from sweeps import stages
 from sweeps.executor.worker import execute
-from sweeps.stages.context import WEIGHTS, Environment
+from sweeps.graph.artifacts import WEIGHTS
+from sweeps.stages.context import Environment
 from sweeps.store import LocalStore, checkpoints
 from sweeps.store.checkpoints import Checkpoint
 

@@ -12,7 +12,7 @@ from support.inline_sweep import InlineSweep, inline_sweep
 
 from oneshui.methods.metaunlearn.objective import MetaTrainer
 from oneshui.training.train import TrainingState
-from sweeps.stages.context import PREPARED
+from sweeps.graph.artifacts import PREPARED
 from sweeps.store import Entry
 from sweeps.store.checkpoints import LATEST, Checkpoint, PacedPrepareCheckpoint
 

@@ -21,9 +21,10 @@ import pytest
 from support.publishing import COMMAND, PLAN, entries_of, plan_of
 
 from sweeps.graph.plan import Plan
+from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
-from sweeps.tracking import Publisher, Status
-from sweeps.tracking.rows import METRICS
+from sweeps.tracking import Publisher
+from sweeps.tracking.publisher import Status
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -401,5 +402,6 @@ def test_a_server_that_refuses_costs_one_line(tmp_path: Path) -> None:
 
 
 def test_metric_names_are_those_that_mlflow_allows() -> None:
-    assert len(set(METRICS.values())) == len(METRICS)
-    assert all(name.replace("/", "").replace("_", "").isalpha() for name in METRICS.values())
+    names = [measure.mlflow for measure in CATALOGUE.values()]
+    assert len(set(names)) == len(names)
+    assert all(name.replace("/", "").replace("_", "").isalpha() for name in names)

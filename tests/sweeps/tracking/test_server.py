@@ -17,7 +17,8 @@ from support.publishing import COMMAND, PLAN, entries_of
 
 from sweeps.report.results import results_frame
 from sweeps.report.summary import summarise
-from sweeps.tracking import CONNECT_SECONDS, Publisher
+from sweeps.tracking import Publisher
+from sweeps.tracking.publisher import CONNECT_SECONDS
 from sweeps.tracking.ui import free_port, serve
 
 if TYPE_CHECKING:

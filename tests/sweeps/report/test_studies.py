@@ -25,12 +25,20 @@ from sweeps.config import load
 from sweeps.graph.job import Job
 from sweeps.graph.plan import ResultRow
 from sweeps.graph.spec import OBJECTIVES
-from sweeps.report import figures, formats, page, provenance, study_tables, tables
+from sweeps.report import formats, page, provenance, studies, tables
+from sweeps.report.figures import catalogue
 from sweeps.report.figures.style import Material
+from sweeps.report.measures import RANKED
 from sweeps.report.results import resolved_hyperparameters, results_frame
-from sweeps.report.study_results import study_results, write_studies
-from sweeps.report.study_tables import JOURNAL, StudyResult, leak_cost, studies_frame
-from sweeps.report.summary import RANKING, summarise
+from sweeps.report.studies import (
+    JOURNAL,
+    StudyResult,
+    leak_cost,
+    studies_frame,
+    study_results,
+    write_studies,
+)
+from sweeps.report.summary import summarise
 from sweeps.report.tables import tables_of
 from sweeps.report.why import explanation
 from sweeps.store import Entry
@@ -168,8 +176,13 @@ def test_a_changed_space_is_refused_before_anything_starts(
 
 
 def made_up(values: dict[str, list[float | None]]) -> pd.DataFrame:
+    """Rows by name; those called "<row>@<objective>" were tuned by that objective."""
     return frame_of(
-        [row(name, seed, tow) for name, tows in values.items() for seed, tow in enumerate(tows)]
+        [
+            row(name, seed, tow, tuning=name.partition("@")[2] or None)
+            for name, tows in values.items()
+            for seed, tow in enumerate(tows)
+        ]
     )
 
 
@@ -192,7 +205,7 @@ def test_leak_cost_pairs_cells() -> None:
     assert table["better"]["oracle"] == pytest.approx(0.5)
     assert table["n"].to_dict() == {"oracle": 5, "support_only": 5}
     assert table["tow_mean"]["support_only"] == pytest.approx(0.72)
-    text = study_tables.leak_cost_markdown(table.reset_index())
+    text = studies.leak_cost_markdown(table.reset_index())
     assert "| oracle | 5 | 74.0 ± 12.9 | +2.5 ± 6.5 | 50% |" in text
     assert "| support_only | 5 | 72.0 ± 13.0 | - | - |" in text
 
@@ -232,7 +245,7 @@ def test_the_table_says_which_rows_were_tuned_and_how(
     assert shown["ssd@oracle"] == "ORACLE"
     assert shown["ssd@support_only"] == "S"
     assert shown["weight_noise"] == shown["retrain"] == "no"
-    ranks = [f"{measure}_rank" for measure in RANKING]
+    ranks = [f"{measure}_rank" for measure in RANKED]
     beyond = summary["method"].isin(["ssd@oracle", "ssd@support_and_val"])
     assert beyond.sum() == 2
     assert summary.loc[beyond, ranks].isna().all(axis=None)
@@ -286,11 +299,11 @@ def test_why_names_the_choice_and_a_command_that_makes_it(
 
 
 def write(
-    sweep: InlineSweep, entries: dict[str, Entry], studies: list[StudyResult], output: Path
+    sweep: InlineSweep, entries: dict[str, Entry], results: list[StudyResult], output: Path
 ) -> Path:
     frame = results_frame(sweep.plan, entries)
     return page.write_report(
-        sweep.plan, frame, summarise(frame), entries, [], (), output, COMMAND, studies=studies
+        sweep.plan, frame, summarise(frame), entries, [], (), output, COMMAND, studies=results
     )
 
 
@@ -301,8 +314,8 @@ def test_the_report_has_a_section_figure_and_files(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    only = {name: figures.KINDS[name] for name in ("tuning", "cost")}
-    monkeypatch.setattr(figures, "KINDS", only)
+    only = {name: catalogue.KINDS[name] for name in ("tuning", "cost")}
+    monkeypatch.setattr(catalogue, "KINDS", only)
     page = write(sweep, entries, results, tmp_path)
     text = " ".join(re.sub(r"<[^>]+>", " ", page.read_text(encoding="utf-8")).split())
     (result,) = results
@@ -336,7 +349,7 @@ def test_the_figure_shows_every_point(
         summary=summarise(frame),
         studies=tuple(results),
     )
-    (drawing,) = figures.KINDS["tuning"].drawings(material)
+    (drawing,) = catalogue.KINDS["tuning"].drawings(material)
     history, scatter = drawing.make().axes
 
     def drawn(axes: Any) -> set[tuple[float, float]]:
@@ -409,7 +422,7 @@ def test_a_sweep_that_is_interrupted_within_a_study_ends_with_the_same_results(
 def test_a_report_without_a_study_imports_neither_torch_nor_what_draws() -> None:
     code = (
         "import sys\n"
-        "import sweeps.cli.finish, sweeps.report.page, sweeps.report.study_results\n"
+        "import sweeps.cli.finish, sweeps.report.page, sweeps.report.studies\n"
         "import sweeps.tracking\n"
         "heavy = {'torch', 'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy'}\n"
         "print(sorted(heavy & sys.modules.keys()))\n"
@@ -425,7 +438,7 @@ def test_a_report_with_studies_does_without_torch(folder: Path, results: list[St
         "from sweeps.graph.plan import expand\n"
         "from sweeps.store.status import scan\n"
         "from sweeps.store import open_store\n"
-        "from sweeps.report.study_results import study_results\n"
+        "from sweeps.report.studies import study_results\n"
         "spec = load(sys.argv[1:])\n"
         "plan = expand(spec.sweep)\n"
         "entries = scan(plan, open_store(spec.places.store_uri), discard=False).entries\n"

@@ -1,6 +1,7 @@
-"""Studies as tables: what was picked, how far the score can be trusted, what knowledge buys.
+"""What studies found: their points, what was picked, how far the score can be trusted.
 
-Pure functions of ``StudyResult`` and frames. Must not import torch, Ray, MLflow or Optuna.
+From the store alone. Must not import torch, which takes a report 670 MiB, Ray or MLflow; Optuna
+and SciPy's statistics only when there is a study.
 """
 
 from __future__ import annotations
@@ -8,13 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from sweeps.graph.spec import TuningObjective, named_objective, study_title
+from sweeps.graph.plan import Plan
+from sweeps.graph.spec import TuningObjective
 from sweeps.graph.studies import StudyJobs
+from sweeps.store import Entry
 
+if TYPE_CHECKING:
+    from oneshui.tuning.score import TrialScores
+    from sweeps.sampler import Point
+
+Entries = Mapping[str, Entry]
 JOURNAL = "studies.journal"
 """Optuna's file in the output folder."""
 
@@ -53,6 +62,104 @@ class StudyResult:
         """The true ToW of a point, if it was revealed."""
         found = self.points.loc[self.points["place"] == place, "tow"].dropna()
         return float(found.iloc[0]) if len(found) else None
+
+
+def study_results(plan: Plan, entries: Entries) -> list[StudyResult]:
+    """All studies of a sweep that have finished points."""
+    found = [_result(study, entries) for study in plan.studies]
+    return [result for result in found if len(result.points)]
+
+
+def _result(study: StudyJobs, entries: Entries) -> StudyResult:
+    from sweeps.sampler import importances
+
+    finished = [place for place, key in enumerate(study.trials) if key in entries]
+    chosen = {
+        objective: int(entries[key].value["point"])
+        for objective, key in study.choices.items()
+        if key in entries
+    }
+    carried = {
+        point
+        for objective, key in study.choices.items()
+        if key in entries and objective != "simulated"
+        for point in entries[key].value["carried"]
+    }
+    stored = _stored(study, entries)
+    rows = []
+    for place in finished:
+        value = entries[study.trials[place]].value
+        score, tow = _revealed(study, place, entries, stored)
+        rows.append(
+            {
+                "place": place,
+                "simulated": float(value["simulated"]),
+                "score": score,
+                "tow": tow,
+                "carried": place in carried,
+                **value["point"],
+            }
+        )
+    columns = ["place", "simulated", "score", "tow", "carried", *study.space]
+    points = pd.DataFrame(rows, columns=columns).astype({"score": "float64", "tow": "float64"})
+    told: list[tuple[Point, float]] = [
+        ({name: row[name] for name in study.space}, row["simulated"]) for row in rows
+    ]
+    return StudyResult(
+        study=study,
+        points=points,
+        chosen=chosen,
+        importance=importances(study.space, told, 0),
+        simulated_correlation=_correlation(points, "simulated"),
+        score_correlation=_correlation(points, "score"),
+    )
+
+
+def _stored(study: StudyJobs, entries: Entries) -> list[TrialScores]:
+    """The study as a choice sees it, on each of its cells; empty while points are missing."""
+    from oneshui.tuning.score import TrialScores
+
+    if not all(key in entries for key in study.trials):
+        return []
+    values = [entries[key].value for key in study.trials]
+    if not all(key in entries for key in study.simulated):
+        return []
+    return [
+        TrialScores.from_json(values, place, entries[key].value)
+        for place, key in enumerate(study.simulated)
+    ]
+
+
+def _revealed(
+    study: StudyJobs, place: int, entries: Entries, stored: Sequence[TrialScores]
+) -> tuple[float | None, float | None]:
+    """Support-only score and true ToW of a point, means over cells."""
+    from oneshui.tuning.score import from_stored
+
+    if not study.true_tows or not all(key in entries for key in study.true_tows[place]):
+        return None, None
+    values = [entries[key].value for key in study.true_tows[place]]
+    tow = float(np.mean([value["tow"] for value in values]))
+    if not stored:
+        return None, tow
+    scores = [
+        known.score(
+            place,
+            support_drop=from_stored(value["support_drop"]),
+            moved=from_stored(value["movement"]),
+        )
+        for known, value in zip(stored, values, strict=True)
+    ]
+    return float(np.mean(scores)), tow
+
+
+def _correlation(points: pd.DataFrame, name: str) -> float | None:
+    both = points[[name, "tow"]].dropna()
+    if len(both) < 3 or both[name].nunique() < 2 or both["tow"].nunique() < 2:
+        return None
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(both[name], both["tow"]).statistic)
 
 
 def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
@@ -97,20 +204,19 @@ def leak_cost(frame: pd.DataFrame) -> pd.DataFrame:
     """What each knowledge buys: ToW of the rows that were tuned under several objectives.
 
     Args:
-        frame: From ``results_frame``; rows are called "<row>@<objective>".
+        frame: From ``results_frame``; where there are several objectives, rows are called
+            "<row>@<objective>".
 
     Returns:
         One row per objective: "objective", "n" (pairs of row and cell), mean and standard
         deviation of the ToW, and of the paired difference to support_only, in [0, 1]; "better"
         is the share of pairs in which it is above support_only. Empty without several objectives.
     """
-    named = frame[frame["method"].map(named_objective) != ""].dropna(subset=["tow"]).copy()
-    if named.empty:
-        return pd.DataFrame()
-    named["row"] = named["method"].map(study_title)
-    named["objective"] = named["method"].map(named_objective)
-    index = ["dataset", "num_forget", "seed", "row"]
-    wide = named.pivot_table(index=index, columns="objective", values="tow")
+    tuned = frame.dropna(subset=["tuning", "tow"])
+    names = zip(tuned["method"], tuned["tuning"], strict=True)
+    tuned = tuned.assign(study=[name.removesuffix(f"@{objective}") for name, objective in names])
+    index = ["dataset", "num_forget", "seed", "study"]
+    wide = tuned.pivot_table(index=index, columns="tuning", values="tow")
     if "support_only" not in wide or wide.shape[1] < 2:
         return pd.DataFrame()
     rows = []
@@ -178,7 +284,7 @@ def _spread(mean: float, std: float, sign: str) -> str:
     return text if pd.isna(std) else f"{text} ± {100 * std:.1f}"
 
 
-def sentences(results: Sequence[StudyResult]) -> list[str]:
+def study_sentences(results: Sequence[StudyResult]) -> list[str]:
     """What the studies say together, in sentences; ToW in points.
 
     Only what was revealed is spoken of: without true ToWs there is nothing to be said.
@@ -270,7 +376,29 @@ def _number(value: float | None, scale: float, digits: int) -> str:
     return "-" if value is None or pd.isna(value) else f"{scale * value:.{digits}f}"
 
 
-def write_tables(results: Sequence[StudyResult], frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def write_studies(results: Sequence[StudyResult], output_dir: Path) -> None:
+    """Write Optuna's journal into the output folder, readable by optuna-dashboard."""
+    from sweeps.sampler import write_journal
+
+    studies = {}
+    for result in results:
+        told = []
+        for row in result.points.to_dict("records"):
+            point = {name: row[name] for name in result.study.space}
+            attributes = {
+                name: row[name]
+                for name in ("score", "tow", "carried")
+                if row[name] is not None and row[name] == row[name]
+            }
+            told.append((point, float(row["simulated"]), attributes))
+        studies[result.study.name] = (result.study.space, told)
+    if studies:
+        write_journal(output_dir / JOURNAL, studies)
+
+
+def write_study_tables(
+    results: Sequence[StudyResult], frame: pd.DataFrame, folder: Path
+) -> pd.DataFrame:
     """Write the studies into a report's folder: studies.csv, points.csv, leak_cost.md and .csv.
 
     Args:

@@ -1,0 +1,118 @@
+"""The catalogue of measures: what is measured of a row, and where it is shown under which name.
+
+A new measure is a function of oneshui that the score stage calls, and one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+Unit = Literal["fraction", "difference", "seconds", "bytes", "number"]
+"""Fractions and their signed differences are shown in percent, all others as they are."""
+Better = Literal["highest", "lowest", "retrain", "chance"]
+"""The highest or lowest mean is best, or the one closest to retrain's or to 0.5."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of numbers.
+
+    Attributes:
+        key: Column of the results table.
+        mlflow: MLflow's name of it.
+        title: Over its column in the tables.
+        short: The same in the terminal; the title where that is short enough.
+        unit: Of its values.
+        better: What is best of it; None for what nothing is ranked by.
+        panel: Which part of the tables shows it: 1 scores, 2 distances and costs; None for none.
+        place: Order within the panel; equal ones stand as they do here.
+        board: Name on MLflow's leaderboard; empty if it is not shown there.
+        is_summarised: Whether the summary has it though neither a table nor the board shows it.
+        is_published: Whether papers give it, so that it is compared with theirs.
+    """
+
+    key: str
+    mlflow: str
+    _: KW_ONLY
+    title: str = ""
+    short: str = ""
+    unit: Unit = "fraction"
+    better: Better | None = None
+    panel: Literal[1, 2] | None = None
+    place: int = 9
+    board: str = ""
+    is_summarised: bool = False
+    is_published: bool = False
+
+    @property
+    def in_summary(self) -> bool:
+        """Whether means over the seeds are made of it."""
+        return self.is_summarised or self.panel is not None or bool(self.board)
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by where people read it."""
+        return 100.0 if self.unit in ("fraction", "difference") else 1.0
+
+
+# fmt: off
+_MEASURES = (
+    Measure("retain_score", "retain/score", is_published=True,
+            title="retain", better="highest", panel=1, board="retain"),
+    Measure("forget_score", "forget/score", is_published=True,
+            title="forget", better="retrain", panel=1, board="forget"),
+    Measure("test_score", "test/score", is_published=True,
+            title="test", better="highest", panel=1, board="test"),
+    Measure("val_score", "val/score", is_summarised=True),
+    Measure("support_score", "support/score"),
+    Measure("retain_loss", "retain/loss", unit="number"),
+    Measure("forget_loss", "forget/loss", unit="number"),
+    Measure("test_loss", "test/loss", unit="number"),
+    Measure("val_loss", "val/loss", unit="number"),
+    Measure("support_loss", "support/loss", unit="number"),
+    Measure("tow", "tow", is_published=True,
+            title="ToW", better="highest", panel=1, board="tow"),
+    Measure("mia_auc", "mia/auc", is_published=True,
+            title="MIA AUC", short="MIA", better="retrain", panel=1, board="mia_auc"),
+    Measure("mia_acc", "mia/accuracy", is_published=True,
+            title="MIA acc", short="MIAacc", better="retrain", panel=2, place=3, board="mia_acc"),
+    Measure("mia_threshold_auc", "mia/threshold_auc", is_summarised=True),
+    Measure("rmia_auc", "rmia/auc", is_published=True,
+            title="RMIA AUC", short="RMIA", better="chance", panel=2, place=3, board="rmia_auc"),
+    Measure("rmia_tpr", "rmia/tpr", board="rmia_tpr"),
+    Measure("unlearn_seconds", "cost/unlearn_seconds", unit="seconds",
+            title="unlearn s", short="sec", better="lowest", panel=2, place=4, board="seconds"),
+    Measure("prepare_seconds", "cost/prepare_seconds", unit="seconds",
+            title="prepare s", short="prep s", panel=2, place=4, board="prepare_seconds"),
+    Measure("retain_gap", "gap/retain", unit="difference",
+            title="Δ retain", short="Δret", panel=2, place=2, board="gap/retain"),
+    Measure("forget_gap", "gap/forget", unit="difference",
+            title="Δ forget", short="Δfor", panel=2, place=2, board="gap/forget"),
+    Measure("test_gap", "gap/test", unit="difference",
+            title="Δ test", short="Δtest", panel=2, place=2, board="gap/test"),
+    Measure("tow_normalised", "tow_normalised",
+            title="ToW norm", short="ToWn", better="highest", panel=2, place=1, board="tow_norm"),
+    Measure("tow_with_mia", "tow_with_mia"),
+    Measure("mia_reference_auc", "mia/reference_auc"),
+    Measure("mia_reference_acc", "mia/reference_accuracy"),
+    Measure("rmia_fpr", "rmia/fpr"),
+    Measure("rmia_a", "rmia/a"),
+    Measure("rmia_references", "rmia/references", unit="number"),
+    Measure("rmia_reference_auc", "rmia/reference_auc"),
+    Measure("js_forget", "js/forget"),
+    Measure("js_test", "js/test"),
+    Measure("weight_distance", "weight_distance", unit="number"),
+    Measure("num_attributes", "num_attributes", unit="number"),
+    Measure("nomus", "nomus"),
+    Measure("unlearn_peak_bytes", "cost/unlearn_peak_bytes", unit="bytes"),
+    Measure("prepare_peak_bytes", "cost/prepare_peak_bytes", unit="bytes"),
+    Measure("unlearn_peak_gpu_bytes", "cost/unlearn_peak_gpu_bytes", unit="bytes"),
+    Measure("prepare_peak_gpu_bytes", "cost/prepare_peak_gpu_bytes", unit="bytes"),
+)
+# fmt: on
+CATALOGUE: Mapping[str, Measure] = {measure.key: measure for measure in _MEASURES}
+"""By key, in the order of the results table."""
+SUMMARISED = tuple(key for key, measure in CATALOGUE.items() if measure.in_summary)
+RANKED = tuple(key for key in SUMMARISED if CATALOGUE[key].better is not None)

@@ -1,0 +1,44 @@
+"""Templates filled in: HTML is escaped, Markdown is not, LaTeX has marks of its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of the folder ``templates``, filled in.
+
+    Args:
+        template: Its file's name.
+        values: All that it names.
+
+    Raises:
+        jinja2.UndefinedError: It names something else.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=not template.endswith(".html.j2"),
+    )
+    if template.endswith(".tex.j2"):
+        environment = environment.overlay(
+            variable_start_string="<<",
+            variable_end_string=">>",
+            block_start_string="<%",
+            block_end_string="%>",
+        )
+    environment.filters["sets"] = _sets
+    return environment.get_template(template).render(**values)
+
+
+def _sets(text: str) -> Markup:
+    """Escaped text with the index of D_f and D_r set low."""
+    return Markup(re.sub(r"\bD_([fr])\b", r"D<sub>\1</sub>", str(escape(text))))

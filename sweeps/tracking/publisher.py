@@ -1,0 +1,290 @@
+"""MLflow's view of a sweep, written by one background thread from what the store holds.
+
+The store is the truth: whatever goes wrong here becomes a line that says so, never an exception,
+and ``mode=report`` writes the view again.
+
+Two experiments. The sweep's name: one parent run per plan, found again by the tag
+``oneshui.plan``; one child per row of the results table, found again by ``oneshui.job_key``, so
+resuming and publishing twice change nothing. A child belongs to the plan that last contained it;
+one that the last plan does not contain stays under its own parent, tagged ``grid: earlier``. And
+``<sweep>-leaderboard``, see ``sweeps.tracking.leaderboard``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import shlex
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from sweeps.graph.job import digest
+from sweeps.graph.plan import Plan, ResultRow
+from sweeps.graph.spec import lasting
+from sweeps.report.provenance import git_commit, versions
+from sweeps.store import Entry
+from sweeps.tracking import leaderboard, views
+from sweeps.tracking.client import connect, is_server, tracking_uri, without_password
+from sweeps.tracking.rows import wanted_run
+from sweeps.tracking.runs import Runs, all_runs, experiment_named
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+STALL_SECONDS: Mapping[Status, float] = {"FINISHED": 60.0, "FAILED": 60.0, "KILLED": 15.0}
+"""How long ``close`` waits without any progress; an impatient user gets less patience."""
+CONNECT_SECONDS = 15.0
+"""How long ``close`` waits for a server that has not answered at all yet."""
+
+MAX_FAILURES = 3
+"""Rows that may fail one after the other before the rest is not even tried."""
+
+NOTE_LENGTH = 8000
+NOTE = ".mlflow-experiment.json"
+UI = "http://127.0.0.1:5000"
+_IDENTITY = ("oneshui.job_key", "method", "dataset")
+"""Tags that tell runs apart: rows that ask for the same thing share their jobs."""
+
+_COLUMNS = ["params.method", "params.dataset", "params.num_forget", "params.seed"]
+_COLUMNS += ["metrics.tow", "metrics.retain/score", "metrics.forget/score", "metrics.test/score"]
+CELLS = views.table("oneshui-cells", "All seeds of the last grid", _COLUMNS, "metrics.tow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    status: Status
+    report: Path | None
+    summary: pd.DataFrame | None
+
+
+class Publisher:
+    """Publishes rows while the sweep runs; its methods return at once, ``close`` excepted."""
+
+    def __init__(
+        self, given_uri: str, plan: Plan, output_dir: Path, command: Sequence[str]
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            given_uri: Of a tracking server or database; empty for a database in the output
+                folder.
+            plan: The sweep's graph.
+            output_dir: Folder of the sweep.
+            command: The user's overrides.
+        """
+        self._output = output_dir.absolute()
+        self._uri = tracking_uri(given_uri, output_dir)
+        self._plan = plan
+        self._command = command
+        self._queue: queue.SimpleQueue[tuple[ResultRow, Mapping[str, Entry]] | _End] = (
+            queue.SimpleQueue()
+        )
+        self._problems: list[str] = []
+        self._thread: threading.Thread | None = None
+        self._progress = time.monotonic()
+        self._connected = not is_server(self._uri)
+
+    def start(self) -> None:
+        """Begin to publish in the background."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+            self._thread.start()
+
+    def offer(self, row: ResultRow, entries: Mapping[str, Entry]) -> None:
+        """Publish a finished row soon.
+
+        Args:
+            row: One row of the results table.
+            entries: At least the finished jobs that its numbers come from.
+        """
+        self._queue.put((row, entries))
+
+    def close(
+        self,
+        status: Status,
+        report: Path | None = None,
+        summary: pd.DataFrame | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[str]:
+        """Publish what is left, end the parent run and stop.
+
+        Args:
+            status: Of the whole sweep.
+            report: Path of ``index.html``; its folder becomes artefacts of the parent run.
+            summary: From ``sweeps.report.summary.summarise``, for the leaderboard.
+            progress: Called with the number of rows published since this call, and of all.
+
+        Returns:
+            What could not be published, one line each.
+        """
+        if self._thread is None:
+            return []
+        self._queue.put(_End(status=status, report=report, summary=summary))
+        self._progress = time.monotonic()
+        total, shown = self._queue.qsize(), -1
+        while self._thread.is_alive():
+            self._thread.join(0.1)
+            done = total - min(self._queue.qsize(), total)
+            if progress is not None and done != shown:
+                shown = done
+                progress(done, total)
+            patience = STALL_SECONDS[status] if self._connected else CONNECT_SECONDS
+            if time.monotonic() - self._progress > patience:
+                return [*self._problems, self._line("it takes too long")]
+        return list(self._problems)
+
+    def hints(self) -> list[str]:
+        """How to look at the runs: a command, if a server must be started, and links."""
+        server = without_password(self._uri).rstrip("/") if is_server(self._uri) else UI
+        again = shlex.join(["launch.py", *lasting(self._command), "mode=ui"])
+        start = [] if is_server(self._uri) else [again]
+        lines = [f"MLflow: uv run {command}" for command in start]
+        found = links(self._output, self._uri)
+        if not found:
+            return [*lines, f"{'then open' if start else 'MLflow:'} {server}/#/experiments"]
+        return [*lines, *(f"  {name}: {server}{path}" for name, path in found.items())]
+
+    def _report(self, error: Exception) -> None:
+        line = self._line(f"{type(error).__name__}: {error}")
+        if line not in self._problems:
+            self._problems.append(line)
+
+    def _line(self, what: object) -> str:
+        text = " ".join(without_password(str(what)).split())
+        if "Max retries exceeded" in text:
+            text = "the tracking server does not answer"
+        return (
+            f"MLflow at {without_password(self._uri)} is incomplete: {text[:300]}; "
+            "nothing is lost, mode=report publishes it again"
+        )
+
+    def _run(self) -> None:
+        publish: _Sweep | None = None
+        try:
+            publish = _Sweep(self._uri, self._plan, self._output, self._command)
+            self._connected = True
+            _write_links(self._output, self._uri, publish.links())
+        except Exception as error:
+            self._report(error)
+        failures = 0
+        while not isinstance(item := self._queue.get(), _End):
+            self._progress = time.monotonic()
+            if publish is None or failures >= MAX_FAILURES:
+                continue
+            try:
+                publish.row(*item)
+                failures = 0
+            except Exception as error:
+                failures += 1
+                self._report(error)
+        if publish is None or failures >= MAX_FAILURES:
+            return
+        for part in publish.last_parts(item.status, item.report, item.summary):
+            self._progress = time.monotonic()
+            try:
+                part()
+            except Exception as error:
+                self._report(error)
+
+
+def links(output: Path, uri: str) -> dict[str, str]:
+    """Paths of the pages of a published sweep by what they show; empty if it is not published."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads((output / NOTE).read_text(encoding="utf-8"))
+        if known["tracking"] == without_password(uri):
+            return {str(name): str(path) for name, path in known["links"].items()}
+    return {}
+
+
+def _write_links(output: Path, uri: str, found: Mapping[str, str]) -> None:
+    """Remember the pages, so that hints need not open the database."""
+    note = {"tracking": without_password(uri), "links": dict(found)}
+    (output / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+class _Sweep:
+    """The experiments of a sweep, used by the publisher's thread alone."""
+
+    def __init__(self, uri: str, plan: Plan, output: Path, command: Sequence[str]) -> None:
+        self._client = client = connect(uri)
+        self._plan = plan
+        name = plan.sweep.name
+        self._experiment = experiment_named(client, name, uri, output)
+        self._board = experiment_named(client, leaderboard.name_of(name), uri, output)
+        known = all_runs(client, self._experiment.experiment_id)
+        self._parent = self._parent_run(command, known)
+        self._runs = Runs(client, self._experiment.experiment_id, _IDENTITY, known)
+        self._published = 0
+
+    def links(self) -> dict[str, str]:
+        """Paths of the pages, the most useful first."""
+        own, board = self._experiment.experiment_id, self._board.experiment_id
+        return {
+            "leaderboard": views.link(board, leaderboard.TABLE),
+            "charts by method": views.link(board, leaderboard.CHART),
+            "all seeds": views.link(own, CELLS),
+            "this sweep, tables and figures": views.run_link(own, self._parent),
+        }
+
+    def _parent_run(self, command: Sequence[str], known: list[Run]) -> str:
+        identity = digest(sorted(self._plan.jobs))
+        for run in known:
+            if run.data.tags.get("oneshui.plan") == identity:
+                self._client.update_run(run.info.run_id, status="RUNNING")
+                return str(run.info.run_id)
+        tags = {
+            "oneshui.plan": identity,
+            "oneshui.command": without_password(shlex.join(["python", "launch.py", *command])),
+            "kind": "sweep",
+        }
+        run = self._client.create_run(
+            self._experiment.experiment_id, tags=tags, run_name=f"sweep {self._plan.sweep.name}"
+        )
+        return str(run.info.run_id)
+
+    def row(self, row: ResultRow, entries: Mapping[str, Entry]) -> None:
+        """Publish one row, unless just this is there already."""
+        self._runs.put(wanted_run(self._plan, row, entries, self._parent))
+        self._published += 1
+
+    def last_parts(
+        self, status: Status, report: Path | None, summary: pd.DataFrame | None
+    ) -> list[Callable[[], object]]:
+        """What is published at the end, in parts that fail apart from each other."""
+        own: set[tuple[str, ...]] = {
+            (row.score_key, row.row.name, row.cell.dataset) for row in self._plan.results
+        }
+        parts: list[Callable[[], object]] = [lambda: self._runs.set_aside(own)]
+        parts.append(lambda: views.save(self._client, self._experiment, [CELLS]))
+        if summary is not None:
+            parts.append(lambda: leaderboard.publish(self._client, self._board, summary))
+        if report is not None:
+            parts.append(lambda: self._attach(report))
+        return [*parts, lambda: self._client.set_terminated(self._parent, status)]
+
+    def _attach(self, report: Path) -> None:
+        """The report's folder as artefacts of the parent, its tables as the parent's note."""
+        folder = report.parent
+        text = (folder / "summary.md").read_text(encoding="utf-8")
+        if len(text) > NOTE_LENGTH:
+            text = "The tables are too long for this place: see report/summary.md."
+        tags: dict[str, Any] = {
+            "mlflow.note.content": text,
+            "seeds": ",".join(map(str, dict.fromkeys(c.seed for c in self._plan.sweep.cells))),
+            "commit": git_commit() or "none",
+            "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+        }
+        for name, value in tags.items():
+            self._client.set_tag(self._parent, name, value)
+        for name, count in (("finished", self._published), ("planned", len(self._plan.results))):
+            self._client.log_metric(self._parent, f"results/{name}", count)
+        self._client.log_artifacts(self._parent, str(folder), "report")
