@@ -36,7 +36,7 @@ from sweeps.schedule.forecast import makespan
 from sweeps.schedule.resources import Packer
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Request
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
 from sweeps.store import LocalStore
 
 AIM_MILLISECONDS = 40.0
@@ -58,7 +58,7 @@ DEMO_SECONDS: Mapping[str, float] = {
 """Mean seconds of the demo's jobs by stage, measured on two cores (2026-11-21)."""
 
 
-def sleep_job(job: Job, _jobs: Mapping[str, Job], env: Environment, **_: object) -> Outcome:
+def sleep_job(job: Job, _jobs: Mapping[str, Job], env: WorkerEnvironment, **_: object) -> Outcome:
     """A job that only sleeps; says when it began and ended."""
     began = time.time()
     if job.spec["seconds"]:
@@ -70,7 +70,7 @@ def sleep_job(job: Job, _jobs: Mapping[str, Job], env: Environment, **_: object)
     return Outcome(cost={"seconds": ended - began})
 
 
-def count_process(_jobs: Mapping[str, Job], env: Environment) -> str:
+def count_process(_jobs: Mapping[str, Job], env: WorkerEnvironment) -> str:
     """Leave a trace of every process that was started."""
     (env.logs / f"process-{os.getpid()}").touch()
     return ""
@@ -148,7 +148,9 @@ def ours(
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder) / "logs"
         logs.mkdir()
-        env = Environment(store=LocalStore(Path(folder) / "store"), data_folders={}, logs=logs)
+        env = WorkerEnvironment(
+            store=LocalStore(Path(folder) / "store"), data_folders={}, logs=logs
+        )
         packer = Packer(load(["sweep=smoke"]).sweep, cluster, {})
         slots = make_slots(cluster, packer)
         measured = [(job, seconds(job)) for job in jobs.values()] if seconds else []

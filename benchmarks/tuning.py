@@ -30,8 +30,8 @@ from sweeps.executor.worker import execute
 from sweeps.graph.cells import index_job
 from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, expand
-from sweeps.stages import limit_threads, warm_up
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.run import limit_threads, warm_up
 from sweeps.store import LocalStore
 
 BAR = 5.0
@@ -50,7 +50,7 @@ def overrides(points: int, output: Path) -> list[str]:
     ]
 
 
-def run(job: Job, plan: Plan, env: Environment) -> float:
+def run(job: Job, plan: Plan, env: WorkerEnvironment) -> float:
     """Seconds of one job.
 
     Raises:
@@ -103,7 +103,7 @@ def main() -> None:
         (study,) = plan.studies
         (dataset,) = spec.sweep.datasets.values()
         ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
-        env = Environment(
+        env = WorkerEnvironment(
             store=LocalStore(Path(spec.places.store_uri)),
             data_folders={index_job(dataset).key: folder_of(dataset, spec.places)},
             logs=output / "logs",

@@ -223,10 +223,10 @@ def _run_jobs(
     publisher: Publisher,
 ) -> Scheduler:
     from sweeps.executor.tune import cluster_nodes, make_slots, ray_cluster, run_sweep
-    from sweeps.stages.context import Environment
+    from sweeps.stages.context import WorkerEnvironment
 
     logs = Path(spec.places.output_dir) / "logs"
-    env = Environment(store=store, data_folders=folders, logs=logs)
+    env = WorkerEnvironment(store=store, data_folders=folders, logs=logs)
     with ray_cluster(spec.cluster, Path(spec.places.output_dir)):
         has_gpu = any(node.gpus for node in cluster_nodes(spec.cluster))
         packer = Packer(

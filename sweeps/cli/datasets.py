@@ -15,13 +15,13 @@ from oneshui.data.splits import make_split, most_requests
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.faces.generate import generate
-from sweeps import stages
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
 from sweeps.graph.cells import index_job
 from sweeps.graph.job import Job, canonical_json
 from sweeps.graph.spec import DatasetSpec, Places, SweepSpec
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.run import run
 from sweeps.store import DamagedEntryError, Entry, Store
 from sweeps.store.datasets import RemoteFolder
 
@@ -80,17 +80,17 @@ def prepare_datasets(
                     folder.fetch(bar)
             with Bar(console, f"drawing faces for {dataset.name}") as bar:
                 ensure_generated(dataset, places, bar, os.cpu_count() or 1)
-            _index(dataset, sweep, Environment(store=store, data_folders=folders, logs=logs))
+            _index(dataset, sweep, WorkerEnvironment(store=store, data_folders=folders, logs=logs))
     return folders
 
 
-def _index(dataset: DatasetSpec, sweep: SweepSpec, env: Environment) -> None:
+def _index(dataset: DatasetSpec, sweep: SweepSpec, env: WorkerEnvironment) -> None:
     job = index_job(dataset)
     table = registry.load_dataset(dataset.layout, env.data_folder(job.key))
     check_requests(table, sweep, dataset.name)
     if is_current(env.store, job, table) is None:
         env.store.discard(job.stage, job.key)
-        stages.run(job, {}, env)
+        run(job, {}, env)
 
 
 def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:

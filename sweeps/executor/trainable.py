@@ -14,21 +14,22 @@ import ray
 from ray import tune
 
 from oneshui.errors import InputError
-from sweeps import stages
 from sweeps.executor.worker import Outcome, execute
 from sweeps.graph.job import Job
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.memory import gpu_bytes
+from sweeps.stages.preflight import preflight
+from sweeps.stages.run import warm_up
 from sweeps.store import DamagedEntryError
 
 Execute = Callable[..., Outcome]
 
 
-def prepare_worker(jobs: Mapping[str, Job], env: Environment) -> str:
+def prepare_worker(jobs: Mapping[str, Job], env: WorkerEnvironment) -> str:
     """Import what jobs need and check that they can run here; why they cannot, or nothing."""
-    stages.warm_up(env)
+    warm_up(env)
     try:
-        stages.preflight(jobs.values(), env)
+        preflight(jobs.values(), env)
     except InputError as error:
         return str(error)
     except DamagedEntryError:
@@ -44,9 +45,9 @@ class JobTrainable(tune.Trainable):
         self,
         config: dict[str, Any],
         jobs: Mapping[str, Job] | None = None,
-        env: Environment | None = None,
+        env: WorkerEnvironment | None = None,
         run: Execute = execute,
-        prepare: Callable[[Mapping[str, Job], Environment], str] = prepare_worker,
+        prepare: Callable[[Mapping[str, Job], WorkerEnvironment], str] = prepare_worker,
     ) -> None:
         """Keep the graph and the environment; called once per process.
 

@@ -25,7 +25,7 @@ from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.resources import Packer
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Node, Slots
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
 from sweeps.store.leases import Holder, name_of, this_host
 
 _SETTINGS = {
@@ -227,14 +227,14 @@ def _resources_of(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
 def run_sweep(
     scheduler: Scheduler,
     jobs: Mapping[str, Job],
-    env: Environment,
+    env: WorkerEnvironment,
     cluster: ClusterSpec,
     slots: Slots,
     packer: Packer,
     on_change: Callable[[], None],
     *,
     run: Execute = execute,
-    prepare: Callable[[Mapping[str, Job], Environment], str] = prepare_worker,
+    prepare: Callable[[Mapping[str, Job], WorkerEnvironment], str] = prepare_worker,
 ) -> Statistics:
     """Run all jobs that the scheduler hands out, on the running cluster, as one Tune run.
 

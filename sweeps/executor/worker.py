@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oneshui.errors import DataAccessError, InputError, NumericalError
-from sweeps import stages
 from sweeps.graph.job import Job, log_path
 from sweeps.schedule.failure import Failure, FailureKind
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.run import run
 from sweeps.store import DISK_ERRORS, DamagedEntryError, Entry
 from sweeps.store.objects import StoreUnreachableError
 
@@ -81,7 +81,7 @@ class Outcome:
 
 
 def execute(
-    job: Job, jobs: Mapping[str, Job], env: Environment, *, stale_lease: int = 0
+    job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment, *, stale_lease: int = 0
 ) -> Outcome:
     """Run one job under its lease.
 
@@ -111,12 +111,12 @@ def execute(
     return Outcome(cost=numbers)
 
 
-def _logged(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
+def _logged(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
     start = time.perf_counter()
     with _log_file(log_path(env.logs, job.key)):
         logger.info("%s (%s) starts", job.label, job.key)
         try:
-            entry = stages.run(job, jobs, env)
+            entry = run(job, jobs, env)
         except Exception:
             logger.exception("%s failed", job.label)
             raise
@@ -124,7 +124,7 @@ def _logged(job: Job, jobs: Mapping[str, Job], env: Environment) -> Entry:
         return entry
 
 
-def _one_line(error: Exception, env: Environment) -> str:
+def _one_line(error: Exception, env: WorkerEnvironment) -> str:
     if classify(error) == "disk":
         reason = error.strerror if isinstance(error, OSError) else error
         return (

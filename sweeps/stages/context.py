@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Environment:
+class WorkerEnvironment:
     """What a worker knows besides the job; no part of any identity.
 
     Attributes:
@@ -77,7 +77,7 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
+class JobContext:
     """A running job's view of the world.
 
     Attributes:
@@ -92,7 +92,7 @@ class Inputs:
     job: Job
     entries: Mapping[str, Entry]
     folder: Path
-    env: Environment
+    env: WorkerEnvironment
     series: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
 
@@ -127,56 +127,56 @@ def spec_of(entry: Entry) -> dict[str, Any]:
     return spec
 
 
-def load_split(inputs: Inputs) -> Split:
+def load_split(context: JobContext) -> Split:
     """The split of the job's cell."""
     from oneshui.data.splits import Split
 
-    document = json.loads(inputs.entries["split"].file(SPLIT).read_text(encoding="utf-8"))
+    document = json.loads(context.entries["split"].file(SPLIT).read_text(encoding="utf-8"))
     return Split(
-        **{name: tuple(document[name]) for name in document}, identity_of_image=inputs.people
+        **{name: tuple(document[name]) for name in document}, identity_of_image=context.people
     )
 
 
-def images(inputs: Inputs, split: Split, name: SetName | Literal["train"]) -> LabelledImages:
+def images(context: JobContext, split: Split, name: SetName | Literal["train"]) -> LabelledImages:
     """One set of the job's cell."""
     from oneshui.data.cache import open_cache
     from oneshui.data.images import make_images
 
     opened = {
-        role: open_cache(inputs.entries[role].file(PIXELS))
+        role: open_cache(context.entries[role].file(PIXELS))
         for role in ("cache", "crops")
-        if role in inputs.entries
+        if role in context.entries
     }
     return make_images(
         opened["cache"],
-        inputs.labels,
-        inputs.people,
+        context.labels,
+        context.people,
         split.images(name),
         detail=opened.get("crops"),
     )
 
 
-def device(inputs: Inputs) -> torch.device:
+def device(context: JobContext) -> torch.device:
     """Where the job computes."""
     import torch
 
-    return torch.device(inputs.env.device)
+    return torch.device(context.env.device)
 
 
-def new_model(inputs: Inputs, seed: int) -> nn.Module:
+def new_model(context: JobContext, seed: int) -> nn.Module:
     """A model with new weights."""
     from oneshui.spec import ModelSpec
     from oneshui.training.models import make_model
 
-    spec = ModelSpec(**inputs.job.spec["model"])
-    return make_model(spec, inputs.entries["split"].value["num_outputs"], seed)
+    spec = ModelSpec(**context.job.spec["model"])
+    return make_model(spec, context.entries["split"].value["num_outputs"], seed)
 
 
-def stored_model(inputs: Inputs, role: str) -> nn.Module:
+def stored_model(context: JobContext, role: str) -> nn.Module:
     """The job's model with the weights of an input."""
     from oneshui.spec import ModelSpec
     from oneshui.training.models import load_weights, make_model
 
-    spec = ModelSpec(**{**inputs.job.spec["model"], "weights": "random"})
-    model = make_model(spec, inputs.entries["split"].value["num_outputs"], 0)
-    return load_weights(model, inputs.entries[role].file(WEIGHTS)).to(device(inputs))
+    spec = ModelSpec(**{**context.job.spec["model"], "weights": "random"})
+    model = make_model(spec, context.entries["split"].value["num_outputs"], 0)
+    return load_weights(model, context.entries[role].file(WEIGHTS)).to(device(context))

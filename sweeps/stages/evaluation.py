@@ -21,10 +21,10 @@ from sweeps.graph.artifacts import (
     VIEWS,
     WEIGHTS,
 )
-from sweeps.stages.context import Inputs, device, images, load_split, spec_of, stored_model
+from sweeps.stages.context import JobContext, device, images, load_split, spec_of, stored_model
 
 
-def evaluate(inputs: Inputs) -> dict[str, Any]:
+def evaluate(context: JobContext) -> dict[str, Any]:
     """Predictions on every set, losses of views, and the distance to the retrained weights."""
     from safetensors.torch import load_file
 
@@ -33,21 +33,21 @@ def evaluate(inputs: Inputs) -> dict[str, Any]:
     from oneshui.metrics.divergence import weight_distance
     from oneshui.training.predict import predict
 
-    split, task = load_split(inputs), inputs.entries["split"].value["task"]
-    model, where = stored_model(inputs, "weights"), device(inputs)
-    sets = {str(name): images(inputs, split, name) for name in SET_NAMES}
+    split, task = load_split(context), context.entries["split"].value["task"]
+    model, where = stored_model(context, "weights"), device(context)
+    sets = {str(name): images(context, split, name) for name in SET_NAMES}
     predictions = predict(model, sets, task=task, device=where)
-    predictions.to_parquet(inputs.folder / PREDICTIONS, index=False)
-    seed = spec_of(inputs.entries["split"])["split_seed"]
+    predictions.to_parquet(context.folder / PREDICTIONS, index=False)
+    seed = spec_of(context.entries["split"])["split_seed"]
     attacked = {name: sets[name] for name in ("forget", "test", "val")}
     attacked["retain"] = sample(sets["retain"], len(sets["test"]), seed)
     predict_views(
-        model, attacked, task=task, views=inputs.job.spec["views"], seed=seed, device=where
-    ).to_parquet(inputs.folder / VIEWS, index=False)
-    if inputs.job.spec["features"]:
-        _save_features(inputs, model)
+        model, attacked, task=task, views=context.job.spec["views"], seed=seed, device=where
+    ).to_parquet(context.folder / VIEWS, index=False)
+    if context.job.spec["features"]:
+        _save_features(context, model)
     weights, retrained = (
-        load_file(inputs.entries[role].file(WEIGHTS)) for role in ("weights", "retrained_weights")
+        load_file(context.entries[role].file(WEIGHTS)) for role in ("weights", "retrained_weights")
     )
     return {
         "num_images": len(predictions),
@@ -56,7 +56,7 @@ def evaluate(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _save_features(inputs: Inputs, model: Any) -> None:
+def _save_features(context: JobContext, model: Any) -> None:
     """Features of the training and support images, what the paper's analyses measure in."""
     import torch
     from safetensors.torch import save_file
@@ -73,60 +73,60 @@ def _save_features(inputs: Inputs, model: Any) -> None:
             features: torch.Tensor = self.view(batch)[1]
             return features
 
-    split, tensors = load_split(inputs), {}
+    split, tensors = load_split(context), {}
     for name in ("train", "support"):
-        data = images(inputs, split, name)
-        tensors[f"{name}.features"] = predict_logits(Features(), data, device=device(inputs))
+        data = images(context, split, name)
+        tensors[f"{name}.features"] = predict_logits(Features(), data, device=device(context))
         tensors[f"{name}.images"] = torch.from_numpy(data.rows)
         tensors[f"{name}.identities"] = data.identities
-    save_file(tensors, inputs.folder / FEATURES)
+    save_file(tensors, context.folder / FEATURES)
 
 
-def score(inputs: Inputs) -> dict[str, Any]:
+def score(context: JobContext) -> dict[str, Any]:
     """Every measure of one row, without a model."""
     from oneshui.attacks.membership import Paired, membership
     from oneshui.attacks.roc import log_log_points
     from oneshui.measures import average_precision_table, measure
     from oneshui.metrics.identities import per_identity
 
-    own = inputs.entries["predictions"]
+    own = context.entries["predictions"]
     task = own.value["task"]
     predictions, retrained, pretrained = (
-        pd.read_parquet(inputs.entries[role].file(PREDICTIONS))
+        pd.read_parquet(context.entries[role].file(PREDICTIONS))
         for role in ("predictions", "retrained", "pretrained")
     )
     values = measure(predictions, retrained, pretrained, task=task)
     values["weight_distance"] = own.value["weight_distance"]
-    references = [pd.read_parquet(entry.file(VIEWS)) for entry in inputs.series["references"]]
+    references = [pd.read_parquet(entry.file(VIEWS)) for entry in context.series["references"]]
     paired, scores = None, None
-    if "paired" in inputs.entries:
-        other = inputs.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
+    if "paired" in context.entries:
+        other = context.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
         paired = Paired(
-            target=_views(inputs, "retrained"),
-            reference=_views(inputs, "paired"),
+            target=_views(context, "retrained"),
+            reference=_views(context, "paired"),
             seen=set(json.loads(other)["retain"]),
         )
     values["rmia_references"] = 0
     if references:
-        found = membership(_views(inputs, "predictions"), references, paired)
+        found = membership(_views(context, "predictions"), references, paired)
         values |= found.values
         scores = found.attack.forget_scores
         points = log_log_points(scores, found.attack.nonmember_scores)
-        points.to_parquet(inputs.folder / ROC, index=False)
+        points.to_parquet(context.folder / ROC, index=False)
     forget, theirs = (part[part["set"] == "forget"] for part in (predictions, retrained))
     table = per_identity(forget, theirs, scores, task=task)
-    table.to_parquet(inputs.folder / PER_IDENTITY, index=False)
+    table.to_parquet(context.folder / PER_IDENTITY, index=False)
     retain, before = (part[part["set"] == "retain"] for part in (predictions, pretrained))
     people = per_identity(retain, before, task=task)
     people = people.rename(columns={"retrained_score": "pretrained_score"})
     people["drop"] = people["pretrained_score"] - people["score"]
     columns = ["identity", "images", "score", "pretrained_score", "drop"]
-    people[columns].to_parquet(inputs.folder / RETAIN, index=False)
+    people[columns].to_parquet(context.folder / RETAIN, index=False)
     if task == "multilabel":
         precisions = average_precision_table(predictions)
-        precisions.to_parquet(inputs.folder / ATTRIBUTES, index=False)
+        precisions.to_parquet(context.folder / ATTRIBUTES, index=False)
     return values
 
 
-def _views(inputs: Inputs, role: str) -> pd.DataFrame:
-    return pd.read_parquet(inputs.entries[role].file(VIEWS))
+def _views(context: JobContext, role: str) -> pd.DataFrame:
+    return pd.read_parquet(context.entries[role].file(VIEWS))

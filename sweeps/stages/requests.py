@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from oneshui.seeding import derive_seed
 from sweeps.graph.artifacts import PREPARED, SUPPORT
-from sweeps.stages.context import Inputs, device, new_model, stored_model
+from sweeps.stages.context import JobContext, device, new_model, stored_model
 
 if TYPE_CHECKING:
     import torch
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from oneshui.requests import FullAccessRequest, UnlearnRequest
 
 
-def prepared_state(inputs: Inputs) -> dict[str, torch.Tensor]:
+def prepared_state(context: JobContext) -> dict[str, torch.Tensor]:
     """What the method prepared before deletion, by name; empty if it prepares nothing."""
     from safetensors.torch import load_file
 
-    if "prepared" not in inputs.entries:
+    if "prepared" not in context.entries:
         return {}
-    return load_file(inputs.entries["prepared"].file(PREPARED))
+    return load_file(context.entries["prepared"].file(PREPARED))
 
 
-def real_request(inputs: Inputs, unlearning_seed: int) -> UnlearnRequest:
+def real_request(context: JobContext, unlearning_seed: int) -> UnlearnRequest:
     """The request of the cell's real S, which opens no picture of the training data.
 
     Args:
-        inputs: Of a job whose spec names model and method.
+        context: Of a job whose spec names model and method.
         unlearning_seed: The cell's; a study's job has those of several cells among its inputs.
     """
     from safetensors.torch import load_file
@@ -41,17 +41,17 @@ def real_request(inputs: Inputs, unlearning_seed: int) -> UnlearnRequest:
     from oneshui.requests import SupportSet, UnlearnRequest
 
     return UnlearnRequest(
-        model=stored_model(inputs, "pretrained"),
-        task=inputs.entries["split"].value["task"],
-        seed=derive_seed(unlearning_seed, inputs.job.spec["method"], "unlearn"),
-        device=device(inputs),
-        support=SupportSet(**load_file(inputs.entries["split"].file(SUPPORT))),
-        prepared=prepared_state(inputs),
+        model=stored_model(context, "pretrained"),
+        task=context.entries["split"].value["task"],
+        seed=derive_seed(unlearning_seed, context.job.spec["method"], "unlearn"),
+        device=device(context),
+        support=SupportSet(**load_file(context.entries["split"].file(SUPPORT))),
+        prepared=prepared_state(context),
     )
 
 
 def full_access_request(
-    inputs: Inputs,
+    context: JobContext,
     request: UnlearnRequest,
     *,
     forget: LabelledImages,
@@ -61,7 +61,7 @@ def full_access_request(
     """The same request for a reference row, which is handed the training data as well.
 
     Args:
-        inputs: Of a job whose spec gives model, training recipe and training seed.
+        context: Of a job whose spec gives model, training recipe and training seed.
         request: What a one-shot method would be asked.
         forget: D_f, or what stands for it in a simulated request.
         retain: D_r, likewise.
@@ -70,12 +70,12 @@ def full_access_request(
     from oneshui.requests import FullAccessRequest
     from oneshui.spec import TrainingSpec
 
-    spec = inputs.job.spec
+    spec = context.job.spec
     return FullAccessRequest(
         **{field.name: getattr(request, field.name) for field in dataclasses.fields(request)},
         forget=forget,
         retain=retain,
         val=val,
         training=TrainingSpec(**spec["training"]),
-        fresh_model=new_model(inputs, derive_seed(spec["training_seed"], 0)),
+        fresh_model=new_model(context, derive_seed(spec["training_seed"], 0)),
     )

@@ -19,7 +19,7 @@ from oneshui.spec import Range
 from sweeps.graph.artifacts import IMPORTANCES, PREDICTIONS, REHEARSAL
 from sweeps.graph.job import PICTURES
 from sweeps.sampler import Point, next_point
-from sweeps.stages.context import Inputs, device, images, load_split, spec_of, stored_model
+from sweeps.stages.context import JobContext, device, images, load_split, spec_of, stored_model
 from sweeps.stages.requests import full_access_request, prepared_state, real_request
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from oneshui.tuning.simulated import Rehearsal
 
 
-def simulate(inputs: Inputs) -> dict[str, Any]:
+def simulate(context: JobContext) -> dict[str, Any]:
     """Draw a cell's simulated requests, and note what the pretrained model makes of them."""
     from safetensors.torch import save_file
 
     from oneshui.tuning.score import to_stored
     from oneshui.tuning.simulated import importances, make_rehearsal, scores_of, set_score
 
-    split, task, where = load_split(inputs), _task(inputs), device(inputs)
-    model = stored_model(inputs, "pretrained")
-    train, val = images(inputs, split, "train"), images(inputs, split, "val")
-    seed = derive_seed(inputs.job.spec["unlearning_seed"], "rehearsal")
+    split, task, where = load_split(context), _task(context), device(context)
+    model = stored_model(context, "pretrained")
+    train, val = images(context, split, "train"), images(context, split, "val")
+    seed = derive_seed(context.job.spec["unlearning_seed"], "rehearsal")
     rehearsal = make_rehearsal(
         model,
         train,
@@ -52,14 +52,14 @@ def simulate(inputs: Inputs) -> dict[str, Any]:
         train_identities=split.train,
         exclude=split.forget,
         num_forget=len(split.forget),
-        num_requests=inputs.job.spec["requests"],
+        num_requests=context.job.spec["requests"],
         seed=seed,
         device=where,
     )
     document = dataclasses.asdict(rehearsal)
-    (inputs.folder / REHEARSAL).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    (context.folder / REHEARSAL).write_text(json.dumps(document) + "\n", encoding="utf-8")
     found = importances(model, train, task=task, seed=seed, device=where)
-    save_file(found, inputs.folder / IMPORTANCES)
+    save_file(found, context.folder / IMPORTANCES)
     before = [
         scores_of(model, request, rehearsal, train, val, task=task, device=where)
         for request in rehearsal.requests
@@ -71,15 +71,15 @@ def simulate(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _task(inputs: Inputs) -> Any:
-    return inputs.entries["split"].value["task"]
+def _task(context: JobContext) -> Any:
+    return context.entries["split"].value["task"]
 
 
-def _rehearsal(inputs: Inputs) -> Rehearsal:
+def _rehearsal(context: JobContext) -> Rehearsal:
     from oneshui.data.simulated_requests import SimulatedRequest
     from oneshui.tuning.simulated import Rehearsal
 
-    document = json.loads(inputs.entries["simulated"].file(REHEARSAL).read_text(encoding="utf-8"))
+    document = json.loads(context.entries["simulated"].file(REHEARSAL).read_text(encoding="utf-8"))
     return Rehearsal(
         requests=tuple(
             SimulatedRequest(**{name: tuple(value) for name, value in request.items()})
@@ -90,32 +90,34 @@ def _rehearsal(inputs: Inputs) -> Rehearsal:
     )
 
 
-def _cells(inputs: Inputs) -> list[Inputs]:
+def _cells(context: JobContext) -> list[JobContext]:
     """The job's view of each cell that its study runs on, with the cell's own inputs."""
-    by_cell = {role: series for role, series in inputs.series.items() if role != "trials"}
+    by_cell = {role: series for role, series in context.series.items() if role != "trials"}
     return [
         dataclasses.replace(
-            inputs,
-            entries={**inputs.entries, **{role: of[place] for role, of in by_cell.items()}},
+            context,
+            entries={**context.entries, **{role: of[place] for role, of in by_cell.items()}},
             series={},
         )
         for place in range(len(by_cell["simulated"]))
     ]
 
 
-def _method(inputs: Inputs, point: Point) -> Method:
+def _method(context: JobContext, point: Point) -> Method:
     from oneshui import methods
 
-    return methods.build(inputs.job.spec["method"], {**inputs.job.spec["hyperparameters"], **point})
+    return methods.build(
+        context.job.spec["method"], {**context.job.spec["hyperparameters"], **point}
+    )
 
 
-def trial(inputs: Inputs) -> dict[str, Any]:
+def trial(context: JobContext) -> dict[str, Any]:
     """One trial of a study: what its point does to the simulated requests of every cell."""
     from oneshui.tuning.score import from_stored, simulated_tow
 
-    spec = inputs.job.spec
+    spec = context.job.spec
     earlier = [
-        (entry.value["point"], entry.value["simulated"]) for entry in inputs.series["trials"]
+        (entry.value["point"], entry.value["simulated"]) for entry in context.series["trials"]
     ]
     point = next_point(
         {name: Range(**dimension) for name, dimension in spec["space"].items()},
@@ -126,9 +128,9 @@ def trial(inputs: Inputs) -> dict[str, Any]:
         spec["place"],
         **{name: spec[name] for name in ("trials", "batch") if name in spec},
     )
-    method = _method(inputs, point)
-    cells = _cells(inputs)
-    tried = inputs.timed("method_seconds", lambda: [_try(cell, method) for cell in cells])
+    method = _method(context, point)
+    cells = _cells(context)
+    tried = context.timed("method_seconds", lambda: [_try(cell, method) for cell in cells])
     simulated = [
         simulated_tow(runs, from_stored(cell.entries["simulated"].value["val_score"]))
         for cell, runs in zip(cells, tried, strict=True)
@@ -140,7 +142,7 @@ def trial(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _try(cell: Inputs, method: Method) -> list[Run]:
+def _try(cell: JobContext, method: Method) -> list[Run]:
     """Unlearn every simulated request of a cell and look at what became of it."""
     from safetensors.torch import load_file
 
@@ -190,7 +192,7 @@ def _unlearned(method: Method, request: UnlearnRequest) -> nn.Module | None:
         return None
 
 
-def _before(cell: Inputs, number: int) -> Scores:
+def _before(cell: JobContext, number: int) -> Scores:
     from oneshui.tuning.score import Scores
 
     return Scores.from_json(cell.entries["simulated"].value["before"][number])
@@ -202,18 +204,18 @@ def _positions(numbers: list[int]) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.int64)
 
 
-def choose(inputs: Inputs) -> dict[str, Any]:
+def choose(context: JobContext) -> dict[str, Any]:
     """The best of the few best points, by what the objective may see."""
     from oneshui.tuning.score import TrialScores, shortlist
 
-    values = [entry.value for entry in inputs.series["trials"]]
-    carried = shortlist([value["simulated"] for value in values], inputs.job.spec["carried"])
-    candidates = {point: _method(inputs, values[point]["point"]) for point in carried}
+    values = [entry.value for entry in context.series["trials"]]
+    carried = shortlist([value["simulated"] for value in values], context.job.spec["carried"])
+    candidates = {point: _method(context, values[point]["point"]) for point in carried}
     judged = [
         _judged(
             cell, TrialScores.from_json(values, place, cell.entries["simulated"].value), candidates
         )
-        for place, cell in enumerate(_cells(inputs))
+        for place, cell in enumerate(_cells(context))
     ]
     scores = {point: sum(each[point] for each in judged) / len(judged) for point in carried}
     best = max(scores, key=lambda point: (scores[point], -point))
@@ -225,7 +227,9 @@ def choose(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _judged(cell: Inputs, study: TrialScores, candidates: Mapping[int, Method]) -> dict[int, float]:
+def _judged(
+    cell: JobContext, study: TrialScores, candidates: Mapping[int, Method]
+) -> dict[int, float]:
     """What the objective makes of each candidate on one cell, whose data are read once for all."""
     from oneshui.tuning.objectives import SimulatedChoice
 
@@ -240,7 +244,7 @@ def _judged(cell: Inputs, study: TrialScores, candidates: Mapping[int, Method]) 
 
 
 def _by_support(
-    cell: Inputs, study: TrialScores, candidates: Mapping[int, Method]
+    cell: JobContext, study: TrialScores, candidates: Mapping[int, Method]
 ) -> dict[int, float]:
     """By S and, if the objective says so, by D_v: the training data are deleted meanwhile."""
     from safetensors.torch import load_file
@@ -278,7 +282,7 @@ def _alone(chosen: LabelledImages, folder: Path) -> LabelledImages:
     return dataclasses.replace(chosen, pixels=pixels, detail=None, rows=np.arange(count))
 
 
-def _by_oracle(cell: Inputs, candidates: Mapping[int, Method]) -> dict[int, float]:
+def _by_oracle(cell: JobContext, candidates: Mapping[int, Method]) -> dict[int, float]:
     from oneshui.tuning.objectives import OracleChoice
 
     request, split = _real_request(cell), load_split(cell)
@@ -299,12 +303,12 @@ def _by_oracle(cell: Inputs, candidates: Mapping[int, Method]) -> dict[int, floa
     return scores
 
 
-def _real_request(cell: Inputs) -> UnlearnRequest:
+def _real_request(cell: JobContext) -> UnlearnRequest:
     """The request that the row itself would unlearn with on this cell."""
     return real_request(cell, spec_of(cell.entries["simulated"])["unlearning_seed"])
 
 
-def _retrained_scores(cell: Inputs) -> dict[str, float]:
+def _retrained_scores(cell: JobContext) -> dict[str, float]:
     import pandas as pd
 
     from oneshui.measures import set_scores
@@ -313,27 +317,27 @@ def _retrained_scores(cell: Inputs) -> dict[str, float]:
     return set_scores(predictions, _task(cell))
 
 
-def true_tow(inputs: Inputs) -> dict[str, Any]:
+def true_tow(context: JobContext) -> dict[str, Any]:
     """The true ToW of a trial on the real request: for the report alone, never fed back."""
     from safetensors.torch import load_file
 
     from oneshui.tuning.objectives import OracleChoice, observe
     from oneshui.tuning.score import to_stored
 
-    method = _method(inputs, inputs.entries["trial"].value["point"])
-    request = _real_request(inputs)
-    split = load_split(inputs)
-    sets = {name: images(inputs, split, name) for name in ("retain", "forget", "test", "val")}
+    method = _method(context, context.entries["trial"].value["point"])
+    request = _real_request(context)
+    split = load_split(context)
+    sets = {name: images(context, split, name) for name in ("retain", "forget", "test", "val")}
     asked = request
-    if inputs.job.spec["access"] == "full":
+    if context.job.spec["access"] == "full":
         asked = full_access_request(
-            inputs, request, forget=sets["forget"], retain=sets["retain"], val=sets["val"]
+            context, request, forget=sets["forget"], retain=sets["retain"], val=sets["val"]
         )
-    model = inputs.timed("method_seconds", lambda: _unlearned(method, asked))
+    model = context.timed("method_seconds", lambda: _unlearned(method, asked))
     if model is None:
         return {"tow": 0.0, "support_drop": None, "movement": None}
-    truth = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(inputs))
-    importance = load_file(inputs.entries["simulated"].file(IMPORTANCES))
+    truth = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(context))
+    importance = load_file(context.entries["simulated"].file(IMPORTANCES))
     seen = observe(model, request, importance)
     return {
         "tow": truth.score(0, model),

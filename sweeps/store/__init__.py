@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.store.base import DISK_ERRORS, DamagedEntryError, Entry, Store, Work
+from sweeps.store.base import DISK_ERRORS, DamagedEntryError, Entry, EntryDraft, Store
 from sweeps.store.local import LocalStore
 from sweeps.store.objects import is_bucket
 
@@ -16,9 +16,9 @@ __all__ = [
     "DISK_ERRORS",
     "DamagedEntryError",
     "Entry",
+    "EntryDraft",
     "LocalStore",
     "Store",
-    "Work",
     "open_store",
     "store_exists",
 ]

@@ -148,7 +148,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class EntryDraft:
     """A job's private folder until it is published.
 
     Attributes:
@@ -170,7 +170,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class WorkFolders:
+class DraftFolders:
     """The folders of a store that are this machine's own.
 
     Attributes:
@@ -182,12 +182,12 @@ class WorkFolders:
     @contextlib.contextmanager
     def one(
         self, job: Job, adopt: Callable[[Job, Path, Mapping[str, Any]], Entry]
-    ) -> Iterator[Work]:
+    ) -> Iterator[EntryDraft]:
         """A private folder for the job's files, removed at the end."""
         folder = self.root / f"{job.stage}-{job.key}-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
         try:
-            yield Work(job=job, folder=folder, adopt=adopt)
+            yield EntryDraft(job=job, folder=folder, adopt=adopt)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -257,7 +257,7 @@ class Store(Protocol):
         """Keys of a stage that something is stored under, whole or damaged."""
         ...
 
-    def work(self, job: Job) -> contextlib.AbstractContextManager[Work]:
+    def work(self, job: Job) -> contextlib.AbstractContextManager[EntryDraft]:
         """A private folder for the job's files; removed at the end if it was not published."""
         ...
 

@@ -27,9 +27,9 @@ from sweeps.store.base import (
     MANIFEST,
     STALE_WORK_SECONDS,
     DamagedEntryError,
+    DraftFolders,
     Entry,
-    Work,
-    WorkFolders,
+    EntryDraft,
     damage,
     encoded,
     sha256_of,
@@ -113,8 +113,8 @@ class RemoteStore:
         return hash(self._bucket)
 
     @property
-    def _work(self) -> WorkFolders:
-        return WorkFolders(self._cache.work)
+    def _work(self) -> DraftFolders:
+        return DraftFolders(self._cache.work)
 
     @cached_property
     def _cache(self) -> NodeCache:
@@ -245,7 +245,7 @@ class RemoteStore:
         """See ``Store.keys``."""
         return self._bucket.folders(stage)
 
-    def work(self, job: Job) -> contextlib.AbstractContextManager[Work]:
+    def work(self, job: Job) -> contextlib.AbstractContextManager[EntryDraft]:
         """See ``Store.work``; the folder is this machine's."""
         return self._work.one(job, self._adopt)
 

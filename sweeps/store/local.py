@@ -15,9 +15,9 @@ from sweeps.graph.job import Job, Stage
 from sweeps.store.base import (
     MANIFEST,
     DamagedEntryError,
+    DraftFolders,
     Entry,
-    Work,
-    WorkFolders,
+    EntryDraft,
     damage,
     encoded,
 )
@@ -64,7 +64,7 @@ class LocalStore:
             ) from None
 
         self.leases = Leases(LeaseFolder(root / ".leases"))
-        self._work = WorkFolders(root / ".work")
+        self._work = DraftFolders(root / ".work")
 
     @property
     def address(self) -> str:
@@ -139,7 +139,7 @@ class LocalStore:
         except FileNotFoundError:
             return set()
 
-    def work(self, job: Job) -> contextlib.AbstractContextManager[Work]:
+    def work(self, job: Job) -> contextlib.AbstractContextManager[EntryDraft]:
         """See ``Store.work``."""
         return self._work.one(job, self._adopt)
 

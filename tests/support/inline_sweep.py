@@ -15,8 +15,8 @@ from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, expand
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.stages import limit_threads
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.run import limit_threads
 from sweeps.store import Store, open_store
 from sweeps.store.status import scan
 
@@ -24,7 +24,7 @@ from sweeps.store.status import scan
 @dataclass(frozen=True)
 class InlineSweep:
     plan: Plan
-    env: Environment
+    env: WorkerEnvironment
     scheduler: Scheduler
 
     @property
@@ -44,7 +44,7 @@ def inline_sweep(folder: Path, *overrides: str) -> InlineSweep:
         ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
         folders[index_job(dataset).key] = folder_of(dataset, spec.places)
     store = open_store(spec.places.store_uri)
-    env = Environment(store=store, data_folders=folders, logs=folder / "logs")
+    env = WorkerEnvironment(store=store, data_folders=folders, logs=folder / "logs")
     limit_threads(1)
     scheduler = Scheduler(plan.jobs, scan(plan, store, discard=True).entries)
     sweep = InlineSweep(plan, env, scheduler)

@@ -12,14 +12,16 @@ from sweeps.executor import tune
 from sweeps.executor.trainable import prepare_worker
 from sweeps.executor.worker import Outcome, execute
 from sweeps.graph.job import Job
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
 
 
-def run(job: Job, jobs: Mapping[str, Job], env: Environment, *, stale_lease: int = 0) -> Outcome:
+def run(
+    job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment, *, stale_lease: int = 0
+) -> Outcome:
     return execute(job, jobs, dataclasses.replace(env, device="cpu"), stale_lease=stale_lease)
 
 
-def prepare(jobs: Mapping[str, Job], env: Environment) -> str:
+def prepare(jobs: Mapping[str, Job], env: WorkerEnvironment) -> str:
     return prepare_worker(jobs, dataclasses.replace(env, device="cpu"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from support.tiny import SPECS
 
 from sweeps.graph.job import Job
-from sweeps.stages.context import Environment, Inputs
+from sweeps.stages.context import JobContext, WorkerEnvironment
 from sweeps.store import Entry
 
 SPLIT = Job(stage="split", spec={"num_forget": 3}, inputs={}, label="split")
@@ -40,16 +40,16 @@ PREPARE = Job(
     label="prepare",
 )
 JOBS = {job.key: job for job in (SPLIT, PRETRAIN, PREPARE)}
-Do = Callable[[Inputs], dict[str, Any]]
+Do = Callable[[JobContext], dict[str, Any]]
 
 
-def write_hello(inputs: Inputs) -> dict[str, Any]:
+def write_hello(inputs: JobContext) -> dict[str, Any]:
     (inputs.folder / "hello.txt").write_text("hello")
     inputs.cost["method_seconds"] = 1.5
     return {"task": "multilabel", "num_outputs": 5}
 
 
-def found(env: Environment, job: Job) -> Entry:
+def found(env: WorkerEnvironment, job: Job) -> Entry:
     entry = env.store.find(job.stage, job.key)
     assert entry is not None
     return entry

@@ -14,18 +14,18 @@ import pytest
 from support.worker_jobs import JOBS, PRETRAIN, SPLIT, Do, found, write_hello
 
 from oneshui.errors import DataAccessError, DataError, InputError, NumericalError
-from sweeps import stages
 from sweeps.executor.worker import classify, execute
 from sweeps.graph.job import Stage
-from sweeps.stages.context import Environment, Inputs
+from sweeps.stages.context import JobContext, WorkerEnvironment
+from sweeps.stages.run import STAGES
 from sweeps.store import DamagedEntryError, LocalStore
 from sweeps.store.leases import Lease, name_of
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Environment:
+def env(tmp_path: Path) -> WorkerEnvironment:
     store = LocalStore(tmp_path / "store")
-    return Environment(store=store, data_folders={}, logs=tmp_path / "logs", node="node 1")
+    return WorkerEnvironment(store=store, data_folders={}, logs=tmp_path / "logs", node="node 1")
 
 
 @pytest.fixture
@@ -33,22 +33,22 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stage, Do], None]:
     """Replaces what a stage does."""
 
     def replace(name: Stage, do: Do) -> None:
-        monkeypatch.setitem(stages._STAGES, name, do)
+        monkeypatch.setitem(STAGES, name, do)
 
     return replace
 
 
-def leftovers(env: Environment) -> list[str]:
+def leftovers(env: WorkerEnvironment) -> list[str]:
     folders = (env.store.root / name for name in (".work", ".leases"))
     return [str(path) for folder in folders for path in folder.iterdir()]
 
 
 def test_a_job_is_done_under_its_lease_and_says_what_it_cost(
-    env: Environment, stage: Callable[[Stage, Do], None]
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None]
 ) -> None:
     holders = []
 
-    def look(inputs: Inputs) -> dict[str, Any]:
+    def look(inputs: JobContext) -> dict[str, Any]:
         holders.append(env.store.leases.holders()[name_of("split", SPLIT.key)])
         return write_hello(inputs)
 
@@ -66,7 +66,7 @@ def test_a_job_is_done_under_its_lease_and_says_what_it_cost(
 
 
 def test_a_job_that_somebody_alive_works_on_is_held(
-    env: Environment, stage: Callable[[Stage, Do], None]
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None]
 ) -> None:
     stage("split", _never)
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -92,7 +92,7 @@ def test_a_job_that_somebody_alive_works_on_is_held(
 
 
 def test_a_job_whose_holder_is_called_stale_is_taken_over(
-    env: Environment, stage: Callable[[Stage, Do], None]
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None]
 ) -> None:
     stage("split", write_hello)
     path = env.store.root / ".leases" / f"{name_of('split', SPLIT.key)}.3"
@@ -104,12 +104,12 @@ def test_a_job_whose_holder_is_called_stale_is_taken_over(
     assert leftovers(env) == []
 
 
-def _never(_: Inputs) -> NoReturn:
+def _never(_: JobContext) -> NoReturn:
     raise AssertionError("computed again")
 
 
 def test_what_is_there_already_is_not_computed_again(
-    env: Environment, stage: Callable[[Stage, Do], None], monkeypatch: pytest.MonkeyPatch
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage("split", write_hello)
     first = execute(SPLIT, JOBS, env)
@@ -125,7 +125,7 @@ def test_what_is_there_already_is_not_computed_again(
 
 
 def test_a_result_of_other_inputs_is_computed_again(
-    env: Environment, stage: Callable[[Stage, Do], None]
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None]
 ) -> None:
     stage("split", write_hello)
     stage("pretrain", write_hello)
@@ -134,7 +134,7 @@ def test_a_result_of_other_inputs_is_computed_again(
     old = found(env, PRETRAIN)
     env.store.discard("split", SPLIT.key)
 
-    def write_other(inputs: Inputs) -> dict[str, Any]:
+    def write_other(inputs: JobContext) -> dict[str, Any]:
         return {**write_hello(inputs), "more": 1}
 
     stage("split", write_other)
@@ -169,13 +169,13 @@ class OutOfMemoryError(RuntimeError):
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_an_exception_becomes_a_failure_of_its_class(
-    env: Environment,
+    env: WorkerEnvironment,
     stage: Callable[[Stage, Do], None],
     error: Exception,
     kind: str,
     says: str,
 ) -> None:
-    def fail(inputs: Inputs) -> NoReturn:
+    def fail(inputs: JobContext) -> NoReturn:
         write_hello(inputs)
         raise error
 
@@ -200,7 +200,7 @@ def test_an_exception_becomes_a_failure_of_its_class(
 
 
 def test_a_disk_that_is_full_when_the_lease_is_written_is_said_so(
-    env: Environment, monkeypatch: pytest.MonkeyPatch, stage: Callable[[Stage, Do], None]
+    env: WorkerEnvironment, monkeypatch: pytest.MonkeyPatch, stage: Callable[[Stage, Do], None]
 ) -> None:
     def full(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -215,7 +215,7 @@ def test_a_disk_that_is_full_when_the_lease_is_written_is_said_so(
 
 
 def test_logs_that_cannot_be_written_are_said_so(
-    env: Environment, stage: Callable[[Stage, Do], None], monkeypatch: pytest.MonkeyPatch
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Real permissions do not stop root, under whom tests may run.
     real = Path.mkdir
@@ -236,11 +236,11 @@ def test_logs_that_cannot_be_written_are_said_so(
 
 @pytest.mark.parametrize("how", ["gone", "manifest", "read"])
 def test_a_damaged_input_is_named_and_put_aside(
-    env: Environment, stage: Callable[[Stage, Do], None], how: str
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None], how: str
 ) -> None:
     stage("split", write_hello)
 
-    def read(inputs: Inputs) -> dict[str, Any]:
+    def read(inputs: JobContext) -> dict[str, Any]:
         return {"text": inputs.entries["split"].file("hello.txt").read_text()}
 
     stage("pretrain", read)
@@ -261,13 +261,13 @@ def test_a_damaged_input_is_named_and_put_aside(
 
 
 def test_the_lease_beats_while_the_job_runs(
-    env: Environment, stage: Callable[[Stage, Do], None], monkeypatch: pytest.MonkeyPatch
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beats: list[Lease] = []
     monkeypatch.setattr(Lease, "beat", lambda lease: beats.append(lease))
     monkeypatch.setattr("sweeps.executor.worker._BEATS_PER_SILENCE", 6000)
 
-    def wait(inputs: Inputs) -> dict[str, Any]:
+    def wait(inputs: JobContext) -> dict[str, Any]:
         deadline = time.monotonic() + 10
         while len(beats) <= 3 and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -11,9 +11,9 @@ from support.inline_sweep import inline_sweep
 from oneshui.errors import InputError
 from sweeps.config import load
 from sweeps.graph.plan import expand
-from sweeps.stages import preflight
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.memory import gpu_bytes
+from sweeps.stages.preflight import preflight
 from sweeps.store import LocalStore
 
 
@@ -71,7 +71,9 @@ def test_a_gpu_that_cannot_be_used_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    env = Environment(store=LocalStore(tmp_path), data_folders={}, logs=tmp_path, device="cuda")
+    env = WorkerEnvironment(
+        store=LocalStore(tmp_path), data_folders={}, logs=tmp_path, device="cuda"
+    )
     with pytest.raises(InputError, match=r"cannot use it; .*cluster.gpus_per_worker=0"):
         preflight([], env)
     assert gpu_bytes("cuda") == 0

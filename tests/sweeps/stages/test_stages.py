@@ -15,18 +15,19 @@ from support.worker_jobs import JOBS, PREPARE, PRETRAIN, SPLIT, found, write_hel
 from oneshui.requests import PrepareRequest, UnlearnRequest
 from oneshui.spec import Access
 from oneshui.training.train import TrainingState
-from sweeps import stages
 from sweeps.executor.worker import execute
 from sweeps.graph.artifacts import WEIGHTS
-from sweeps.stages.context import Environment
+from sweeps.stages import unlearning
+from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.run import STAGES
 from sweeps.store import LocalStore, checkpoints
 from sweeps.store.checkpoints import Checkpoint
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Environment:
+def env(tmp_path: Path) -> WorkerEnvironment:
     store = LocalStore(tmp_path / "store")
-    return Environment(store=store, data_folders={}, logs=tmp_path / "logs", node="node 1")
+    return WorkerEnvironment(store=store, data_folders={}, logs=tmp_path / "logs", node="node 1")
 
 
 @pytest.fixture
@@ -34,10 +35,10 @@ def problem(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyProblem]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     tiny = TinyProblem("convnext")
-    monkeypatch.setattr(stages, "load_split", lambda _inputs: tiny.split)
-    monkeypatch.setattr(stages, "images", lambda _inputs, _split, name: tiny.images(name))
-    monkeypatch.setattr(stages, "stored_model", lambda _inputs, _role: tiny_model("convnext"))
-    monkeypatch.setitem(stages._STAGES, "split", write_hello)
+    monkeypatch.setattr(unlearning, "load_split", lambda _: tiny.split)
+    monkeypatch.setattr(unlearning, "images", lambda _context, _split, name: tiny.images(name))
+    monkeypatch.setattr(unlearning, "stored_model", lambda _context, _role: tiny_model("convnext"))
+    monkeypatch.setitem(STAGES, "split", write_hello)
     yield tiny
     torch.set_num_threads(threads)
 
@@ -61,7 +62,7 @@ class BrokenMethod:
 @pytest.mark.usefixtures("problem")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2.0])
 def test_a_preparation_that_is_not_finite_is_refused(
-    env: Environment, monkeypatch: pytest.MonkeyPatch, value: float
+    env: WorkerEnvironment, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     monkeypatch.setattr("oneshui.methods.build", lambda _name, _values: BrokenMethod())
     monkeypatch.setattr(BrokenMethod, "value", value)
@@ -80,8 +81,8 @@ def test_a_preparation_that_is_not_finite_is_refused(
 def test_a_training_that_was_interrupted_goes_on_and_gives_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def place(name: str) -> Environment:
-        return Environment(
+    def place(name: str) -> WorkerEnvironment:
+        return WorkerEnvironment(
             store=LocalStore(tmp_path / name),
             data_folders={},
             logs=tmp_path / "logs",
@@ -136,7 +137,7 @@ class SimulatedCrashError(Exception):
 
 
 @pytest.mark.usefixtures("problem")
-def test_a_damaged_checkpoint_costs_time_and_nothing_else(env: Environment) -> None:
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(env: WorkerEnvironment) -> None:
     assert execute(SPLIT, JOBS, env).failure is None
     folder = env.store.root / ".checkpoints" / f"pretrain-{PRETRAIN.key}"
     folder.mkdir()
@@ -149,7 +150,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(env: Environment) -> N
 
 @pytest.mark.usefixtures("problem")
 def test_checkpoints_are_as_rare_as_configured(
-    env: Environment, monkeypatch: pytest.MonkeyPatch
+    env: WorkerEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved: list[TrainingState] = []
     monkeypatch.setattr(Checkpoint, "save", lambda _self, progress: saved.append(progress))

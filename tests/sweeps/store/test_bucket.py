@@ -17,11 +17,11 @@ from support.inline_sweep import inline_sweep
 from support.object_server import ObjectServer
 
 from oneshui.errors import InputError
-from sweeps import stages
 from sweeps.executor.worker import execute
 from sweeps.graph.job import Job
 from sweeps.schedule.failure import ATTEMPTS
-from sweeps.stages.context import Environment, Inputs
+from sweeps.stages.context import JobContext, WorkerEnvironment
+from sweeps.stages.run import STAGES
 from sweeps.store import DamagedEntryError, objects, open_store, store_exists
 from sweeps.store.base import STALE_WORK_SECONDS
 from sweeps.store.bucket import RemoteEntry, RemoteStore
@@ -330,9 +330,9 @@ def test_a_manifest_says_what_there_is(store: RemoteStore, bucket: Bucket) -> No
 def test_a_worker_that_cannot_reach_the_store_is_tried_again(
     store: RemoteStore, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    env = Environment(store=store, data_folders={}, logs=tmp_path / "logs")
+    env = WorkerEnvironment(store=store, data_folders={}, logs=tmp_path / "logs")
     monkeypatch.setattr(objects, "RETRY_SECONDS", 0.2)
-    monkeypatch.setitem(stages._STAGES, "split", lambda _inputs: {"done": True})
+    monkeypatch.setitem(STAGES, "split", lambda _inputs: {"done": True})
     server.interfere = refusing("503 Slow Down", "SlowDown")
     failure = execute(job(), {job().key: job()}, env).failure
     assert failure is not None
@@ -341,11 +341,11 @@ def test_a_worker_that_cannot_reach_the_store_is_tried_again(
     # Gone while the job runs.
     server.interfere = lambda _method, _path: None
 
-    def cut_off(_inputs: Inputs) -> dict[str, Any]:
+    def cut_off(_inputs: JobContext) -> dict[str, Any]:
         server.interfere = refusing("503 Slow Down", "SlowDown")
         return {}
 
-    monkeypatch.setitem(stages._STAGES, "split", cut_off)
+    monkeypatch.setitem(STAGES, "split", cut_off)
     failure = execute(job(), {job().key: job()}, env).failure
     assert failure is not None
     assert failure.kind == "lost"

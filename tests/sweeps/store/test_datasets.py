@@ -18,7 +18,7 @@ from sweeps.config import load
 from sweeps.executor.worker import execute
 from sweeps.graph.job import Job
 from sweeps.graph.plan import expand
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
 from sweeps.store import LocalStore, datasets
 from sweeps.store.datasets import RemoteFolder
 from sweeps.store.objects import Bucket
@@ -168,7 +168,7 @@ def test_a_sweep_reads_its_pictures_from_a_bucket(
     # Another machine decodes the pictures.
     datasets._compared.clear()
     monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "cache of another"))
-    env = Environment(store=store, data_folders=folders, logs=logs)
+    env = WorkerEnvironment(store=store, data_folders=folders, logs=logs)
     (cache,) = [job for job in plan.jobs.values() if job.stage == "cache"]
     small = Job(stage="cache", spec={**cache.spec, "size": 16}, inputs=cache.inputs, label="small")
     server.requests.clear()

@@ -15,8 +15,8 @@ from support.object_server import SECRETS, Answer, ObjectServer
 
 from oneshui.errors import InputError
 from sweeps.graph.job import Job
-from sweeps.stages import preflight
-from sweeps.stages.context import Environment
+from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.preflight import preflight
 from sweeps.store import objects, open_store, store_exists
 from sweeps.store.bucket import RemoteStore
 from sweeps.store.objects import SERVICES, Bucket, Service, StoreUnreachableError
@@ -197,7 +197,7 @@ def test_a_worker_without_credentials_says_on_which_machine(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
-    env = Environment(store=RemoteStore(store.address), data_folders={}, logs=tmp_path)
+    env = WorkerEnvironment(store=RemoteStore(store.address), data_folders={}, logs=tmp_path)
     cache = Job(stage="cache", spec={}, inputs={"index": "abc"}, label="cache")
     with pytest.raises(InputError, match=f"on the machine {socket.gethostname()}: .* no cred"):
         preflight([cache], env)

@@ -1,0 +1,104 @@
+"""The data of a cell: the dataset's annotations, its decoded images, its split."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pandas as pd
+
+from oneshui.data.registry import load_dataset
+from sweeps.graph.artifacts import (
+    IDENTITIES,
+    IMAGES,
+    PIXELS,
+    SPLIT,
+    SUPPORT,
+)
+from sweeps.stages.context import (
+    JobContext,
+    images,
+    spec_of,
+)
+
+
+def index(context: JobContext) -> dict[str, Any]:
+    """The dataset's images, identities and labels as its annotations give them."""
+    table = load_dataset(context.job.spec["layout"], context.env.data_folder(context.job.key))
+    labels = table.label if table.label.ndim == 2 else table.label[:, None]
+    pd.DataFrame(
+        {"path": table.paths, "identity": table.identity, "label": list(labels)}
+    ).to_parquet(context.folder / IMAGES, index=False)
+    pd.DataFrame({"identity": table.identity_order}).to_parquet(
+        context.folder / IDENTITIES, index=False
+    )
+    return {
+        "fingerprint": table.fingerprint,
+        "task": table.task,
+        "class_names": list(table.class_names),
+        "num_images": len(table),
+        "num_identities": len(set(table.identity.tolist())),
+    }
+
+
+def cache(context: JobContext) -> dict[str, Any]:
+    """All images of a dataset, decoded to one size."""
+    from oneshui.data.cache import build_cache
+    from oneshui.errors import DataError
+
+    index = context.entries["index"]
+    folder = context.env.data_folder(index.key)
+    table = load_dataset(spec_of(index)["layout"], folder)
+    if table.fingerprint != index.value["fingerprint"]:
+        raise DataError(f"the pictures in {folder} changed while the sweep ran; start it again")
+    spec = context.job.spec
+    unfinished = context.env.store.unfinished(context.job)
+    unfinished.mkdir(exist_ok=True)
+    try:
+        build_cache(
+            table,
+            spec["size"],
+            context.folder / PIXELS,
+            variant=spec["variant"],
+            partial=unfinished / PIXELS,
+        )
+    except DataError:
+        # Once the pictures are mended they are others, and nothing goes on from here.
+        shutil.rmtree(unfinished)
+        raise
+    unfinished.rmdir()
+    return {"size": spec["size"], "num_images": len(table)}
+
+
+def split(context: JobContext) -> dict[str, Any]:
+    """Who is in which set, and the support set itself."""
+    from safetensors.torch import save_file
+
+    from oneshui.data.splits import SET_NAMES, make_split
+
+    index = context.entries["index"]
+    order = pd.read_parquet(index.file(IDENTITIES))["identity"].tolist()
+    spec = context.job.spec
+    split = make_split(
+        context.people,
+        order,
+        num_forget=spec["num_forget"],
+        seed=spec["split_seed"],
+        support_seed=spec["support_seed"],
+    )
+    names = ("train", "val", "test", "forget", "retain", "support")
+    document = {name: list(getattr(split, name)) for name in names}
+    (context.folder / SPLIT).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    support = images(context, split, "support")
+    save_file(
+        {"images": support.raw(), "labels": support.labels, "identities": support.identities},
+        context.folder / SUPPORT,
+    )
+    return {
+        "fingerprint": split.fingerprint,
+        "task": index.value["task"],
+        "num_outputs": len(index.value["class_names"]),
+        "num_images": {name: len(split.images(name)) for name in SET_NAMES},
+        "num_identities": {name: len(document[name]) for name in names[:5]},
+    }

@@ -1,0 +1,88 @@
+"""What this machine and the methods can do, asked before anything trains."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from oneshui.errors import InputError
+from sweeps.graph.job import Job, canonical_json
+from sweeps.stages.context import WorkerEnvironment
+from sweeps.store.objects import MissingCredentialsError, StoreUnreachableError
+
+logger = logging.getLogger("oneshui.worker")
+
+
+def preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
+    """Refuse what this machine or a method cannot do in the sweep, before anything trains.
+
+    Args:
+        jobs: The graph; its index jobs are done.
+        env: Store and device.
+
+    Raises:
+        InputError: Naming method and reason; the model does not exist; a dataset's folder is not
+            there; the device is a GPU that cannot be used; or the machine has no credentials for
+            the store.
+    """
+    try:
+        _preflight(jobs, env)
+    except MissingCredentialsError as error:
+        raise InputError(f"on the machine {socket.gethostname()}: {error}") from None
+    except StoreUnreachableError as error:
+        # The jobs meet it too, and are tried again.
+        logger.warning("%s", error)
+
+
+def _preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
+    import torch
+
+    from oneshui import methods
+    from oneshui.spec import ModelSpec
+    from oneshui.training.models import make_model
+
+    if env.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(
+            f"the machine {socket.gethostname()} has a GPU in Ray's books, but this PyTorch cannot "
+            "use it; mend its driver, or say cluster.gpus_per_worker=0 to compute on processors"
+        )
+    by_key = {job.key: job for job in jobs}
+    _check_folders(by_key.values(), env)
+    seen = set()
+    find = functools.cache(lambda key: env.store.find("index", key))
+    for job in by_key.values():
+        if job.stage != "unlearn":
+            continue
+        split = by_key[job.inputs["split"]]
+        index = find(split.inputs["index"])
+        if index is None:
+            continue
+        task, names = index.value["task"], index.value["class_names"]
+        question = canonical_json(
+            [job.spec["model"], job.spec["method"], job.spec["hyperparameters"], task, len(names)]
+        )
+        if question in seen:
+            continue
+        seen.add(question)
+        method = methods.build(job.spec["method"], job.spec["hyperparameters"])
+        if isinstance(method, methods.CheckedMethod):
+            spec = ModelSpec(**{**job.spec["model"], "weights": "random"})
+            try:
+                method.check(make_model(spec, len(names), 0), task)
+            except InputError as error:
+                raise InputError(f"{method.name} cannot be used here: {error}") from None
+
+
+def _check_folders(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
+    """Whether this machine sees the pictures that jobs have still to read."""
+    for job in jobs:
+        if job.stage == "cache" and env.store.find(job.stage, job.key) is None:
+            folder = env.data_folders.get(job.inputs["index"])
+            if isinstance(folder, Path) and not folder.is_dir():
+                raise InputError(
+                    f"the machine {socket.gethostname()} has no dataset folder {folder}; put the "
+                    "data there, share the folder, or set data_dir to one that every machine has"
+                )

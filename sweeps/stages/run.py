@@ -1,0 +1,106 @@
+"""One job from its inputs to its published result; a worker's first minute."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sweeps.graph.job import CHECKPOINTED, Job, Stage
+from sweeps.stages import data, evaluation, training, tuning, unlearning
+from sweeps.stages.context import (
+    JobContext,
+    WorkerEnvironment,
+)
+from sweeps.store import DamagedEntryError, Entry
+
+logger = logging.getLogger("oneshui.worker")
+
+
+def run(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
+    """Compute one job and publish its result.
+
+    Args:
+        job: What to do.
+        jobs: The whole graph, to find the inputs' stages.
+        env: Store, folders and device.
+
+    Raises:
+        DamagedEntryError: An input is not as it was written.
+        OneshuiError, Exception: Whatever the stage raises; nothing is published then.
+    """
+    start = time.perf_counter()
+    found = {}
+    for key in job.needs:
+        entry = env.store.find(jobs[key].stage, key)
+        if entry is None:
+            raise DamagedEntryError(jobs[key].stage, key, "it has disappeared")
+        found[key] = entry
+    contents = {name: found[key].content for name, key in job.needed.items()}
+    known = env.store.find(job.stage, job.key)
+    if known is not None:
+        if known.inputs == contents:
+            # Another driver's worker was faster.
+            return known
+        env.store.discard(job.stage, job.key)
+    logger.info("%s is computed", job.label)
+    started = time.time()
+    with env.store.work(job) as work:
+        context = JobContext(
+            job=job,
+            entries={role: found[key] for role, key in job.inputs.items()},
+            series={r: tuple(found[key] for key in keys) for r, keys in job.series.items()},
+            folder=work.folder,
+            env=env,
+        )
+        value = STAGES[job.stage](context)
+        cost = {
+            "started": started,
+            "seconds": time.perf_counter() - start,
+            "worker": f"{socket.gethostname()}:{os.getpid()}",
+            **context.cost,
+        }
+        published = work.publish(value, contents, cost)
+    if job.stage in CHECKPOINTED:
+        env.store.checkpoint(job).clear()
+    return published
+
+
+def limit_threads(threads: int) -> None:
+    """Fix torch's threads: results depend on their number, and slots share the processors."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def warm_up(env: WorkerEnvironment) -> None:
+    """Import what jobs need, so that the first one does not wait for it."""
+    limit_threads(env.threads)
+    import oneshui.methods
+    import oneshui.training.models
+    import oneshui.training.predict
+    import oneshui.training.train
+
+    oneshui.methods.names()
+
+
+STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
+    "index": data.index,
+    "cache": data.cache,
+    "split": data.split,
+    "pretrain": training.pretrain,
+    "retrain": training.retrain,
+    "prepare": unlearning.prepare,
+    "simulate": tuning.simulate,
+    "trial": tuning.trial,
+    "choose": tuning.choose,
+    "unlearn": unlearning.unlearn,
+    "evaluate": evaluation.evaluate,
+    "score": evaluation.score,
+    "true_tow": tuning.true_tow,
+}
