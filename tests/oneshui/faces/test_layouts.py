@@ -109,7 +109,7 @@ def test_a_set_in_another_layout_is_refused(tmp_path: Path, first: str, second: 
 
 def test_an_unknown_layout_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'mufak'; did you mean 'mufac'"):
-        generate("mufak", SPEC, tmp_path / "set")  # type: ignore[arg-type]
+        generate("mufak", SPEC, tmp_path / "set")
 
 
 @pytest.mark.parametrize(("size", "width"), [(218, 178), (64, 52), (16, 13)])
