@@ -333,7 +333,7 @@ def test_other_failures_stop_nothing_but_what_needs_the_job() -> None:
         scheduler = Scheduler(by_key(jobs))
         first = started(scheduler)
         assert first.label == "a"
-        assert not scheduler.fail(first.key, Failure(kind=kind, message="no"))  # type: ignore[arg-type]
+        assert not scheduler.fail(first.key, Failure(kind=kind, message="no"))
         assert started(scheduler).label == "b"
 
 
@@ -345,7 +345,6 @@ def test_a_stop_waits_for_what_runs_and_gives_up_what_is_held_ready_or_waiting()
     scheduler.hold(first["held"].key)
     scheduler.stop()
     assert scheduler.keys("blocked") == [jobs[name].key for name in ("held", "ready", "after")]
-    assert not scheduler.finished
     assert scheduler.num_open == 1
     # Whoever holds it may go on; here it is over.
     scheduler.release(first["held"].key)
@@ -382,7 +381,7 @@ def test_each_class_of_failure_is_counted_by_itself() -> None:
     jobs = graph({"a": []})
     scheduler = Scheduler(by_key(jobs))
     for kind in ("memory", "error", "hung", "hung"):
-        assert scheduler.fail(started(scheduler).key, Failure(kind=kind, message="no"))  # type: ignore[arg-type]
+        assert scheduler.fail(started(scheduler).key, Failure(kind=kind, message="no"))
     last = Failure(kind="error", message="the last")
     assert not scheduler.fail(started(scheduler).key, last)
     assert scheduler.failures() == {jobs["a"].key: last}

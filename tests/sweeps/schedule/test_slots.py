@@ -370,7 +370,7 @@ def test_an_idle_trial_that_is_let_go_ends_at_its_next_report() -> None:
 
 def test_no_more_trials_than_the_limit_and_no_more_idle_ones_than_are_of_use() -> None:
     slots = Slots(SMALL, [Node(cpus=8)], limit=2)
-    placed = []
+    placed: list[Placement] = []
     while (placement := slots.place({SMALL: ready()}, 9)) is not None:
         slots.start(f"t{len(placed)}", placement)
         placed.append(placement)
