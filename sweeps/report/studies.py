@@ -297,9 +297,11 @@ def study_sentences(results: Sequence[StudyResult]) -> list[str]:
             continue
         gain = 100 * (known["picked_tow"] - known["defaults_tow"])
         lost = 100 * (known["best_tow"] - known["picked_tow"])
+        # Adding 0 turns -0.0 into 0.0, whose sign would mean nothing.
+        mean = round(gain.mean(), 1) + 0.0
         found.append(
             f"{objective}: over {len(known)} {'study' if len(known) == 1 else 'studies'} the "
-            f"picked point's ToW is {gain.mean():+.1f} points from the defaults' and "
+            f"picked point's ToW is {mean:+.1f} points from the defaults' and "
             f"{lost.mean():.1f} below that of the best evaluated point; "
             f"{int((gain < 0).sum())} picked worse than the defaults."
         )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file, save_file
 from support.inline_sweep import InlineSweep, inline_sweep
 
-from sweeps.graph.artifacts import ATTRIBUTES, ROC
+from sweeps.graph.artifacts import ATTRIBUTES, FEATURES, PER_IDENTITY, ROC
 from sweeps.report import analyses
 from sweeps.report.results import results_frame
 from sweeps.store.status import scan
@@ -73,3 +77,54 @@ def test_without_results_the_tables_are_empty(sweep: InlineSweep, tmp_path: Path
     analyses.write(sweep.plan, {}, tmp_path)
     assert len(pd.read_parquet(tmp_path / "per_identity.parquet")) == 0
     assert len(pd.read_csv(tmp_path / "hardness_fits.csv")) == 0
+
+
+def test_rows_without_features_or_tables_are_left_out(sweep: InlineSweep, tmp_path: Path) -> None:
+    entries = dict(scan(sweep.plan, sweep.store, discard=False).entries)
+    row = sweep.plan.results[-1]
+    bare = dataclasses.replace(entries[row.score_key], files={})
+    tables = analyses.write(sweep.plan, entries | {row.score_key: bare}, tmp_path)
+    assert len(tables[PER_IDENTITY]) == (2 * len(METHODS) - 1) * 4
+    # Both seeds' pretrained models lose their features: people stay, distances go.
+    keys = {sweep.plan.jobs[r.score_key].inputs["pretrained"] for r in sweep.plan.results}
+    without = {key: dataclasses.replace(entries[key], files={}) for key in keys}
+    tables = analyses.write(sweep.plan, entries | without, tmp_path)
+    assert len(tables[PER_IDENTITY]) == 2 * len(METHODS) * 4
+    assert tables["hardness.csv"].empty
+    assert tables["retain_drop.csv"].empty
+
+
+def test_features_that_have_no_distance_leave_the_row_out(
+    sweep: InlineSweep, tmp_path: Path
+) -> None:
+    entries = dict(scan(sweep.plan, sweep.store, discard=False).entries)
+    key = sweep.plan.jobs[sweep.plan.results[0].score_key].inputs["pretrained"]
+    shutil.copytree(entries[key].folder, tmp_path / "entry")
+    path = tmp_path / "entry" / FEATURES
+    stored = load_file(path)
+    save_file({n: a * 0 if n == "support.features" else a for n, a in stored.items()}, path)
+    digest = {FEATURES: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
+    still = dataclasses.replace(entries[key], folder=tmp_path / "entry", files=digest)
+    (tmp_path / "report").mkdir()
+    tables = analyses.write(sweep.plan, entries | {key: still}, tmp_path / "report")
+    assert set(tables["hardness.csv"]["seed"]) == {1}
+    assert len(tables[PER_IDENTITY]) == 2 * len(METHODS) * 4
+
+
+def test_the_fit_is_that_of_points_on_a_line() -> None:
+    points = pd.DataFrame(
+        {
+            "dataset": "faces",
+            "num_forget": 5,
+            "method": ["up"] * 4 + ["flat"] * 3 + ["two"] * 2,
+            "identity": range(9),
+            "distance": [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 0.5, 1.5],
+            "gap": [0.1, 0.3, 0.5, 0.7, 0.2, 0.2 + 1e-17, 0.2, 0.5, 0.25],
+        }
+    )
+    found: Any = analyses.fits(points, "gap").set_index("method")
+    assert found["num_points"].to_dict() == {"up": 4, "flat": 3, "two": 2}
+    assert found["slope"].to_dict() == pytest.approx({"up": 0.2, "flat": 0.0, "two": -0.25})
+    assert found["intercept"].to_dict() == pytest.approx({"up": 0.1, "flat": 0.2, "two": 0.625})
+    assert found["pearson"].isna().to_dict() == {"up": False, "flat": True, "two": True}
+    assert (found["pearson"]["up"], found["spearman"]["up"]) == pytest.approx((1, 1))

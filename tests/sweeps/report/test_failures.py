@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from sweeps.config import load
 from sweeps.graph.plan import Plan, expand
-from sweeps.report.failures import group_failures, smallest_command
+from sweeps.report.failures import Cause, group_failures, smallest_command
 from sweeps.schedule.failure import Failure
 
 COMMAND = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "cluster.workers=2")
@@ -82,3 +83,36 @@ def test_a_job_that_every_row_shares_is_repeated_by_one_row(plan: Plan) -> None:
     small = plan_of(shlex.split(smallest_command(plan, index, COMMAND, plan_of))[2:])
     assert index in small.jobs
     assert len(small.results) == 1
+
+
+def test_a_cause_is_told_in_three_lines() -> None:
+    cause = Cause(
+        cause="broken",
+        labels=("first", "second", "third"),
+        blocked=4,
+        command="python launch.py x",
+        log=Path("logs/abc.log"),
+    )
+    assert cause.lines() == [
+        "failed: first and 2 more jobs: broken; 4 jobs wait for it",
+        "        again: python launch.py x",
+        "        log logs/abc.log",
+    ]
+    alone = dataclasses.replace(cause, labels=("first",), blocked=0)
+    assert alone.lines()[0] == "failed: first: broken"
+
+
+def test_the_most_frequent_cause_comes_first_and_only_blocked_jobs_count(plan: Plan) -> None:
+    ssd = [row for row in plan.results if row.row.name == "ssd"]
+    other = next(row for row in plan.results if row.row.name == "metaunlearn")
+    failures = {other.model_key: Failure(kind="error", message="rare")}
+    failures |= {row.model_key: Failure(kind="error", message="common at step 7") for row in ssd}
+    first, second = group_failures(
+        plan,
+        failures,
+        (ssd[0].score_key, plan.results[0].score_key),
+        logs=Path("logs"),
+        command=lambda key: key,
+    )
+    assert (first.cause, first.count, first.blocked) == ("common at step 7", len(ssd), 1)
+    assert (second.cause, second.count, second.blocked) == ("rare", 1, 0)

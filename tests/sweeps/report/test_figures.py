@@ -31,9 +31,11 @@ from sweeps.store.status import scan
 PLAN = expand(load(["sweep=smoke", "sweep.datasets=[synthetic_tiny]"]).sweep)
 
 
-def row(method: str, seed: int, value: float | None, num_forget: int = 20) -> dict[str, Any]:
+def row(
+    method: str, seed: int, value: float | None, num_forget: int = 20, **more: Any
+) -> dict[str, Any]:
     named = {"dataset": "faces $x_1$/y", "num_forget": num_forget, "forget_gap": value}
-    return made_up(method, seed, value, unlearn_seconds=value, access="support", **named)
+    return made_up(method, seed, value, unlearn_seconds=value, access="support", **named, **more)
 
 
 def material_of(rows: list[dict[str, Any]], entries: Mapping[str, Entry] | None = None) -> Material:
@@ -130,6 +132,39 @@ def test_the_noise_floor_and_doing_nothing_are_marked(rows: list[dict[str, Any]]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["pretrain", "ssd", "jit", "retrain_again"]
     assert [text.get_text() for text in axes.texts] == ["77.5", "79.5", "69.5", "96.5"]
+    (band,) = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    # From the lowest pair, as the table says: not from the mean of the pairs.
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((96.0, 100.0))
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+    assert dashed[0].get_xdata()[0] == pytest.approx(77.5)
+
+
+def test_rows_look_as_their_role_says_whatever_they_are_called() -> None:
+    looks = looks_of(
+        {
+            "nothing": Role.PRETRAIN,
+            "gold": Role.RETRAIN,
+            "silver": Role.RETRAIN_AGAIN,
+            "retrain_free": Role.METHOD,
+            "pretrain_less": Role.METHOD,
+        }
+    )
+    shown = {name: (look.colour, look.marker) for name, look in looks.items()}
+    assert shown == {
+        "nothing": ("black", "X"),
+        "gold": ("#4d4d4d", "*"),
+        "silver": ("#4d4d4d", "p"),
+        "retrain_free": ("#0072B2", "o"),
+        "pretrain_less": ("#D55E00", "D"),
+    }
+    names = {"gold": "retrain", "retrain_free": "method", "nothing": "pretrain"}
+    rows = [row(name, s, 0.9, role=role) for name, role in names.items() for s in (0, 1)]
+    figure = one("tow", material_of(rows))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["nothing", "retrain_free"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["doing nothing"]
+    clouds = one("forgetting_utility", material_of(rows)).axes[0].collections
+    assert sum(c.get_sizes()[0] == 1100 for c in clouds) == 1
 
 
 def test_tow_by_size_needs_two_sizes_and_shows_them(rows: list[dict[str, Any]]) -> None:

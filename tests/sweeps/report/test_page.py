@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import time
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -294,6 +296,17 @@ def test_a_new_report_replaces_the_old_one_whole(plan: Plan, tmp_path: Path) -> 
     assert not (page.parent / "stale.txt").exists()
     assert "6 of 6 results" in Page(page).text
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_only_folders_that_a_crash_left_long_ago_are_cleared_away(
+    plan: Plan, tmp_path: Path
+) -> None:
+    for name, age in (("old", 3700), ("young", 3500)):
+        (tmp_path / f".report-new-{name}").mkdir()
+        then = time.time() - age
+        os.utime(tmp_path / f".report-new-{name}", (then, then))
+    write(plan, tmp_path, finished(plan))
+    assert {path.name for path in tmp_path.iterdir()} == {"report", ".report-new-young"}
 
 
 def test_commit_is_that_of_the_checkout_or_none() -> None:

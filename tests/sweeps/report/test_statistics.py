@@ -55,9 +55,20 @@ def test_one_value_has_no_interval() -> None:
     assert all(map(math.isnan, statistics.bootstrap_interval([])))
 
 
-@given(NUMBERS)
-def test_the_interquartile_mean_is_scipys(values: list[float]) -> None:
-    assert statistics.interquartile_mean(values) == pytest.approx(stats.trim_mean(values, 0.25))
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.3, 0.1, 0.8], 0.4),  # nothing can be cut off
+        ([9.0, 0.2, 0.4, -9.0], 0.3),
+        ([7.0, 1.0, 2.0, 3.0, 0.0], 2.0),  # one of five at each end
+        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 70.0, 80.0], 4.5),  # two of eight
+        ([], math.nan),
+    ],
+)
+def test_the_interquartile_mean_cuts_a_quarter_off_each_end(
+    values: list[float], expected: float
+) -> None:
+    assert statistics.interquartile_mean(values) == pytest.approx(expected, nan_ok=True)
 
 
 def test_an_outlier_does_not_move_the_interquartile_mean() -> None:
@@ -75,6 +86,21 @@ def test_the_sign_flip_test_is_scipys_exact_permutation_test(values: list[float]
     flips = itertools.product([1, -1], repeat=len(values))
     sums = [sum(s * v for s, v in zip(signs, values, strict=True)) for signs in flips]
     assert found == pytest.approx(np.mean([abs(total) >= reached for total in sums]))
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ([0.1], 1.0),
+        ([0.1, 0.2, 0.3], 2 / 8),
+        ([1.0, -1.0, 2.0], 6 / 8),  # only the two patterns with 1 - 1 of one sign and 2 fall short
+        ([0.1] * 18, 2 / 2**18),
+        ([0.1, 0.2, -0.3], 1.0),  # the sum is 0 but for rounding
+        ([], math.nan),
+    ],
+)
+def test_p_counts_the_signs_that_reach_as_far(differences: list[float], expected: float) -> None:
+    assert statistics.paired_p(differences) == pytest.approx(expected, nan_ok=True)
 
 
 def test_many_pairs_are_tested_by_signed_ranks() -> None:
@@ -145,3 +171,65 @@ def test_the_noise_floor_is_the_worst_pair_of_retrained_models() -> None:
 def test_what_is_not_a_number_is_refused() -> None:
     with pytest.raises(InputError, match="expected finite numbers"):
         statistics.bootstrap_interval([0.5, math.nan])
+
+
+def test_what_a_row_is_called_says_nothing() -> None:
+    rows = [row("gold", 0, 1.0, role="retrain", access="full")]
+    rows += [row("again", 0, 0.97, role="retrain_again", access="full")]
+    rows += [row("nothing", 0, 0.5, role="pretrain")]
+    rows += [row(name, 0, 0.7, role="method") for name in ("retrain_free", "pretrain_less")]
+    rows += [row("ssd@oracle", 0, 0.6, tuning="support_only"), row("jit", 0, 0.9, tuning="oracle")]
+    rows += [row("pgu", 0, 0.9, tuning="support_and_val"), row("scar", 0, 0.6, tuning="simulated")]
+    frame = result_frame([*rows, row("scrub", 0, 0.9)])
+    assert statistics.noise_floor(frame) == {
+        ("synthetic", 20): statistics.NoiseFloor(num_pairs=1, tow=0.97)
+    }
+    ranked = statistics.names(frame[statistics.is_ranked(frame)])
+    assert ranked == ["retrain_free", "pretrain_less", "ssd@oracle", "scar"]
+    pairs = [(test.method, test.other) for test in statistics.comparisons(frame)]
+    assert pairs[:4] == [(name, "nothing") for name in ranked]
+
+
+def test_every_dataset_and_forget_size_has_a_noise_floor_of_its_own() -> None:
+    again = [
+        row("retrain_again", seed, tow, dataset=dataset, num_forget=size)
+        for dataset, size, tows in (
+            ("a", 5, (0.9, 0.8)),
+            ("a", 20, (0.99, None)),
+            ("b", 5, (None, None)),
+        )
+        for seed, tow in enumerate(tows)
+    ]
+    assert statistics.noise_floor(result_frame(again)) == {
+        ("a", 5): statistics.NoiseFloor(num_pairs=2, tow=0.8),
+        ("a", 20): statistics.NoiseFloor(num_pairs=1, tow=0.99),
+    }
+
+
+def test_what_the_cells_can_support_is_said_in_full() -> None:
+    def said(cells: int, rows: int) -> str:
+        values: dict[str, list[float | None]] = {"pretrain": [0.5] * cells}
+        values |= {f"m{i}": [0.6 + i / 100] * cells for i in range(rows)}
+        pairs = [(f"m{i}", "pretrain") for i in range(rows)]
+        return statistics.support_statement(statistics.compare(frame_of(values), pairs))
+
+    assert said(1, 1) == (
+        "With 1 cell the smallest p of a paired test is 1: no difference between rows can be "
+        "called significant at 0.05, whatever it is. Add seeds."
+    )
+    assert said(5, 1).startswith("With 5 cells the smallest p of a paired test is 0.062: no")
+    assert said(6, 2) == (
+        "With 6 cells the smallest p is 0.031, and 2 rows are compared: after Holm's correction "
+        "no single row can be significant at 0.05. Add seeds."
+    )
+    assert said(7, 3) == (
+        "Exact paired tests over 7 cells (dataset, forget size and seed), p after Holm's "
+        "correction; cells of one dataset share their pictures, so read the p as a lower bound."
+    )
+
+
+def test_the_difference_is_the_first_row_minus_the_second() -> None:
+    frame = frame_of({"a": [0.6, 0.5], "b": [0.5, 0.3]})
+    forth, back = statistics.compare(frame, [("a", "b"), ("b", "a")])
+    assert (forth.difference, forth.low, forth.high) == pytest.approx((0.15, 0.1, 0.2))
+    assert (back.difference, back.low, back.high) == pytest.approx((-0.15, -0.2, -0.1))

@@ -119,3 +119,34 @@ def test_rows_within_the_noise_of_retraining_are_known() -> None:
     assert found[["retrain", "retrain_again"]].isna().all()
     alone = summarise(frame[frame["method"] != "retrain_again"])["within_noise"]
     assert alone.isna().all()
+
+
+def test_the_yardstick_is_found_by_its_role_and_not_by_its_name() -> None:
+    levels = {"gold": 0.6, "retrain": 0.9, "pretrain": 0.88, "a": 0.62, "b": 0.3}
+    roles = {"gold": "retrain", "retrain": "method", "pretrain": "method"}
+    frame = frame_of(
+        [
+            row(m, s, v + s / 1000, role=roles.get(m, "method"), access="support")
+            | ({"access": "full"} if m == "gold" else {})
+            for m, v in levels.items()
+            for s in (0, 1)
+        ]
+    )
+    summary = summarise(frame).set_index("method")
+    assert list(summary.index) == ["retrain", "pretrain", "a", "b", "gold"]
+    assert summary["forget_score_rank"].dropna().to_dict() == {"a": 1, "pretrain": 2}
+    assert summary["tow_rank"].dropna().to_dict() == {"retrain": 1, "pretrain": 2}
+    assert summary["role"].to_dict() == {m: roles.get(m, "method") for m in levels}
+
+
+def test_rows_tuned_with_more_than_s_are_never_ranked_whatever_they_are_called() -> None:
+    tunings = {"a": "oracle", "b": "support_and_val", "c": "support_only", "d": None, "e": None}
+    frame = frame_of(
+        [
+            row(m, s, 0.9 - place / 10 + s / 100, tuning=tuning)
+            for place, (m, tuning) in enumerate(tunings.items())
+            for s in (0, 1)
+        ]
+    )
+    ranks_of = summarise(frame).set_index("method")["tow_rank"].dropna()
+    assert ranks_of.to_dict() == {"c": 1, "d": 2}

@@ -132,3 +132,15 @@ def test_a_link_opens_the_mode_that_shows_runs() -> None:
         "&viewStateShareKey=oneshui-chart&compareRunsMode=CHART"
     )
     assert views.run_link("3", "abc") == "/#/experiments/3/runs/abc?workflowType=machine_learning"
+
+
+def test_a_run_says_whether_its_row_is_inside_the_noise_of_retraining() -> None:
+    rows = [row("retrain_again", 0, 0.9), row("near", 0, 0.95), row("far", 0, 0.5)]
+    runs = {run.tags["method"]: run for run in leaderboard.wanted_runs(summarise(frame_of(rows)))}
+    assert {name: run.tags["noise_floor"] for name, run in runs.items()} == {
+        "near": "inside",
+        "far": "below",
+        "retrain_again": "unknown",
+    }
+    assert runs["far"].params["tuning"] == "no"
+    assert runs["far"].tags["seeds"] == "1/1"

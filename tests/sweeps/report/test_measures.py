@@ -1,0 +1,124 @@
+"""The catalogue: names that others rely on, written out, and that one entry is all it takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from sweeps.report import formats, measures, paper, tables
+from sweeps.report.results import COLUMNS
+from sweeps.tracking.leaderboard import SHOWN
+
+RESULTS = """
+dataset num_forget seed method role access task tuning
+retain_score forget_score test_score val_score support_score
+retain_loss forget_loss test_loss val_loss support_loss
+tow mia_auc mia_acc mia_threshold_auc rmia_auc rmia_tpr
+unlearn_seconds prepare_seconds
+retain_gap forget_gap test_gap tow_normalised tow_with_mia mia_reference_auc mia_reference_acc
+rmia_fpr rmia_a rmia_references rmia_reference_auc js_forget js_test weight_distance
+num_attributes nomus
+unlearn_peak_bytes prepare_peak_bytes unlearn_peak_gpu_bytes prepare_peak_gpu_bytes
+job_key
+"""
+MLFLOW = """
+retain/score forget/score test/score val/score support/score
+retain/loss forget/loss test/loss val/loss support/loss
+tow mia/auc mia/accuracy mia/threshold_auc rmia/auc rmia/tpr
+cost/unlearn_seconds cost/prepare_seconds
+gap/retain gap/forget gap/test tow_normalised tow_with_mia mia/reference_auc
+mia/reference_accuracy rmia/fpr rmia/a rmia/references rmia/reference_auc js/forget js/test
+weight_distance num_attributes nomus
+cost/unlearn_peak_bytes cost/prepare_peak_bytes cost/unlearn_peak_gpu_bytes
+cost/prepare_peak_gpu_bytes
+"""
+BOARD = """
+retain forget test tow mia_auc mia_acc rmia_auc rmia_tpr seconds prepare_seconds
+gap/retain gap/forget gap/test tow_norm
+"""
+
+
+def test_columns_of_the_results_and_names_in_mlflow_are_those_that_people_know() -> None:
+    assert list(COLUMNS) == RESULTS.split()
+    assert [m.mlflow for m in measures.CATALOGUE.values()] == MLFLOW.split()
+    assert list(SHOWN.values()) == BOARD.split()
+    known = "retain_score forget_score test_score tow mia_auc mia_acc rmia_auc"
+    assert list(paper.COMPARED) == known.split()
+
+
+def test_the_tables_show_scores_first_then_distances_and_costs() -> None:
+    first, second = (", ".join(tables.COLUMNS[key] for key in panel) for panel in tables.PANELS)
+    assert first == "retain, forget, test, ToW, MIA AUC"
+    assert second == (
+        "ToW norm, Δ retain, Δ forget, Δ test, MIA acc, RMIA AUC, unlearn s, prepare s"
+    )
+
+
+def test_what_is_best_is_written_down_once() -> None:
+    assert {key: measures.CATALOGUE[key].better for key in measures.RANKED} == {
+        "retain_score": "highest",
+        "forget_score": "retrain",
+        "test_score": "highest",
+        "tow": "highest",
+        "mia_auc": "retrain",
+        "mia_acc": "retrain",
+        "rmia_auc": "chance",
+        "unlearn_seconds": "lowest",
+        "tow_normalised": "highest",
+    }
+    assert {m.unit for m in measures.CATALOGUE.values() if m.key.endswith("_gap")} == {"difference"}
+    hundred = {key for key, m in measures.CATALOGUE.items() if m.scale == 100}
+    assert {"tow", "retain_gap", "rmia_tpr"} <= hundred
+    assert not hundred & {"tow_loss", "unlearn_seconds", "retain_loss", "prepare_peak_bytes"}
+
+
+_WITH_ONE_MORE = """
+import importlib.util, json, sys
+spec = importlib.util.spec_from_loader("sweeps.report.measures", None, origin=sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules["sweeps.report.measures"] = module
+exec(sys.stdin.read(), module.__dict__)
+sys.path.insert(0, sys.argv[1])
+from support.result_frames import frame_of, row
+from sweeps.report import formats, paper, results, tables
+from sweeps.report.summary import summarise
+from sweeps.tracking.leaderboard import wanted_runs
+frame = frame_of([row(m, s, 0.5, calm=c + s / 100)
+                  for m, c in (("a", 0.9), ("b", 0.5), ("c", 0.1)) for s in (0, 1)])
+summary = summarise(frame)
+print(json.dumps({
+    "results": "calm" in results.COLUMNS,
+    "paper": "calm" in set(paper.template(summary)["measure"]),
+    "markdown": formats.markdown(summary),
+    "latex": formats.latex(summary),
+    "board": [run.metrics.get("calmness") for run in wanted_runs(summary)],
+}))
+"""
+
+
+def test_a_new_measure_is_one_entry() -> None:
+    source = Path(measures.__file__).read_text(encoding="utf-8")
+    entry = (
+        'Measure("calm", "calm", title="Calm", better="highest", panel=1, board="calmness",'
+        " is_published=True),\n)\n# fmt: on"
+    )
+    changed = source.replace(")\n# fmt: on", entry)
+    assert changed != source
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_ONE_MORE, str(Path(__file__).parents[2])],
+        input=changed,
+        cwd=Path(formats.__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["results"]
+    assert found["paper"]
+    assert "| ToW | MIA AUC | Calm |" in found["markdown"]
+    assert "**90.5 ± 0.7** |" in found["markdown"]
+    assert r"\textbf{90.5}{\tiny$\pm$0.7}" in found["latex"]
+    assert found["board"] == [0.905, 0.505, 0.105]

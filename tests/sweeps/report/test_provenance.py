@@ -1,0 +1,163 @@
+"""Where numbers come from, in words that are written out here."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.config import load
+from sweeps.graph.cells import index_job
+from sweeps.graph.plan import Plan, ResultRow, expand
+from sweeps.report import provenance
+from sweeps.store import Entry
+
+COMMAND = (
+    "sweep=smoke",
+    "sweep.datasets=[synthetic_tiny]",
+    "sweep.methods=[pretrain,retrain,gold,ssd,jit]",
+    "+sweep.rows.gold={method: retrain, reseed: 3}",
+    "tuning.objective=support_only",
+    "tuning.points=3",
+    "tuning.rows=[ssd]",
+    "profile=tuned",
+)
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return expand(load(COMMAND).sweep)
+
+
+def row_of(plan: Plan, name: str, seed: int = 0) -> ResultRow:
+    return next(r for r in plan.results if (r.row.name, r.cell.seed) == (name, seed))
+
+
+def entry(plan: Plan, key: str, value: Mapping[str, Any]) -> Entry:
+    return Entry(
+        stage=plan.jobs[key].stage,
+        key=key,
+        folder=Path("/nowhere"),
+        files={},
+        value=value,
+        content=key,
+        inputs={},
+        cost={},
+    )
+
+
+def test_a_dataset_is_described_by_what_was_read_of_it(plan: Plan) -> None:
+    (spec,) = plan.sweep.datasets.values()
+    key = index_job(spec).key
+    value = {"num_images": 350, "num_identities": 50, "fingerprint": "abc"}
+    (read,) = provenance.datasets(plan, {key: entry(plan, key, value)})
+    assert read == provenance.DatasetInfo(
+        name="synthetic_tiny",
+        origin="generated faces",
+        forget_sizes="4",
+        seeds="0, 1",
+        size="350 images of 50 identities",
+        fingerprint="abc",
+    )
+    (unread,) = provenance.datasets(plan, {})
+    assert (unread.size, unread.fingerprint) == ("-", "-")
+    photographs = expand(load(["sweep=full", "sweep.methods=[retrain]"]).sweep)
+    assert provenance.datasets(photographs, {})[0].origin.startswith("layout ")
+
+
+def test_every_finished_split_is_named_once(plan: Plan) -> None:
+    keys = {
+        seed: plan.jobs[row_of(plan, "ssd", seed).evaluate_key].inputs["split"] for seed in (0, 1)
+    }
+    value = {"num_images": {"forget": 16, "test": 30}, "fingerprint": "f1"}
+    (found,) = provenance.splits(plan, {keys[1]: entry(plan, keys[1], value)})
+    assert (found.cell.seed, found.images) == (1, "16 forget, 30 test")
+    assert found.fingerprint == "f1"
+
+
+def test_rows_say_what_they_saw_and_ran_with_and_how_that_was_tuned(plan: Plan) -> None:
+    found = {info.name: info for info in provenance.methods(plan, {})}
+    assert list(found) == ["pretrain", "retrain", "gold", "ssd", "jit"]
+    assert (found["gold"].method, found["gold"].seen) == ("retrain", "D_f, D_r")
+    assert found["gold"].hyperparameters == ("reseed = 3",)
+    assert found["pretrain"].hyperparameters == ("none",)
+    (space,) = [r.row.space for r in plan.results if r is row_of(plan, "ssd")]
+    alpha = space["alpha"]
+    tuned = f"(tuned in {alpha.low:g} to {alpha.high:g}, support_only)"
+    assert f"alpha {tuned}" in found["ssd"].hyperparameters[0]
+    choice = row_of(plan, "ssd").choose_key
+    assert choice is not None
+    point = {"alpha": 12.345678, "dampening": 0.5}
+    chosen = {choice: entry(plan, choice, {"hyperparameters": point})}
+    (text,) = {i.name: i for i in provenance.methods(plan, chosen)}["ssd"].hyperparameters
+    assert f"alpha = 12.35 {tuned}" in text
+    assert "dampening = 0.5 (tuned in" in text
+
+
+def test_hyperparameters_that_differ_between_forget_sizes_are_told_apart() -> None:
+    two = expand(load([*COMMAND[:4], "sweep.forget_sizes=[4,6]", *COMMAND[4:]]).sweep)
+    choice = row_of(two, "ssd").choose_key
+    assert choice is not None
+    point = {"alpha": 3.0, "dampening": 0.5}
+    known = {choice: entry(two, choice, {"hyperparameters": point})}
+    texts = {i.name: i for i in provenance.methods(two, known)}["ssd"].hyperparameters
+    assert [text.split(":")[0] for text in texts] == ["synthetic_tiny n4", "synthetic_tiny n6"]
+    assert "alpha = 3.0" in texts[0]
+    assert "alpha = " not in texts[1]
+
+
+def test_commands_leave_out_what_holds_for_one_run_and_quote_for_a_shell() -> None:
+    assert provenance.again([*COMMAND[:2], "mode=report"]) == (
+        "python launch.py sweep=smoke 'sweep.datasets=[synthetic_tiny]'"
+    )
+
+
+def test_a_row_alone_keeps_all_that_retrains_and_goes_elsewhere(plan: Plan) -> None:
+    command = (*COMMAND, "output_dir=runs/mine", "store.uri=s3://b/x", "mode=why")
+    found = provenance.alone(plan, row_of(plan, "ssd"), command, "runs/other")
+    assert found == (
+        "python launch.py sweep=smoke '+sweep.rows.gold={method: retrain, reseed: 3}' "
+        "tuning.objective=support_only tuning.points=3 'tuning.rows=[ssd]' profile=tuned "
+        "'sweep.datasets=[synthetic_tiny]' 'sweep.forget_sizes=[4]' "
+        "'sweep.methods=[retrain,gold,ssd]' output_dir=runs/other"
+    )
+
+
+def test_a_changed_checkout_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = tmp_path / "sweeps" / "report" / "provenance.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("")
+    monkeypatch.setattr(provenance, "__file__", str(module))
+    assert provenance.git_commit() is None
+
+    def git(*arguments: str) -> None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, timeout=60)
+
+    git("init", "-q")
+    assert provenance.git_commit() is None
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    commit = provenance.git_commit()
+    assert commit is not None
+    assert len(commit) == 40
+    module.write_text("changed")
+    assert provenance.git_commit() == f"{commit} with uncommitted changes"
+    # A checkout that merely lies around the folder is not ours.
+    nested = tmp_path / "site-packages" / "sweeps" / "report" / "provenance.py"
+    nested.parent.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "__file__", str(nested))
+    assert provenance.git_commit() is None
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    import numpy
+    import pandas
+
+    found = provenance.versions()
+    assert (found["numpy"], found["pandas"]) == (numpy.__version__, pandas.__version__)
+    assert list(found)[:2] == ["python", "oneshui"]
+    assert {"torch", "torchvision", "timm", "scikit-learn", "ray", "mlflow"} <= found.keys()
