@@ -13,6 +13,9 @@ shift of all logits goes unseen; "bernoulli" sums over independent attributes (R
 student and teacher agree, so the first forget batch has no gradient but rounding, and with a D_f
 of one batch the first forget epoch does nothing but decay weights (R3).
 
+``scrub_support`` is what 1-SHUI leaves of it: the forget steps with S in place of D_f, and no
+retain steps.
+
 Deviations: batches are drawn by the request's own generator; the model is in evaluation mode;
 nothing is evaluated on the way (R5).
 """
