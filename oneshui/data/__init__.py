@@ -1,1 +1,1 @@
-"""Datasets: loaders, the decoded cache, and the generator of faces."""
+"""Datasets: their loaders and registry, splits, crops, and the decoded cache."""

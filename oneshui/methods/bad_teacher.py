@@ -10,6 +10,9 @@ Kept from the reference (docs/benchmark.md, R4): the divergence is summed over o
 momentum and a cosine over epochs, all retain data. ``divergence="softmax"`` is the reference, also
 for attributes; "bernoulli" sums over independent attributes (R1).
 
+``bad_teacher_support`` is what 1-SHUI leaves of it: S in place of D_f and no D_r (s = 1
+throughout), so that the good teacher has nothing to say.
+
 Deviations: the dumb teacher is drawn from the request's own generator, never from pretraining's
 starting weights, which may be ImageNet's; only retain images are augmented; the model is in
 evaluation mode; nothing is evaluated on the way (R5).
@@ -131,10 +134,7 @@ class BadTeacher(BadTeacherSteps):
 @register
 @dataclass(frozen=True, kw_only=True)
 class BadTeacherSupport(BadTeacherSteps):
-    """Follows a random network on S, in place of D_f; with no D_r the good teacher is silent.
-
-    It shows what Bad Teacher owes to the retain data.
-    """
+    """Follows a random network on S. It shows what Bad Teacher owes to the retain data."""
 
     name: ClassVar[str] = "bad_teacher_support"
     access: ClassVar[Access] = Access.SUPPORT

@@ -14,6 +14,9 @@ attributes (R1). At the start student and teacher agree, so the first forget bat
 but rounding, and with a D_f of one batch the first forget epoch does nothing but decay weights
 (R3).
 
+``scrub_support`` is what 1-SHUI leaves of it: the forget steps with S in place of D_f, and no
+retain steps.
+
 Deviations: batches are drawn by the request's own generator; the model is in evaluation mode;
 nothing is evaluated on the way (R5).
 """

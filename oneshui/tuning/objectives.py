@@ -43,8 +43,7 @@ def observe(model: nn.Module, request: UnlearnRequest, importance: Importances) 
     inputs = request.support.inputs().to(request.device)
     with torch.no_grad():
         before, after = (
-            network.to(request.device).eval()(inputs).float().cpu()
-            for network in (request.model, model)
+            network.to(request.device).eval()(inputs).cpu() for network in (request.model, model)
         )
     scores = [logits_score(logits, labels, request.task) for logits in (before, after)]
     moved = movement(model, request.model, importance)

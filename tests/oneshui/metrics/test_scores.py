@@ -106,6 +106,13 @@ def test_tensors_with_gradients_are_accepted() -> None:
     assert score(logits, torch.tensor([[1.0], [0.0]]), "multilabel") == 1.0
 
 
+def test_logits_in_bfloat16_count_as_what_they_hold() -> None:
+    logits = torch.tensor([[2.0, 1.0], [0.5, 0.25], [1.0, 3.0]])
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    for measure, truth in ((mean_average_precision, labels), (accuracy, torch.tensor([0, 1, 1]))):
+        assert measure(logits.bfloat16(), truth) == measure(logits, truth)
+
+
 @pytest.mark.parametrize("measure", [mean_average_precision, accuracy])
 @pytest.mark.parametrize(
     ("logits", "message"),

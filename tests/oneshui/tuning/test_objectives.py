@@ -136,6 +136,18 @@ def test_a_choice_that_may_look_at_val_takes_what_it_lost_for_the_utility() -> N
     assert choice.score(0, model) == pytest.approx(wanted)
 
 
+def test_logits_that_overflow_are_noticed_though_the_weights_are_finite() -> None:
+    request = PROBLEM.unlearn_request()
+    importance = {name: torch.ones_like(p) for name, p in request.model.named_parameters()}
+    model = copy.deepcopy(request.model)
+    with torch.no_grad():
+        for name in ("head.norm.weight", "head.fc.weight"):
+            model.get_parameter(name).fill_(1e19)
+        assert not torch.isfinite(model(request.support.inputs())).all()
+    assert math.isfinite(movement(model, request.model, importance))
+    assert math.isnan(observe(model, request, importance).movement)
+
+
 class Halved(torch.nn.Module):
     """A network whose logits are bfloat16, as a GPU may give them."""
 
