@@ -11,9 +11,8 @@ import pandas as pd
 from oneshui.attacks.loss_mia import LossMIA, loss_mia, threshold_auc
 from oneshui.data.splits import SET_NAMES
 from oneshui.errors import InputError
-from oneshui.metrics.divergence import js_divergence
-from oneshui.metrics.nomus import FOLDS, attack_accuracy, nomus
-from oneshui.metrics.scores import average_precisions, num_attributes_counted, score
+from oneshui.metrics.registry import Outcome, measured
+from oneshui.metrics.scores import average_precisions, score
 from oneshui.metrics.tow import normalised_tow, signed_gaps, tow, tow_with_mia
 from oneshui.spec import Task
 
@@ -43,9 +42,8 @@ def measure(
         None where undefined) and ``tow_with_mia`` (with the loss MIA's AUC as fourth factor);
         ``mia_auc``, ``mia_acc`` (share of forget images that the attack takes for non-members),
         ``mia_threshold_auc``, and the authors' ``mia_reference_auc`` and ``mia_reference_acc``;
-        ``js_forget`` and ``js_test`` (mean Jensen-Shannon divergence to the retrained model);
-        ``num_attributes`` that count on the forget set (multilabel) and ``nomus`` (multiclass,
-        from 10 images on), else None.
+        and whatever is registered with ``oneshui.metrics.registry``: ``js_forget``, ``js_test``,
+        ``num_attributes``, ``nomus``.
 
     Raises:
         InputError: The tables are not about the same images.
@@ -62,8 +60,6 @@ def measure(
     normalised = None
     if pretrained is not None:
         normalised = normalised_tow(value, tow(set_scores(pretrained, task), theirs))
-    forget = predictions[predictions["set"] == "forget"]
-    has_nomus = task == "multiclass" and min(len(forget), len(losses["test"])) >= FOLDS
     return {
         **{f"{name}_score": own[name] for name in SET_NAMES},
         **{f"{name}_loss": float(losses[name].mean(dtype=np.float64)) for name in SET_NAMES},
@@ -76,16 +72,7 @@ def measure(
         "mia_threshold_auc": threshold_auc(losses["forget"], losses["test"]),
         "mia_reference_auc": reference.auc,
         "mia_reference_acc": reference.accuracy,
-        "js_forget": _divergence(predictions, retrained, "forget", task),
-        "js_test": _divergence(predictions, retrained, "test", task),
-        "num_attributes": num_attributes_counted(np.stack(forget["label"].to_list()))
-        if task == "multilabel"
-        else None,
-        "nomus": nomus(
-            own["test"], attack_accuracy(losses["forget"], losses["test"], seed=ATTACK_SEED)
-        )
-        if has_nomus
-        else None,
+        **measured(Outcome(predictions=predictions, retrained=retrained, task=task)),
     }
 
 
@@ -126,13 +113,6 @@ def _attack(
 ) -> LossMIA:
     sets: dict[str, Any] = {name: losses[name] for name in ("retain", "val", "forget", "test")}
     return loss_mia(**sets, seed=ATTACK_SEED, variant=variant)
-
-
-def _divergence(own: pd.DataFrame, other: pd.DataFrame, name: str, task: Task) -> float:
-    ours, theirs = (
-        np.stack(part.loc[part["set"] == name, "logits"].to_list()) for part in (own, other)
-    )
-    return float(js_divergence(ours, theirs, task).mean())
 
 
 def set_scores(predictions: pd.DataFrame, task: Task) -> dict[str, float]:

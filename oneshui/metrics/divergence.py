@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oneshui.errors import InputError
+from oneshui.metrics.registry import Outcome, measure
 from oneshui.metrics.scores import ArrayLike, as_logits, as_numpy
 from oneshui.spec import Task
 
@@ -53,6 +54,23 @@ def js_divergence(logits: ArrayLike, retrained_logits: ArrayLike, task: Task) ->
         divergence = (_js(p, q) + _js(1 - p, 1 - q)).mean(axis=1)
     # Rounding may leave the interval by some 1e-16.
     return divergence.clip(0.0, 1.0)
+
+
+@measure("js_forget")
+def js_forget(outcome: Outcome) -> float:
+    """Mean divergence from the retrained model on D_f, in [0, 1]."""
+    return _mean_divergence(outcome, "forget")
+
+
+@measure("js_test")
+def js_test(outcome: Outcome) -> float:
+    """The same on the test set."""
+    return _mean_divergence(outcome, "test")
+
+
+def _mean_divergence(outcome: Outcome, name: str) -> float:
+    own, theirs = outcome.logits(name), outcome.logits(name, retrained=True)
+    return float(js_divergence(own, theirs, outcome.task).mean())
 
 
 def weight_distance(state: Mapping[str, ArrayLike], other: Mapping[str, ArrayLike]) -> float:

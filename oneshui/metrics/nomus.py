@@ -12,10 +12,25 @@ from __future__ import annotations
 import numpy as np
 
 from oneshui.errors import InputError
-from oneshui.metrics.scores import ArrayLike, as_numpy
+from oneshui.metrics.registry import Outcome, measure
+from oneshui.metrics.scores import ArrayLike, accuracy, as_numpy
 
 FOLDS = 10
 """Random splits over which the attack's accuracy is averaged; also the fewest images it needs."""
+
+
+ATTACK_SEED = 0
+"""One attack for all models, so that two models' values differ by the models alone."""
+
+
+@measure("nomus")
+def nomus_of(outcome: Outcome) -> float | None:
+    """NoMUS in [0, 1] of an outcome; None for attributes, or with fewer than 10 images."""
+    forget, unseen = outcome.losses("forget"), outcome.losses("test")
+    if outcome.task == "multilabel" or min(len(forget), len(unseen)) < FOLDS:
+        return None
+    on_test = accuracy(outcome.logits("test"), outcome.labels("test")[:, 0].astype(np.int64))
+    return nomus(on_test, attack_accuracy(forget, unseen, seed=ATTACK_SEED))
 
 
 def nomus(accuracy: float, mia_accuracy: float) -> float:

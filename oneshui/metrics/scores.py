@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oneshui.errors import InputError
+from oneshui.metrics.registry import Outcome, measure
 from oneshui.spec import Task
 
 ArrayLike: TypeAlias = Any
@@ -88,6 +89,14 @@ def num_attributes_counted(labels: ArrayLike) -> int:
         )
     _require_binary(truth)
     return int(truth.any(axis=0).sum())
+
+
+@measure("num_attributes")
+def num_attributes(outcome: Outcome) -> float | None:
+    """Attributes that count on the forget set; None where labels are classes."""
+    if outcome.task == "multiclass":
+        return None
+    return num_attributes_counted(outcome.labels("forget"))
 
 
 def accuracy(logits: ArrayLike, labels: ArrayLike) -> float:

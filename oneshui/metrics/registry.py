@@ -1,0 +1,93 @@
+"""Measures that are functions of stored predictions alone: one function each, found by its key.
+
+A further one is a function in a file of this folder, decorated with ``measure``; the catalogue of
+``sweeps.report.measures`` says where it is shown.
+
+Shapes: N images, C attributes or classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from oneshui.spec import Task
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What a model predicts on the sets of its cell, and what the retrained model does.
+
+    Attributes:
+        predictions: Of the model, as ``oneshui.predict`` gives them.
+        retrained: Of the retrained model, on the same images.
+        task: "multilabel" or "multiclass".
+    """
+
+    predictions: pd.DataFrame
+    retrained: pd.DataFrame
+    task: Task
+
+    def logits(self, name: str, *, retrained: bool = False) -> Array:
+        """Logits [N, C] on a set, of the model or of the retrained one."""
+        return np.stack(_of_set(self.retrained if retrained else self.predictions, name, "logits"))
+
+    def labels(self, name: str) -> Array:
+        """Labels of a set: 0/1 [N, C], or classes [N, 1]."""
+        return np.stack(_of_set(self.predictions, name, "label"))
+
+    def losses(self, name: str) -> Array:
+        """The model's loss of every image of a set, [N]."""
+        return np.asarray(_of_set(self.predictions, name, "loss"))
+
+
+def _of_set(frame: pd.DataFrame, name: str, column: str) -> list[Any]:
+    return frame.loc[frame["set"] == name, column].to_list()
+
+
+MeasureFunction: TypeAlias = Callable[[Outcome], float | None]
+_registry: dict[str, MeasureFunction] = {}
+
+
+def measure(key: str) -> Callable[[MeasureFunction], MeasureFunction]:
+    """Decorator that adds a function to the measures of every row.
+
+    Args:
+        key: Name of its column in the results.
+
+    Raises:
+        TypeError: The key is that of a function of another file.
+    """
+
+    def known(function: MeasureFunction) -> MeasureFunction:
+        taken = _registry.get(key)
+        if taken is not None and inspect.getsourcefile(taken) != inspect.getsourcefile(function):
+            raise TypeError(f"two measures are called {key!r}")
+        _registry[key] = function
+        return function
+
+    return known
+
+
+@cache
+def _discover() -> None:
+    package = importlib.import_module("oneshui.metrics")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"oneshui.metrics.{module.name}")
+
+
+def measured(outcome: Outcome) -> Mapping[str, float | None]:
+    """Every registered measure of an outcome, by key in alphabetical order; None is undefined."""
+    _discover()
+    return {key: _registry[key](outcome) for key in sorted(_registry)}
