@@ -37,7 +37,7 @@ _TIMEOUT_SECONDS = 60.0
 _MOST_PARTS = 9_000
 _NO_CREDENTIALS = re.compile(
     r"/latest/(api/token|meta-data)|computeMetadata|[Tt]oken request|OpenCredentials|"
-    r"service account|AssumeRole|CredentialsError"
+    r"service account|AssumeRole|CredentialsError|MissingAccount"
 )
 _DENIED = frozenset(
     {"AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
