@@ -33,7 +33,7 @@ from sweeps.graph.plan import expand
 from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.forecast import makespan
-from sweeps.schedule.resources import Packer
+from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Request
 from sweeps.stages.context import WorkerEnvironment
@@ -151,14 +151,14 @@ def ours(
         env = WorkerEnvironment(
             store=LocalStore(Path(folder) / "store"), data_folders={}, logs=logs
         )
-        packer = Packer(load(["sweep=smoke"]).sweep, cluster, {})
-        slots = make_slots(cluster, packer)
+        requests = ResourceRequests(load(["sweep=smoke"]).sweep, cluster, {})
+        slots = make_slots(cluster, requests)
         measured = [(job, seconds(job)) for job in jobs.values()] if seconds else []
         scheduler = Scheduler(
             jobs,
             workers=workers,
             estimates=Estimates(jobs, measured),
-            request=request or packer.request,
+            request=request or requests.request,
         )
         began, cpu = time.perf_counter(), time.process_time()
         found = run_sweep(
@@ -167,7 +167,7 @@ def ours(
             env,
             cluster,
             slots,
-            packer,
+            requests,
             lambda: None,
             run=sleep_job,
             prepare=count_process,

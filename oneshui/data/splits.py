@@ -184,20 +184,20 @@ def make_split(
     )
 
 
-def most_requests(num_people: int, num_forget: int) -> int:
-    """How many simulated requests there can be without a person in two of them.
+def most_requests(num_identities: int, num_forget: int) -> int:
+    """How many simulated requests there can be without an identity in two of them.
 
     Args:
-        num_people: Training people with a usable picture, those of the real request left out.
+        num_identities: Training identities with a usable image, those of the real request left out.
         num_forget: Identities per request.
 
     Raises:
         InputError: Not even one that leaves anybody.
     """
-    most = (num_people - 1) // num_forget
+    most = (num_identities - 1) // num_forget
     if most < 1:
         raise InputError(
-            f"tuning simulates requests of {num_forget} people, but only {num_people} training "
+            f"tuning simulates requests of {num_forget} people, but only {num_identities} training "
             "people are left beside the real request; lower sweep.forget_sizes or use profile=paper"
         )
     return most

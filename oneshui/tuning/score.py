@@ -30,8 +30,8 @@ class Scores:
 
     Attributes:
         forget: On the pictures to forget.
-        retain: On the rehearsal's retain pictures.
-        val: On its validation pictures.
+        retain: On the retain images drawn with the requests.
+        val: On the validation images drawn with them.
         support: On the request's support set.
     """
 

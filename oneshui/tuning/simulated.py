@@ -34,7 +34,7 @@ NUM_IMPORTANCE = 800
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal:
+class SimulatedRequests:
     """Simulated requests of one pretrained model.
 
     Attributes:
@@ -48,7 +48,7 @@ class Rehearsal:
     val: tuple[int, ...]
 
 
-def make_rehearsal(
+def draw_requests(
     model: nn.Module,
     train: LabelledImages,
     num_val: int,
@@ -60,7 +60,7 @@ def make_rehearsal(
     num_requests: int,
     seed: int,
     device: torch.device,
-) -> Rehearsal:
+) -> SimulatedRequests:
     """Draw simulated requests; each person's support picture is the one the model fits worst.
 
     A random training picture was learned by heart, S never was; the worst-fitted one looks to the
@@ -83,13 +83,13 @@ def make_rehearsal(
     """
     losses = sample_losses(predict_logits(model, train, device=device), train.labels, task)
     positions = images_by_identity(train.identities.numpy(), train_identities)
-    people = [p for p in train_identities if p not in set(exclude) and positions[p]]
-    most = min(num_requests, most_requests(len(people), num_forget))
-    drawn = simulate_requests(people, positions, num_forget=num_forget, seed=seed)[:most]
+    identities = [p for p in train_identities if p not in set(exclude) and positions[p]]
+    most = min(num_requests, most_requests(len(identities), num_forget))
+    drawn = simulate_requests(identities, positions, num_forget=num_forget, seed=seed)[:most]
     requests = tuple(_with_hardest(request, positions, losses) for request in drawn)
-    taken = [person for request in requests for person in request.identities]
+    taken = [identity for request in requests for identity in request.identities]
     rest = np.flatnonzero(~np.isin(train.identities.numpy(), taken))
-    return Rehearsal(
+    return SimulatedRequests(
         requests=requests,
         retain=tuple(_draw(rest, NUM_RETAIN, seed)),
         val=tuple(_draw(np.arange(num_val), NUM_VAL, seed)),
@@ -105,13 +105,13 @@ def _with_hardest(
     request: SimulatedRequest, positions: Mapping[int, Sequence[int]], losses: torch.Tensor
 ) -> SimulatedRequest:
     support = tuple(
-        max(positions[person], key=lambda image: losses[image].item())
-        for person in request.identities
+        max(positions[identity], key=lambda image: losses[image].item())
+        for identity in request.identities
     )
     forget = [
         image
-        for person, chosen in zip(request.identities, support, strict=True)
-        for image in ([i for i in positions[person] if i != chosen] or [chosen])
+        for identity, chosen in zip(request.identities, support, strict=True)
+        for image in ([i for i in positions[identity] if i != chosen] or [chosen])
     ]
     return SimulatedRequest(identities=request.identities, support=support, forget=tuple(forget))
 
@@ -125,7 +125,7 @@ def support_of(train: LabelledImages, request: SimulatedRequest) -> SupportSet:
 def scores_of(
     model: nn.Module,
     request: SimulatedRequest,
-    rehearsal: Rehearsal,
+    simulated: SimulatedRequests,
     train: LabelledImages,
     val: LabelledImages,
     *,
@@ -135,8 +135,8 @@ def scores_of(
     """What a model scores on one simulated request."""
     sets = {
         "forget": train.select(torch.tensor(request.forget)),
-        "retain": train.select(torch.tensor(rehearsal.retain)),
-        "val": val.select(torch.tensor(rehearsal.val)),
+        "retain": train.select(torch.tensor(simulated.retain)),
+        "val": val.select(torch.tensor(simulated.val)),
         "support": train.select(torch.tensor(request.support)),
     }
     return Scores(**{name: set_score(model, data, task, device) for name, data in sets.items()})

@@ -15,13 +15,13 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from oneshui.errors import InputError
-from sweeps.cli.finish import conclude
+from sweeps.cli.finish import finish
 from sweeps.cli.locks import PUBLISH_LOCK
 from sweeps.cli.progress import SweepProgress
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
 from sweeps.schedule.estimates import Estimates
-from sweeps.schedule.resources import Packer
+from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.store import DISK_ERRORS, Entry, Store, open_store, store_exists
 from sweeps.store.objects import StoreUnreachableError
@@ -101,7 +101,7 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
     """
     store = _existing_store(spec)
     plan = expand(spec.sweep)
-    return _status(conclude(spec, console, plan, store, None, _publisher(spec, plan)))
+    return _status(finish(spec, console, plan, store, None, _publisher(spec, plan)))
 
 
 def _existing_store(spec: LaunchSpec) -> Store:
@@ -173,7 +173,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
         console.print(
             f"nothing to do: all {len(plan.jobs)} jobs of sweep {spec.sweep.name} are done"
         )
-        return _status(conclude(spec, console, plan, store, None, publisher))
+        return _status(finish(spec, console, plan, store, None, publisher))
     why = ", ".join(f"{count} {reason}" for reason, count in found.counts().items())
     console.print(
         f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(found.entries)} done, "
@@ -181,7 +181,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
     )
     with _live(publisher, output):
         scheduler = _run_jobs(spec, console, plan, store, found, folders, publisher)
-    return _status(conclude(spec, console, plan, store, scheduler, publisher))
+    return _status(finish(spec, console, plan, store, scheduler, publisher))
 
 
 @contextlib.contextmanager
@@ -229,24 +229,24 @@ def _run_jobs(
     env = WorkerEnvironment(store=store, data_folders=folders, logs=logs)
     with ray_cluster(spec.cluster, Path(spec.places.output_dir)):
         has_gpu = any(node.gpus for node in cluster_nodes(spec.cluster))
-        packer = Packer(
+        requests = ResourceRequests(
             spec.sweep,
             spec.cluster,
             plan.jobs,
             measured(plan, found.entries, "peak_gpu_bytes"),
             has_gpu=has_gpu,
         )
-        slots = make_slots(spec.cluster, packer)
+        slots = make_slots(spec.cluster, requests)
         scheduler = Scheduler(
             plan.jobs,
             found.entries,
             workers=slots.count(),
             estimates=Estimates(plan.jobs, measured(plan, found.entries, "seconds"), gpu=has_gpu),
-            request=packer.request,
+            request=requests.request,
         )
         feed = _Feed(plan, store, scheduler, publisher)
         with SweepProgress(console, scheduler.snapshot), feed:
-            run_sweep(scheduler, plan.jobs, env, spec.cluster, slots, packer, feed.wake)
+            run_sweep(scheduler, plan.jobs, env, spec.cluster, slots, requests, feed.wake)
     return scheduler
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sweeps.tracking import Publisher
 
 
-def conclude(
+def finish(
     spec: LaunchSpec,
     console: Console,
     plan: Plan,

@@ -13,7 +13,7 @@ from sweeps.graph.plan import expand
 from sweeps.graph.spec import ClusterSpec, LaunchSpec
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.forecast import Forecast, Machines, forecast
-from sweeps.schedule.resources import Packer
+from sweeps.schedule.resources import ResourceRequests
 from sweeps.store import open_store, store_exists
 from sweeps.store.status import measured, scan
 
@@ -27,7 +27,7 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
     reasons = found.reasons if found else dict.fromkeys(plan.jobs, "new")
     added = any(kind.gpus for kind in spec.cluster.machines.values())
     has_gpu = added or shutil.which("nvidia-smi") is not None
-    packer = Packer(
+    requests = ResourceRequests(
         spec.sweep,
         spec.cluster,
         plan.jobs,
@@ -35,11 +35,11 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
         has_gpu=has_gpu,
     )
     estimates = Estimates(
-        plan.jobs, measured(plan, entries, "seconds"), gpu=packer.default.gpus > 0
+        plan.jobs, measured(plan, entries, "seconds"), gpu=requests.default.gpus > 0
     )
     console.print(f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(plan.results)} results")
     rate = spec.cluster.interruptions_per_hour
-    expected = forecast(plan, reasons, estimates, packer, rate)
+    expected = forecast(plan, reasons, estimates, requests, rate)
     _print_forecast(expected, spec.cluster, console)
     if expected.simulated:
         _print_simulation(expected, spec.cluster, console)

@@ -13,11 +13,11 @@ from sweeps.schedule.scheduler import Scheduler
 from sweeps.store import DamagedEntryError, Entry, Store
 from sweeps.store.leases import Holder, Watch, name_of
 
-logger = logging.getLogger("oneshui.keeper")
+logger = logging.getLogger("oneshui.lease_watch")
 POLL_SECONDS = 1.0
 
 
-class LeaseKeeper:
+class LeaseWatch:
     """Brings held jobs back when their holder is done or gone, and ends workers that hang."""
 
     def __init__(
@@ -58,7 +58,7 @@ class LeaseKeeper:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
-    def __enter__(self) -> LeaseKeeper:
+    def __enter__(self) -> LeaseWatch:
         self._thread.start()
         return self
 
@@ -144,5 +144,5 @@ class LeaseKeeper:
         return key in self._leased
 
     def why_hung(self, key: str) -> str:
-        """Why this keeper ended the job's worker; empty if it did not."""
+        """Why the watch ended the job's worker; empty if it did not."""
         return self._hung.pop(key, "")

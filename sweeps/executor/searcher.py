@@ -17,10 +17,10 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from oneshui.errors import InputError, OneshuiError
-from sweeps.executor.lease_watch import LeaseKeeper
+from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job, log_path
 from sweeps.schedule.failure import Failure
-from sweeps.schedule.resources import Packer
+from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Node, Placement, Slots
 from sweeps.store.leases import Holder
@@ -49,8 +49,8 @@ class GraphSearcher(Searcher):
         self,
         scheduler: Scheduler,
         slots: Slots,
-        packer: Packer,
-        keeper: LeaseKeeper,
+        requests: ResourceRequests,
+        watch: LeaseWatch,
         *,
         jobs: Mapping[str, Job],
         logs: Path,
@@ -65,8 +65,8 @@ class GraphSearcher(Searcher):
         Args:
             scheduler: Which jobs are ready.
             slots: Where they may run.
-            packer: What they ask for.
-            keeper: What is known about leases.
+            requests: What they ask for.
+            watch: What is known about leases.
             jobs: The graph.
             logs: Folder of the log files.
             look: The machines of the cluster now.
@@ -76,8 +76,8 @@ class GraphSearcher(Searcher):
             clock: Seconds.
         """
         super().__init__(metric=None, mode=None)
-        self._scheduler, self._slots, self._packer = scheduler, slots, packer
-        self._keeper, self._jobs, self._logs = keeper, jobs, logs
+        self._scheduler, self._slots, self._requests = scheduler, slots, requests
+        self._watch, self._jobs, self._logs = watch, jobs, logs
         self._look, self._holder, self._is_gone = look, holder, is_gone
         self._on_change = on_change
         self._clock = clock
@@ -120,7 +120,7 @@ class GraphSearcher(Searcher):
         if not placement.idle:
             job = self._scheduler.next(placement.request, self._known.get(placement.process, ()))
             assert job is not None
-            key, stale = job.key, self._keeper.stale_lease(job.key)
+            key, stale = job.key, self._watch.stale_lease(job.key)
             self._key_of[trial_id] = key
             self._on_change()
         else:
@@ -161,8 +161,8 @@ class GraphSearcher(Searcher):
             self.error = InputError(result["refused"])
             self._scheduler.stop()
         if result["gpu_bytes"]:
-            known = self._packer.gpu_bytes or result["gpu_bytes"]
-            self._packer.gpu_bytes = min(known, result["gpu_bytes"])
+            known = self._requests.gpu_bytes or result["gpu_bytes"]
+            self._requests.gpu_bytes = min(known, result["gpu_bytes"])
 
     def on_start(self, trial_id: str) -> None:
         """Note that a trial has its process."""
@@ -171,7 +171,7 @@ class GraphSearcher(Searcher):
     def is_leased(self, trial_id: str) -> bool:
         """Whether the trial's job has begun, so that its lease tells whether its worker lives."""
         key = self._key_of.get(trial_id)
-        return key is not None and self._keeper.is_leased(key)
+        return key is not None and self._watch.is_leased(key)
 
     def on_silence(self, trial_id: str, seconds: float) -> None:
         """Note that a trial's process gives no sign of life and is ended."""
@@ -223,11 +223,11 @@ class GraphSearcher(Searcher):
         elif result["failure"]:
             failure = Failure(**json.loads(result["failure"]))
             if failure.kind == "memory":
-                self._packer.enlarge(job, lambda r: self._slots.infeasible([r]) is None)
+                self._requests.enlarge(job, lambda r: self._slots.infeasible([r]) is None)
             self._scheduler.fail(key, failure)
         else:
             cost = json.loads(result["cost"])
-            self._packer.record(job, cost.get("peak_gpu_bytes", 0.0))
+            self._requests.record(job, cost.get("peak_gpu_bytes", 0.0))
             self._scheduler.succeed(key, cost.get("seconds"))
 
     def _lose(self, key: str) -> None:
@@ -239,8 +239,8 @@ class GraphSearcher(Searcher):
             holder = None
         ours = holder is not None and f"{holder.host.split(' ')[0]}:{holder.pid}" in self.processes
         if holder is not None and ours:
-            self._keeper.lost(key, holder)
-        hung = self._keeper.why_hung(key) or self._silent.pop(key, "")
+            self._watch.lost(key, holder)
+        hung = self._watch.why_hung(key) or self._silent.pop(key, "")
         log = log_path(self._logs, key)
         if hung:
             failure = Failure(kind="hung", message=f"{hung} (log: {log})")

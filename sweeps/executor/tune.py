@@ -19,10 +19,10 @@ from typing import Any
 from filelock import FileLock
 
 from oneshui.errors import InputError, OneshuiError
-from sweeps.executor.lease_watch import LeaseKeeper
+from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec
-from sweeps.schedule.resources import Packer
+from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Node, Slots
 from sweeps.stages.context import WorkerEnvironment
@@ -152,19 +152,19 @@ def cluster_nodes(cluster: ClusterSpec) -> list[Node]:
     return found
 
 
-def make_slots(cluster: ClusterSpec, packer: Packer) -> Slots:
+def make_slots(cluster: ClusterSpec, requests: ResourceRequests) -> Slots:
     """The slots of the running cluster.
 
     Raises:
         InputError: A job asks for more than any machine has: it would wait for ever.
     """
     slots = Slots(
-        default=packer.default,
+        default=requests.default,
         nodes=cluster_nodes(cluster),
         limit=cluster.workers,
         elastic=bool(cluster.machines),
     )
-    too_large = slots.infeasible([packer.default, *packer.all_requests()])
+    too_large = slots.infeasible([requests.default, *requests.all_requests()])
     if too_large is not None:
         largest = max(slots.nodes, key=lambda node: (node.gpus, node.cpus), default=Node(cpus=0))
         raise InputError(
@@ -230,7 +230,7 @@ def run_sweep(
     env: WorkerEnvironment,
     cluster: ClusterSpec,
     slots: Slots,
-    packer: Packer,
+    requests: ResourceRequests,
     on_change: Callable[[], None],
     *,
     run: Execute = execute,
@@ -244,7 +244,7 @@ def run_sweep(
         env: What workers need to know.
         cluster: Limits of time.
         slots: What ``make_slots`` returned.
-        packer: What jobs ask for.
+        requests: What jobs ask for.
         on_change: Called when a job starts or ends.
         run: Runs one job in a worker.
         prepare: Makes a worker's process ready for its first job.
@@ -258,7 +258,7 @@ def run_sweep(
         heartbeat_seconds=cluster.heartbeat_seconds,
         checkpoint_seconds=cluster.checkpoint_seconds,
     )
-    keeper = LeaseKeeper(
+    watch = LeaseWatch(
         scheduler,
         env.store,
         jobs,
@@ -269,8 +269,8 @@ def run_sweep(
     searcher = GraphSearcher(
         scheduler,
         slots,
-        packer,
-        keeper,
+        requests,
+        watch,
         jobs=jobs,
         logs=env.logs,
         look=lambda: cluster_nodes(cluster),
@@ -281,7 +281,7 @@ def run_sweep(
     trainable = tune.with_parameters(
         JobTrainable, jobs=dict(jobs), env=env, run=run, prepare=prepare
     )
-    with tempfile.TemporaryDirectory(prefix="oneshui-tune-") as folder, keeper:
+    with tempfile.TemporaryDirectory(prefix="oneshui-tune-") as folder, watch:
         tuner = tune.Tuner(
             tune.with_resources(trainable, _resources_of),
             tune_config=tune.TuneConfig(

@@ -55,9 +55,9 @@ def write(plan: Plan, entries: Entries, folder: Path) -> dict[str, pd.DataFrame]
             parts["drop"].append((row, space.drop(retained)))
         except InputError:  # features that have no distance leave the row out of the figures
             continue
-    people = _joined(parts[PER_IDENTITY], ["identity", "images", "score", "gap"])
-    people.to_parquet(folder / PER_IDENTITY, index=False)
-    tables = {PER_IDENTITY: people}
+    identities = _joined(parts[PER_IDENTITY], ["identity", "images", "score", "gap"])
+    identities.to_parquet(folder / PER_IDENTITY, index=False)
+    tables = {PER_IDENTITY: identities}
     outcomes: tuple[tuple[Literal["gap", "drop"], str], ...] = (
         ("gap", "hardness"),
         ("drop", "retain_drop"),
@@ -125,21 +125,21 @@ class _Features:
         return None if entry is None or FEATURES not in entry.files else cls(entry.file(FEATURES))
 
     def hardness(self, forgotten: pd.DataFrame) -> pd.DataFrame:
-        people = forgotten["identity"].tolist()
+        identities = forgotten["identity"].tolist()
         return support_hardness(
-            np.stack([self._support[person] for person in people]),
-            np.stack([self._centre[person] for person in people]),
+            np.stack([self._support[identity] for identity in identities]),
+            np.stack([self._centre[identity] for identity in identities]),
             forgotten["gap"].to_numpy(),
-            identities=people,
+            identities=identities,
         ).points
 
     def drop(self, retained: pd.DataFrame) -> pd.DataFrame:
-        people = retained["identity"].tolist()
+        identities = retained["identity"].tolist()
         return retain_drop(
-            np.stack([self._centre[person] for person in people]),
-            np.stack([self._centre[person] for person in self._support]),
+            np.stack([self._centre[identity] for identity in identities]),
+            np.stack([self._centre[identity] for identity in self._support]),
             retained["drop"].to_numpy(),
-            identities=people,
+            identities=identities,
         ).points
 
 

@@ -20,7 +20,7 @@ from sweeps.graph.job import STAGES, TRAINING, Job, Stage
 from sweeps.graph.plan import Plan
 from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.estimates import Estimates
-from sweeps.schedule.resources import Packer
+from sweeps.schedule.resources import ResourceRequests
 
 MACHINES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Sizes of cluster that are simulated, one GPU a machine."""
@@ -130,7 +130,7 @@ def forecast(
     plan: Plan,
     reasons: Mapping[str, str],
     estimates: Estimates,
-    packer: Packer,
+    requests: ResourceRequests,
     interruptions_per_hour: float,
 ) -> Forecast:
     """What the jobs that must run will take.
@@ -139,7 +139,7 @@ def forecast(
         plan: The graph.
         reasons: Why each job that is not in the store must run, by key.
         estimates: How long jobs take.
-        packer: What they ask for.
+        requests: What they ask for.
         interruptions_per_hour: Of each simulated machine.
     """
     left = {key: job for key, job in plan.jobs.items() if key in reasons}
@@ -148,11 +148,11 @@ def forecast(
     for stage in STAGES:
         jobs = [job for job in plan.jobs.values() if job.stage == stage]
         if jobs:
-            stages[stage] = _stage(jobs, reasons, seconds, estimates, packer)
+            stages[stage] = _stage(jobs, reasons, seconds, estimates, requests)
     useful = useful_workers(left, seconds)
     counts = sorted({count for count in (1, 4, 8, 16, 64) if count < useful} | {useful} - {0})
     chain = remaining_chain(left, lambda job: seconds[job.key])
-    share = packer.default.gpus
+    share = requests.default.gpus
     places = max(1, int(1 / share)) if share else 1
     simulated = {
         most: (
@@ -180,16 +180,16 @@ def _stage(
     reasons: Mapping[str, str],
     seconds: Mapping[str, float],
     estimates: Estimates,
-    packer: Packer,
+    requests: ResourceRequests,
 ) -> StagePlan:
     left = [job for job in jobs if job.key in reasons]
-    requests = {job.key: packer.request(job) for job in left}
+    asked = {job.key: requests.request(job) for job in left}
     return StagePlan(
         jobs=len(jobs),
         done=len(jobs) - len(left),
         reasons=dict(sorted(Counter(reasons[job.key] for job in left).items())),
-        cpu_hours=sum(seconds[job.key] * requests[job.key].cpus for job in left) / 3600,
-        gpu_hours=sum(seconds[job.key] * requests[job.key].gpus for job in left) / 3600,
+        cpu_hours=sum(seconds[job.key] * asked[job.key].cpus for job in left) / 3600,
+        gpu_hours=sum(seconds[job.key] * asked[job.key].gpus for job in left) / 3600,
         guessed=sum(estimates.is_guess(job) for job in left),
     )
 

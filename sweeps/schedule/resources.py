@@ -32,7 +32,7 @@ def default_request(cluster: ClusterSpec, *, has_gpu: bool) -> Request:
     return Request(cpus=cluster.cpus_per_worker, gpus=share, memory_gb=cluster.memory_gb_per_worker)
 
 
-class Packer:
+class ResourceRequests:
     """The requests of a sweep's jobs; learns peaks and enlarges after an out of memory."""
 
     def __init__(

@@ -97,7 +97,7 @@ class JobContext:
     cost: dict[str, float] = field(default_factory=dict)
 
     @cached_property
-    def people(self) -> npt.NDArray[np.int64]:
+    def identities(self) -> npt.NDArray[np.int64]:
         """Identity of every image of the dataset, int64 [N]; read once a job."""
         path = self.entries["index"].file(IMAGES)
         return pd.read_parquet(path, columns=["identity"])["identity"].to_numpy()
@@ -133,7 +133,7 @@ def load_split(context: JobContext) -> Split:
 
     document = json.loads(context.entries["split"].file(SPLIT).read_text(encoding="utf-8"))
     return Split(
-        **{name: tuple(document[name]) for name in document}, identity_of_image=context.people
+        **{name: tuple(document[name]) for name in document}, identity_of_image=context.identities
     )
 
 
@@ -150,7 +150,7 @@ def images(context: JobContext, split: Split, name: SetName | Literal["train"]) 
     return make_images(
         opened["cache"],
         context.labels,
-        context.people,
+        context.identities,
         split.images(name),
         detail=opened.get("crops"),
     )

@@ -81,7 +81,7 @@ def split(context: JobContext) -> dict[str, Any]:
     order = pd.read_parquet(index.file(IDENTITIES))["identity"].tolist()
     spec = context.job.spec
     split = make_split(
-        context.people,
+        context.identities,
         order,
         num_forget=spec["num_forget"],
         seed=spec["split_seed"],

@@ -117,11 +117,11 @@ def score(context: JobContext) -> dict[str, Any]:
     table = per_identity(forget, theirs, scores, task=task)
     table.to_parquet(context.folder / PER_IDENTITY, index=False)
     retain, before = (part[part["set"] == "retain"] for part in (predictions, pretrained))
-    people = per_identity(retain, before, task=task)
-    people = people.rename(columns={"retrained_score": "pretrained_score"})
-    people["drop"] = people["pretrained_score"] - people["score"]
+    identities = per_identity(retain, before, task=task)
+    identities = identities.rename(columns={"retrained_score": "pretrained_score"})
+    identities["drop"] = identities["pretrained_score"] - identities["score"]
     columns = ["identity", "images", "score", "pretrained_score", "drop"]
-    people[columns].to_parquet(context.folder / RETAIN, index=False)
+    identities[columns].to_parquet(context.folder / RETAIN, index=False)
     if task == "multilabel":
         precisions = average_precision_table(predictions)
         precisions.to_parquet(context.folder / ATTRIBUTES, index=False)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed
 from oneshui.spec import Range
-from sweeps.graph.artifacts import IMPORTANCES, PREDICTIONS, REHEARSAL
+from sweeps.graph.artifacts import IMPORTANCES, PREDICTIONS, REQUESTS
 from sweeps.graph.job import PICTURES
 from sweeps.sampler import Point, next_point
 from sweeps.stages.context import JobContext, device, images, load_split, spec_of, stored_model
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from oneshui.methods import Method
     from oneshui.requests import UnlearnRequest
     from oneshui.tuning.score import Run, Scores, TrialScores
-    from oneshui.tuning.simulated import Rehearsal
+    from oneshui.tuning.simulated import SimulatedRequests
 
 
 def simulate(context: JobContext) -> dict[str, Any]:
@@ -38,13 +38,14 @@ def simulate(context: JobContext) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     from oneshui.tuning.score import to_stored
-    from oneshui.tuning.simulated import importances, make_rehearsal, scores_of, set_score
+    from oneshui.tuning.simulated import draw_requests, importances, scores_of, set_score
 
     split, task, where = load_split(context), _task(context), device(context)
     model = stored_model(context, "pretrained")
     train, val = images(context, split, "train"), images(context, split, "val")
+    # The streams keep their first name: with another one every study would have other numbers.
     seed = derive_seed(context.job.spec["unlearning_seed"], "rehearsal")
-    rehearsal = make_rehearsal(
+    simulated = draw_requests(
         model,
         train,
         len(val),
@@ -56,13 +57,13 @@ def simulate(context: JobContext) -> dict[str, Any]:
         seed=seed,
         device=where,
     )
-    document = dataclasses.asdict(rehearsal)
-    (context.folder / REHEARSAL).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    document = dataclasses.asdict(simulated)
+    (context.folder / REQUESTS).write_text(json.dumps(document) + "\n", encoding="utf-8")
     found = importances(model, train, task=task, seed=seed, device=where)
     save_file(found, context.folder / IMPORTANCES)
     before = [
-        scores_of(model, request, rehearsal, train, val, task=task, device=where)
-        for request in rehearsal.requests
+        scores_of(model, request, simulated, train, val, task=task, device=where)
+        for request in simulated.requests
     ]
     return {
         "task": task,
@@ -75,12 +76,12 @@ def _task(context: JobContext) -> Any:
     return context.entries["split"].value["task"]
 
 
-def _rehearsal(context: JobContext) -> Rehearsal:
+def _simulated(context: JobContext) -> SimulatedRequests:
     from oneshui.data.simulated_requests import SimulatedRequest
-    from oneshui.tuning.simulated import Rehearsal
+    from oneshui.tuning.simulated import SimulatedRequests
 
-    document = json.loads(context.entries["simulated"].file(REHEARSAL).read_text(encoding="utf-8"))
-    return Rehearsal(
+    document = json.loads(context.entries["simulated"].file(REQUESTS).read_text(encoding="utf-8"))
+    return SimulatedRequests(
         requests=tuple(
             SimulatedRequest(**{name: tuple(value) for name, value in request.items()})
             for request in document["requests"]
@@ -152,12 +153,12 @@ def _try(cell: JobContext, method: Method) -> list[Run]:
 
     split, task, where = load_split(cell), _task(cell), device(cell)
     train, val = images(cell, split, "train"), images(cell, split, "val")
-    rehearsal, prepared = _rehearsal(cell), prepared_state(cell)
+    simulated, prepared = _simulated(cell), prepared_state(cell)
     importance = load_file(cell.entries["simulated"].file(IMPORTANCES))
     pretrained = stored_model(cell, "pretrained")
     seed = spec_of(cell.entries["simulated"])["unlearning_seed"]
     runs = []
-    for number, request in enumerate(rehearsal.requests):
+    for number, request in enumerate(simulated.requests):
         asked = UnlearnRequest(
             model=pretrained,
             task=task,
@@ -168,8 +169,8 @@ def _try(cell: JobContext, method: Method) -> list[Run]:
         )
         if cell.job.spec["access"] == "full":
             forget = train.select(_positions([*request.forget, *request.support]))
-            people = set(request.identities)
-            rest = [i for i, p in enumerate(train.identities.tolist()) if p not in people]
+            identities = set(request.identities)
+            rest = [i for i, p in enumerate(train.identities.tolist()) if p not in identities]
             retain = train.select(_positions(rest))
             asked = full_access_request(cell, asked, forget=forget, retain=retain, val=val)
         model = _unlearned(method, asked)
@@ -178,7 +179,7 @@ def _try(cell: JobContext, method: Method) -> list[Run]:
                 Run(before=_before(cell, number), after=Scores.undefined(), movement=math.nan)
             )
             continue
-        after = scores_of(model, request, rehearsal, train, val, task=task, device=where)
+        after = scores_of(model, request, simulated, train, val, task=task, device=where)
         moved = movement(model, pretrained, importance)
         runs.append(Run(before=_before(cell, number), after=after, movement=moved))
     return runs

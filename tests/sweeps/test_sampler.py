@@ -47,7 +47,7 @@ def study(
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("space", [SPACE, ONE], ids=["two", "one"])
-def test_every_sampler_proposes_points_of_the_space_the_defaults_first(
+def test_every_sampler_draws_points_of_the_space_the_defaults_first(
     sampler: Sampler, space: dict[str, Range]
 ) -> None:
     found = study(sampler, 10, 3, space=space)

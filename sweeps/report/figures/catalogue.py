@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.report.figures import attack, costs, people, scores, tuning
+from sweeps.report.figures import attack, costs, identities, scores, tuning
 from sweeps.report.figures.style import DPI, Drawing, Material, style
 
 PROCESSES = 2
@@ -70,17 +70,17 @@ KINDS: dict[str, Kind] = {
         caption="Each point is a forgotten person: is it harder to forget somebody whose support "
         "picture is unlike the person's others (paper, Figure 4)? Gap above 0: still known better "
         "than by the retrained model. Line: least squares; r: Pearson's correlation.",
-        drawings=people.hardness,
+        drawings=identities.hardness,
     ),
     "retain_drop": Kind(
         caption="Each point is a person who stays: do those lose more who look like the forgotten "
         "(paper, Figure 5)? Line: least squares; r: Pearson's correlation.",
-        drawings=people.retain_drop,
+        drawings=identities.retain_drop,
     ),
     "support_sheet": Kind(
         caption="The pictures that people sent in, of one seed, hardest to forget first. The gap "
         "is the mean over the ranked rows: score minus the retrained model's, in points.",
-        drawings=people.support_sheet,
+        drawings=identities.support_sheet,
     ),
     "ablation": Kind(
         caption="Rows of one method with other hyperparameters. White points are seeds; the gap "

@@ -19,9 +19,9 @@ from oneshui.training.losses import sample_losses
 from oneshui.training.predict import predict_logits
 from oneshui.tuning.simulated import (
     NUM_RETAIN,
-    Rehearsal,
+    SimulatedRequests,
+    draw_requests,
     importances,
-    make_rehearsal,
     movement,
     scores_of,
     set_score,
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 PROBLEM = TinyProblem("convnext")
 
 
-def rehearsal(**changes: object) -> Rehearsal:
+def simulated(**changes: object) -> SimulatedRequests:
     split = PROBLEM.split
     arguments = {
         "task": PROBLEM.task,
@@ -45,7 +45,7 @@ def rehearsal(**changes: object) -> Rehearsal:
         **changes,
     }
     train, val = PROBLEM.images("train"), PROBLEM.images("val")
-    return make_rehearsal(tiny_model("convnext"), train, len(val), **arguments)  # type: ignore[arg-type]
+    return draw_requests(tiny_model("convnext"), train, len(val), **arguments)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def train() -> LabelledImages:
 
 
 def test_the_real_request_s_people_never_play_and_nobody_plays_twice() -> None:
-    found = rehearsal()
+    found = simulated()
     people = [person for request in found.requests for person in request.identities]
     assert len(people) == len(set(people)) >= 2
     assert not set(people) & set(PROBLEM.split.forget)
@@ -65,7 +65,7 @@ def test_the_support_picture_is_the_one_that_the_model_fits_worst(train: Labelle
     losses = sample_losses(
         predict_logits(tiny_model("convnext"), train, device=CPU), train.labels, PROBLEM.task
     )
-    for request in rehearsal().requests:
+    for request in simulated().requests:
         for person, chosen in zip(request.identities, request.support, strict=True):
             own = [i for i, p in enumerate(train.identities.tolist()) if p == person]
             assert losses[chosen] == max(losses[i] for i in own)
@@ -74,7 +74,7 @@ def test_the_support_picture_is_the_one_that_the_model_fits_worst(train: Labelle
 
 
 def test_retain_pictures_show_nobody_of_any_request(train: LabelledImages) -> None:
-    found = rehearsal()
+    found = simulated()
     people = {person for request in found.requests for person in request.identities}
     shown = set(train.identities[torch.tensor(found.retain)].tolist())
     assert shown
@@ -84,8 +84,8 @@ def test_retain_pictures_show_nobody_of_any_request(train: LabelledImages) -> No
 
 
 def test_the_seed_decides() -> None:
-    assert rehearsal() == rehearsal()
-    assert rehearsal() != rehearsal(seed=4)
+    assert simulated() == simulated()
+    assert simulated() != simulated(seed=4)
 
 
 @pytest.mark.parametrize(("people", "size", "most"), [(9, 2, 4), (9, 4, 2), (9, 8, 1), (2, 1, 1)])
@@ -99,11 +99,11 @@ def test_a_request_too_large_to_simulate_is_refused(people: int, size: int) -> N
         most_requests(people, size)
     left = len(PROBLEM.split.retain)
     with pytest.raises(InputError, match=f"only {left} training people"):
-        rehearsal(num_forget=left)
+        simulated(num_forget=left)
 
 
 def test_a_simulated_support_set_is_what_a_real_one_is(train: LabelledImages) -> None:
-    request = rehearsal().requests[0]
+    request = simulated().requests[0]
     support, real = support_of(train, request), PROBLEM.unlearn_request().support
     assert support.images.dtype == real.images.dtype == torch.uint8
     assert support.images.shape[1:] == real.images.shape[1:]
@@ -112,7 +112,7 @@ def test_a_simulated_support_set_is_what_a_real_one_is(train: LabelledImages) ->
 
 
 def test_scores_are_those_of_the_four_sets(train: LabelledImages) -> None:
-    found, model, val = rehearsal(), tiny_model("convnext", seed=5), PROBLEM.images("val")
+    found, model, val = simulated(), tiny_model("convnext", seed=5), PROBLEM.images("val")
     request = found.requests[0]
     scores = scores_of(model, request, found, train, val, task="multilabel", device=CPU)
     for name, data, places in (

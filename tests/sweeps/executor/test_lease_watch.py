@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from contracts.store_contract import publish
 
-from sweeps.executor.lease_watch import LeaseKeeper
+from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.scheduler import Scheduler
@@ -34,12 +34,12 @@ class World:
     now: float = 0.0
     killed: list[Holder] = field(default_factory=list)
     scheduler: Scheduler = field(init=False)
-    keeper: LeaseKeeper = field(init=False)
+    watch: LeaseWatch = field(init=False)
 
     def __post_init__(self) -> None:
         jobs = {job.key: job for job in (FIRST, SECOND)}
         self.scheduler = Scheduler(jobs)
-        self.keeper = LeaseKeeper(
+        self.watch = LeaseWatch(
             self.scheduler,
             self.store,
             jobs,
@@ -59,7 +59,7 @@ class World:
 
     def poll(self, *, after: float = 0.0) -> None:
         self.now += after
-        self.keeper.poll()
+        self.watch.poll()
 
     def state(self) -> str:
         (found,) = [
@@ -97,7 +97,7 @@ def test_a_held_job_waits_for_a_holder_that_beats(world: World) -> None:
         os.utime(path, (beat, beat))
         world.poll(after=SILENCE)
         assert world.state() == "held"
-    assert world.keeper.stale_lease(FIRST.key) == 0
+    assert world.watch.stale_lease(FIRST.key) == 0
     assert not world.killed
 
 
@@ -108,7 +108,7 @@ def test_a_held_job_comes_back_when_its_holder_has_gone_without_a_result(world: 
     path.unlink()
     world.poll()
     assert world.state() == "ready"
-    assert world.keeper.stale_lease(FIRST.key) == 0
+    assert world.watch.stale_lease(FIRST.key) == 0
 
 
 def test_a_held_job_comes_back_when_its_holder_was_killed(world: World) -> None:
@@ -122,7 +122,7 @@ def test_a_held_job_comes_back_when_its_holder_was_killed(world: World) -> None:
     process.wait()
     world.poll()
     assert world.state() == "ready"
-    world.own_lease(world.keeper.stale_lease(FIRST.key))
+    world.own_lease(world.watch.stale_lease(FIRST.key))
 
 
 def test_a_held_job_whose_holder_is_silent_comes_back_with_the_generation(world: World) -> None:
@@ -133,9 +133,9 @@ def test_a_held_job_whose_holder_is_silent_comes_back_with_the_generation(world:
     assert world.state() == "held"
     world.poll(after=1.0)
     assert world.state() == "ready"
-    stale = world.keeper.stale_lease(FIRST.key)
+    stale = world.watch.stale_lease(FIRST.key)
     assert stale == 4
-    assert world.keeper.stale_lease(FIRST.key) == 0
+    assert world.watch.stale_lease(FIRST.key) == 0
     assert world.own_lease(stale).generation == 5
     assert not world.killed
 
@@ -147,7 +147,7 @@ def test_a_holder_that_nobody_wrote_into_is_given_up_in_the_end(world: World) ->
     assert world.state() == "held"
     world.poll(after=SILENCE + 1)
     assert world.state() == "ready"
-    world.own_lease(world.keeper.stale_lease(FIRST.key))
+    world.own_lease(world.watch.stale_lease(FIRST.key))
 
 
 def test_a_held_job_is_done_when_its_result_appears(world: World) -> None:
@@ -177,7 +177,7 @@ def test_a_running_job_that_beats_is_left_alone(world: World) -> None:
         world.poll(after=SILENCE)
     assert world.state() == "running"
     assert not world.killed
-    assert world.keeper.why_hung(FIRST.key) == ""
+    assert world.watch.why_hung(FIRST.key) == ""
 
 
 def test_a_running_job_that_is_silent_is_ended_once(world: World) -> None:
@@ -192,10 +192,10 @@ def test_a_running_job_that_is_silent_is_ended_once(world: World) -> None:
     assert (holder.pid, holder.generation, holder.host) == (4711, 2, "elsewhere")
     # Whether its process has ended is for whoever started it to say.
     assert world.state() == "running"
-    why = world.keeper.why_hung(FIRST.key)
+    why = world.watch.why_hung(FIRST.key)
     assert why == "its worker (process 4711) gave no sign of life for 60 s and was ended"
-    assert world.keeper.why_hung(FIRST.key) == ""
-    assert world.keeper.stale_lease(FIRST.key) == 2
+    assert world.watch.why_hung(FIRST.key) == ""
+    assert world.watch.stale_lease(FIRST.key) == 2
 
 
 def test_a_running_job_that_takes_for_ever_is_ended_though_it_beats(world: World) -> None:
@@ -208,7 +208,7 @@ def test_a_running_job_that_takes_for_ever_is_ended_though_it_beats(world: World
     os.utime(path, (9999, 9999))
     world.poll(after=1.0)
     assert len(world.killed) == 1
-    why = world.keeper.why_hung(FIRST.key)
+    why = world.watch.why_hung(FIRST.key)
     assert why == "its worker (process 7) ran for more than cluster.max_job_hours=2 and was ended"
 
 
@@ -218,16 +218,16 @@ def test_the_second_attempt_is_not_blamed_for_the_lease_of_the_first(world: Worl
     world.poll()
     world.poll(after=SILENCE + 1)
     assert len(world.killed) == 1
-    message = world.keeper.why_hung(FIRST.key)
+    message = world.watch.why_hung(FIRST.key)
     assert world.scheduler.fail(FIRST.key, Failure(kind="hung", message=message))
     world.start()
-    stale = world.keeper.stale_lease(FIRST.key)
+    stale = world.watch.stale_lease(FIRST.key)
     # The new worker has not come to take the lease over yet.
     world.poll(after=1.0)
     assert len(world.killed) == 1
     lease = world.own_lease(stale)
     world.poll(after=1.0)
-    assert world.keeper.why_hung(FIRST.key) == ""
+    assert world.watch.why_hung(FIRST.key) == ""
     # And it is watched like the first.
     world.poll(after=SILENCE + 1)
     assert [holder.generation for holder in world.killed] == [1, lease.generation]
@@ -239,7 +239,7 @@ def test_a_job_taken_over_is_not_blamed_for_its_former_holder(world: World) -> N
     world.poll()
     world.poll(after=SILENCE + 1)
     world.start()
-    stale = world.keeper.stale_lease(FIRST.key)
+    stale = world.watch.stale_lease(FIRST.key)
     world.poll(after=1.0)
     assert not world.killed
     world.own_lease(stale)
@@ -263,7 +263,7 @@ def test_every_attempt_has_its_own_time(world: World) -> None:
     # Between two looks it fails and starts again.
     world.scheduler.fail(FIRST.key, Failure(kind="error", message="no"))
     world.start()
-    world.keeper.stale_lease(FIRST.key)
+    world.watch.stale_lease(FIRST.key)
     lease = world.own_lease()
     for _ in range(3):
         beat(LONGEST / 4)
@@ -280,22 +280,22 @@ def test_nothing_is_ended_before_its_lease_exists(world: World) -> None:
 def test_a_job_has_begun_when_its_worker_holds_the_lease(world: World) -> None:
     world.start()
     world.poll()
-    assert not world.keeper.is_leased(FIRST.key)
+    assert not world.watch.is_leased(FIRST.key)
     world.foreign_lease(generation=3)
     world.poll()
-    assert world.keeper.is_leased(FIRST.key)
+    assert world.watch.is_leased(FIRST.key)
     # The next worker has yet to take over.
-    world.keeper.lost(FIRST.key, world.store.leases.holders()[name_of("split", FIRST.key)])
+    world.watch.lost(FIRST.key, world.store.leases.holders()[name_of("split", FIRST.key)])
     world.poll()
-    assert not world.keeper.is_leased(FIRST.key)
+    assert not world.watch.is_leased(FIRST.key)
 
 
 def test_what_was_lost_can_be_taken_over(world: World) -> None:
     world.start()
     world.foreign_lease(generation=3)
     holder = world.store.leases.holders()[name_of("split", FIRST.key)]
-    world.keeper.lost(FIRST.key, holder)
-    assert world.own_lease(world.keeper.stale_lease(FIRST.key)).generation == 4
+    world.watch.lost(FIRST.key, holder)
+    assert world.own_lease(world.watch.stale_lease(FIRST.key)).generation == 4
 
 
 def test_its_thread_looks_again_and_again_and_survives_a_broken_store(
@@ -315,7 +315,7 @@ def test_its_thread_looks_again_and_again_and_survives_a_broken_store(
 
     monkeypatch.setattr(world.store.leases, "holders", holders)
     world.hold()
-    with caplog.at_level(logging.WARNING), world.keeper:
+    with caplog.at_level(logging.WARNING), world.watch:
         for _ in range(5):
             assert looked.acquire(timeout=10)
     assert world.state() == "ready"

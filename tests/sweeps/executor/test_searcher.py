@@ -12,12 +12,12 @@ import pytest
 from ray.tune.search import Searcher
 
 from sweeps.config import load
-from sweeps.executor.lease_watch import LeaseKeeper
+from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.executor.searcher import GraphSearcher
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.failure import Failure
-from sweeps.schedule.resources import Packer
+from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Node, Slots
 from sweeps.store import LocalStore
@@ -41,13 +41,15 @@ class Play:
         cluster = ClusterSpec()
         store = LocalStore(folder)
         self.jobs = jobs
-        self.packer = Packer(load(["sweep=smoke"]).sweep, cluster, jobs, has_gpu=node.gpus > 0)
-        self.slots = Slots(default=self.packer.default, nodes=[node])
-        self.scheduler = Scheduler(jobs, request=self.packer.request)
+        self.requests = ResourceRequests(
+            load(["sweep=smoke"]).sweep, cluster, jobs, has_gpu=node.gpus > 0
+        )
+        self.slots = Slots(default=self.requests.default, nodes=[node])
+        self.scheduler = Scheduler(jobs, request=self.requests.request)
         self.holder: Holder | None = None
         self.store_is_away = False
         self.gone: set[str] = set()
-        keeper = LeaseKeeper(
+        watch = LeaseWatch(
             self.scheduler,
             store,
             jobs,
@@ -58,8 +60,8 @@ class Play:
         self.searcher = GraphSearcher(
             self.scheduler,
             self.slots,
-            self.packer,
-            keeper,
+            self.requests,
+            watch,
             jobs=jobs,
             logs=folder,
             look=lambda: [node],
@@ -140,7 +142,7 @@ def test_later_jobs_of_a_kind_are_packed_by_the_memory_that_the_first_one_needed
     first = play.started()
     assert {config["gpus"] for config in first.values()} == {0.5}
     play.finish(next(iter(first)), peak_gpu_bytes=6.0 * GIGABYTE, seconds=1.0)
-    assert play.packer.request(next(iter(play.jobs.values()))).gpus == 0.125
+    assert play.requests.request(next(iter(play.jobs.values()))).gpus == 0.125
 
 
 def test_out_of_memory_is_tried_again_with_twice_the_share(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_out_of_memory_is_tried_again_with_twice_the_share(tmp_path: Path) -> No
     (name,) = play.started()
     play.finish(name, Failure(kind="memory", message="CUDA out of memory"))
     (job,) = play.jobs.values()
-    assert play.packer.request(job).gpus == 1.0
+    assert play.requests.request(job).gpus == 1.0
     play.warm_up()
     ((name, config),) = play.started().items()
     assert config["gpus"] == 1.0

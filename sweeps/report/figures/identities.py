@@ -143,11 +143,11 @@ def _panel(axes: Axes, part: pd.DataFrame, fit: Any, outcome: str, look: Look) -
 
 def support_sheet(material: Material) -> Iterator[Drawing]:
     """The support pictures of the first finished seed, hardest to forget first."""
-    people = material.tables.get(PER_IDENTITY)
-    if people is None:
+    identities = material.tables.get(PER_IDENTITY)
+    if identities is None:
         return
     for block in material.blocks():
-        own = _of(people, block.dataset, block.num_forget)
+        own = _of(identities, block.dataset, block.num_forget)
         own = own[own["method"].isin(names(block.rows[is_ranked(block.rows)]))]
         first = _first(material, block.dataset, block.num_forget, set(own["seed"]))
         if first is None:
@@ -198,8 +198,8 @@ def _sheet(faces: list[tuple[Any, float, npt.NDArray[np.uint8]]], title: str) ->
     grid = figure.subplots(rows, FACES_BESIDE, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for axes, (person, gap, picture) in zip(grid.flat, faces, strict=False):
+    for axes, (identity, gap, picture) in zip(grid.flat, faces, strict=False):
         axes.imshow(picture, interpolation="nearest" if len(picture) < 64 else None)
-        axes.set_title(f"{person}: {100 * gap:+.1f}", fontsize=7.5, pad=2)
+        axes.set_title(f"{identity}: {100 * gap:+.1f}", fontsize=7.5, pad=2)
     set_title(figure, title)
     return figure
