@@ -34,6 +34,7 @@ STAGE_VERSION: Mapping[Stage, int] = {
     **dict.fromkeys(STAGES, 1),
     "pretrain": 2,
     "retrain": 2,
+    "unlearn": 2,
     "evaluate": 2,
     "score": 3,
 }
