@@ -355,6 +355,15 @@ def test_a_stop_waits_for_what_runs_and_gives_up_what_is_held_ready_or_waiting()
     assert scheduler.failures() == {}
 
 
+def test_what_somebody_else_turns_out_to_hold_after_a_stop_is_not_waited_for() -> None:
+    scheduler = Scheduler(by_key(graph({"a": []})))
+    key = started(scheduler).key
+    scheduler.stop()
+    scheduler.hold(key)
+    assert scheduler.keys("blocked") == [key]
+    assert scheduler.finished
+
+
 def test_a_failure_blocks_everything_behind_it_at_any_distance() -> None:
     jobs = graph({"a": [], "b": ["a"], "c": ["b"], "d": ["c"], "free": []})
     scheduler = Scheduler(by_key(jobs))

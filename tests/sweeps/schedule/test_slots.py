@@ -386,3 +386,55 @@ def test_the_first_request_that_no_machine_can_hold_is_named() -> None:
     both = Request(cpus=2, memory_gb=4)
     assert slots.infeasible([SMALL, LARGE, Request(cpus=1, memory_gb=4)]) is None
     assert slots.infeasible([SMALL, both, Request(cpus=9)]) == both
+
+
+def occupied(cpus: int, **trials: Request) -> Slots:
+    """Slots with a running job of each shape; names that begin with "keeper" stay idle."""
+    slots = Slots(SMALL, [Node(cpus=cpus)])
+    for name, shape in trials.items():
+        slots.start(name, Placement(request=shape, idle=True))
+        slots.warm(name, f"p {name}")
+        if not name.startswith("keeper"):
+            slots.start(
+                f"{name} job", Placement(request=shape, displaced=(name,), process=f"p {name}")
+            )
+            slots.end(name, f"p {name}")
+    return slots
+
+
+def test_an_heir_that_ends_while_it_waits_leaves_the_others_waiting() -> None:
+    slots = occupied(2, one=SMALL, two=SMALL)
+    for name in ("heir 1", "heir 2"):
+        slots.start(name, Placement(request=SMALL, is_heir=True))
+    assert slots.num_active() == 2
+    slots.end("heir 1")
+    assert slots.num_active() == 2
+
+
+@pytest.mark.parametrize(("others", "enough"), [(1, 8.0), (2, 16.0), (3, 24.0)])
+def test_each_further_process_of_a_shape_needs_more_work_to_pay(others: int, enough: float) -> None:
+    def further(seconds: float) -> Placement | None:
+        large = {f"large{number}": LARGE for number in range(others)}
+        slots = occupied(2 * others + 2, **large, keeper1=SMALL, keeper2=SMALL)
+        for number in range(others):
+            slots.start(f"heir {number}", Placement(request=LARGE, idle=True, is_heir=True))
+        return slots.place({LARGE: ready(seconds)}, 99)
+
+    assert further(enough) is None
+    dear = further(enough + 0.1)
+    assert dear is not None
+    assert sorted(dear.displaced) == ["keeper1", "keeper2"]
+
+
+def test_no_heir_comes_while_a_process_of_its_shape_is_given_up_for_another() -> None:
+    slots = occupied(3, small=SMALL, keeper1=SMALL, keeper2=SMALL)
+    large = slots.place({LARGE: ready(priority=9.0)}, 9)
+    assert large is not None
+    assert sorted(large.displaced) == ["keeper1", "keeper2"]
+    slots.start("large", large)
+    # It would take a process that ends.
+    assert slots.place({LARGE: ready()}, 9) is None
+    for name in large.displaced:
+        assert slots.warm(name, f"p {name}")
+        slots.end(name, f"p {name}")
+    assert slots.place({LARGE: ready()}, 9) == Placement(request=SMALL, idle=True, is_heir=True)
