@@ -95,7 +95,7 @@ def test_the_sign_flip_test_is_scipys_exact_permutation_test(values: list[float]
         ([0.1, 0.2, 0.3], 2 / 8),
         ([1.0, -1.0, 2.0], 6 / 8),  # only the two patterns with 1 - 1 of one sign and 2 fall short
         ([0.1] * 18, 2 / 2**18),
-        ([0.1, 0.2, -0.3], 1.0),  # the sum is 0 but for rounding
+        ([0.3, -0.6, 0.9, -0.3], 1.0),  # as far as the smallest of all but for rounding
         ([], math.nan),
     ],
 )

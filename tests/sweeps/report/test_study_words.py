@@ -151,5 +151,6 @@ def test_rows_of_one_study_are_paired_by_name_without_their_objective_alone() ->
     """A name may hold an @ of its own; rows that nothing tuned are left out."""
     rows = [row("a@b@oracle", 0, 0.9, tuning="oracle"), row("c@oracle", 0, 0.1)]
     rows += [row("a@b@support_only", 0, 0.8, tuning="support_only")]
+    rows += [row("a@c@oracle", 0, 0.2, tuning="oracle")]
     table = studies.leak_cost(frame_of(rows)).set_index("objective")
-    assert table.loc["oracle", ["n", "gain_mean"]].tolist() == pytest.approx([1, 0.1])
+    assert table.loc["oracle", ["n", "gain_mean"]].tolist() == pytest.approx([2, 0.1])

@@ -101,6 +101,8 @@ def test_the_best_relative_attack_is_the_one_at_chance_and_the_best_time_the_sho
     rows = {"a": [0.3, 0.3], "b": [0.55, 0.55], "c": [0.9, 0.9]}
     assert ranks(rows, "rmia_auc") == {"b": 1, "a": 2}
     assert ranks(rows, "unlearn_seconds") == {"a": 1, "b": 2}
+    rows = {"a": [0.3, 0.3], "b": [0.45, 0.45], "c": [0.62, 0.62]}
+    assert ranks(rows, "rmia_auc") == {"b": 1, "c": 2}
 
 
 def test_rows_within_the_noise_of_retraining_are_known() -> None:

@@ -124,6 +124,37 @@ def test_seconds_have_the_digits_that_they_deserve() -> None:
         assert line.cells[20, "unlearn_seconds"].mean == shown
 
 
+def test_the_spread_of_seconds_stands_where_there_is_room(frame: pd.DataFrame) -> None:
+    assert "| 28.9 ± 0.7 | - |" in formats.markdown(summarise(frame))
+    source = formats.latex(summarise(frame))
+    assert r"- & - & 28.9 & - \\" in source
+    lines = printed(frame, width=80).splitlines()
+    assert [line.split()[-2:] for line in lines if line.startswith("retrain ")][-1] == ["28.9", "-"]
+
+
+def test_the_terminal_has_short_titles(frame: pd.DataFrame) -> None:
+    heads = [line for line in printed(frame, width=80).splitlines() if line.startswith("method")]
+    titles = [title for head in heads for title in head.split()[3:]]
+    assert titles == (
+        [
+            "retain",
+            "forget",
+            "test",
+            "ToW",
+            "MIA",
+            "ToWn",
+            "Δret",
+            "Δfor",
+            "Δtest",
+            "MIAacc",
+            "RMIA",
+            "sec",
+            "prep",
+            "s",
+        ]
+    )
+
+
 def test_gaps_carry_their_sign_and_zero_none_that_misleads() -> None:
     for gap, shown in ((0.0312, "+3.1"), (-0.0312, "-3.1"), (-0.0001, "+0.0")):
         summary = summarise(frame_of([row("ssd", 0, 0.5, forget_gap=gap)]))
@@ -175,6 +206,56 @@ def test_latex_escapes_what_latex_would_read() -> None:
     escaped = r"50\%\_of\$all\&\{\#\}\textasciicircum{}\textasciitilde{}\textbackslash{}x"
     assert f"{escaped} & S & 1/1 & 50.0" in text
     assert "retrain & $D_f$, $D_r$ & 1/1 & 100.0" in text
+
+
+def test_latex_puts_forget_sizes_of_tuned_rows_under_heads_of_their_own() -> None:
+    rows = [
+        row(method, seed, tow, num_forget=size, tuning=tuning)
+        for size in (1, 5)
+        for method, tow, tuning in (("a", 0.5, "oracle"), ("ssd", 0.25, None))
+        for seed in (0, 1)
+    ]
+    tables_of = formats.latex(summarise(frame_of(rows)), ["Noted: 5 %."]).split("\n\n")
+    assert tables_of[0] == r"% needs \usepackage{booktabs}"
+    assert len(tables_of) == 1 + 4  # 13 measures of two sizes, 8 numbers beside each other
+    lines = tables_of[1].splitlines()
+    assert lines[:2] == [
+        r"\begin{table*}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{2.5pt}",
+    ]
+    assert lines[2].startswith(r"\caption{synthetic, 1 and 5 forget identities. Retain, forget")
+    assert lines[2].endswith(r"never ranked. Noted: 5 \%.}")
+    assert lines[3:] == [
+        r"\begin{tabular}{lllrrrrrrrrrr}",
+        r"\toprule",
+        r" &  &  & \multicolumn{5}{c}{1 identity} & \multicolumn{5}{c}{5 identities} \\ "
+        r"\cmidrule(lr){4-8} \cmidrule(lr){9-13}",
+        r"method & data seen & tuned & $n$ & retain & forget & test & ToW "
+        r"& $n$ & retain & forget & test & ToW \\",
+        r"\midrule",
+        r"a & S & ORACLE" + 2 * (r" & 2/2" + 4 * r" & 50.0{\tiny$\pm$0.0}") + r" \\",
+        r"\midrule",
+        r"ssd & S + prep. & no" + 2 * (r" & 2/2" + 4 * r" & 25.0{\tiny$\pm$0.0}") + r" \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table*}",
+    ]
+    assert "Noted" not in "".join(tables_of[2:])
+
+
+def test_markdown_says_sizes_and_tuning_in_its_heads() -> None:
+    rows = [row("a", 0, 0.5, num_forget=size, tuning="simulated") for size in (1, 5)]
+    page = formats.markdown(summarise(frame_of(rows)), ["One.", "Two."])
+    assert page.startswith(
+        "### synthetic, 1 and 5 forget identities\n\n"
+        "| method | data seen | tuned | n (1) | retain (1) | forget (1) | test (1) | ToW (1) "
+        "| MIA AUC (1) | n (5) | retain (5) | forget (5) | test (5) | ToW (5) | MIA AUC (5) |\n"
+        "| --- | --- | --- |" + 12 * " ---: |" + "\n"
+        "| `a` | S | sim | 1/1 |" + 5 * " 50.0 |" + " 1/1 |" + 5 * " 50.0 |" + "\n\n"
+        "| method | data seen | tuned | n (1) | ToW norm (1) |"
+    )
+    assert tables.TUNING_NOTE in page
+    assert page.endswith("and are never ranked.\n\nOne.\n\nTwo.\n")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
