@@ -17,8 +17,8 @@ from support.commands import (
     manifests,
     results,
     start,
-    wait_for,
 )
+from support.processes import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.commands import ONE, contents, finished, half, launch, results, start, wait_for
+from support.commands import ONE, contents, finished, half, launch, results, start
+from support.processes import wait_for
 
 from sweeps.config import load
 from sweeps.report.results import COLUMNS
