@@ -15,19 +15,24 @@ torch.set_num_threads(1)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files stay whole; all that starts Ray is one group, and begins first, as it takes longest."""
-    items.sort(key=lambda item: [name not in item.keywords for name in ("ray", "slow")])
+    """Say which tests stay together in one process, and begin with those that take longest.
+
+    All that starts Ray is one group: two clusters at once would want twice the processors and the
+    memory. Other files stay whole, for the sake of their fixtures. What is long is slow as well,
+    so that ``-m "not slow"`` leaves it out.
+    """
     for item in items:
-        group = "ray" if "ray" in item.keywords else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+        starts_ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray else item.path.stem))
+        if item.get_closest_marker("long") is not None:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: [item.get_closest_marker(it) is None for it in ("ray", "slow")])
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.getbasetemp()
-    with results_kept_in(
-        (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "pool"
-    ):
+    own = tmp_path_factory.getbasetemp()
+    with results_kept_in((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pool"):
         yield
 
 

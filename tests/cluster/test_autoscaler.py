@@ -18,7 +18,7 @@ from support.commands import ONE, PROJECT, finished, half, results
 from support.machines import KIND, Machines, end
 from support.processes import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.long, pytest.mark.ray]
 REGION = "us-west-2"
 MOST = 2
 

@@ -10,7 +10,7 @@ import pytest
 from support.commands import ONE, finished, half, results, start
 from support.processes import children, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.long, pytest.mark.ray]
 
 
 @pytest.fixture
