@@ -228,14 +228,13 @@ def test_a_disk_that_is_full_ends_the_sweep_with_one_sentence(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    "argument",
-    ["+cluster.stages.retrain.gpus=1", "+datasets.synthetic_tiny.resources.score.memory_gb=1e6"],
-)
-def test_a_request_that_no_machine_can_hold_is_refused_before_the_first_job(
-    argument: str, tmp_path: Path
-) -> None:
-    done = launch("sweep=smoke", ONE, argument, f"output_dir={tmp_path}")
+def test_a_request_that_no_machine_can_hold_is_refused_before_the_first_job(tmp_path: Path) -> None:
+    done = launch(
+        "sweep=smoke",
+        ONE,
+        "+datasets.synthetic_tiny.resources.score.memory_gb=1e6",
+        f"output_dir={tmp_path}",
+    )
     assert done.status == 2, done.out + done.err
     assert "no machine of the cluster has that" in done.err
     assert "Traceback" not in done.out + done.err

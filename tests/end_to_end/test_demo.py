@@ -51,9 +51,13 @@ def test_the_pretrained_model_remembers_people(mean: Means) -> None:
     assert mean["pretrain"]["forget_score"] - mean["retrain"]["forget_score"] >= 0.05
 
 
-def test_the_attack_finds_the_pretrained_model_out_and_not_the_retrained(mean: Means) -> None:
+def test_the_attack_finds_the_pretrained_model_out_and_not_the_retrained(
+    frame: pd.DataFrame, mean: Means
+) -> None:
     assert mean["pretrain"]["mia_auc"] >= 0.65
-    assert 0.45 <= mean["retrain"]["mia_auc"] <= 0.60
+    # The mean of several seeds is nearer to chance than one of them need be.
+    least = 0.45 if frame["seed"].nunique() > 1 else 0.40
+    assert least <= mean["retrain"]["mia_auc"] <= 0.60
 
 
 def test_the_relative_attack_does_so_as_well(mean: Means) -> None:
