@@ -62,8 +62,10 @@ def test_every_command_in_the_readme_is_one_that_parses() -> None:
         load(command.split())
 
 
-def test_the_two_commands_stand_in_the_readme() -> None:
-    assert "pip install uv && uv run launch.py" in README
-    assert "uv run pytest" in README
-    ci = (Path(__file__).parents[1] / ".ci" / "run").read_text(encoding="utf-8")
-    assert "uv run pytest" in ci
+def test_the_commands_of_install_and_tests_stand_in_the_readme_and_ci_runs_the_tests() -> None:
+    ci = (Path(__file__).parents[1] / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    known = README.splitlines()
+    assert "pip install uv && uv run launch.py" in known
+    tests = ["uv run pytest", "uv run pytest -m long"]
+    assert [line for line in known if line.startswith("uv run pytest")] == tests
+    assert [line for line in ci if line.startswith("uv run pytest")] == tests

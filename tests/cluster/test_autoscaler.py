@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ import pytest
 import yaml
 from support.cluster_files import filled
 from support.commands import ONE, PROJECT, finished, half, results
-from support.machines import KIND, Machines, end, processes_of
+from support.machines import KIND, Machines, end
+from support.processes import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.long, pytest.mark.ray]
 REGION = "us-west-2"
 MOST = 2
 
@@ -27,13 +27,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.3)
 
 
 def scaling_file(account: dict[str, str], folder: Path) -> tuple[Path, str]:
@@ -103,11 +96,12 @@ def cluster(account: dict[str, str], tmp_path: Path) -> Iterator[Machines]:
         environment=environment,
     )
     try:
-        wait_for(lambda: "Ray runtime started" in (tmp_path / "head.log").read_text(), "the head")
+        wait_for(
+            lambda: "Ray runtime started" in (tmp_path / "head.log").read_text(), "the head", 240
+        )
         with machines:
             yield machines
     finally:
-        assert process.pid in processes_of(process.pid)
         end(process)
 
 

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from support.cluster_files import FOLDER, filled
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("home")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("home")]
 REGION = "us-west-2"
 
 

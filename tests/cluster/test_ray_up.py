@@ -11,7 +11,7 @@ import boto3
 import pytest
 from support.cluster_files import FOLDER, write_program
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 REGION = "us-west-2"
 
 

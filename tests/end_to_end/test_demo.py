@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it: does its table make sense?"""
+"""The demo as a newcomer runs it, and one seed of it: does its table make sense?"""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from sweeps.report.studies import JOURNAL
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+ONE_SEED = ["sweep.seeds=[0]"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[ONE_SEED, pytest.param([], marks=pytest.mark.long)],
+    ids=["one seed", "whole"],
+)
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
-    done = launch(f"output_dir={folder}", timeout=1700)
+    done = launch(*request.param, f"output_dir={folder}", timeout=1700)
     assert done.status == 0, done.out + done.err
     return folder
 
@@ -33,7 +40,6 @@ def frame(demo: Path) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def mean(frame: pd.DataFrame) -> Means:
     """Means over seeds: measures by method."""
-    assert frame["seed"].nunique() >= 2
     measures = ["retain_score", "forget_score", "test_score", "tow", "mia_auc", "rmia_auc"]
     return {
         str(method): {name: float(rows[name].mean()) for name in measures}
@@ -45,9 +51,13 @@ def test_the_pretrained_model_remembers_people(mean: Means) -> None:
     assert mean["pretrain"]["forget_score"] - mean["retrain"]["forget_score"] >= 0.05
 
 
-def test_the_attack_finds_the_pretrained_model_out_and_not_the_retrained(mean: Means) -> None:
+def test_the_attack_finds_the_pretrained_model_out_and_not_the_retrained(
+    frame: pd.DataFrame, mean: Means
+) -> None:
     assert mean["pretrain"]["mia_auc"] >= 0.65
-    assert 0.45 <= mean["retrain"]["mia_auc"] <= 0.60
+    # The mean of several seeds is nearer to chance than one of them need be.
+    least = 0.45 if frame["seed"].nunique() > 1 else 0.40
+    assert least <= mean["retrain"]["mia_auc"] <= 0.60
 
 
 def test_the_relative_attack_does_so_as_well(mean: Means) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.commands import ONE, children, finished, half, results, start, wait_for
+from support.commands import ONE, finished, half, results, start
+from support.processes import children, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.long, pytest.mark.ray]
 
 
 @pytest.fixture

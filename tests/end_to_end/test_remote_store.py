@@ -57,6 +57,7 @@ def said(folder: Path) -> str:
     )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_ten_kills_change_nothing_in_a_bucket(
     bucket: Bucket, undisturbed: Path, tmp_path: Path

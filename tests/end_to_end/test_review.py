@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from support.browser import Browser, browser, needs_browser
-from support.commands import children, launch, start
+from support.commands import launch, start
 from support.inline_sweep import inline_sweep
+from support.processes import children
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.commands import ONE, children, kill_tree, start, wait_for
+from support.commands import ONE, start
+from support.processes import children, kill_tree, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 RAYS_OWN = ("gcs_server", "raylet", "ray::", "core/src/ray", "ray/_private", "ray/dashboard")

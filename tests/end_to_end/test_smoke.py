@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.commands import ONE, contents, finished, half, launch, results, start, wait_for
+from support.commands import ONE, contents, finished, half, launch, results, start
+from support.inline_sweep import inline_sweep
+from support.processes import wait_for
 
 from sweeps.config import load
-from sweeps.report.results import COLUMNS
+from sweeps.report.results import COLUMNS, results_frame
+from sweeps.store.status import scan
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -87,13 +90,13 @@ def test_the_plan_of_a_finished_sweep_has_nothing_to_run(undisturbed: Path) -> N
     assert "to run" not in done.out
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_results_do_not_depend_on_the_number_of_workers(
-    workers: int, undisturbed: Path, tmp_path: Path
-) -> None:
-    done = launch("sweep=smoke", ONE, f"output_dir={tmp_path}", f"cluster.workers={workers}")
-    assert done.status == 0, done.err
-    assert results(tmp_path).equals(half(undisturbed))
+def test_results_are_those_of_one_process_without_ray(undisturbed: Path, tmp_path: Path) -> None:
+    alone = inline_sweep(tmp_path, "sweep=smoke")
+    assert contents(tmp_path) == contents(undisturbed)
+    frame = results_frame(alone.plan, scan(alone.plan, alone.store, discard=False).entries)
+    (tmp_path / "report").mkdir()
+    frame.to_parquet(tmp_path / "report" / "results.parquet", index=False)
+    assert results(tmp_path).equals(results(undisturbed))
 
 
 def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(undisturbed: Path, tmp_path: Path) -> None:
@@ -105,7 +108,8 @@ def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(undisturbed: Path, tmp_
     assert f"go on with: python launch.py sweep=smoke {ONE} output_dir={tmp_path}" in err
     assert "Traceback" not in err
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").glob("[a-z]*/*/result.json")}
-    done = launch("sweep=smoke", ONE, f"output_dir={tmp_path}")
+    # Four go on where one per processor had begun: results do not depend on their number.
+    done = launch("sweep=smoke", ONE, f"output_dir={tmp_path}", "cluster.workers=4")
     assert done.status == 0, done.err
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     assert results(tmp_path).equals(half(undisturbed))

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 
 import pandas as pd
-from support.commands import children, kill_tree, start
+from support.commands import start
+from support.processes import children, kill_tree
 
 
 def as_bytes(frame: pd.DataFrame) -> bytes:

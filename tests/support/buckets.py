@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from support.object_server import SECRETS, Answer
 
 from sweeps.graph.job import Job
 from sweeps.store.bucket import RemoteEntry, RemoteStore
 from sweeps.store.objects import Bucket
-
-TESTS = Path(__file__).parents[1]
 
 
 def forget_copies(store: RemoteStore) -> None:
@@ -39,15 +33,6 @@ def found(store: RemoteStore, what: Job) -> RemoteEntry:
 
 def names(bucket: Bucket) -> list[str]:
     return [one.name for one in bucket.list("")]
-
-
-def python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 def refusing(status: str, code: str) -> Callable[[str, str], Answer]:

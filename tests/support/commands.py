@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +28,12 @@ class Done:
     seconds: float
 
 
-def start(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, env: Mapping[str, str] | None = None, within: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """The command begun; within another program, if one is to call it."""
     return subprocess.Popen(
-        [sys.executable, str(PROJECT / "launch.py"), *arguments],
+        [*within, sys.executable, str(PROJECT / "launch.py"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -40,22 +43,20 @@ def start(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.P
     )
 
 
-def launch(*arguments: str, timeout: float = 600, env: Mapping[str, str] | None = None) -> Done:
+def launch(
+    *arguments: str,
+    timeout: float = 600,
+    env: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
+) -> Done:
     begin = time.monotonic()
-    process = start(*arguments, env=env)
+    process = start(*arguments, env=env, within=within)
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
     return Done(process.returncode, out, err, time.monotonic() - begin)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def results(output_dir: Path) -> pd.DataFrame:
@@ -74,18 +75,6 @@ def finished(output_dir: Path, stage: str) -> int:
     return len(list((output_dir / "store" / stage).glob("*/result.json")))
 
 
-def children(pid: int) -> list[tuple[int, str]]:
-    """Process ids and names of all descendants."""
-    table = subprocess.run(
-        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(None, 2) for line in table.splitlines()]
-    found = [(pid, "")]
-    for parent, _ in found:
-        found += [(int(own), name) for own, above, name in rows if int(above) == parent]
-    return found[1:]
-
-
 def manifests(output_dir: Path) -> dict[str, str]:
     """What every committed job left behind, costs included: computing it again would change it."""
     found = {}
@@ -100,12 +89,3 @@ def manifests(output_dir: Path) -> dict[str, str]:
 def contents(output_dir: Path) -> dict[str, str]:
     """Hash of every committed result, costs left out."""
     return {key: json.loads(text)["content"] for key, text in manifests(output_dir).items()}
-
-
-def kill_tree(pid: int) -> None:
-    """As if the machine lost its power."""
-    for one in [*(child for child, _ in children(pid)), pid]:
-        try:
-            os.kill(one, signal.SIGKILL)
-        except ProcessLookupError:
-            continue

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +21,22 @@ from sweeps.schedule.failure import Failure
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.run import limit_threads
-from sweeps.store import Store, open_store
+from sweeps.store import LocalStore, Store, open_store
 from sweeps.store.status import scan
+
+_pool: list[Path] = []
+
+
+@contextlib.contextmanager
+def results_kept_in(pool: Path) -> Iterator[None]:
+    """Inline sweeps begin with copies of what earlier ones computed, of other processes too.
+
+    A key says all that a result depends on, so a copy is what would be computed. A test may spoil
+    the copies of its own folder.
+    """
+    _pool.append(pool)
+    yield
+    _pool.pop()
 
 
 @dataclass(frozen=True)
@@ -35,18 +53,50 @@ class InlineSweep:
         return execute(job, {**self.plan.jobs, job.key: job}, self.env).failure
 
 
-def inline_sweep(folder: Path, *overrides: str) -> InlineSweep:
-    """All jobs of a sweep, run one after the other with one thread, as workers do."""
+def inline_sweep(folder: Path, *overrides: str, fresh: bool = False) -> InlineSweep:
+    """All jobs of a sweep, run one after the other with one thread, as workers do.
+
+    Args:
+        folder: The sweep's output folder.
+        overrides: The command.
+        fresh: Whether every job that the store has not is computed, whoever computed it before.
+    """
     spec = load([*overrides, f"output_dir={folder}"])
     plan = expand(spec.sweep)
-    folders = {}
-    for dataset in spec.sweep.datasets.values():
-        ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
-        folders[index_job(dataset).key] = folder_of(dataset, spec.places)
     store = open_store(spec.places.store_uri)
+    pool = _pool[-1] if _pool and not fresh and isinstance(store, LocalStore) else None
+    datasets = spec.sweep.datasets.values()
+    folders = {index_job(it).key: folder_of(it, spec.places) for it in datasets}
+    drawn = {f"data/{folders[index_job(it).key].name}" for it in datasets if it.generate}
+    if pool is not None:
+        _copy({*drawn, *map(_place, plan.jobs.values())}, pool, folder)
+    for dataset in datasets:
+        ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
     env = WorkerEnvironment(store=store, data_folders=folders, logs=folder / "logs")
     limit_threads(1)
-    scheduler = Scheduler(plan.jobs, scan(plan, store, discard=True).entries)
+    found = scan(plan, store, discard=True)
+    scheduler = Scheduler(plan.jobs, found.entries)
     sweep = InlineSweep(plan, env, scheduler)
     run_inline(scheduler, sweep.execute)
+    if pool is not None:
+        _copy({*drawn, *(_place(plan.jobs[key]) for key in found.reasons)}, folder, pool)
     return sweep
+
+
+def _place(job: Job) -> str:
+    return f"store/{job.stage}/{job.key}"
+
+
+def _copy(names: Iterable[str], source: Path, target: Path) -> None:
+    """Copy those folders that are there to where they are not, each at once for all who look."""
+    for name in names:
+        if (target / name).exists() or not (source / name).exists():
+            continue
+        half = target / f".copy-{uuid.uuid4().hex}"
+        shutil.copytree(source / name, half)
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            half.rename(target / name)
+        except OSError:
+            # Another process was faster.
+            shutil.rmtree(half)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,27 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from support.processes import kill_tree
 
 KIND, TYPE = "ray-node-type", "ray-user-node-type"
 
 
-def processes_of(parent: int) -> list[int]:
-    """A process and all its descendants."""
-    table = subprocess.run(
-        ["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [tuple(map(int, line.split())) for line in table.splitlines()]
-    found = [parent]
-    for above in found:
-        found += [own for own, of in rows if of == above]
-    return found
-
-
 def end(process: subprocess.Popen[bytes]) -> None:
     """As if the power were cut."""
-    for pid in reversed(processes_of(process.pid)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill_tree(process.pid)
     process.wait()
 
 

@@ -6,34 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.text_files import edit
 
 from oneshui import load_dataset
 from oneshui.data.loaders.celeba import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
 from oneshui.errors import DataError
 from oneshui.faces import picture_labels
-from oneshui.faces.generate import FacesSpec, generate_celeba
+from oneshui.faces.generate import FacesSpec
 from oneshui.faces.layouts import LAYOUTS
 
+LAYOUT = "celeba"
 SPEC = FacesSpec(identities=12, pictures=2, size=22)
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faces") / "set"
-    generate_celeba(SPEC, folder)
-    return folder
-
-
-@pytest.fixture
-def data_dir(pristine: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "copy"
-    shutil.copytree(pristine, copy)
-    return copy
-
-
-def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join(change(lines)) + "\n", encoding="utf-8")
 
 
 def test_reads_what_was_drawn(pristine: Path) -> None:

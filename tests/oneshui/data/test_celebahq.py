@@ -6,32 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.text_files import edit
 
 from oneshui import load_dataset
 from oneshui.data.loaders.celebahq import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
 from oneshui.errors import DataError, InputError
-from oneshui.faces.generate import FacesSpec, generate_celebahq
+from oneshui.faces.generate import FacesSpec
 
+LAYOUT = "celebahq"
 SPEC = FacesSpec(identities=12, pictures=2, size=16)
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faces") / "set"
-    generate_celebahq(SPEC, folder)
-    return folder
-
-
-@pytest.fixture
-def data_dir(pristine: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "copy"
-    shutil.copytree(pristine, copy)
-    return copy
-
-
-def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join(change(lines)) + "\n", encoding="utf-8")
 
 
 def test_reads_what_the_files_say(pristine: Path) -> None:

@@ -15,23 +15,10 @@ from oneshui import load_dataset, make_split
 from oneshui.data.check import Audit, audit, main, report
 from oneshui.data.near import MOST_PAIRS, near_pairs, thumbnail
 from oneshui.data.table import ImageTable
-from oneshui.faces.generate import FacesSpec, generate
+from oneshui.faces.generate import FacesSpec
 
+LAYOUT = "celeba"
 SPEC = FacesSpec(identities=12, pictures=4, size=48)
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faces") / "set"
-    generate("celeba", SPEC, folder)
-    return folder
-
-
-@pytest.fixture
-def data_dir(pristine: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "copy"
-    shutil.copytree(pristine, copy)
-    return copy
 
 
 def load(data_dir: Path) -> ImageTable:

@@ -6,35 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.text_files import edit
 
 from oneshui import load_dataset
 from oneshui.data.loaders.mufac import FOLDER, PARTS
 from oneshui.errors import DataError
 from oneshui.faces.families import draw_relative, picture_class
-from oneshui.faces.generate import FacesSpec, generate_mufac
+from oneshui.faces.generate import FacesSpec
 from oneshui.faces.layouts import LAYOUTS
 
+LAYOUT = "mufac"
 SPEC = FacesSpec(identities=12, pictures=4, size=16)
 (TRAIN, TRAIN_IMAGES), (VAL, VAL_IMAGES), (TEST, TEST_IMAGES) = PARTS
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faces") / "set"
-    generate_mufac(SPEC, folder)
-    return folder
-
-
-@pytest.fixture
-def data_dir(pristine: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "copy"
-    shutil.copytree(pristine, copy)
-    return copy
-
-
-def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join(change(lines)) + "\n", encoding="utf-8")
 
 
 def rows_of(data_dir: Path, name: str) -> list[list[str]]:

@@ -377,7 +377,7 @@ def test_a_study_whose_later_points_are_lost_finds_them_again(
     lost = {*study.trials[2:], *study.choices.values()}
     for key in lost:
         shutil.rmtree(tmp_path / "copy" / "store" / sweep.plan.jobs[key].stage / key)
-    again = inline_sweep(tmp_path / "copy", *COMMAND)
+    again = inline_sweep(tmp_path / "copy", *COMMAND, fresh=True)
     assert again.plan.jobs.keys() == sweep.plan.jobs.keys()
     found = scan(again.plan, again.store, discard=False).entries
     for key in lost:
@@ -391,7 +391,7 @@ def test_a_sweep_that_is_interrupted_within_a_study_ends_with_the_same_results(
 ) -> None:
     """Interrupted again and again, at other places of the studies each time."""
     execute = InlineSweep.execute
-    proposed: list[int] = []
+    tried: list[int] = []
     for more in (1, 2, 1):
         count = itertools.count()
 
@@ -402,11 +402,11 @@ def test_a_sweep_that_is_interrupted_within_a_study_ends_with_the_same_results(
 
         monkeypatch.setattr(InlineSweep, "execute", stopping)
         with pytest.raises(KeyboardInterrupt):
-            inline_sweep(tmp_path, *COMMAND)
-        proposed.append(len(list((tmp_path / "store" / "trial").glob("*/result.json"))))
+            inline_sweep(tmp_path, *COMMAND, fresh=True)
+        tried.append(len(list((tmp_path / "store" / "trial").glob("*/result.json"))))
     monkeypatch.setattr(InlineSweep, "execute", execute)
-    assert proposed == [1, 3, 4]
-    again = inline_sweep(tmp_path, *COMMAND)
+    assert tried == [1, 3, 4]
+    again = inline_sweep(tmp_path, *COMMAND, fresh=True)
     found = scan(again.plan, again.store, discard=False).entries
     assert {key: e.content for key, e in found.items()} == {
         key: e.content for key, e in entries.items()

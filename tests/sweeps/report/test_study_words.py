@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from support.result_frames import frame_of, row
 
-from sweeps.graph.spec import Dimension, Objective
-from sweeps.graph.studies import Study
+from oneshui.spec import Range
+from sweeps.graph.spec import TuningObjective
+from sweeps.graph.studies import StudyJobs
 from sweeps.report import studies
 from sweeps.report.studies import StudyResult
 
@@ -18,20 +19,21 @@ from sweeps.report.studies import StudyResult
 def result(
     name: str,
     tows: Sequence[float | None],
-    chosen: dict[Objective, int],
+    chosen: dict[TuningObjective, int],
     correlations: tuple[float | None, float | None] = (None, None),
     importance: dict[str, float] | None = None,
 ) -> StudyResult:
-    study = Study(
+    study = StudyJobs(
         dataset="faces",
         num_forget=5,
         row=name,
         method="ssd",
-        space={"alpha": Dimension(low=1, high=100), "rate": Dimension(low=0, high=1)},
+        space={"alpha": Range(low=1, high=100), "rate": Range(low=0, high=1)},
         cells=(),
-        points=tuple(f"{name}{place}" for place in range(len(tows))),
+        simulated=(),
+        trials=tuple(f"{name}{place}" for place in range(len(tows))),
         choices={},
-        reveals=(),
+        true_tows=(),
     )
     points: list[dict[str, Any]] = [
         {
@@ -117,7 +119,7 @@ def test_the_frame_has_a_row_per_study_and_objective() -> None:
 
 
 def test_what_knowledge_buys_is_paired_and_ordered_by_tow() -> None:
-    tows = {
+    tows: dict[str, list[float | None]] = {
         "support_only": [0.70, 0.80, None],
         "oracle": [0.80, 0.95, 0.6],
         "simulated": [0.60, 0.84, 0.5],
@@ -153,4 +155,5 @@ def test_rows_of_one_study_are_paired_by_name_without_their_objective_alone() ->
     rows += [row("a@b@support_only", 0, 0.8, tuning="support_only")]
     rows += [row("a@c@oracle", 0, 0.2, tuning="oracle")]
     table = studies.leak_cost(frame_of(rows)).set_index("objective")
-    assert table.loc["oracle", ["n", "gain_mean"]].tolist() == pytest.approx([2, 0.1])
+    (found,) = table.loc[["oracle"], ["n", "gain_mean"]].to_numpy().tolist()
+    assert found == pytest.approx([2, 0.1])

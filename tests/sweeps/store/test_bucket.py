@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 
 import pytest
 from contracts.store_contract import StoreContract, job, publish
-from support.buckets import forget_copies, found, names, path_of, python, refusing
+from support.buckets import forget_copies, found, names, path_of, refusing
 from support.google_server import TOKEN
 from support.inline_sweep import inline_sweep
 from support.object_server import ObjectServer
+from support.processes import python
 
 from oneshui.errors import InputError
 from sweeps.executor.worker import execute

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import pytest
 from rich.console import Console
-from support.buckets import python
 from support.object_server import ObjectServer
+from support.processes import python
 
 from oneshui.data.registry import load_dataset
 from oneshui.errors import DataError, InputError

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 import pytest
 from contracts.store_contract import job
 from support.lease_places import Folder, Objects, Place, opened
+from support.processes import python
 
 from sweeps.store.leases import Holder, Lease, Leases, Watch, name_of, this_host
 
@@ -47,28 +47,19 @@ def holding_process(place: Place) -> Iterator[subprocess.Popen[str]]:
         "print(opened(sys.argv[1]).acquire(job()) is not None, flush=True)\n"
         "time.sleep(60)\n"
     )
-    with python(code, place.address) as process:
+    with running(code, place.address) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
         yield process
 
 
 @contextlib.contextmanager
-def python(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    tests = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": f"{tests}:{tests.parent}"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+def running(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with python(code, *arguments) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def write(place: Place, generation: int, **changes: Any) -> str:
@@ -116,7 +107,7 @@ def test_of_racing_processes_exactly_one_acquires(place: Place, tmp_path: Path) 
     )
     start = tmp_path / "start"
     with contextlib.ExitStack() as stack:
-        racers = [stack.enter_context(python(code, place.address, str(start))) for _ in range(3)]
+        racers = [stack.enter_context(running(code, place.address, str(start))) for _ in range(3)]
         for racer in racers:
             assert racer.stdout is not None
             assert racer.stdout.readline() == "ready\n"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from contracts.store_contract import job, publish
-from support.buckets import python, refusing
+from support.buckets import refusing
 from support.object_server import SECRETS, Answer, ObjectServer
+from support.processes import python
 
 from oneshui.errors import InputError
 from sweeps.graph.job import Job
