@@ -21,7 +21,7 @@ COMMAND = (
     "sweep.methods=[pretrain,retrain,gold,ssd,jit]",
     "+sweep.rows.gold={method: retrain, reseed: 3}",
     "tuning.objective=support_only",
-    "tuning.points=3",
+    "tuning.trials=3",
     "tuning.rows=[ssd]",
     "profile=tuned",
 )
@@ -120,7 +120,7 @@ def test_a_row_alone_keeps_all_that_retrains_and_goes_elsewhere(plan: Plan) -> N
     found = provenance.alone(plan, row_of(plan, "ssd"), command, "runs/other")
     assert found == (
         "python launch.py sweep=smoke '+sweep.rows.gold={method: retrain, reseed: 3}' "
-        "tuning.objective=support_only tuning.points=3 'tuning.rows=[ssd]' profile=tuned "
+        "tuning.objective=support_only tuning.trials=3 'tuning.rows=[ssd]' profile=tuned "
         "'sweep.datasets=[synthetic_tiny]' 'sweep.forget_sizes=[4]' "
         "'sweep.methods=[retrain,gold,ssd]' output_dir=runs/other"
     )
