@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.golden import golden_folder, load_json
+from support.golden import load_json
 
 from oneshui.data.splits import SET_NAMES, make_split
 from oneshui.errors import InputError
@@ -16,7 +16,7 @@ PARTS = ("train", "val", "test", "forget", "retain", "support")
 @pytest.mark.parametrize("name", ["split_dict", "split_list", "split_list_gaps"])
 @pytest.mark.parametrize("walk", ["reference", "corrected"])
 def test_equals_the_golden_splits(name: str, walk: str) -> None:
-    document = load_json(golden_folder() / f"{name}.json")
+    document = load_json(name)
     identity = np.array(document["identity_of_image"])
     first_appearance = list(dict.fromkeys(identity.tolist()))
     order = first_appearance if name == "split_dict" else list(range(identity.max() + 1))
@@ -99,7 +99,7 @@ def test_a_single_forget_identity_needs_six_images() -> None:
 
 
 def test_leaves_python_s_random_state_where_the_reference_leaves_it() -> None:
-    document = load_json(golden_folder() / "split_dict.json")
+    document = load_json("split_dict")
     run = document["runs"][0]
     stream = python_random(run["python_random_seed"])
     identity_of_image = document["identity_of_image"]

@@ -10,8 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
-from support.golden import golden_folder, load_json
+from support.golden import load_json, load_tensors
 
 from oneshui.data.cache import decode
 from oneshui.data.crops import Crops, cut
@@ -34,27 +33,25 @@ def noise(height: int, width: int) -> Pixels:
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("kind", ["test_antialias", "test_faithful"])
 def test_resizing_gives_the_golden_values_before_rounding(name: str, kind: str) -> None:
-    folder = golden_folder()
-    tensors = load_file(folder / "transforms.safetensors")
-    case = load_json(folder / "transforms.json")[name]
-    image = tensors[f"{name}.image"].numpy()
+    tensors = load_tensors("transforms", f"{name}.")
+    case = load_json("transforms")[name]
+    image = tensors["image"].numpy()
     ours = resize(image, case["size"], antialias=kind == "test_antialias")
     assert ours.dtype == np.float32
     values = stored(torch.from_numpy((ours / 255 - 0.5) / 0.5), case)
-    assert (values - tensors[f"{name}.{kind}"]).abs().max().item() <= TOLERANCE
+    assert (values - tensors[kind]).abs().max().item() <= TOLERANCE
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_training_crop_is_within_a_level_of_the_golden_values(name: str, seed: int) -> None:
-    folder = golden_folder()
-    tensors = load_file(folder / "transforms.safetensors")
-    cases = load_json(folder / "transforms.json")
+    tensors = load_tensors("transforms", f"{name}.")
+    cases = load_json("transforms")
     view = next(v for v in cases["train"] if (v["name"], v["torch_seed"]) == (name, seed))
     box = [[view[key] for key in ("top", "left", "height", "width")]]
     crops = Crops(boxes=torch.tensor(box), flips=torch.tensor([view["flip"]]))
-    picture = tensors[f"{name}.image"][None]
-    expected = tensors[f"{name}.train_seed{seed}"]
+    picture = tensors["image"][None]
+    expected = tensors[f"train_seed{seed}"]
     for way in (picture, picture.float()):
         values = stored(normalise(cut(way, crops, view["size"]))[0], cases[name])
         # Of the last level Pillow, which made the golden values, has its own opinion.

@@ -137,7 +137,7 @@ def test_ssd_is_the_reference_s(case: GoldenCase, tag: str) -> None:
     for part in ("support", "train"):
         batches = case.batches(part, batch_size)
         importances[part] = MEASURES[tag](case.model(), batches, loss_of(case.task))
-        assert_importances(importances[part], case.tensors("ssd", f"{tag}.importance_{part}."))
+        assert_importances(*case.pair(importances[part], "ssd", f"{tag}.importance_{part}."))
 
     stable = case.tensors("ssd", f"{tag}.stable_mask.")
     unstable = expected["runs"][f"{tag}.unstable_entries"]
