@@ -117,7 +117,7 @@ def test_the_frame_has_a_row_per_study_and_objective() -> None:
 
 
 def test_what_knowledge_buys_is_paired_and_ordered_by_tow() -> None:
-    tows = {
+    tows: dict[str, list[float | None]] = {
         "support_only": [0.70, 0.80, None],
         "oracle": [0.80, 0.95, 0.6],
         "simulated": [0.60, 0.84, 0.5],
@@ -152,5 +152,5 @@ def test_rows_of_one_study_are_paired_by_name_without_their_objective_alone() ->
     rows = [row("a@b@oracle", 0, 0.9, tuning="oracle"), row("c@oracle", 0, 0.1)]
     rows += [row("a@b@support_only", 0, 0.8, tuning="support_only")]
     rows += [row("a@c@oracle", 0, 0.2, tuning="oracle")]
-    table = studies.leak_cost(frame_of(rows)).set_index("objective")
+    table: Any = studies.leak_cost(frame_of(rows)).set_index("objective")
     assert table.loc["oracle", ["n", "gain_mean"]].tolist() == pytest.approx([2, 0.1])
