@@ -11,14 +11,10 @@ from markupsafe import Markup, escape
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of the folder ``templates``, filled in.
-
-    Args:
-        template: Its file's name.
-        values: All that it names.
+    """A file of the folder ``templates``, filled in.
 
     Raises:
-        jinja2.UndefinedError: It names something else.
+        jinja2.UndefinedError: It names what is not among the values.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),

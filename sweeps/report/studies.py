@@ -6,6 +6,7 @@ and SciPy's statistics only when there is a study.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,20 +222,18 @@ def leak_cost(frame: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     rows = []
     for objective in wide.columns:
-        pairs = wide[[objective, "support_only"]].dropna() if objective != "support_only" else None
-        difference = (
-            pairs[objective] - pairs["support_only"] if pairs is not None else pd.Series([0.0])
-        )
-        values = wide[objective].dropna()
+        is_base = objective == "support_only"
+        values = wide[objective]
+        gain = values - wide["support_only"]
         rows.append(
             {
                 "objective": objective,
-                "n": len(values),
-                "tow_mean": float(values.mean()),
-                "tow_std": float(values.std(ddof=1)) if len(values) > 1 else None,
-                "gain_mean": float(difference.mean()),
-                "gain_std": float(difference.std(ddof=1)) if len(difference) > 1 else None,
-                "better": float((difference > 0).mean()) if pairs is not None else None,
+                "n": values.count(),
+                "tow_mean": values.mean(),
+                "tow_std": values.std(ddof=1),
+                "gain_mean": gain.mean(),
+                "gain_std": math.nan if is_base else gain.std(ddof=1),
+                "better": math.nan if is_base else (gain.dropna() > 0).mean(),
             }
         )
     return pd.DataFrame(rows).sort_values("tow_mean", ascending=False, ignore_index=True)

@@ -136,8 +136,8 @@ def test_the_noise_floor_and_doing_nothing_are_marked(rows: list[dict[str, Any]]
     (band,) = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     # From the lowest pair, as the table says: not from the mean of the pairs.
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((96.0, 100.0))
-    dashed = [np.asarray(it.get_xdata()) for it in axes.lines if it.get_linestyle() == "--"]
-    assert next(places[0] for places in dashed if len(places)) == pytest.approx(77.5)
+    dashed = next(line for line in axes.lines if line.get_linestyle() == "--")
+    assert np.asarray(dashed.get_xdata()).tolist() == pytest.approx([77.5, 77.5])
 
 
 def test_rows_look_as_their_role_says_whatever_they_are_called() -> None:
@@ -166,9 +166,8 @@ def test_rows_look_as_their_role_says_whatever_they_are_called() -> None:
     assert labels == ["nothing", "retrain_free"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["doing nothing"]
     drawn = one("forgetting_utility", material_of(rows)).axes[0].collections
-    points = [one for one in drawn if isinstance(one, PathCollection)]
-    (cloud,) = [one.get_offsets() for one in points if one.get_sizes()[0] == 1100]
-    assert np.asarray(cloud).tolist() == [[90, 90], [90, 90]]
+    (cloud,) = [c for c in drawn if isinstance(c, PathCollection) and c.get_sizes()[0] == 1100]
+    assert np.asarray(cloud.get_offsets()).tolist() == [[90, 90], [90, 90]]
 
 
 def test_tow_by_size_needs_two_sizes_and_shows_them(rows: list[dict[str, Any]]) -> None:

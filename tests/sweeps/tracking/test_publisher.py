@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.server
+import math
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 from sweeps.tracking import Publisher
 from sweeps.tracking.publisher import Status
+from sweeps.tracking.rows import wanted_run
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -405,3 +407,14 @@ def test_metric_names_are_those_that_mlflow_allows() -> None:
     names = [measure.mlflow for measure in CATALOGUE.values()]
     assert len(set(names)) == len(names)
     assert all(name.replace("/", "").replace("_", "").isalpha() for name in names)
+
+
+def test_what_is_not_a_finite_number_is_not_published() -> None:
+    row = PLAN.results[0]
+    entries = entries_of(PLAN)
+    value = {"tow": math.nan, "forget_score": math.inf, "test_score": 0.25, "mia_auc": None}
+    broken = dataclasses.replace(entries[row.score_key], value=value)
+    published = wanted_run(PLAN, row, {**entries, row.score_key: broken}, "parent")
+    assert {n: v for n, v in published.metrics.items() if not n.startswith("cost/")} == {
+        "test/score": 0.25
+    }
