@@ -14,22 +14,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from oneshui.errors import InputError
 from oneshui.methods._sgd import CosineSGD
+from oneshui.methods._teachers import Divergence, TeacherSteps
 from oneshui.spec import Task
 from oneshui.training.losses import task_loss
-
-if TYPE_CHECKING:
-    from oneshui.methods.bad_teacher import BadTeacherSteps
-    from oneshui.methods.scrub import ScrubSteps
-
-Divergence = Literal["softmax", "bernoulli"]
 
 Batches: TypeAlias = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]
 """Gives the (inputs [B, 3, S, S], labels) of an epoch."""
@@ -39,19 +33,6 @@ MixedBatches: TypeAlias = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor
 
 CLIP_NORM = 1.0
 """Largest norm of the gradient of SCRUB's forget steps."""
-
-
-def require_divergence(divergence: Divergence, task: Task, method: str) -> None:
-    """Refuse a divergence between independent attributes where there are classes.
-
-    Raises:
-        InputError: It is "bernoulli" and the task is "multiclass".
-    """
-    if divergence == "bernoulli" and task == "multiclass":
-        raise InputError(
-            f"{method}.divergence is 'bernoulli', which is for independent attributes, but this "
-            "dataset has classes: use 'softmax'"
-        )
 
 
 def probabilities(logits: torch.Tensor, kind: Divergence) -> torch.Tensor:
@@ -75,10 +56,11 @@ def divergence(target: torch.Tensor, logits: torch.Tensor, kind: Divergence) -> 
 
 def scrub(
     model: nn.Module,
-    method: ScrubSteps,
+    method: TeacherSteps,
     forget: Batches,
     retain: Batches | None = None,
     *,
+    temperature: float,
     forget_epochs: int,
     task: Task,
     alpha: float = 0.0,
@@ -91,6 +73,7 @@ def scrub(
         method: Gives the steps and the divergence.
         forget: Batches of D_f.
         retain: Batches of D_r; None for no retain steps.
+        temperature: Divides logits in the divergence, which is multiplied by its square.
         forget_epochs: The first so many epochs begin with a pass over D_f.
         task: Which loss.
         alpha: Weight of the divergence on D_r.
@@ -104,9 +87,8 @@ def scrub(
 
     def distance(inputs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            target = probabilities(teacher(inputs) / method.temperature, method.divergence)
-        scale = method.temperature**2
-        return scale * divergence(target, logits / method.temperature, method.divergence)
+            target = probabilities(teacher(inputs) / temperature, method.divergence)
+        return temperature**2 * divergence(target, logits / temperature, method.divergence)
 
     norms = []
     for epoch in range(method.epochs):
@@ -121,7 +103,7 @@ def scrub(
 
 
 def follow_teachers(
-    model: nn.Module, method: BadTeacherSteps, dumb: nn.Module, batches: MixedBatches
+    model: nn.Module, method: TeacherSteps, dumb: nn.Module, batches: MixedBatches
 ) -> None:
     """Make the model predict like ``dumb`` on D_f and like itself on D_r, in place.
 

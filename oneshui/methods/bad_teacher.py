@@ -25,9 +25,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from oneshui.methods._teachers import TeacherSteps
 from oneshui.methods.base import Range, register
 from oneshui.methods.fields import number
-from oneshui.spec import Access, Task
+from oneshui.spec import Access
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,35 +39,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadTeacherSteps:
+class BadTeacherSteps(TeacherSteps):
     """What following teachers on D_f and D_r, and on S alone, have in common.
 
     Attributes:
-        learning_rate: Of the first epoch; a cosine over epochs follows.
-        epochs: Passes over the images.
         batch_size: Images per step.
-        momentum: Of SGD.
-        weight_decay: L2 penalty.
-        divergence: "softmax" (the reference's), or "bernoulli" for independent attributes.
     """
 
-    name: ClassVar[str]
     learning_rate: float = number(1e-4, above=0)
-    epochs: int = number(5, at_least=1)
     batch_size: int = number(32, at_least=1)
-    momentum: float = number(0.9, at_least=0, below=1)
-    weight_decay: float = number(5e-4, at_least=0)
-    divergence: Literal["softmax", "bernoulli"] = "softmax"
-
-    def check(self, model: nn.Module, task: Task) -> None:  # noqa: ARG002
-        """Refuse a divergence that does not fit the task.
-
-        Raises:
-            InputError: ``divergence`` is "bernoulli" and the task has classes.
-        """
-        from oneshui.methods._distillation import require_divergence
-
-        require_divergence(self.divergence, task, self.name)
 
     def _taught(
         self,

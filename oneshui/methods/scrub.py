@@ -28,9 +28,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from oneshui.methods._teachers import TeacherSteps
 from oneshui.methods.base import Range, register
 from oneshui.methods.fields import number
-from oneshui.spec import Access, Task
+from oneshui.spec import Access
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,45 +39,14 @@ if TYPE_CHECKING:
     from oneshui.requests import UnlearnRequest
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScrubSteps:
-    """What forget steps on D_f and on S have in common.
-
-    Attributes:
-        learning_rate: Of the first epoch; a cosine over epochs follows.
-        epochs: Passes over the images.
-        temperature: Divides logits in the divergence.
-        momentum: Of SGD.
-        weight_decay: L2 penalty.
-        divergence: "softmax" (the reference's), or "bernoulli" for independent attributes.
-    """
-
-    name: ClassVar[str]
-    learning_rate: float = number(0.01, above=0)
-    epochs: int = number(5, at_least=1)
-    temperature: float = number(4.0, above=0)
-    momentum: float = number(0.9, at_least=0, below=1)
-    weight_decay: float = number(5e-4, at_least=0)
-    divergence: Literal["softmax", "bernoulli"] = "softmax"
-
-    def check(self, model: nn.Module, task: Task) -> None:  # noqa: ARG002
-        """Refuse a divergence that does not fit the task.
-
-        Raises:
-            InputError: ``divergence`` is "bernoulli" and the task has classes.
-        """
-        from oneshui.methods._distillation import require_divergence
-
-        require_divergence(self.divergence, task, self.name)
-
-
 @register
 @dataclass(frozen=True, kw_only=True)
-class SCRUB(ScrubSteps):
+class SCRUB(TeacherSteps):
     """Forget steps on D_f, then retain steps on D_r.
 
     Attributes:
         epochs: Passes over D_r.
+        temperature: Divides logits in the divergence.
         forget_epochs: The first so many epochs begin with a pass over D_f.
         alpha: Weight of the divergence on D_r.
         gamma: Weight of the task loss on D_r.
@@ -93,6 +63,7 @@ class SCRUB(ScrubSteps):
     }
 
     epochs: int = number(10, at_least=1)
+    temperature: float = number(4.0, above=0)
     forget_epochs: int = number(5, at_least=0)
     alpha: float = number(0.001, at_least=0)
     gamma: float = number(0.99, at_least=0)
@@ -128,6 +99,7 @@ class SCRUB(ScrubSteps):
                 generator=retain_draws,
                 augmentation=self.augmentation,
             ),
+            temperature=self.temperature,
             forget_epochs=self.forget_epochs,
             task=full.task,
             alpha=self.alpha,
@@ -138,7 +110,7 @@ class SCRUB(ScrubSteps):
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class SCRUBSupport(ScrubSteps):
+class SCRUBSupport(TeacherSteps):
     """SCRUB from the support set alone: forget steps on S, and nothing to repair with.
 
     It shows what SCRUB owes to the retain data. Without those, only weight decay takes the first
@@ -147,6 +119,7 @@ class SCRUBSupport(ScrubSteps):
 
     Attributes:
         epochs: Passes over S.
+        temperature: Divides logits in the divergence.
         batch_size: Images per step.
     """
 
@@ -157,6 +130,7 @@ class SCRUBSupport(ScrubSteps):
         "epochs": Range(low=2, high=20),
     }
 
+    temperature: float = number(4.0, above=0)
     batch_size: int = number(32, at_least=1)
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
@@ -178,6 +152,7 @@ class SCRUBSupport(ScrubSteps):
             lambda: shuffled_batches(
                 support, self.batch_size, device=request.device, generator=draws
             ),
+            temperature=self.temperature,
             forget_epochs=self.epochs,
             task=request.task,
         )

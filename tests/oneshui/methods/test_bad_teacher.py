@@ -13,13 +13,9 @@ from support.tiny import TinyProblem, tiny_model
 
 from oneshui.errors import DataAccessError, InputError
 from oneshui.methods import build
-from oneshui.methods._distillation import (
-    Divergence,
-    follow_teachers,
-    probabilities,
-    random_teacher,
-)
+from oneshui.methods._distillation import follow_teachers, probabilities, random_teacher
 from oneshui.methods._sgd import mixed_batches, support_images
+from oneshui.methods._teachers import Divergence
 from oneshui.methods.bad_teacher import BadTeacher
 from oneshui.requests import UnlearnRequest
 

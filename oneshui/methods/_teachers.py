@@ -1,0 +1,50 @@
+"""What SCRUB and Bad Teacher, on the training data and on S alone, have in common as methods.
+
+Planning imports this; the steps themselves are in ``oneshui.methods._distillation``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from oneshui.errors import InputError
+from oneshui.methods.fields import number
+from oneshui.spec import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Divergence = Literal["softmax", "bernoulli"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSteps:
+    """Steps of SGD that follow a teacher or leave it.
+
+    Attributes:
+        learning_rate: Of the first epoch; a cosine over epochs follows.
+        epochs: Passes over the images.
+        momentum: Of SGD.
+        weight_decay: L2 penalty.
+        divergence: "softmax" (the reference's), or "bernoulli" for independent attributes.
+    """
+
+    name: ClassVar[str]
+    learning_rate: float = number(0.01, above=0)
+    epochs: int = number(5, at_least=1)
+    momentum: float = number(0.9, at_least=0, below=1)
+    weight_decay: float = number(5e-4, at_least=0)
+    divergence: Literal["softmax", "bernoulli"] = "softmax"
+
+    def check(self, model: nn.Module, task: Task) -> None:  # noqa: ARG002
+        """Refuse a divergence between independent attributes where there are classes.
+
+        Raises:
+            InputError: It is "bernoulli" and the task is "multiclass".
+        """
+        if self.divergence == "bernoulli" and task == "multiclass":
+            raise InputError(
+                f"{self.name}.divergence is 'bernoulli', which is for independent attributes, but "
+                "this dataset has classes: use 'softmax'"
+            )
