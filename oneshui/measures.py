@@ -11,7 +11,7 @@ import pandas as pd
 from oneshui.attacks.loss_mia import LossMIA, loss_mia, threshold_auc
 from oneshui.data.splits import SET_NAMES
 from oneshui.errors import InputError
-from oneshui.metrics.registry import Outcome, measured
+from oneshui.metrics.registry import Predicted, measured
 from oneshui.metrics.scores import average_precisions, score
 from oneshui.metrics.tow import normalised_tow, signed_gaps, tow, tow_with_mia
 from oneshui.spec import Task
@@ -72,7 +72,7 @@ def measure(
         "mia_threshold_auc": threshold_auc(losses["forget"], losses["test"]),
         "mia_reference_auc": reference.auc,
         "mia_reference_acc": reference.accuracy,
-        **measured(Outcome(predictions=predictions, retrained=retrained, task=task)),
+        **measured(Predicted(predictions=predictions, retrained=retrained, task=task)),
     }
 
 

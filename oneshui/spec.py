@@ -5,14 +5,16 @@ Imports nothing heavy, so that planning can use it without torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from oneshui.errors import InputError
 
 Task = Literal["multilabel", "multiclass"]
+ProgressCallback: TypeAlias = Callable[[int, int], None]
+"""Called with how much is done and how much there is in all."""
 
 
 class Access(StrEnum):

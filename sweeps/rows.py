@@ -13,7 +13,7 @@ from oneshui.methods.base import field_types, prepare_hyperparameters
 from oneshui.spec import Access, Range
 from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Row, TuningObjective
 
-Table = Sequence[Mapping[str, Any]]
+PublishedValues = Sequence[Mapping[str, Any]]
 """Published values: dataset, num_forget, method, and hyperparameters by name."""
 
 
@@ -36,7 +36,7 @@ class RowSpec:
     methods: Sequence[str]
     rows: Mapping[str, Mapping[str, Any] | None]
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    table: Table = ()
+    table: PublishedValues = ()
     needs_published: bool = False
     objectives: Sequence[TuningObjective] = ()
     tuned: Sequence[str] | None = None
@@ -127,7 +127,7 @@ def _space(name: str, method: str, ranges: Any) -> dict[str, Range]:
     return {**cls.search_space, **own}
 
 
-def _published(name: str, cell: Cell, table: Table) -> dict[str, Any] | None:
+def _published(name: str, cell: Cell, table: PublishedValues) -> dict[str, Any] | None:
     """The table's values of a method, or of a row of its own, for this cell; None if none."""
     if _needs_no_values(name):
         return {}
@@ -143,7 +143,7 @@ def _needs_no_values(name: str) -> bool:
     return name in methods.names() and not methods.get(name).search_space
 
 
-def _unpublished(method: str, cell: Cell, table: Table) -> InputError:
+def _unpublished(method: str, cell: Cell, table: PublishedValues) -> InputError:
     found = [row for row in table if (row["dataset"], row["method"]) == (cell.dataset, method)]
     known = ", ".join(str(row["num_forget"]) for row in found) or "none"
     return InputError(

@@ -19,7 +19,7 @@ import pandas as pd
 from oneshui.errors import InputError
 from oneshui.metrics.scores import as_numpy
 
-Scores: TypeAlias = Sequence[float] | npt.NDArray[Any] | Any
+ScoreArray: TypeAlias = Sequence[float] | npt.NDArray[Any] | Any
 """One score per image, [n]: an array, a tensor, or numbers."""
 
 Array = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ class Roc:
     tpr: Array
 
 
-def roc(member_scores: Scores, nonmember_scores: Scores) -> Roc:
+def roc(member_scores: ScoreArray, nonmember_scores: ScoreArray) -> Roc:
     """The ROC curve of an attack.
 
     Args:
@@ -65,7 +65,7 @@ def roc(member_scores: Scores, nonmember_scores: Scores) -> Roc:
     )
 
 
-def auc(member_scores: Scores, nonmember_scores: Scores) -> float:
+def auc(member_scores: ScoreArray, nonmember_scores: ScoreArray) -> float:
     """Area under the ROC curve: P(member's score > non-member's) + P(equal)/2.
 
     Args:
@@ -96,7 +96,7 @@ def resolvable_fprs(num_nonmembers: int, fprs: Sequence[float] = FPRS) -> tuple[
     return tuple(fpr for fpr in fprs if fpr * num_nonmembers >= 1 - _ROUNDING)
 
 
-def tpr_at_fpr(member_scores: Scores, nonmember_scores: Scores, *, fpr: float) -> float:
+def tpr_at_fpr(member_scores: ScoreArray, nonmember_scores: ScoreArray, *, fpr: float) -> float:
     """The largest true-positive rate of a threshold whose false-positive rate is at most ``fpr``.
 
     It moves in steps of 1/n of the n members.
@@ -120,7 +120,7 @@ def tpr_at_fpr(member_scores: Scores, nonmember_scores: Scores, *, fpr: float) -
 
 
 def log_log_points(
-    member_scores: Scores, nonmember_scores: Scores, *, num_points: int = 200
+    member_scores: ScoreArray, nonmember_scores: ScoreArray, *, num_points: int = 200
 ) -> pd.DataFrame:
     """The ROC curve for axes with logarithmic scales, thinned.
 
@@ -158,11 +158,11 @@ def _share_at_least(ordered: Array, thresholds: Array) -> Array:
     return (len(ordered) - np.searchsorted(ordered, thresholds, side="left")) / len(ordered)
 
 
-def _sorted_pair(member_scores: Scores, nonmember_scores: Scores) -> tuple[Array, Array]:
+def _sorted_pair(member_scores: ScoreArray, nonmember_scores: ScoreArray) -> tuple[Array, Array]:
     return _sorted(member_scores, "members"), _sorted(nonmember_scores, "non-members")
 
 
-def _sorted(values: Scores, whose: str) -> Array:
+def _sorted(values: ScoreArray, whose: str) -> Array:
     scores = as_numpy(values).astype(np.float64)
     if scores.ndim != 1 or len(scores) == 0:
         raise InputError(

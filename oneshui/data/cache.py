@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ from PIL import Image
 from oneshui.data.table import ImageTable
 from oneshui.data.transforms import resize, rounded
 from oneshui.errors import DataError
+from oneshui.spec import ProgressCallback
 
-Progress = Callable[[int, int], None]
 Cache = npt.NDArray[np.uint8]
 
 BLOCK = 256
@@ -86,7 +86,7 @@ def build_cache(
     *,
     variant: Variant = "corrected",
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     partial: Path | str | None = None,
 ) -> CacheReport:
     """Decode every picture of the table into a ``.npy`` file, uint8 [N, 3, size, size].
@@ -230,7 +230,7 @@ class _Unfinished:
 class _Pace:
     """Tells the caller how far it is, and the log how fast and how long it will take."""
 
-    def __init__(self, total: int, done: int, progress: Progress | None) -> None:
+    def __init__(self, total: int, done: int, progress: ProgressCallback | None) -> None:
         self._total = total
         self._first = self._done = done
         self._progress = progress

@@ -15,7 +15,7 @@ import os
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +30,7 @@ from oneshui.data.registry import load_dataset
 from oneshui.data.splits import Split, make_split
 from oneshui.data.table import ABSENT, AbsentDatasetError, ImageTable
 from oneshui.errors import DataError, InputError
-
-Progress = Callable[[int, int], None]
+from oneshui.spec import ProgressCallback
 
 _SETS: Final = ("train", "val", "test")
 _EXAMPLES: Final = 5
@@ -121,7 +120,7 @@ def audit(
     *,
     split_seed: int = 0,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Audit:
     """Look at every picture of a dataset.
 
@@ -290,7 +289,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _show(done: int, total: int) -> None:
-    """Progress on one line of a terminal; in a file only every tenth part."""
+    """ProgressCallback on one line of a terminal; in a file only every tenth part."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\rchecked {done} of {total} pictures" + "\n" * (done == total))
     elif 10 * done // total > 10 * max(done - _BATCH, 0) // total:

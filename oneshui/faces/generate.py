@@ -36,7 +36,7 @@ from oneshui.faces.layouts import (
     Picture,
     picture_jpeg,
 )
-from oneshui.spec import RECIPE_VERSION, FacesSpec
+from oneshui.spec import RECIPE_VERSION, FacesSpec, ProgressCallback
 
 __all__ = [
     "ANNOTATION",
@@ -58,8 +58,6 @@ _CHUNK: Final = 16
 _SCRATCH_SUFFIX: Final = ".partial"
 #: What a file system answers that knows no locks, as some of a cluster's do.
 _NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +94,7 @@ def generate(
     folder: Path,
     *,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> bool:
     """Makes sure that a folder holds a set of synthetic faces.
 
@@ -154,14 +152,14 @@ def generate(
 
 
 def generate_celebahq(
-    spec: FacesSpec, folder: Path, *, workers: int = 1, progress: Progress | None = None
+    spec: FacesSpec, folder: Path, *, workers: int = 1, progress: ProgressCallback | None = None
 ) -> bool:
     """As ``generate``: square portraits with 40 attributes in `CelebAMask-HQ/`."""
     return generate("celebahq", spec, folder, workers=workers, progress=progress)
 
 
 def generate_celeba(
-    spec: FacesSpec, folder: Path, *, workers: int = 1, progress: Progress | None = None
+    spec: FacesSpec, folder: Path, *, workers: int = 1, progress: ProgressCallback | None = None
 ) -> bool:
     """As ``generate``: upright portraits with 40 attributes in `celeba/`.
 
@@ -171,7 +169,7 @@ def generate_celeba(
 
 
 def generate_mufac(
-    spec: FacesSpec, folder: Path, *, workers: int = 1, progress: Progress | None = None
+    spec: FacesSpec, folder: Path, *, workers: int = 1, progress: ProgressCallback | None = None
 ) -> bool:
     """As ``generate``: families, everybody at several ages, with 8 age classes in `mufac/`."""
     return generate("mufac", spec, folder, workers=workers, progress=progress)
@@ -281,7 +279,7 @@ def _draw(
     pictures: Sequence[Picture],
     scratch: Path,
     workers: int,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
 ) -> None:
     """Draws the pictures into the scratch folder, in this process or in several others."""
     chunks = [pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK)]

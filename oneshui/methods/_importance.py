@@ -43,7 +43,7 @@ def squared_norm(logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class ImportanceMeasure:
     """One way to measure importance.
 
     Attributes:
@@ -65,7 +65,7 @@ class Measure:
 
 
 def train_importances(
-    request: PrepareRequest, measure: Measure, generator: torch.Generator
+    request: PrepareRequest, measure: ImportanceMeasure, generator: torch.Generator
 ) -> Importances:
     """Importances of D_tr, float32 on the CPU, by parameter name.
 
@@ -81,7 +81,7 @@ def train_importances(
 
 
 def dampened_model(
-    request: UnlearnRequest, measure: Measure, *, alpha: float, dampening: float
+    request: UnlearnRequest, measure: ImportanceMeasure, *, alpha: float, dampening: float
 ) -> nn.Module:
     """A copy of the request's model, in evaluation mode, dampened by the importances of S.
 

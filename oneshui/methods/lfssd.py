@@ -28,7 +28,7 @@ from oneshui.spec import Access
 if TYPE_CHECKING:
     from torch import nn
 
-    from oneshui.methods._importance import Importances, Measure
+    from oneshui.methods._importance import ImportanceMeasure, Importances
     from oneshui.requests import PrepareRequest, UnlearnRequest
 
 
@@ -70,7 +70,9 @@ class LFSSD:
         measure = self._measure()
         return dampened_model(request, measure, alpha=self.alpha, dampening=self.dampening)
 
-    def _measure(self) -> Measure:
-        from oneshui.methods._importance import Measure, squared_norm
+    def _measure(self) -> ImportanceMeasure:
+        from oneshui.methods._importance import ImportanceMeasure, squared_norm
 
-        return Measure(loss=squared_norm, kind=self.importance, batch_size=self.batch_size)
+        return ImportanceMeasure(
+            loss=squared_norm, kind=self.importance, batch_size=self.batch_size
+        )

@@ -31,7 +31,7 @@ from oneshui.spec import Access
 if TYPE_CHECKING:
     from torch import nn
 
-    from oneshui.methods._importance import Importances, Measure
+    from oneshui.methods._importance import ImportanceMeasure, Importances
     from oneshui.requests import PrepareRequest, UnlearnRequest
     from oneshui.spec import Task
 
@@ -76,7 +76,9 @@ class SSD:
         measure = self._measure(request.task)
         return dampened_model(request, measure, alpha=self.alpha, dampening=self.dampening)
 
-    def _measure(self, task: Task) -> Measure:
-        from oneshui.methods._importance import Measure, loss_of
+    def _measure(self, task: Task) -> ImportanceMeasure:
+        from oneshui.methods._importance import ImportanceMeasure, loss_of
 
-        return Measure(loss=loss_of(task), kind=self.importance, batch_size=self.batch_size)
+        return ImportanceMeasure(
+            loss=loss_of(task), kind=self.importance, batch_size=self.batch_size
+        )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oneshui.errors import InputError
-from oneshui.metrics.registry import Outcome, measure
+from oneshui.metrics.registry import Predicted, measure
 from oneshui.metrics.scores import ArrayLike, as_logits, as_numpy
 from oneshui.spec import Task
 
@@ -57,18 +57,18 @@ def js_divergence(logits: ArrayLike, retrained_logits: ArrayLike, task: Task) ->
 
 
 @measure("js_forget")
-def js_forget(outcome: Outcome) -> float:
+def js_forget(outcome: Predicted) -> float:
     """Mean divergence from the retrained model on D_f, in [0, 1]."""
     return _mean_divergence(outcome, "forget")
 
 
 @measure("js_test")
-def js_test(outcome: Outcome) -> float:
+def js_test(outcome: Predicted) -> float:
     """The same on the test set."""
     return _mean_divergence(outcome, "test")
 
 
-def _mean_divergence(outcome: Outcome, name: str) -> float:
+def _mean_divergence(outcome: Predicted, name: str) -> float:
     own, theirs = outcome.logits(name), outcome.logits(name, retrained=True)
     return float(js_divergence(own, theirs, outcome.task).mean())
 

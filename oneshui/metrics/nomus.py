@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from oneshui.errors import InputError
-from oneshui.metrics.registry import Outcome, measure
+from oneshui.metrics.registry import Predicted, measure
 from oneshui.metrics.scores import ArrayLike, accuracy, as_numpy
 
 FOLDS = 10
@@ -24,7 +24,7 @@ ATTACK_SEED = 0
 
 
 @measure("nomus")
-def nomus_of(outcome: Outcome) -> float | None:
+def nomus_of(outcome: Predicted) -> float | None:
     """NoMUS in [0, 1] of an outcome; None for attributes, or with fewer than 10 images."""
     forget, unseen = outcome.losses("forget"), outcome.losses("test")
     if outcome.task == "multilabel" or min(len(forget), len(unseen)) < FOLDS:

@@ -26,7 +26,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outcome:
+class Predicted:
     """What a model predicts on the sets of its cell, and what the retrained model does.
 
     Attributes:
@@ -56,7 +56,7 @@ def _of_set(frame: pd.DataFrame, name: str, column: str) -> list[Any]:
     return frame.loc[frame["set"] == name, column].to_list()
 
 
-MeasureFunction: TypeAlias = Callable[[Outcome], float | None]
+MeasureFunction: TypeAlias = Callable[[Predicted], float | None]
 _registry: dict[str, MeasureFunction] = {}
 
 
@@ -87,7 +87,7 @@ def _discover() -> None:
         importlib.import_module(f"oneshui.metrics.{module.name}")
 
 
-def measured(outcome: Outcome) -> Mapping[str, float | None]:
+def measured(outcome: Predicted) -> Mapping[str, float | None]:
     """Every registered measure of an outcome, by key in alphabetical order; None is undefined."""
     _discover()
     return {key: _registry[key](outcome) for key in sorted(_registry)}

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oneshui.errors import InputError
-from oneshui.metrics.registry import Outcome, measure
+from oneshui.metrics.registry import Predicted, measure
 from oneshui.spec import Task
 
 ArrayLike: TypeAlias = Any
@@ -92,7 +92,7 @@ def num_attributes_counted(labels: ArrayLike) -> int:
 
 
 @measure("num_attributes")
-def num_attributes(outcome: Outcome) -> float | None:
+def num_attributes(outcome: Predicted) -> float | None:
     """Attributes that count on the forget set; None where labels are classes."""
     if outcome.task == "multiclass":
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +14,7 @@ from oneshui.data.splits import make_split, most_requests
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.faces.generate import generate
+from oneshui.spec import ProgressCallback
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
 from sweeps.graph.cells import index_job
@@ -24,8 +24,6 @@ from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.run import run
 from sweeps.store import DamagedEntryError, Entry, Store
 from sweeps.store.datasets import RemoteFolder
-
-Progress = Callable[[int, int], None]
 
 
 def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
@@ -45,7 +43,7 @@ def _generated_folder(dataset: DatasetSpec, places: Places) -> Path:
 
 
 def ensure_generated(
-    dataset: DatasetSpec, places: Places, progress: Progress, workers: int
+    dataset: DatasetSpec, places: Places, progress: ProgressCallback, workers: int
 ) -> bool:
     """Draw the dataset if it is one that is drawn and is not there; whether it was drawn.
 

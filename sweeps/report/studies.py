@@ -36,13 +36,13 @@ class StudyResult:
     Attributes:
         study: Its jobs.
         points: One row per finished point: "place", "simulated" (what Optuna maximises), "score"
-            (the support-only score; null where the point was not revealed), "tow" (the true one,
+            (the support-only score; null without a true ToW), "tow" (the true one,
             likewise), all fractions in [0, 1], "carried" (whether it was run on the real S) and
             the hyperparameters by name.
         chosen: Place of the chosen point by objective.
         importance: Share of the simulated value's variation by hyperparameter.
         simulated_correlation: Spearman's rank correlation of "simulated" with "tow" over all
-            revealed points; null with fewer than three.
+            points with a true ToW; null with fewer than three.
         score_correlation: The same of "score".
     """
 
@@ -55,12 +55,12 @@ class StudyResult:
 
     @property
     def best_tow(self) -> float | None:
-        """The true ToW of the best revealed point."""
-        revealed = self.points["tow"].dropna()
-        return float(revealed.max()) if len(revealed) else None
+        """The true ToW of the best point that has one."""
+        known = self.points["tow"].dropna()
+        return float(known.max()) if len(known) else None
 
     def tow_of(self, place: int) -> float | None:
-        """The true ToW of a point, if it was revealed."""
+        """The true ToW of a point, if it was computed."""
         found = self.points.loc[self.points["place"] == place, "tow"].dropna()
         return float(found.iloc[0]) if len(found) else None
 
@@ -90,7 +90,7 @@ def _result(study: StudyJobs, entries: Entries) -> StudyResult:
     rows = []
     for place in finished:
         value = entries[study.trials[place]].value
-        score, tow = _revealed(study, place, entries, stored)
+        score, tow = _score_and_truth(study, place, entries, stored)
         rows.append(
             {
                 "place": place,
@@ -131,7 +131,7 @@ def _stored(study: StudyJobs, entries: Entries) -> list[TrialScores]:
     ]
 
 
-def _revealed(
+def _score_and_truth(
     study: StudyJobs, place: int, entries: Entries, stored: Sequence[TrialScores]
 ) -> tuple[float | None, float | None]:
     """Support-only score and true ToW of a point, means over cells."""
@@ -168,7 +168,7 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
 
     Columns: "study", "dataset", "num_forget", "row", "objective", "points", "picked" (place of the
     point), "picked_tow", "defaults_tow", "best_tow", "simulated_correlation",
-    "score_correlation"; ToW and correlations as fractions, null where nothing was revealed.
+    "score_correlation"; ToW and correlations as fractions, null without true ToWs.
     """
     rows: list[dict[str, Any]] = []
     for result in results:
@@ -286,7 +286,7 @@ def _spread(mean: float, std: float, sign: str) -> str:
 def study_sentences(results: Sequence[StudyResult]) -> list[str]:
     """What the studies say together, in sentences; ToW in points.
 
-    Only what was revealed is spoken of: without true ToWs there is nothing to be said.
+    Without true ToWs there is nothing to be said.
     """
     frame = studies_frame(results)
     found = []

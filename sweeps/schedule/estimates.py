@@ -12,7 +12,7 @@ from typing import Any
 from oneshui.data import registry
 from sweeps.graph.job import TRAINING, Job, canonical_json
 
-Kind = tuple[Any, ...]
+JobKind = tuple[Any, ...]
 """What makes the times of two jobs comparable; the first element is the stage."""
 
 _FORWARD_GFLOP: Mapping[str, float] = {"vit_base_patch16_224": 17.6}
@@ -49,7 +49,7 @@ def dataset_of(job: Job, jobs: Mapping[str, Job]) -> Job | None:
     return job
 
 
-def kinds_of(job: Job, jobs: Mapping[str, Job]) -> tuple[Kind, ...]:
+def kinds_of(job: Job, jobs: Mapping[str, Job]) -> tuple[JobKind, ...]:
     """The kinds that a job belongs to, the most particular first."""
     dataset = dataset_of(job, jobs)
     split = jobs.get(job.inputs.get("split") or next(iter(job.series.get("split", ())), ""))
@@ -114,7 +114,7 @@ class Estimates:
         """
         self._kinds = {key: kinds_of(job, jobs) for key, job in jobs.items()}
         self._guesses = {key: guess(job, jobs, gpu=gpu) for key, job in jobs.items()}
-        self._means: dict[Kind, _Mean] = {}
+        self._means: dict[JobKind, _Mean] = {}
         for job, seconds in measured:
             self.learn(job, seconds)
 

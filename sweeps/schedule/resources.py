@@ -11,7 +11,7 @@ from dataclasses import replace
 from sweeps.graph.cells import index_job
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec, StageResources, SweepSpec
-from sweeps.schedule.estimates import Kind, dataset_of, kinds_of
+from sweeps.schedule.estimates import JobKind, dataset_of, kinds_of
 from sweeps.schedule.slots import Request
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
@@ -60,7 +60,7 @@ class ResourceRequests:
         self._default = default_request(cluster, has_gpu=has_gpu)
         self._dataset_of = _names(sweep)
         self._resources = {name: spec.resources for name, spec in sweep.datasets.items()}
-        self._peaks: dict[Kind, float] = {}
+        self._peaks: dict[JobKind, float] = {}
         self._enlarged: dict[str, Request] = {}
         self.gpu_bytes = gpu_bytes
         for job, peak in measured:
@@ -71,7 +71,7 @@ class ResourceRequests:
         """Shape of a job of which nothing particular is known."""
         return self._default
 
-    def _kind(self, job: Job) -> Kind:
+    def _kind(self, job: Job) -> JobKind:
         # Memory depends on model, method and batch, hardly on how many people are forgotten.
         return kinds_of(job, self._jobs)[1]
 

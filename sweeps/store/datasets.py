@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 
 from oneshui.errors import DataError, InputError
+from oneshui.spec import ProgressCallback
 from sweeps.store.cache import PLACE, cache_folder
 from sweeps.store.objects import Bucket, Object
 
@@ -22,7 +23,6 @@ THREADS = 32
 _SAY_SECONDS = 30.0
 KEY = "data_dir"
 logger = logging.getLogger("oneshui.worker")
-Progress = Callable[[int, int], None]
 _compared: set[Path] = set()
 """Folders that this process has compared: listing a large one takes a minute."""
 
@@ -45,7 +45,7 @@ class RemoteFolder:
         which = hashlib.sha256(f"{self.uri} {self.name}".encode()).hexdigest()[:16]
         return cache_folder() / "data" / which
 
-    def fetch(self, progress: Progress | None = None) -> Path:
+    def fetch(self, progress: ProgressCallback | None = None) -> Path:
         """This machine's copy, compared once per process with what is in the bucket.
 
         Only what is absent or has changed is downloaded; what a kill interrupted goes on.
@@ -99,7 +99,11 @@ class RemoteFolder:
         return listed
 
     def _download(
-        self, bucket: Bucket, listed: list[Object], known: Mapping[str, str], progress: Progress
+        self,
+        bucket: Bucket,
+        listed: list[Object],
+        known: Mapping[str, str],
+        progress: ProgressCallback,
     ) -> None:
         folder = self.folder
         wanted = [one for one in listed if _is_other(folder, one, known)]

@@ -16,7 +16,7 @@ from sweeps.graph.job import digest
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.tables import NOT_TUNED
 from sweeps.tracking.runs import CONTENT, GRID, LATEST, Runs, Wanted, all_runs
-from sweeps.tracking.views import View, chart, save, table
+from sweeps.tracking.views import SavedView, chart, save, table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,7 +36,7 @@ _SECTIONS = {
 }
 TABLE = table("oneshui-table", "Leaderboard by ToW", _COLUMNS, "metrics.tow")
 CHART = chart("oneshui-chart", "ToW by method", _SECTIONS, "metrics.tow", "method")
-VIEWS: tuple[View, ...] = (TABLE, CHART)
+VIEWS: tuple[SavedView, ...] = (TABLE, CHART)
 
 
 def name_of(sweep: str) -> str:

@@ -168,9 +168,9 @@ class Publisher:
         )
 
     def _run(self) -> None:
-        publish: _Sweep | None = None
+        publish: _SweepView | None = None
         try:
-            publish = _Sweep(self._uri, self._plan, self._output, self._command)
+            publish = _SweepView(self._uri, self._plan, self._output, self._command)
             self._connected = True
             _write_links(self._output, self._uri, publish.links())
         except Exception as error:
@@ -211,7 +211,7 @@ def _write_links(output: Path, uri: str, found: Mapping[str, str]) -> None:
     (output / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
-class _Sweep:
+class _SweepView:
     """The experiments of a sweep, used by the publisher's thread alone."""
 
     def __init__(self, uri: str, plan: Plan, output: Path, command: Sequence[str]) -> None:

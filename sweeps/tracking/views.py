@@ -25,7 +25,7 @@ _WRITTEN = 1_767_225_600_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class SavedView:
     """A way to look at an experiment.
 
     Attributes:
@@ -41,7 +41,7 @@ class View:
     is_chart: bool = False
 
 
-def table(key: str, name: str, columns: Sequence[str], order_by: str) -> View:
+def table(key: str, name: str, columns: Sequence[str], order_by: str) -> SavedView:
     """Runs of the last grid as a table.
 
     Args:
@@ -50,12 +50,12 @@ def table(key: str, name: str, columns: Sequence[str], order_by: str) -> View:
         columns: For example "params.method" and "metrics.tow".
         order_by: A column; the highest value comes first.
     """
-    return View(key=key, name=name, state=_state(columns, order_by))
+    return SavedView(key=key, name=name, state=_state(columns, order_by))
 
 
 def chart(
     key: str, name: str, sections: Mapping[str, Sequence[str]], order_by: str, group_by: str
-) -> View:
+) -> SavedView:
     """Runs of the last grid as bars, averaged over runs with equal values of a param.
 
     Args:
@@ -102,7 +102,7 @@ def chart(
         "compareRunCharts": charts,
         "isAccordionReordered": True,
     }
-    return View(key=key, name=name, state=state, is_chart=True)
+    return SavedView(key=key, name=name, state=state, is_chart=True)
 
 
 def _state(columns: Sequence[str], order_by: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _quoted(column: str) -> str:
     return f"{kind}.`{name}`"
 
 
-def encode(view: View) -> str:
+def encode(view: SavedView) -> str:
     """The tag's value."""
     packed = base64.b64encode(zlib.compress(json.dumps(view.state).encode())).decode("ascii")
     document = {
@@ -132,7 +132,7 @@ def encode(view: View) -> str:
     return json.dumps(document)
 
 
-def save(client: MlflowClient, experiment: Experiment, views: Sequence[View]) -> None:
+def save(client: MlflowClient, experiment: Experiment, views: Sequence[SavedView]) -> None:
     """Write views that are not there yet.
 
     Raises:
@@ -144,7 +144,7 @@ def save(client: MlflowClient, experiment: Experiment, views: Sequence[View]) ->
             client.set_experiment_tag(experiment.experiment_id, _TAG + view.key, value)
 
 
-def link(experiment_id: str, view: View | None = None) -> str:
+def link(experiment_id: str, view: SavedView | None = None) -> str:
     """Path of an experiment's page; without the mode it would show an empty list of traces."""
     query = dict(_MODE)
     if view is not None:

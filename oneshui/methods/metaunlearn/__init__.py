@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from oneshui.data.simulated_requests import SimulatedRequest
-    from oneshui.methods.metaunlearn.loss_net import MetaLossNet, Support, View
+    from oneshui.methods.metaunlearn.loss_net import MetaLossNet, ModelView, Support
     from oneshui.methods.metaunlearn.objective import MetaTrainer
     from oneshui.methods.metaunlearn.sampler import RequestSampler
     from oneshui.requests import PrepareRequest, UnlearnRequest
@@ -227,7 +227,7 @@ class MetaUnlearn:
         net.load_state_dict({name.removeprefix(prefix): v for name, v in weights.items()})
         return net.to(request.device).eval()
 
-    def _view(self, model: nn.Module) -> View:
+    def _view(self, model: nn.Module) -> ModelView:
         from oneshui.methods.metaunlearn.loss_net import ClassifierView, NetworkView
 
         return ClassifierView() if self.parameters == "classifier" else NetworkView(model)

@@ -171,7 +171,7 @@ def make_net(
     return net
 
 
-class View(Protocol):
+class ModelView(Protocol):
     """A model as a function of the parameters that unlearning moves."""
 
     def __call__(
@@ -255,7 +255,12 @@ class InnerGradient:
 
 
 def inner_gradient(
-    net: MetaLossNet, view: View, parameters: Parameters, support: Support, *, chunk_size: int = 64
+    net: MetaLossNet,
+    view: ModelView,
+    parameters: Parameters,
+    support: Support,
+    *,
+    chunk_size: int = 64,
 ) -> InnerGradient:
     """Gradient of M, the mean of h over the support set.
 
@@ -316,7 +321,7 @@ class MetaStep:
 
 def meta_step(
     net: MetaLossNet,
-    view: View,
+    view: ModelView,
     start: Parameters,
     support: Support,
     terms: Sequence[Callable[[Parameters], torch.Tensor]],
@@ -367,7 +372,7 @@ def meta_step(
 
 
 def _tangents(
-    view: View, start: Parameters, direction: Parameters, inputs: torch.Tensor, chunk_size: int
+    view: ModelView, start: Parameters, direction: Parameters, inputs: torch.Tensor, chunk_size: int
 ) -> tuple[torch.Tensor | None, ...]:
     """Change of logits and features when the parameters move along ``direction``; None for none."""
     _load_forward_mode()

@@ -18,7 +18,13 @@ import torch
 from torch.nn import functional as F
 
 from oneshui.errors import NumericalError
-from oneshui.methods.metaunlearn.loss_net import MetaLossNet, Parameters, Support, View, meta_step
+from oneshui.methods.metaunlearn.loss_net import (
+    MetaLossNet,
+    ModelView,
+    Parameters,
+    Support,
+    meta_step,
+)
 from oneshui.metrics.scores import accuracy, average_precisions
 from oneshui.spec import Task
 from oneshui.training.losses import task_loss
@@ -201,7 +207,7 @@ Term: TypeAlias = Callable[[Parameters], torch.Tensor]
 """A part of the outer loss, as a function of the unlearned parameters."""
 
 
-def forget_terms(view: View, outer: OuterLoss, groups: Sequence[BatchGroup]) -> list[Term]:
+def forget_terms(view: ModelView, outer: OuterLoss, groups: Sequence[BatchGroup]) -> list[Term]:
     """The outer loss of a forget step: the mean over groups, weighted by their forget images."""
 
     def term(group: BatchGroup, weight: float, parameters: Parameters) -> torch.Tensor:
@@ -210,7 +216,7 @@ def forget_terms(view: View, outer: OuterLoss, groups: Sequence[BatchGroup]) -> 
     return [partial(term, *pair) for pair in zip(groups, _weights(groups), strict=True)]
 
 
-def retain_terms(view: View, task: Task, groups: Sequence[BatchGroup]) -> list[Term]:
+def retain_terms(view: ModelView, task: Task, groups: Sequence[BatchGroup]) -> list[Term]:
     """The outer loss of a retain step: the task loss of the retain batches, weighted alike."""
 
     def term(group: BatchGroup, weight: float, parameters: Parameters) -> torch.Tensor:
@@ -243,7 +249,7 @@ class MetaTrainer:
     def __init__(
         self,
         *,
-        view: View,
+        view: ModelView,
         start: Parameters,
         forget_net: MetaLossNet,
         retain_net: MetaLossNet | None,

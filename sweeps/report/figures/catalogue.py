@@ -26,7 +26,7 @@ FEWEST_FOR_PROCESSES = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class FigureKind:
     """A kind of figure.
 
     Attributes:
@@ -38,67 +38,67 @@ class Kind:
     drawings: Callable[[Material], Iterator[Drawing]]
 
 
-KINDS: dict[str, Kind] = {
-    "forgetting_utility": Kind(
+KINDS: dict[str, FigureKind] = {
+    "forgetting_utility": FigureKind(
         caption="One point per seed. A good method moves from the pretrained model to the left, "
         "into the cloud of retrained models, without moving down.",
         drawings=scores.forgetting_utility,
     ),
-    "tow": Kind(
+    "tow": FigureKind(
         caption="Points are seeds, bars and figures are means. What does not get to the right of "
         "the dashed line is no better than doing nothing; what reaches the grey band cannot be "
         "told from retraining with another seed.",
         drawings=scores.tow,
     ),
-    "tow_by_size": Kind(
+    "tow_by_size": FigureKind(
         caption="How a method stands the size of the request; bars are standard deviations over "
         "seeds.",
         drawings=scores.tow_by_size,
     ),
-    "loss_mia": Kind(
+    "loss_mia": FigureKind(
         caption="How well an attacker who sees losses tells forget images from test images. "
         "Retraining gives about 50%; clearly less is a trace of the request as well.",
         drawings=scores.loss_mia,
     ),
-    "rmia_roc": Kind(
+    "rmia_roc": FigureKind(
         caption="The relative attack where it matters, at few false accusations. One line a row, "
         "the mean over seeds; on the dotted diagonal the attacker guesses. Left of the dashed "
         "line one false accusation is already more than the test set can resolve.",
         drawings=attack.rmia_roc,
     ),
-    "hardness": Kind(
+    "hardness": FigureKind(
         caption="Each point is a forgotten person: is it harder to forget somebody whose support "
         "picture is unlike the person's others (paper, Figure 4)? Gap above 0: still known better "
         "than by the retrained model. Line: least squares; r: Pearson's correlation.",
         drawings=identities.hardness,
     ),
-    "retain_drop": Kind(
+    "retain_drop": FigureKind(
         caption="Each point is a person who stays: do those lose more who look like the forgotten "
         "(paper, Figure 5)? Line: least squares; r: Pearson's correlation.",
         drawings=identities.retain_drop,
     ),
-    "support_sheet": Kind(
+    "support_sheet": FigureKind(
         caption="The pictures that people sent in, of one seed, hardest to forget first. The gap "
         "is the mean over the ranked rows: score minus the retrained model's, in points.",
         drawings=identities.support_sheet,
     ),
-    "ablation": Kind(
+    "ablation": FigureKind(
         caption="Rows of one method with other hyperparameters. White points are seeds; the gap "
         "is best at 0.",
         drawings=scores.ablation,
     ),
-    "tuning": Kind(
+    "tuning": FigureKind(
         caption="Above: the simulated value that Optuna maximised, point by point; the line is "
         "the best so far, filled points were run on the real support set. Below: how far the "
         "support-only score can be trusted, every point against its true ToW, which was computed "
         "afterwards and never fed back.",
         drawings=tuning.tuning,
     ),
-    "cost": Kind(
+    "cost": FigureKind(
         caption="What the sweep cost, by stage: the sum over its jobs, and one job's peak memory.",
         drawings=costs.cost,
     ),
-    "timeline": Kind(
+    "timeline": FigureKind(
         caption="What ran where and when: one line per worker, one bar per job.",
         drawings=costs.timeline,
     ),

@@ -106,7 +106,7 @@ def _scatter(axes: Axes, result: StudyResult, *, is_first: bool) -> None:
     if is_first:
         axes.set_ylabel("true ToW (%)")
     if not (np.isfinite(scores) & np.isfinite(tows)).any():
-        axes.text(0.5, 0.5, "not revealed", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no true ToW", ha="center", va="center", transform=axes.transAxes)
         axes.set_xticks([])
         axes.set_yticks([])
         return

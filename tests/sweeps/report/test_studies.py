@@ -98,7 +98,7 @@ def test_points_are_those_of_the_jobs_with_their_true_tow(
     assert result.points["carried"].sum() in (2, 3)
 
 
-def test_the_revealed_score_is_the_one_that_chose(
+def test_the_score_shown_is_the_one_that_chose(
     entries: dict[str, Entry], results: list[StudyResult]
 ) -> None:
     """The report's score of a point is what the choice itself computed."""
@@ -112,7 +112,7 @@ def test_the_revealed_score_is_the_one_that_chose(
         assert result.tow_of(place) == pytest.approx(score, rel=1e-6)
 
 
-def test_a_row_of_the_studied_seed_has_the_tow_that_was_revealed(
+def test_a_row_of_the_studied_seed_has_the_true_tow(
     sweep: InlineSweep, entries: dict[str, Entry], results: list[StudyResult]
 ) -> None:
     (result,) = results
@@ -136,7 +136,7 @@ def test_correlations_are_over_all_points(results: list[StudyResult]) -> None:
     assert (table["best_tow"] >= table["picked_tow"]).all()
 
 
-def test_nothing_is_revealed_of_a_study_that_is_half_done(
+def test_nothing_is_said_of_a_study_that_is_half_done(
     sweep: InlineSweep, entries: dict[str, Entry]
 ) -> None:
     (study,) = sweep.plan.studies
