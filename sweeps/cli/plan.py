@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sweeps.cli.progress import duration
+from sweeps.graph.job import stage_title
 from sweeps.graph.plan import expand
 from sweeps.graph.spec import ClusterSpec, LaunchSpec
 from sweeps.schedule.estimates import Estimates
@@ -80,7 +81,7 @@ def _print_forecast(found: Forecast, cluster: ClusterSpec, console: Console) -> 
     unit = "GPU-hours" if on_gpu else "CPU-hours"
     for name, stage in found.stages.items():
         why = ", ".join(f"{count} {reason}" for reason, count in stage.reasons.items())
-        line = f"  {name:<9} {stage.jobs:>5}   {stage.done} done"
+        line = f"  {stage_title(name):<9} {stage.jobs:>5}   {stage.done} done"
         if stage.reasons:
             hours = stage.gpu_hours if on_gpu else stage.cpu_hours
             guess = f", {stage.guessed} of them guessed" if stage.guessed else ""

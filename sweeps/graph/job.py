@@ -30,6 +30,12 @@ Stage = Literal[
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
+
+def stage_title(stage: Stage) -> str:
+    """The stage as people read it."""
+    return "true ToW" if stage == "true_tow" else stage
+
+
 STAGE_VERSION: Mapping[Stage, int] = {
     **dict.fromkeys(STAGES, 1),
     "pretrain": 2,

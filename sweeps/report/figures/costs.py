@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sweeps.graph.job import STAGES, Stage
+from sweeps.graph.job import STAGES, Stage, stage_title
 from sweeps.report.figures.style import COLOURS, Drawing, Material, set_title
 from sweeps.store import Entry
 
@@ -72,7 +72,7 @@ def _cost(entries: Sequence[Entry], stages: Sequence[Stage], sweep: str) -> Figu
     memory.margins(x=0.2)
     time.set_xlabel("seconds, all jobs together")
     memory.set_xlabel("peak memory of one job (GiB)")
-    time.set_yticks(range(len(stages)), stages)
+    time.set_yticks(range(len(stages)), [stage_title(stage) for stage in stages])
     time.set_ylim(len(stages) - 0.5, -0.5)
     set_title(figure, f"Cost by stage: {sweep}")
     return figure
@@ -128,7 +128,7 @@ def _timeline(spans: Sequence[_Span], sweep: str) -> Figure:
     axes.set_xlim(0, max(length / scale, 1e-3))
     axes.set_xlabel(f"{unit} since the first job began")
     stages = [stage for stage in STAGES if any(span.stage == stage for span in spans)]
-    handles = [Patch(color=STAGE_COLOURS.get(s, _OTHER), label=s) for s in stages]
+    handles = [Patch(color=STAGE_COLOURS.get(s, _OTHER), label=stage_title(s)) for s in stages]
     figure.legend(handles=handles, loc="outside lower center", ncols=5)
     left_out = (
         f", {len(workers) - len(shown)} workers left out" if len(workers) > len(shown) else ""

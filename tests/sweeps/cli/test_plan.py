@@ -38,7 +38,8 @@ def test_the_whole_grid_is_planned_without_torch_ray_or_the_data(tmp_path: Path)
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "trial" in done.stdout
+    for stage in ("simulate", "trial", "choose", "true ToW"):
+        assert f"  {stage} " in done.stdout
     assert not list(tmp_path.iterdir())
 
 
