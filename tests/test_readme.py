@@ -24,7 +24,7 @@ def python_block(containing: str) -> str:
 
 def test_the_example_method_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods.names()
-    monkeypatch.setattr(base, "_registry", dict(base._registry))
+    monkeypatch.setattr(base.METHODS, "known", dict(base.METHODS.known))
     (tmp_path / "shrink.py").write_text(python_block("class Shrink"))
     spec = importlib.util.spec_from_file_location("shrink", tmp_path / "shrink.py")
     assert spec is not None

@@ -5,16 +5,12 @@ A dataset is one file in ``oneshui/data/loaders/`` whose loader is decorated wit
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from oneshui.errors import unknown_name
+from oneshui.registry import Registry
 from oneshui.spec import Task
 
 if TYPE_CHECKING:
@@ -49,7 +45,7 @@ class Dataset:
 
 
 L = TypeVar("L", bound=Loader)
-_registry: dict[str, Dataset] = {}
+DATASETS: Registry[Dataset] = Registry("dataset layout", "oneshui.data.loaders")
 
 
 def register(*, name: str, folder: str, task: Task | None, num_images: int) -> Callable[[L], L]:
@@ -60,22 +56,11 @@ def register(*, name: str, folder: str, task: Task | None, num_images: int) -> C
     """
 
     def known(load: L) -> L:
-        taken = _registry.get(name)
-        if taken is not None and inspect.getsourcefile(taken.load) != inspect.getsourcefile(load):
-            raise TypeError(f"two datasets are called {name!r}")
-        _registry[name] = Dataset(
-            name=name, folder=folder, task=task, num_images=num_images, load=load
-        )
+        own = Dataset(name=name, folder=folder, task=task, num_images=num_images, load=load)
+        DATASETS.add(name, own, load)
         return load
 
     return known
-
-
-@cache
-def _discover() -> None:
-    package = importlib.import_module("oneshui.data.loaders")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"oneshui.data.loaders.{module.name}")
 
 
 def get(name: str) -> Dataset:
@@ -84,16 +69,12 @@ def get(name: str) -> Dataset:
     Raises:
         InputError: There is none; lists the known ones and the nearest.
     """
-    _discover()
-    if name not in _registry:
-        raise unknown_name("dataset layout", name, _registry)
-    return _registry[name]
+    return DATASETS.get(name)
 
 
 def names() -> tuple[str, ...]:
     """Names of all datasets, sorted."""
-    _discover()
-    return tuple(sorted(_registry))
+    return DATASETS.names()
 
 
 def load_dataset(layout: str, data_dir: Path | str, *, require_files: bool = True) -> ImageTable:

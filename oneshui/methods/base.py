@@ -8,15 +8,12 @@ torch at hand, so heavy imports belong inside ``prepare`` and ``unlearn``.
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import inspect
-import pkgutil
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from oneshui.errors import InputError, unknown_name
 from oneshui.methods.fields import checked
+from oneshui.registry import Registry
 from oneshui.spec import Access, Role, Task
 from oneshui.spec import Range as Range
 
@@ -72,7 +69,7 @@ class CheckedMethod(Method, Protocol):
 
 
 M = TypeVar("M", bound=type[Any])
-_registry: dict[str, type[Method]] = {}
+METHODS: Registry[type[Method]] = Registry("method", "oneshui.methods")
 
 
 def register(cls: M) -> M:
@@ -104,31 +101,18 @@ def register(cls: M) -> M:
     unknown = (set(cls.search_space) | set(getattr(cls, "prepare_fields", ()))) - set(types)
     if unknown:
         raise TypeError(f"method {cls.name} declares {sorted(unknown)}, which it does not have")
-    taken = _registry.get(cls.name)
-    if taken is not None and inspect.getsourcefile(taken) != inspect.getsourcefile(cls):
-        raise TypeError(f"two methods are called {cls.name!r}")
     cls.search_space = {
         name: dataclasses.replace(range_, integer=types[name] == "int")
         for name, range_ in cls.search_space.items()
     }
     checked(cls)
-    _registry[cls.name] = cls
+    METHODS.add(cls.name, cls, cls)
     return cls
-
-
-@cache
-def _discover() -> None:
-    package = importlib.import_module("oneshui.methods")
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name.startswith("_"):  # what several methods share
-            continue
-        importlib.import_module(f"oneshui.methods.{module.name}")
 
 
 def names() -> tuple[str, ...]:
     """Names of all methods, sorted."""
-    _discover()
-    return tuple(sorted(_registry))
+    return METHODS.names()
 
 
 def get(name: str) -> type[Method]:
@@ -137,10 +121,7 @@ def get(name: str) -> type[Method]:
     Raises:
         InputError: There is none; lists the known ones and the nearest.
     """
-    _discover()
-    if name not in _registry:
-        raise unknown_name("method", name, _registry)
-    return _registry[name]
+    return METHODS.get(name)
 
 
 def build(name: str, hyperparameters: Mapping[str, Any]) -> Method:

@@ -8,18 +8,15 @@ Shapes: N images, C attributes or classes.
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from oneshui.registry import Registry
 from oneshui.spec import Task
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -57,7 +54,7 @@ def _of_set(frame: pd.DataFrame, name: str, column: str) -> list[Any]:
 
 
 MeasureFunction: TypeAlias = Callable[[Predicted], float | None]
-_registry: dict[str, MeasureFunction] = {}
+MEASURES: Registry[MeasureFunction] = Registry("measure", "oneshui.metrics")
 
 
 def measure(key: str) -> Callable[[MeasureFunction], MeasureFunction]:
@@ -71,23 +68,12 @@ def measure(key: str) -> Callable[[MeasureFunction], MeasureFunction]:
     """
 
     def known(function: MeasureFunction) -> MeasureFunction:
-        taken = _registry.get(key)
-        if taken is not None and inspect.getsourcefile(taken) != inspect.getsourcefile(function):
-            raise TypeError(f"two measures are called {key!r}")
-        _registry[key] = function
+        MEASURES.add(key, function, function)
         return function
 
     return known
 
 
-@cache
-def _discover() -> None:
-    package = importlib.import_module("oneshui.metrics")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"oneshui.metrics.{module.name}")
-
-
 def measured(outcome: Predicted) -> Mapping[str, float | None]:
     """Every registered measure of an outcome, by key in alphabetical order; None is undefined."""
-    _discover()
-    return {key: _registry[key](outcome) for key in sorted(_registry)}
+    return {key: MEASURES.get(key)(outcome) for key in MEASURES.names()}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,12 +31,10 @@ def load_toy(data_dir, *, require_files=True):
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.names()
-    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
-    yield
-    monkeypatch.undo()
-    registry._discover.cache_clear()
+    monkeypatch.setattr(registry.DATASETS, "known", dict(registry.DATASETS.known))
+    monkeypatch.setattr(registry.DATASETS, "_is_complete", True)
 
 
 def test_what_is_published_of_each_dataset() -> None:
@@ -60,7 +58,7 @@ def test_a_file_in_the_package_is_a_dataset_of_loading_planning_and_fetching(
 ) -> None:
     (tmp_path / "toy.py").write_text(TOY)
     monkeypatch.setattr(loaders, "__path__", [*loaders.__path__, str(tmp_path)])
-    registry._discover.cache_clear()
+    monkeypatch.setattr(registry.DATASETS, "_is_complete", False)
     (tmp_path / "toys").mkdir()
     (tmp_path / "toys" / "a.png").write_bytes(b"not looked at")
     (tmp_path / "toys" / "images.csv").write_text("path,identity,label\na.png,ann,0\n")
@@ -90,7 +88,7 @@ def test_a_name_belongs_to_one_file(tmp_path: Path) -> None:
         return scope["load"]
 
     about: Callable[[Loader], Loader] = register(name="celeba", folder="x", task=None, num_images=1)
-    with pytest.raises(TypeError, match="two datasets are called 'celeba'"):
+    with pytest.raises(TypeError, match="two dataset layouts are called 'celeba'"):
         about(loader("other.py"))
     assert registry.get("celeba").load is celeba.load_celeba
     # The same file again, as a reload does, replaces itself.
@@ -114,7 +112,7 @@ def test_a_loader_that_contradicts_its_record_is_refused(
         num_images=1,
         load=mufac.load_mufac,
     )
-    monkeypatch.setitem(registry._registry, name, about)
+    monkeypatch.setitem(registry.DATASETS.known, name, about)
     with pytest.raises(TypeError, match=f"the loader of '{name}' returned 'mufac', multiclass"):
         registry.load_dataset(name, tmp_path)
 

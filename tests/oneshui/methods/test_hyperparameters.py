@@ -325,7 +325,7 @@ def test_what_is_no_prepare_field_does_not_change_the_preparation(name: str, fie
 
 def test_a_plain_dataclass_without_checks_is_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
     methods.names()
-    monkeypatch.setattr(base, "_registry", dict(base._registry))
+    monkeypatch.setattr(base.METHODS, "known", dict(base.METHODS.known))
 
     @base.register
     @dataclass(frozen=True, kw_only=True)

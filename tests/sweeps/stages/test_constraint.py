@@ -55,7 +55,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
 def method(monkeypatch: pytest.MonkeyPatch) -> None:
     """A method for this test alone: it keeps its request, then does what ``attack`` says."""
     base.names()
-    monkeypatch.setattr(base, "_registry", dict(base._registry))
+    monkeypatch.setattr(base.METHODS, "known", dict(base.METHODS.known))
 
     @base.register
     @dataclass(frozen=True, kw_only=True)

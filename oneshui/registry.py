@@ -1,0 +1,68 @@
+"""Things that are found by name: each file of a package registers its own when it is imported."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from oneshui.errors import unknown_name
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """What the files of a package have registered, by name.
+
+    Attributes:
+        known: So far; ``names`` and ``get`` import the whole package first.
+    """
+
+    def __init__(self, what: str, package: str) -> None:
+        """Nothing is imported yet.
+
+        Args:
+            what: Of what it is a registry, for messages.
+            package: Whose files register; those whose name begins with "_" are not asked.
+        """
+        self.known: dict[str, T] = {}
+        self._what, self._package = what, package
+        self._modules: dict[str, str] = {}
+        self._is_complete = False
+
+    def add(self, name: str, item: T, source: type | Callable[..., Any]) -> None:
+        """Make something known by a name; the module that did so before may do so again.
+
+        Args:
+            name: How it is called.
+            item: What is found by that name.
+            source: The class or function behind it, which says from which module it is.
+
+        Raises:
+            TypeError: Another module has registered that name.
+        """
+        module = source.__module__
+        if name in self.known and self._modules[name] != module:
+            raise TypeError(f"two {self._what}s are called {name!r}")
+        self.known[name], self._modules[name] = item, module
+
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        if not self._is_complete:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                if not module.name.startswith("_"):
+                    importlib.import_module(f"{self._package}.{module.name}")
+            self._is_complete = True
+        return tuple(sorted(self.known))
+
+    def get(self, name: str) -> T:
+        """What is registered by this name.
+
+        Raises:
+            InputError: Nothing is; lists the known names and the nearest.
+        """
+        if name not in self.names():
+            raise unknown_name(self._what, name, self.known)
+        return self.known[name]
