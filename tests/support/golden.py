@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import timm
@@ -50,7 +50,7 @@ def manifest(folder: Path) -> dict[str, list[str] | None] | None:
     return files
 
 
-def skip_left_out(what: str) -> None:
+def skip_left_out(what: str) -> NoReturn:
     pytest.skip(f"{what}: not in tests/golden; name the full set in ONESHUI_GOLDEN")
 
 
