@@ -123,7 +123,7 @@ def passes(root: Path, tests: Sequence[str]) -> bool:
     environment = {
         **os.environ,
         "PYTHONPATH": str(root),
-        "ONESHUI_GOLDEN": str(root / "nowhere"),
+        "ONESHUI_GOLDEN": str(root / "tests" / "golden"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
