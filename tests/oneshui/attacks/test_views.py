@@ -54,6 +54,13 @@ def test_a_crop_depends_on_the_picture_and_the_seed_alone(problem: TinyProblem) 
     np.testing.assert_array_equal(other[:, :2], losses_of(whole)[:, :2])
 
 
+def test_every_further_view_is_another_crop(problem: TinyProblem) -> None:
+    losses = losses_of(look(problem, problem.images("test"), views=5))
+    for one in range(2, 5):
+        for other in range(one):
+            assert np.abs(losses[:, one] - losses[:, other]).max() > 1e-4
+
+
 def test_a_sample_is_seeded_and_keeps_the_order(problem: TinyProblem) -> None:
     data = problem.images("retain")
     drawn = sample(data, 5, seed=0)
