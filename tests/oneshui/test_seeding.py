@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import random
 
 import pytest
@@ -35,14 +34,3 @@ def test_generators_are_seeded_by_what_they_are_for_and_leave_the_global_ones_al
     assert python_random(5).random() == random.Random(5).random()
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
-
-
-def test_a_request_has_another_generator_for_every_seed_and_purpose() -> None:
-    from support.tiny import TinyProblem
-
-    request = TinyProblem().prepare_request
-    states = [
-        tuple(request(seed=seed).generator(purpose).get_state().tolist())
-        for seed, purpose in itertools.product((7, 8), ("jit noise", "ssd order"))
-    ]
-    assert len(set(states)) == 4

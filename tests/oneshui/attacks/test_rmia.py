@@ -80,8 +80,10 @@ def test_the_reference_keeps_the_first_of_its_best_points_with_gamma_outermost(
 
     by_gamma = [(gamma, a) for gamma in REFERENCE_GAMMAS for a in REFERENCE_AS]
     differing = 0
-    for _ in range(30):
-        parts: Parts = {n: signals(generator, 6) for n in ("forget", "nonmembers", "population")}
+    for _ in range(40):
+        parts: Parts = {"forget": signals(generator, 12), "nonmembers": signals(generator, 3)}
+        parts["forget"] = replace(parts["forget"], target=parts["forget"].target * 0.5)
+        parts["population"] = signals(generator, 12)
         attack = rmia(**parts, variant="reference")
         assert (attack.gamma, attack.a) == first_best(by_gamma, parts)
         by_a = sorted(by_gamma, key=lambda point: point[1])

@@ -71,17 +71,10 @@ def test_a_sample_is_seeded_and_keeps_the_order(problem: TinyProblem) -> None:
     assert sample(data, 10**6, seed=0) is data
 
 
-def test_losses_that_are_not_finite_are_an_error(problem: TinyProblem) -> None:
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_one_loss_that_is_not_finite_is_an_error(problem: TinyProblem, number: float) -> None:
     model = problem.full_request().fresh_model
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(float("nan"))
-    with pytest.raises(NumericalError, match="not finite"):
-        predict_views(
-            model,
-            {"test": problem.images("test")},
-            task="multilabel",
-            views=1,
-            seed=0,
-            device=CPU,
-        )
+    model.register_forward_hook(lambda _, __, logits: logits.index_fill(0, torch.tensor(2), number))
+    sets = {"test": problem.images("test")}
+    with pytest.raises(NumericalError, match=f"views of 1 of {len(sets['test'])} images of the"):
+        predict_views(model, sets, task="multilabel", views=2, seed=0, device=CPU)
