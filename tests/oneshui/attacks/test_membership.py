@@ -100,6 +100,17 @@ def test_a_is_tuned_on_images_that_the_second_model_did_not_see() -> None:
     assert tuned_a(nothing_left) == PUBLISHED_A
 
 
+def test_the_tuned_a_is_the_one_that_is_used() -> None:
+    target = views(3, ("retain", "forget"))
+    paired = Paired(target=RETRAINED[0], reference=views(5, ("retain",)), seen=set())
+    tuned = tuned_a(paired)
+    assert tuned != PUBLISHED_A
+    plain, found = membership(target, RETRAINED), membership(target, RETRAINED, paired)
+    assert (plain.values["rmia_a"], found.values["rmia_a"]) == (PUBLISHED_A, tuned)
+    assert found.attack.a == tuned
+    assert not np.array_equal(found.attack.forget_scores, plain.attack.forget_scores)
+
+
 def test_few_non_members_give_no_rate() -> None:
     def few(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[(frame["set"] != "test") | (frame["image"] < 9)]
