@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
-from support.tiny import Network, TinyProblem
+from support.tiny import NUM_OUTPUTS, SPECS, Network, TinyProblem
 from torch import nn
 
 from oneshui import methods
 from oneshui.methods.base import Method, PreparedMethod, hyperparameters
 from oneshui.requests import PrepareRequest, UnlearnRequest
 from oneshui.spec import Access, Task
+from oneshui.training.models import make_model
 
 PROBLEMS: list[tuple[Network, Task]] = [("vit", "multilabel"), ("convnext", "multiclass")]
 
@@ -155,8 +156,13 @@ def test_it_leaves_what_it_was_given_and_all_random_state_alone(name: str, train
 
 
 @every_method
-def test_outputs_do_not_depend_on_the_mode_of_the_model(name: str) -> None:
-    method = methods.build(name, {})
-    request = unlearn_request(method, TinyProblem(), prepared_state(name, "vit", "multilabel"))
-    request.model.train()
+def test_the_mode_of_a_model_that_drops_activations_changes_nothing(name: str) -> None:
+    method, problem = methods.build(name, {}), TinyProblem()
+    options = {**SPECS["vit"].options, "proj_drop_rate": 0.5}
+    spec = dataclasses.replace(SPECS["vit"], options=options)
+    # The weights of the others, because what drops has none.
+    model = make_model(spec, NUM_OUTPUTS, 0).train()
+    prepared = prepare(method, problem.prepare_request(model=model))
+    assert_equal(prepared, prepared_state(name, "vit", "multilabel"))
+    request = dataclasses.replace(unlearn_request(method, problem, prepared), model=model)
     assert_equal(method.unlearn(request).state_dict(), unlearned_weights(name, "vit", "multilabel"))

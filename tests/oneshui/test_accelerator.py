@@ -100,6 +100,7 @@ def test_logits_stay_apart_in_bfloat16() -> None:
     assert not torch.equal(fast, exact)
     assert not torch.equal(fast, fast.bfloat16().float())
     assert torch.equal(predict_logits(model, data, device=CPU), exact)
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 50])

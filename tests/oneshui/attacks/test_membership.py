@@ -8,7 +8,7 @@ import pytest
 from reference.auc import auc_error
 
 from oneshui.attacks.membership import Paired, membership, tuned_a
-from oneshui.attacks.rmia import PUBLISHED_A
+from oneshui.attacks.rmia import PUBLISHED_A, Signals, rmia
 from oneshui.attacks.roc import auc
 from oneshui.errors import InputError
 
@@ -48,6 +48,30 @@ def test_a_model_that_memorises_is_found_out() -> None:
     assert values["rmia_a"] == PUBLISHED_A
 
 
+def test_the_sets_of_both_attacks_are_these() -> None:
+    target = views(3, ("retain", "forget"))
+
+    def signals(*names: str) -> Signals:
+        def of(frame: pd.DataFrame) -> np.ndarray:
+            parts = [np.stack(frame.loc[frame["set"] == n, "losses"].to_list()) for n in names]
+            return np.concatenate(parts).T
+
+        return Signals(target=of(target), references=np.stack([of(r) for r in RETRAINED]))
+
+    found = membership(target, RETRAINED)
+    forget, test, val = (signals(name) for name in ("forget", "test", "val"))
+    published = rmia(forget=forget, nonmembers=test, population=val)
+    authors = rmia(
+        forget=forget,
+        nonmembers=val,
+        population=signals("forget", "retain", "val"),
+        variant="reference",
+    )
+    assert found.values["rmia_auc"] == published.auc
+    assert found.values["rmia_tpr"] == published.tpr[0.01]
+    assert found.values["rmia_reference_auc"] == authors.auc
+
+
 def test_a_retrained_model_is_not() -> None:
     found = membership(views(3, ("retain",)), RETRAINED)
     scores = found.attack.forget_scores, found.attack.nonmember_scores
@@ -76,6 +100,18 @@ def test_a_is_tuned_on_images_that_the_second_model_did_not_see() -> None:
     assert tuned_a(nothing_left) == PUBLISHED_A
 
 
+def test_the_tuned_a_is_the_one_that_is_used() -> None:
+    target = views(3, ("retain", "forget"))
+    paired = Paired(target=RETRAINED[0], reference=views(5, ("retain",)), seen=set())
+    tuned = tuned_a(paired)
+    assert tuned != PUBLISHED_A
+    plain, found = membership(target, RETRAINED), membership(target, RETRAINED, paired)
+    assert (plain.values["rmia_a"], found.values["rmia_a"]) == (PUBLISHED_A, tuned)
+    assert found.attack.a == tuned
+    scores = found.attack.nonmember_scores, plain.attack.nonmember_scores
+    assert not np.array_equal(*scores)
+
+
 def test_few_non_members_give_no_rate() -> None:
     def few(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[(frame["set"] != "test") | (frame["image"] < 9)]
@@ -88,8 +124,10 @@ def test_few_non_members_give_no_rate() -> None:
 def test_other_images_or_no_reference_are_refused() -> None:
     with pytest.raises(InputError, match="at least one reference"):
         membership(RETRAINED[0], [])
-    with pytest.raises(InputError, match="differ in images"):
-        membership(RETRAINED[0], [RETRAINED[1].iloc[::-1]])
+    other_images = RETRAINED[1].assign(image=RETRAINED[1]["image"] + 1)
+    for other in (RETRAINED[1].iloc[::-1], other_images):
+        with pytest.raises(InputError, match="differ in images"):
+            membership(RETRAINED[0], [other])
     parts = [part[part["set"] != "val"] for part in RETRAINED]
     with pytest.raises(InputError, match="val set, but there is none"):
         membership(parts[0], parts[1:])

@@ -59,6 +59,38 @@ def test_scores_are_their_definition_pair_by_pair(
     assert (attack.a, attack.gamma) == (a, gamma)
 
 
+def test_images_no_more_likely_than_the_population_beat_none_of_it() -> None:
+    same = Signals(target=np.full((VIEWS, 3), 0.5), references=np.ones((1, VIEWS, 3)))
+    attack = rmia(forget=same, nonmembers=same, population=same)
+    assert attack.forget_scores.tolist() == attack.nonmember_scores.tolist() == [0.0] * 3
+
+
+def test_the_reference_keeps_the_first_of_its_best_points_with_gamma_outermost(
+    generator: np.random.Generator,
+) -> None:
+    def first_best(grid: list[tuple[float, float]], parts: Parts) -> tuple[float, float]:
+        tprs = {}
+        for gamma, a in grid:
+            members, others = (
+                reference_scores(parts[name], parts["population"], a=a, gammas=(gamma,))[0]
+                for name in ("forget", "nonmembers")
+            )
+            tprs[gamma, a] = reference_tpr(members, others)
+        return max(tprs, key=lambda point: tprs[point])
+
+    by_gamma = [(gamma, a) for gamma in REFERENCE_GAMMAS for a in REFERENCE_AS]
+    differing = 0
+    for _ in range(40):
+        parts: Parts = {"forget": signals(generator, 12), "nonmembers": signals(generator, 3)}
+        parts["forget"] = replace(parts["forget"], target=parts["forget"].target * 0.5)
+        parts["population"] = signals(generator, 12)
+        attack = rmia(**parts, variant="reference")
+        assert (attack.gamma, attack.a) == first_best(by_gamma, parts)
+        by_a = sorted(by_gamma, key=lambda point: point[1])
+        differing += first_best(by_a, parts) != (attack.gamma, attack.a)
+    assert differing > 0
+
+
 def test_the_reference_s_scores_are_their_definition_vote_by_vote(
     generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

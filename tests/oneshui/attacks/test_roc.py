@@ -50,7 +50,8 @@ def test_the_curve_is_sklearn_s() -> None:
 
 
 def test_an_fpr_below_one_non_member_is_refused_and_the_smallest_is_named() -> None:
-    assert resolvable_fprs(300) == (0.01, 0.1)
+    assert [resolvable_fprs(number) for number in (9, 10, 99)] == [(), (0.1,), (0.1,)]
+    assert resolvable_fprs(100) == resolvable_fprs(300) == (0.01, 0.1)
     assert resolvable_fprs(1000) == (0.001, 0.01, 0.1)
     with pytest.raises(InputError, match=r"smallest FPR that they resolve is 0\.00333"):
         tpr_at_fpr(MEMBERS, OTHERS, fpr=1e-4)

@@ -54,6 +54,13 @@ def test_a_crop_depends_on_the_picture_and_the_seed_alone(problem: TinyProblem) 
     np.testing.assert_array_equal(other[:, :2], losses_of(whole)[:, :2])
 
 
+def test_every_further_view_is_another_crop(problem: TinyProblem) -> None:
+    losses = losses_of(look(problem, problem.images("test"), views=5))
+    for one in range(2, 5):
+        for other in range(one):
+            assert np.abs(losses[:, one] - losses[:, other]).max() > 1e-4
+
+
 def test_a_sample_is_seeded_and_keeps_the_order(problem: TinyProblem) -> None:
     data = problem.images("retain")
     drawn = sample(data, 5, seed=0)
@@ -64,17 +71,10 @@ def test_a_sample_is_seeded_and_keeps_the_order(problem: TinyProblem) -> None:
     assert sample(data, 10**6, seed=0) is data
 
 
-def test_losses_that_are_not_finite_are_an_error(problem: TinyProblem) -> None:
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_one_loss_that_is_not_finite_is_an_error(problem: TinyProblem, number: float) -> None:
     model = problem.full_request().fresh_model
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(float("nan"))
-    with pytest.raises(NumericalError, match="not finite"):
-        predict_views(
-            model,
-            {"test": problem.images("test")},
-            task="multilabel",
-            views=1,
-            seed=0,
-            device=CPU,
-        )
+    model.register_forward_hook(lambda _, __, logits: logits.index_fill(0, torch.tensor(2), number))
+    sets = {"test": problem.images("test")}
+    with pytest.raises(NumericalError, match=f"views of 1 of {len(sets['test'])} images of the"):
+        predict_views(model, sets, task="multilabel", views=2, seed=0, device=CPU)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -124,3 +127,66 @@ def test_identities_without_images_take_part_in_both_shuffles_and_are_never_chos
     chosen = [identity for identity in second if identity in split.train and identity % 2 == 0]
     assert list(split.forget) == chosen[:4]
     assert set(split.retain) == set(split.train) - set(split.forget)
+
+
+@pytest.mark.parametrize("walk", ["reference", "corrected"])
+def test_boundaries_lie_where_a_plain_walk_puts_them(walk: Any) -> None:
+    def taken(queue: list[int], share: float) -> int:
+        """Identities in front of the boundary, which begins at the share of identities."""
+        wanted = share * sum(counts[i] for i in queue)
+        number = int(share * len(queue))
+        held = sum(counts[i] for i in queue[:number])
+        if held <= wanted:
+            while held <= wanted:
+                held += counts[queue[number]]
+                number += 1
+            return number
+        while held > wanted:
+            number -= 1
+            held -= counts[queue[number]] if walk == "corrected" else counts[queue[number - 1]]
+        return number
+
+    differing = 0
+    for seed in range(40):
+        counts = np.random.default_rng(seed).integers(2, 30, size=25).tolist()
+        queue = list(range(25))
+        python_random(seed).shuffle(queue)
+        inside = taken(queue, 0.4)
+        val = taken(queue[:inside], 0.5)
+        identity = np.repeat(np.arange(25), counts)
+        split = make_split(identity, range(25), num_forget=2, seed=seed, walk=walk)
+        assert (list(split.val), list(split.test)) == (queue[:val], queue[val:inside])
+        assert list(split.train) == queue[inside:]
+        other = make_split(
+            identity,
+            range(25),
+            num_forget=2,
+            seed=seed,
+            walk="corrected" if walk == "reference" else "reference",
+        )
+        differing += other.train != split.train
+    assert differing > 3
+
+
+def test_a_fingerprint_changes_with_every_part() -> None:
+    identity = np.repeat(np.arange(30), 8)
+    split = make_split(identity, range(30), num_forget=4, seed=1)
+    others = [make_split(identity, range(30), num_forget=4, seed=1, support_seed=2)]
+    for part in ("train", "val", "test", "forget", "retain"):
+        values = getattr(split, part)
+        changed = {part: (*values[1:], values[0])}
+        if part == "forget":
+            changed["support"] = (*split.support[1:], split.support[0])
+        others.append(dataclasses.replace(split, **changed))
+    prints = [split.fingerprint, *(other.fingerprint for other in others)]
+    assert len(set(prints)) == 7
+    assert all(len(text) == 16 for text in prints)
+
+
+def test_somebody_with_images_is_left_to_retain() -> None:
+    identity = np.repeat(np.arange(30), 4)
+    num_train = len(make_split(identity, range(30), num_forget=2, seed=0).train)
+    largest = make_split(identity, range(30), num_forget=num_train - 1, seed=0)
+    assert len(largest.retain) == 1
+    with pytest.raises(InputError, match=f"forget size {num_train} is too large.*left to retain"):
+        make_split(identity, range(30), num_forget=num_train, seed=0)

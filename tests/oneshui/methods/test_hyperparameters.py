@@ -356,3 +356,45 @@ def test_a_plain_dataclass_without_checks_is_a_method(monkeypatch: pytest.Monkey
         assert str(error.value) == f"toy.{field} is {value!r}, but it must be {allowed}"
     with pytest.raises(InputError, match=r"toy\.text is bad"):
         methods.build("toy", {"text": "bad"})
+
+
+def unlearn(self: Any, request: Any) -> Any: ...
+
+
+def test_a_class_that_is_no_method_is_refused_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    methods.names()
+    monkeypatch.setattr(base, "_registry", dict(base._registry))
+    whole: dict[str, Any] = {
+        "name": "toy",
+        "access": Access.SUPPORT,
+        "search_space": {},
+        "unlearn": unlearn,
+    }
+
+    def made(frozen: bool = True, **changes: Any) -> type[Any]:
+        parts = {name: part for name, part in {**whole, **changes}.items() if part is not None}
+        fields = [("size", "int", 2)]
+        return dataclasses.make_dataclass("Toy", fields, namespace=parts, frozen=frozen)
+
+    base.register(made())
+    for problem, cls in (
+        ("has no name and has no unlearn", made(name=None, unlearn=None)),
+        ("has no access", made(access=None)),
+        ("is no frozen dataclass", made(frozen=False)),
+        ("must have prepare", made(access=Access.PREPARED)),
+        ("must have prepare", made(prepare=unlearn, prepare_fields=())),
+        ("must have prepare", made(access=Access.PREPARED, prepare=unlearn)),
+        ("width", made(search_space={"width": Range(low=1, high=3)})),
+        (
+            "depth",
+            made(access=Access.PREPARED, prepare=unlearn, prepare_fields=("size", "depth")),
+        ),
+        ("two methods are called 'ssd'", made(name="ssd")),
+    ):
+        # Which file a class is from is asked of its module.
+        cls.__module__ = __name__
+        with pytest.raises(TypeError, match=problem):
+            base.register(cls)
+    assert methods.get("ssd").__name__ == "SSD"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,6 +96,78 @@ def test_steps_move_layer_weights_only_and_not_along_the_training_inputs(network
         first = vectors[..., :1].float()
         step = step.reshape(len(first), -1, first.shape[1])
         assert (step @ first).abs().max() < 1e-5 * max(1.0, step.abs().max().item())
+
+
+@pytest.mark.parametrize("variant", ["corrected", "reference"])
+@pytest.mark.parametrize(
+    ("task", "entropy"),
+    [("multilabel", "softmax"), ("multilabel", "bernoulli"), ("multiclass", "softmax")],
+)
+def test_the_whole_method_is_a_plain_loop(variant: str, task: Any, entropy: str) -> None:
+    problem, gamma, rate, epochs, batch_size = TinyProblem("vit", task), 0.6, 0.3, 3, 2
+    train = problem.images("train").select(torch.arange(10))
+    model = tiny_model("vit")
+    layers = _projection.projected_layers(model)
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))
+        for name, layer in layers.items()
+    ]
+
+    def measured(data: LabelledImages) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            model(data.inputs())
+        stride = 1 if variant == "reference" else None
+        return {
+            name: reference.covariances(reference.input_vectors(layer, seen[name], stride))[0]
+            for name, layer in layers.items()
+        }
+
+    of_train, of_support = measured(train), measured(problem.images("support"))
+    for hook in hooks:
+        hook.remove()
+    kept = {}
+    for name, covariance in of_train.items():
+        own = covariance - of_support[name] if variant == "reference" else covariance
+        kept[name] = torch.from_numpy(reference.projection(own.numpy(), gamma)).float()
+
+    inputs, labels = problem.images("support").inputs(), problem.images("support").labels
+    weights = [layer.weight for layer in layers.values()]
+    for epoch in range(epochs):
+        step = rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        for start in range(0, len(inputs), batch_size):
+            y = labels[start : start + batch_size]
+            logits = model(inputs[start : start + batch_size])
+            p = logits.sigmoid() if task == "multilabel" else logits.softmax(1)
+            if task == "multiclass":
+                true = p[torch.arange(len(y)), y]
+            elif variant == "reference":
+                true = torch.where(y > 0, p[:, 1:2], p[:, 0:1])
+            else:
+                true = torch.where(y > 0, p, 1 - p)
+            q = logits.softmax(1)
+            entropies = -(q * q.log()).sum(1)
+            if entropy == "bernoulli":
+                entropies = -(p * p.log() + (1 - p) * (1 - p).log()).sum(1)
+            loss = -(1 - true + 0.05).log().mean() - 0.2 * entropies.mean()
+            gradients = torch.autograd.grad(loss, weights)
+            with torch.no_grad():
+                for (name, layer), gradient in zip(layers.items(), gradients, strict=True):
+                    rows = gradient.flatten(1)
+                    layer.weight -= step * (rows - rows @ kept[name]).view_as(layer.weight)
+
+    method = make(
+        variant=variant,
+        entropy=entropy,
+        gamma=gamma,
+        learning_rate=rate,
+        epochs=epochs,
+        batch_size=batch_size,
+    )
+    request = problem.unlearn_request(method.prepare(problem.prepare_request(train=train)))
+    after = method.unlearn(request).state_dict()
+    assert largest_difference(after, model.state_dict()) < 1e-4
+    assert largest_difference(after, request.model.state_dict()) > 1e-2
 
 
 def test_a_gamma_of_one_disables_the_update() -> None:

@@ -14,6 +14,7 @@ from oneshui.methods import _distillation, build
 from oneshui.methods._distillation import scrub
 from oneshui.methods._sgd import shuffled_batches, support_images
 from oneshui.methods.scrub import SCRUB
+from oneshui.training.models import classifier_of
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -62,6 +63,21 @@ def test_the_steps_are_those_of_a_plain_loop() -> None:
     ours = tiny_model("convnext")
     run(ours, SCRUB(**steps), forget, retain)
     assert largest_difference(ours.state_dict(), theirs.state_dict()) < 1e-5
+
+
+def test_forget_steps_are_clipped_and_retain_steps_are_not() -> None:
+    problem, cpu = TinyProblem("convnext"), torch.device("cpu")
+    forget = list(problem.images("forget").batches(4, cpu))
+    retain = list(problem.images("retain").batches(16, cpu))
+    steps: dict[str, Any] = {"epochs": 2, "forget_epochs": 2, "learning_rate": 0.02}
+    models = [tiny_model("convnext") for _ in range(2)]
+    for model in models:
+        with torch.no_grad():
+            classifier_of(model).weight.mul_(30)
+    theirs = reference.scrub(models[0], forget, retain, **steps)
+    norms = run(models[1], SCRUB(**steps), forget, retain)
+    assert max(norms) > 2
+    assert largest_difference(models[1].state_dict(), theirs.state_dict()) < 1e-4
 
 
 class Redrawn:

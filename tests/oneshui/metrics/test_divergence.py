@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import torch
 from reference.divergence import coin, js, softmax
 
 from oneshui.errors import InputError
-from oneshui.metrics.divergence import js_divergence, weight_distance
+from oneshui.metrics.divergence import js_divergence, js_forget, js_test, weight_distance
+from oneshui.metrics.registry import Outcome
 
 GENERATOR = np.random.default_rng(0)
 P, Q = GENERATOR.normal(scale=3, size=(2, 12, 5))
@@ -48,6 +50,22 @@ def test_a_constant_added_to_all_logits_of_classes_changes_nothing() -> None:
 def test_unusable_predictions_are_refused(other: npt.NDArray[Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         js_divergence(P, other, "multilabel")
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_the_measures_are_means_over_their_own_set(task: Any) -> None:
+    names = ["forget"] * 5 + ["test"] * 7
+    own, theirs = (pd.DataFrame({"set": names, "logits": list(logits)}) for logits in (P, Q))
+    outcome = Outcome(predictions=own, retrained=theirs, task=task)
+    each = js_divergence(P, Q, task)
+    assert js_forget(outcome) == pytest.approx(each[:5].mean())
+    assert js_test(outcome) == pytest.approx(each[5:].mean())
+    assert abs(each[:5].mean() - each[5:].mean()) > 1e-3
+
+
+def test_squares_of_weights_do_not_overflow() -> None:
+    state, other = (torch.full((3,), size, dtype=torch.float32) for size in (1e30, 2e30))
+    assert weight_distance({"w": state}, {"w": other}) == pytest.approx(0.5)
 
 
 def test_weight_distance_is_relative_and_leaves_counters_out() -> None:

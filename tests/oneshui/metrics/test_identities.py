@@ -77,6 +77,12 @@ def test_a_row_holds_what_its_identity_s_images_say() -> None:
     assert row["js"] == pytest.approx(divergence[rows].mean())
 
 
+def test_an_attribute_at_a_logit_of_0_is_predicted_absent() -> None:
+    own = predictions(1).iloc[[1]]
+    own = own.assign(logits=[np.zeros(4)], label=[np.array([1.0, 0.0, 0.0, 0.0])])
+    assert per_identity(own, own, task="multilabel")["score"].tolist() == [0.75]
+
+
 def test_the_score_of_classes_is_the_accuracy() -> None:
     own = predictions(1, "multiclass")
     table = per_identity(own, own, task="multiclass")

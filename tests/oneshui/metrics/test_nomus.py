@@ -4,10 +4,12 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from oneshui.errors import InputError
-from oneshui.metrics.nomus import attack_accuracy, nomus
+from oneshui.metrics.nomus import attack_accuracy, nomus, nomus_of
+from oneshui.metrics.registry import Outcome
 
 
 def test_nomus_is_that_of_mufac_s_table() -> None:
@@ -48,3 +50,24 @@ def test_unusable_losses_are_refused(bad: Any) -> None:
         attack_accuracy(bad, np.zeros(10), seed=0)
     with pytest.raises(InputError, match="the unseen images"):
         attack_accuracy(np.zeros(10), bad, seed=0)
+
+
+@pytest.mark.parametrize(("forget", "test"), [(9, 30), (30, 9), (10, 10), (12, 30)])
+def test_the_measure_is_defined_from_ten_images_of_both_sets_on(forget: int, test: int) -> None:
+    generator, number = np.random.default_rng(0), forget + test
+    frame = pd.DataFrame(
+        {
+            "set": ["forget"] * forget + ["test"] * test,
+            "loss": generator.exponential(size=number),
+            "label": list(generator.integers(0, 3, size=(number, 1)).astype(np.float32)),
+            "logits": list(generator.normal(size=(number, 3))),
+        }
+    )
+    found = nomus_of(Outcome(predictions=frame, retrained=frame, task="multiclass"))
+    if min(forget, test) < 10:
+        assert found is None
+        return
+    of_test = frame[forget:]
+    right = [z.argmax() == y[0] for z, y in zip(of_test["logits"], of_test["label"], strict=True)]
+    attack = attack_accuracy(frame["loss"][:forget], frame["loss"][forget:], seed=0)
+    assert found == pytest.approx(nomus(sum(right) / test, attack))

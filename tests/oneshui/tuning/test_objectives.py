@@ -168,6 +168,26 @@ def test_logits_in_bfloat16_can_be_looked_at() -> None:
     assert (seen.support_drop, seen.movement) == (0.0, 0.0)
 
 
+class NothingInTraining(torch.nn.Module):
+    """A network that has no logits in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = PROBLEM.unlearn_request().model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(images)
+        return logits * math.nan if self.training else logits
+
+
+def test_models_are_looked_at_in_evaluation_mode() -> None:
+    fussy = NothingInTraining().train()
+    request = dataclasses.replace(PROBLEM.unlearn_request(), model=fussy)
+    importance = {name: torch.ones_like(p) for name, p in fussy.named_parameters()}
+    seen = observe(copy.deepcopy(fussy), request, importance)
+    assert (seen.support_drop, seen.movement) == (0.0, 0.0)
+
+
 def test_the_oracle_s_score_is_the_true_tow() -> None:
     request = PROBLEM.unlearn_request()
     sets = {name: PROBLEM.images(name) for name in ("retain", "forget", "test")}

@@ -99,6 +99,8 @@ def test_a_curve_is_constant_outside_and_linear_between() -> None:
         [0.9, 0.9, 0.8, 0.5, 0.3, 0.3]
     )
     assert Curve.fit([0, 1], [0.2, 0.8])(0.3) == pytest.approx(0.5)
+    # Three points at one place and one at another count as four.
+    assert Curve.fit([0, 0, 0, 1], [0.2, 0.2, 0.2, 0.8])(0.3) == pytest.approx(0.35)
     with pytest.raises(ValueError, match="no points"):
         Curve.fit([], [])
 
@@ -111,6 +113,19 @@ def broken(study: TrialScores, point: int) -> TrialScores:
     runs = list(study.runs)
     runs[point] = (bad, *study.runs[point][1:])
     return dataclasses.replace(study, runs=tuple(runs))
+
+
+@pytest.mark.parametrize("name", ["forget", "retain", "val", "movement"])
+def test_one_number_that_is_not_finite_leaves_nothing_of_a_run(name: str) -> None:
+    study, _ = made_up(3, 2, 1)
+    run = study.runs[1][0]
+    if name == "movement":
+        bad = dataclasses.replace(run, movement=math.inf)
+    else:
+        bad = dataclasses.replace(run, after=dataclasses.replace(run.after, **{name: math.nan}))
+    assert run.is_finite
+    assert not bad.is_finite
+    assert simulated_tow((bad, study.runs[1][1]), VAL) == 0.0
 
 
 def test_a_point_that_is_not_finite_scores_nothing_and_bends_no_curve() -> None:

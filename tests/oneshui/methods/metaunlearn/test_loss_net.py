@@ -101,6 +101,45 @@ def test_the_meta_gradient_is_the_second_derivative(
     assert largest_difference(step.gradients, expected) < 1e-9 * largest
 
 
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+@pytest.mark.parametrize("use", [True, False])
+def test_the_learned_loss_is_this_network(task: Any, use: bool) -> None:
+    flags = {name: use for name in ("use_features", "use_targets", "use_identity")}
+    net = small_net(dataclasses.replace(SMALL, num_blocks=2, **flags)).double().eval()
+    weights = net.state_dict()
+    generator = torch.Generator().manual_seed(1)
+    logits, features = (
+        torch.randn(6, size, generator=generator, dtype=torch.float64) for size in (NUM_OUTPUTS, 16)
+    )
+    index = torch.tensor([3, 0, 19, 3, 7, 1])
+    labels = (logits > 0.3).double() if task == "multilabel" else torch.tensor([0, 4, 2, 2, 1, 3])
+
+    def linear(values: torch.Tensor, name: str) -> torch.Tensor:
+        return values @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(values: torch.Tensor, name: str) -> torch.Tensor:
+        mean = values.mean(1, keepdim=True)
+        spread = ((values - mean) ** 2).mean(1, keepdim=True)
+        scaled = (values - mean) / (spread + 1e-5).sqrt()
+        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def gelu(values: torch.Tensor) -> torch.Tensor:
+        return values * (1 + torch.erf(values / 2**0.5)) / 2
+
+    seen = [1 / (1 + (-logits).exp())]
+    if use:
+        targets = labels if task == "multilabel" else torch.eye(NUM_OUTPUTS).double()[labels]
+        seen += [features, targets, weights["embed.weight"][index]]
+    hidden = linear(torch.cat(seen, dim=1), "input_block.0")
+    hidden = gelu(linear(norm(hidden, "input_block.1"), "input_block.2"))
+    for block in ("hidden_blocks.0", "hidden_blocks.1"):
+        inner = gelu(linear(norm(hidden, f"{block}.0"), f"{block}.1"))
+        hidden = hidden + gelu(linear(inner, f"{block}.4"))
+    value = linear(norm(hidden, "output_block.0"), "output_block.1")[:, 0]
+    expected = (1 + value.exp()).log()
+    torch.testing.assert_close(net(logits, features, labels, index), expected)
+
+
 def test_dropout_draws_from_its_own_generator_and_keeps_the_mean() -> None:
     net = small_net(dataclasses.replace(SMALL, dropout=0.25))
     dropout = net.input_block[4]

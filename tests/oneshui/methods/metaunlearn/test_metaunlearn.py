@@ -13,6 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from oneshui.errors import InputError, NumericalError
 from oneshui.methods import build
 from oneshui.methods.metaunlearn import MetaUnlearn
+from oneshui.methods.metaunlearn.sampler import RequestSampler
 
 QUICK: dict[str, Any] = {
     "epochs": 1,
@@ -170,3 +171,31 @@ def test_somebody_unknown_is_refused() -> None:
 def test_a_diverging_step_is_reported() -> None:
     with pytest.raises(NumericalError, match="lower step_size"):
         run(TinyProblem(), step_size=1e38)
+
+
+def test_every_epoch_simulates_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[tuple[int, ...]] = []
+    sample = RequestSampler.sample
+
+    def watched(sampler: RequestSampler, request: Any) -> Any:
+        played.append(request.identities)
+        return sample(sampler, request)
+
+    monkeypatch.setattr(RequestSampler, "sample", watched)
+    request = TinyProblem().prepare_request()
+    build("metaunlearn", {"epochs": 3, "hidden_size": 8}).prepare(request)  # type: ignore[attr-defined]
+    per_epoch = -(-len(request.train_identities) // request.num_forget)
+    assert len(played) == 3 * per_epoch
+    epochs = [played[start : start + per_epoch] for start in range(0, len(played), per_epoch)]
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    for epoch in epochs:
+        assert {who for identities in epoch for who in identities} == set(request.train_identities)
+
+
+def test_the_preparation_looks_at_the_validation_images() -> None:
+    request = TinyProblem().prepare_request()
+    other = dataclasses.replace(request.val, labels=1 - request.val.labels)
+    method: Any = build("metaunlearn", {"epochs": 1, "hidden_size": 8})
+    plain = method.prepare(request)
+    changed = method.prepare(dataclasses.replace(request, val=other))
+    assert largest_difference(plain, changed) > 0

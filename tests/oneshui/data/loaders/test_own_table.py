@@ -16,7 +16,7 @@ from oneshui import load_dataset
 from oneshui.data.loaders import own_table
 from oneshui.errors import DataError
 
-GUIDE = Path(__file__).parents[3] / "docs" / "own_table.md"
+GUIDE = Path(__file__).parents[4] / "docs" / "own_table.md"
 COLUMNS: dict[str, list[Any]] = {
     "path": ["a/1.png", "a/2.png", "b.png", "c.png"],
     "identity": [7, 7, 3, 4],

@@ -1,0 +1,120 @@
+"""Defaults as the paper's recipe has them, and values that are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from oneshui.errors import InputError
+from oneshui.spec import DATA_SEEN, Access, FacesSpec, ModelSpec, Range, TrainingSpec
+
+BY_STEP: dict[str, Any] = {"schedule": "cosine_by_step"}
+
+
+def test_the_defaults_are_the_published_recipe_and_model() -> None:
+    assert dataclasses.asdict(TrainingSpec()) == {
+        "epochs": 30,
+        "batch_size": 32,
+        "optimizer": "sgd",
+        "learning_rate": 1e-3,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "schedule": "cosine_by_epoch",
+        "warmup_epochs": 2,
+        "clip_norm": 0,
+        "augmentation": "crop",
+        "keep": "best",
+    }
+    assert dataclasses.asdict(ModelSpec()) == {
+        "name": "vit_base_patch16_224",
+        "image_size": 224,
+        "weights": "imagenet",
+        "options": {},
+    }
+    assert dataclasses.asdict(FacesSpec()) == {
+        "identities": 400,
+        "pictures": 8,
+        "size": 64,
+        "seed": 0,
+    }
+    assert set(DATA_SEEN) == set(Access)
+
+
+@pytest.mark.parametrize(
+    ("spec", "fields", "named"),
+    [
+        *(
+            (TrainingSpec, fields, f"training.{next(iter(fields))} is ")
+            for fields in (
+                {"epochs": 0},
+                {"batch_size": 0},
+                {"learning_rate": 0.0},
+                {"momentum": -0.1},
+                {"momentum": 1.0},
+                {"weight_decay": -1e-9},
+                {"clip_norm": -1.0},
+                {"warmup_epochs": -1.0},
+                {"warmup_epochs": 5.0, "epochs": 5},
+                {"warmup_epochs": 5.0, "epochs": 5} | BY_STEP,
+                {"warmup_epochs": 1.5},
+            )
+        ),
+        *(
+            (ModelSpec, fields, f"model.{next(iter(fields))} is ")
+            for fields in (
+                {"name": ""},
+                {"image_size": 7},
+                {"image_size": 1025},
+                {"weights": "none"},
+                {"weights": "weights.pt"},
+            )
+        ),
+        *(
+            (FacesSpec, fields, f"{next(iter(fields))} must be an integer")
+            for fields in (
+                {"identities": 9},
+                {"identities": True},
+                {"identities": 20.0},
+                {"pictures": 1},
+                {"size": 15},
+                {"size": 2049},
+                {"seed": -1},
+                {"seed": True},
+            )
+        ),
+        (Range, {"low": 1.0, "high": 1.0}, "range 1 to 1 is empty"),
+        (Range, {"low": 2.0, "high": 1.0}, "range 2 to 1 is empty"),
+        (Range, {"low": 0.0, "high": 1.0, "log": True}, "range 0 to 1 must be above 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(
+    spec: type[Any], fields: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InputError, match=named):
+        spec(**fields)
+
+
+@pytest.mark.parametrize(
+    ("spec", "fields"),
+    [
+        (TrainingSpec, {"epochs": 1, "warmup_epochs": 0, "batch_size": 1, "momentum": 0.0}),
+        (TrainingSpec, {"weight_decay": 0.0, "clip_norm": 0.0, "warmup_epochs": 29.0}),
+        (TrainingSpec, {"warmup_epochs": 1.5} | BY_STEP),
+        (ModelSpec, {"image_size": 8, "weights": "random"}),
+        (ModelSpec, {"image_size": 1024, "weights": "a/b.safetensors"}),
+        (FacesSpec, {"identities": 10, "pictures": 2, "size": 16}),
+        (FacesSpec, {"size": 2048}),
+        (Range, {"low": 0.0, "high": 1.0}),
+    ],
+)
+def test_values_at_the_ends_of_their_ranges_are_taken(
+    spec: type[Any], fields: dict[str, Any]
+) -> None:
+    made = spec(**fields)
+    assert {name: getattr(made, name) for name in fields} == fields
+
+
+def test_drawn_faces_are_as_many_as_identities_times_pictures() -> None:
+    assert FacesSpec(identities=30, pictures=7).num_images == 210
