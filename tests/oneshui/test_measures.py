@@ -84,7 +84,9 @@ def attack(frame: pd.DataFrame, trees: int) -> tuple[float, float]:
     known = np.array(retain + val)[:, None]
     forest = RandomForestClassifier(trees, random_state=0)
     forest.fit(known, [1] * len(retain) + [0] * len(val))
-    votes = [forest.predict_proba(np.array(part)[:, None])[:, 1].tolist() for part in (forget, test)]
+    votes = [
+        forest.predict_proba(np.array(part)[:, None])[:, 1].tolist() for part in (forget, test)
+    ]
     return auc(*votes), sum(vote <= 0.5 for vote in votes[0]) / len(forget)
 
 
@@ -167,8 +169,6 @@ def test_the_table_of_precisions_has_a_line_for_every_set_and_attribute() -> Non
             truth = [int(y[c]) for y in labels]
             value = average_precision([z[c] for z in logits], truth)
             expected.append((name, c, sum(truth), value))
-    wanted = pd.DataFrame(
-        expected, columns=["set", "attribute", "positives", "average_precision"]
-    )
+    wanted = pd.DataFrame(expected, columns=["set", "attribute", "positives", "average_precision"])
     pd.testing.assert_frame_equal(table, wanted, check_dtype=False)
     assert math.isnan(table.set_index(["set", "attribute"]).loc[("forget", ABSENT)].iloc[-1])

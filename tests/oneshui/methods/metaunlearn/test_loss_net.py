@@ -104,7 +104,7 @@ def test_the_meta_gradient_is_the_second_derivative(
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
 @pytest.mark.parametrize("use", [True, False])
 def test_the_learned_loss_is_this_network(task: Any, use: bool) -> None:
-    flags = {name: use for name in ("use_features", "use_targets", "use_identity")}
+    flags = dict.fromkeys(("use_features", "use_targets", "use_identity"), use)
     net = small_net(dataclasses.replace(SMALL, num_blocks=2, **flags)).double().eval()
     weights = net.state_dict()
     generator = torch.Generator().manual_seed(1)

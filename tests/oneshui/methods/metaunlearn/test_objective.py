@@ -28,7 +28,9 @@ def batch(seed: int, size: int, task: Any) -> Batch:
 
 def group_of(task: Any, size: int = 7, seed: int = 0) -> BatchGroup:
     return BatchGroup(
-        forget=batch(seed, size, task), val=batch(seed + 1, 6, task), retain=batch(seed + 2, 5, task)
+        forget=batch(seed, size, task),
+        val=batch(seed + 1, 6, task),
+        retain=batch(seed + 2, 5, task),
     )
 
 
