@@ -1,32 +1,51 @@
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from support.commands import launch
 from support.inline_sweep import results_kept_in
+from xdist.scheduler import LoadFileScheduling
 
 # As in workers: a result depends on the number of threads, and several tests share the processors.
 torch.set_num_threads(1)
 
 
+@functools.cache
+def starts_ray(file: Path) -> bool:
+    """Whether tests of the file have the mark ``ray``."""
+    return "pytest.mark.ray" in file.read_text(encoding="utf-8")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together in one process, and begin with those that take longest.
-
-    All that starts Ray is one group: two clusters at once would want twice the processors and the
-    memory. Other files stay whole, for the sake of their fixtures. What is long is slow as well,
-    so that ``-m "not slow"`` leaves it out.
-    """
+    """Begin with what takes longest; what is long is slow as well, for ``-m "not slow"``."""
     for item in items:
-        starts_ray = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray else item.path.stem))
         if item.get_closest_marker("long") is not None:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: [item.get_closest_marker(it) is None for it in ("ray", "slow")])
+    items.sort(key=lambda item: (not starts_ray(item.path), not item.get_closest_marker("slow")))
+
+
+class FilesWhole(LoadFileScheduling):  # type: ignore[misc]
+    """Each file in one process, for its fixtures' sake, and all that start Ray in the same.
+
+    Two clusters at once would want twice the processors and the memory. xdist's own groups are no
+    way: its names for them do not reach the controller with pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "ray" if starts_ray(self.config.rootpath / file) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesWhole:
+    return FilesWhole(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
