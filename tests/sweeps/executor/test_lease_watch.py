@@ -320,3 +320,35 @@ def test_its_thread_looks_again_and_again_and_survives_a_broken_store(
             assert looked.acquire(timeout=10)
     assert world.state() == "ready"
     assert caplog.text.count("stale file handle") == 2
+
+
+class Looks:
+    """In place of the watch's event: lets it look once at each moment, then stop."""
+
+    def __init__(self, world: World, moments: list[float]) -> None:
+        self._world, self._left = world, moments
+
+    def wait(self, _seconds: float) -> bool:
+        if not self._left:
+            return True
+        self._world.now = self._left.pop(0)
+        return False
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+def test_a_holder_that_could_not_be_seen_for_a_while_was_not_silent(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    world.hold()
+    world.foreign_lease()
+    real = world.store.leases.holders
+
+    def holders() -> dict[str, Holder]:
+        if is_away and world.now == SILENCE / 2:
+            raise OSError("no answer")
+        return real()
+
+    monkeypatch.setattr(world.store.leases, "holders", holders)
+    monkeypatch.setattr(world.watch, "_stop", Looks(world, [0.0, SILENCE / 2, SILENCE + 1]))
+    world.watch._run()
+    assert world.state() == ("held" if is_away else "ready")

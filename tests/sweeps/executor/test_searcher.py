@@ -19,7 +19,7 @@ from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.schedule.slots import Node, Slots
+from sweeps.schedule.slots import Node, Placement, Slots
 from sweeps.store import LocalStore
 from sweeps.store.leases import Holder
 
@@ -49,25 +49,28 @@ class Play:
         self.holder: Holder | None = None
         self.store_is_away = False
         self.gone: set[str] = set()
-        watch = LeaseWatch(
+        self.nodes, self.now = [node], 0.0
+        self.watch = LeaseWatch(
             self.scheduler,
             store,
             jobs,
             silence_seconds=60,
             job_seconds=3600,
             kill=lambda _holder: None,
+            clock=lambda: self.now,
         )
         self.searcher = GraphSearcher(
             self.scheduler,
             self.slots,
             self.requests,
-            watch,
+            self.watch,
             jobs=jobs,
             logs=folder,
-            look=lambda: [node],
+            look=lambda: self.nodes,
             holder=lambda _job: self.whose(),
             is_gone=lambda name: name in self.gone,
             on_change=lambda: None,
+            clock=lambda: self.now,
         )
         self.running: dict[str, dict[str, Any]] = {}
         self._count = 0
@@ -105,7 +108,9 @@ class Play:
     def started(self) -> dict[str, dict[str, Any]]:
         return {name: config for name, config in self.running.items() if config["job"]}
 
-    def finish(self, name: str, failure: Failure | None = None, **cost: float) -> None:
+    def finish(
+        self, name: str, failure: Failure | None = None, *, held: bool = False, **cost: float
+    ) -> None:
         config = self.running.pop(name)
         assert config["job"]
         text = json.dumps(asdict(failure)) if failure else ""
@@ -115,7 +120,7 @@ class Play:
             "refused": "",
             "gpu_bytes": 0,
             "failure": text,
-            "held": False,
+            "held": held,
             "cost": json.dumps(cost),
         }
         self.searcher.on_trial_complete(name, result)
@@ -238,3 +243,86 @@ def test_what_a_worker_refuses_ends_the_sweep(tmp_path: Path) -> None:
     assert play.searcher.on_idle_result(name, result)
     assert play.searcher.suggest("next") == Searcher.FINISHED
     assert "no dataset folder" in str(play.searcher.error)
+
+
+def test_a_job_that_somebody_else_works_on_is_held(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(2), Node(cpus=1))
+    play.warm_up()
+    name = next(iter(play.started()))
+    key = play.running[name]["job"]
+    play.finish(name, held=True)
+    assert play.scheduler.keys("held") == [key]
+    assert not play.scheduler.keys("done")
+
+
+def test_jobs_are_packed_for_the_smallest_gpu_of_the_cluster(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(4), Node(cpus=8, gpus=1.0))
+    for size, known in ((80, 80), (40, 40), (80, 40), (0, 40)):
+        play.searcher._note_process(
+            {"process": "host:1", "refused": "", "gpu_bytes": size * GIGABYTE}
+        )
+        assert play.requests.gpu_bytes == known * GIGABYTE
+
+
+@pytest.mark.parametrize(("process", "stale"), [("host:7", 4), ("elsewhere:7", 0)])
+def test_only_a_lease_of_our_own_lost_worker_is_taken_over_at_once(
+    tmp_path: Path, process: str, stale: int
+) -> None:
+    play = Play(tmp_path, flat(1), Node(cpus=1))
+    play.warm_up()
+    (name,) = play.started()
+    key = play.running[name]["job"]
+    play.searcher.processes.add(process)
+    play.holder = Holder(generation=4, beat=1, host="host boot pid", pid=7, node="n1")
+    play.lose(name)
+    assert play.watch.stale_lease(key) == stale
+
+
+def test_the_stale_lease_of_a_lost_job_is_told_to_its_next_worker(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(1), Node(cpus=1))
+    play.warm_up()
+    ((name, config),) = play.started().items()
+    assert config["stale_lease"] == 0
+    play.searcher.processes.add("host:7")
+    play.holder = Holder(generation=4, beat=1, host="host boot pid", pid=7, node="n1")
+    play.lose(name)
+    play.warm_up()
+    ((_, config),) = play.started().items()
+    assert config["stale_lease"] == 4
+
+
+def test_an_idle_process_of_a_rented_machine_is_let_go_after_a_while(tmp_path: Path) -> None:
+    for elastic, ends in ((True, True), (False, False)):
+        play = Play(tmp_path, flat(2), Node(cpus=2))
+        play.slots.elastic = elastic
+        idle = Placement(request=play.slots.default, idle=True, process="host:1")
+        play.slots.start("idle", idle)
+        result = {"process": "host:1", "refused": "", "gpu_bytes": 0}
+        for moment, over in ((0.0, False), (20.0, False), (20.1, ends)):
+            play.now = moment
+            assert play.searcher.on_idle_result("idle", result) == over
+
+
+def test_machines_that_come_later_are_seen(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(8), Node(cpus=1))
+    play.ask()
+    assert len(play.running) == 1
+    play.nodes = [Node(cpus=1), Node(cpus=2)]
+    play.now = 0.5
+    play.ask()
+    assert len(play.running) == 1
+    play.now = 1.1
+    play.ask()
+    assert len(play.running) == 3
+
+
+def test_a_process_that_never_comes_up_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(4), Node(cpus=2))
+    play.ask()
+    assert len(play.running) == 2
+    result = {"process": "host:t0", "refused": "", "gpu_bytes": 0}
+    assert not play.searcher.on_idle_result("t0", result)
+    for moment, started in ((119.0, 0), (121.0, 1)):
+        play.now = moment
+        play.ask()
+        assert len(play.started()) == started

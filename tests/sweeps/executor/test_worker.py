@@ -20,6 +20,7 @@ from sweeps.stages.context import JobContext, WorkerEnvironment
 from sweeps.stages.run import STAGES
 from sweeps.store import DamagedEntryError, LocalStore
 from sweeps.store.leases import Lease, name_of
+from sweeps.store.objects import StoreUnreachableError
 
 
 @pytest.fixture
@@ -276,6 +277,10 @@ def test_the_lease_beats_while_the_job_runs(
     stage("split", wait)
     assert execute(SPLIT, JOBS, env).failure is None
     assert len(beats) > 3
+
+
+def test_a_store_that_does_not_answer_is_as_good_as_a_lost_worker() -> None:
+    assert classify(StoreUnreachableError("no answer")) == "lost"
 
 
 def test_damage_is_of_its_own_class() -> None:

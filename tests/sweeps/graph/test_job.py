@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.graph.job import STAGE_VERSION, STAGES, Job, canonical, canonical_json
+from sweeps.graph.job import CHECKPOINTED, STAGE_VERSION, STAGES, Job, canonical, canonical_json
 
 values = st.recursive(
     st.none()
@@ -97,3 +97,50 @@ def test_a_tampered_document_is_refused() -> None:
 
 def test_every_stage_has_a_version() -> None:
     assert set(STAGE_VERSION) == set(STAGES)
+
+
+def test_no_stage_s_version_goes_back() -> None:
+    reached = {"pretrain": 2, "retrain": 2, "unlearn": 2, "evaluate": 2, "score": 3}
+    for stage in STAGES:
+        assert STAGE_VERSION[stage] >= reached.get(stage, 1), stage
+
+
+def test_another_version_is_another_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = make({"a": 1})
+    monkeypatch.setattr("sweeps.graph.job.STAGE_VERSION", {**STAGE_VERSION, "split": 5})
+    after = make({"a": 1})
+    assert after.key != before.key
+    assert after.key_at(STAGE_VERSION["split"], {}) == before.key
+
+
+def chosen(*trials: str, **inputs: str) -> Job:
+    return Job(stage="choose", spec={}, inputs=inputs, series={"trials": trials}, label="choose")
+
+
+def test_the_members_of_a_series_and_their_order_are_part_of_the_key() -> None:
+    jobs = [chosen(), chosen("a"), chosen("a", "b"), chosen("b", "a"), chosen("a", "b", split="a")]
+    assert len({job.key for job in jobs}) == len(jobs)
+
+
+def test_a_job_needs_its_inputs_and_every_member_of_its_series() -> None:
+    job = chosen("a", "b", "a", split="c", index="b")
+    assert job.needed == {
+        "split": "c",
+        "index": "b",
+        "trials[0]": "a",
+        "trials[1]": "b",
+        "trials[2]": "a",
+    }
+    assert job.needs == ("c", "b", "a")
+
+
+def test_an_earlier_key_is_that_of_the_inputs_and_series_of_then() -> None:
+    today = chosen("a", "b", split="c")
+    assert today.key_at(1, {}) == today.key
+    assert today.key_at(1, {"b": "old"}) == chosen("a", "old", split="c").key
+    assert today.key_at(1, {"c": "old"}) == chosen("a", "b", split="old").key
+    assert today.key_at(2, {}) != today.key
+
+
+def test_jobs_that_may_take_long_keep_checkpoints() -> None:
+    assert set(CHECKPOINTED) == {"pretrain", "retrain", "prepare"}

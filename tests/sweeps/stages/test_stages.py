@@ -17,7 +17,7 @@ from oneshui.spec import Access
 from oneshui.training.train import TrainingState
 from sweeps.executor.worker import execute
 from sweeps.graph.artifacts import WEIGHTS
-from sweeps.stages import unlearning
+from sweeps.stages import training, unlearning
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.run import STAGES
 from sweeps.store import LocalStore, checkpoints
@@ -35,8 +35,9 @@ def problem(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyProblem]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     tiny = TinyProblem("convnext")
-    monkeypatch.setattr(unlearning, "load_split", lambda _: tiny.split)
-    monkeypatch.setattr(unlearning, "images", lambda _context, _split, name: tiny.images(name))
+    for stage in (training, unlearning):
+        monkeypatch.setattr(stage, "load_split", lambda _: tiny.split)
+        monkeypatch.setattr(stage, "images", lambda _context, _split, name: tiny.images(name))
     monkeypatch.setattr(unlearning, "stored_model", lambda _context, _role: tiny_model("convnext"))
     monkeypatch.setitem(STAGES, "split", write_hello)
     yield tiny

@@ -1,0 +1,114 @@
+"""One small sweep of two cells, and a study's first jobs: what tests of stages read and ask."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from support.inline_sweep import InlineSweep, inline_sweep
+from support.stage_contexts import Asked, moved, run_jobs
+from torch import nn
+
+from oneshui.methods import base
+from oneshui.requests import PrepareRequest, UnlearnRequest
+from oneshui.spec import Access
+from sweeps.config import load
+from sweeps.graph.plan import Plan, expand
+
+TINY = (
+    "sweep.datasets=[synthetic_tiny]",
+    "datasets.synthetic_tiny.crop_size=48",
+    "sweep.seeds=[0,1]",
+)
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
+    """Two cells with their pretrained and retrained models, larger pictures for crops beside."""
+    return inline_sweep(
+        tmp_path_factory.mktemp("cells"),
+        "sweep=leak_cost",
+        "scale=toy",
+        *TINY,
+        "sweep.methods=[pretrain,retrain,retrain_again]",
+    )
+
+
+@pytest.fixture(scope="session")
+def study_plan() -> Plan:
+    """A study over both cells of a one-shot row, and of a row with full access."""
+    return expand(
+        load(
+            [
+                "sweep=leak_cost",
+                "scale=toy",
+                *TINY,
+                "sweep.methods=[ssd,scrub]",
+                "tuning.rows=[ssd,scrub]",
+                "tuning.seeds=[0,1]",
+                "tuning.trials=2",
+            ]
+        ).sweep
+    )
+
+
+@pytest.fixture(scope="session")
+def studied(cells: InlineSweep, study_plan: Plan) -> InlineSweep:
+    """The cells' store with both requests simulated and both trials of the one-shot row run."""
+    (ssd,) = [study for study in study_plan.studies if study.method == "ssd"]
+    jobs = {**cells.plan.jobs, **study_plan.jobs}
+    prepared = [key for key, job in study_plan.jobs.items() if job.stage == "prepare"]
+    sweep = dataclasses.replace(cells, plan=dataclasses.replace(study_plan, jobs=jobs))
+    run_jobs(sweep, [*ssd.simulated, *prepared, *ssd.trials])
+    return sweep
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Two methods for this test alone, and what they were asked: "curious" has a preparation,
+    "nosy" full access. Both answer with the model, each weight moved a little."""
+    base.names()
+    monkeypatch.setattr(base, "_registry", dict(base._registry))
+    told = Asked()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Listening:
+        search_space: ClassVar[dict[str, base.Range]] = {}
+        alpha: float = 1.0
+        beta: float = 1.0
+
+        def unlearn(self, request: UnlearnRequest) -> nn.Module:
+            told.methods.append((self.alpha, self.beta))
+            told.unlearn.append(request)
+            return moved(request.model)
+
+    @base.register
+    @dataclass(frozen=True, kw_only=True)
+    class Curious(Listening):
+        name: ClassVar[str] = "curious"
+        access: ClassVar[Access] = Access.PREPARED
+        prepare_fields: ClassVar[tuple[str, ...]] = ()
+
+        def prepare(self, request: PrepareRequest) -> dict[str, torch.Tensor]:
+            told.prepare.append(request)
+            return {"kept": torch.ones(3)}
+
+    @base.register
+    @dataclass(frozen=True, kw_only=True)
+    class Nosy(Listening):
+        name: ClassVar[str] = "nosy"
+        access: ClassVar[Access] = Access.FULL
+
+    return told
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Path:
+    """Where a stage that is called by itself writes."""
+    folder = tmp_path / "draft"
+    folder.mkdir()
+    return folder

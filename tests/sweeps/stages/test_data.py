@@ -1,0 +1,120 @@
+"""The first stages: what an index counts, what is decoded how, who is in which set."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.inline_sweep import InlineSweep
+from support.stage_contexts import (
+    changed,
+    context_of,
+    entry_of,
+    identity_of_rows,
+    jobs_of,
+)
+
+from oneshui.data import cache as decoding
+from oneshui.data.splits import make_split
+from oneshui.errors import DataError
+from sweeps.stages import data
+
+
+def test_an_index_counts_the_people_who_have_pictures(
+    cells: InlineSweep, draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = jobs_of(cells, "index")
+    real = data.load_dataset
+
+    def load(*arguments: Any) -> Any:
+        table = real(*arguments)
+        return dataclasses.replace(table, identity_order=(*table.identity_order, 10_000))
+
+    monkeypatch.setattr(data, "load_dataset", load)
+    value = data.index(context_of(cells, job, draft))
+    table = pd.read_parquet(draft / "images.parquet")
+    assert value["num_identities"] == table["identity"].nunique()
+    assert value["num_images"] == len(table)
+    order = pd.read_parquet(draft / "identities.parquet")["identity"].tolist()
+    assert len(order) == value["num_identities"] + 1
+
+
+@pytest.mark.parametrize("variant", ["corrected", "reference"])
+def test_pictures_are_resized_as_the_job_says(
+    cells: InlineSweep, draft: Path, variant: Any
+) -> None:
+    (job,) = jobs_of(cells, "cache", size=32)
+    job = changed(job, size=24, variant=variant)
+    assert data.cache(context_of(cells, job, draft))["size"] == 24
+    (index,) = jobs_of(cells, "index")
+    path = pd.read_parquet(entry_of(cells, index.key).folder / "images.parquet")["path"][5]
+    table = data.load_dataset(index.spec["layout"], cells.env.data_folder(index.key))
+    expected = decoding.decode(table.root / path, 24, variant)
+    assert np.array_equal(np.load(draft / "images.npy")[5], expected)
+    other = decoding.decode(
+        table.root / path, 24, "corrected" if variant == "reference" else "reference"
+    )
+    assert not np.array_equal(expected, other)
+
+
+def test_pictures_that_changed_since_they_were_indexed_are_refused(
+    cells: InlineSweep, draft: Path
+) -> None:
+    (job,) = jobs_of(cells, "cache", size=32)
+    context = context_of(cells, job, draft)
+    stale = dataclasses.replace(
+        context.entries["index"],
+        value={**context.entries["index"].value, "fingerprint": "another"},
+    )
+    context = dataclasses.replace(context, entries={"index": stale})
+    with pytest.raises(DataError, match="changed while the sweep ran"):
+        data.cache(context)
+
+
+def test_what_was_decoded_of_a_damaged_dataset_is_not_gone_on_from(
+    cells: InlineSweep, draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = jobs_of(cells, "cache", size=32)
+    job = changed(job, size=20)
+
+    def build(*_: Any, partial: Path, **__: Any) -> None:
+        partial.write_bytes(b"half")
+        raise DataError("a picture cannot be read")
+
+    monkeypatch.setattr(decoding, "build_cache", build)
+    with pytest.raises(DataError, match="cannot be read"):
+        data.cache(context_of(cells, job, draft))
+    assert not cells.store.unfinished(job).exists()
+
+
+def test_a_split_is_drawn_by_its_two_seeds(cells: InlineSweep, draft: Path) -> None:
+    job = changed(jobs_of(cells, "split")[0], num_forget=2, split_seed=3, support_seed=8)
+    data.split(context_of(cells, job, draft))
+    identity = identity_of_rows(cells)
+    (index,) = jobs_of(cells, "index")
+    order = pd.read_parquet(entry_of(cells, index.key).folder / "identities.parquet")
+    known = make_split(
+        identity, order["identity"].tolist(), num_forget=2, seed=3, support_seed=8
+    )
+    document = json.loads((draft / "split.json").read_text())
+    for name in ("train", "val", "test", "forget", "retain", "support"):
+        assert document[name] == list(getattr(known, name)), name
+    others = [
+        make_split(identity, order["identity"].tolist(), num_forget=2, seed=seed, support_seed=s)
+        for seed, s in ((3, 3), (8, 8))
+    ]
+    assert known.support not in [other.support for other in others]
+    stored = load_file(draft / "support.safetensors")
+    assert stored["identities"].tolist() == document["forget"]
+    pixels = np.load(entry_of(cells, job.inputs["cache"]).folder / "images.npy")
+    assert np.array_equal(stored["images"].numpy(), pixels[document["support"]])
+    table = pd.read_parquet(entry_of(cells, index.key).folder / "images.parquet")
+    labels = np.stack(table["label"].to_list())[document["support"]]
+    assert torch.equal(stored["labels"], torch.from_numpy(labels).float())
