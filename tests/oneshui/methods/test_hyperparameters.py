@@ -365,7 +365,7 @@ def test_a_class_that_is_no_method_is_refused_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     methods.names()
-    monkeypatch.setattr(base, "_registry", dict(base._registry))
+    monkeypatch.setattr(base.METHODS, "known", dict(base.METHODS.known))
     whole: dict[str, Any] = {
         "name": "toy",
         "access": Access.SUPPORT,

@@ -11,7 +11,7 @@ from reference.divergence import coin, js, softmax
 
 from oneshui.errors import InputError
 from oneshui.metrics.divergence import js_divergence, js_forget, js_test, weight_distance
-from oneshui.metrics.registry import Outcome
+from oneshui.metrics.registry import Predicted
 
 GENERATOR = np.random.default_rng(0)
 P, Q = GENERATOR.normal(scale=3, size=(2, 12, 5))
@@ -56,7 +56,7 @@ def test_unusable_predictions_are_refused(other: npt.NDArray[Any], message: str)
 def test_the_measures_are_means_over_their_own_set(task: Any) -> None:
     names = ["forget"] * 5 + ["test"] * 7
     own, theirs = (pd.DataFrame({"set": names, "logits": list(logits)}) for logits in (P, Q))
-    outcome = Outcome(predictions=own, retrained=theirs, task=task)
+    outcome = Predicted(predictions=own, retrained=theirs, task=task)
     each = js_divergence(P, Q, task)
     assert js_forget(outcome) == pytest.approx(each[:5].mean())
     assert js_test(outcome) == pytest.approx(each[5:].mean())

@@ -9,7 +9,7 @@ import pytest
 
 from oneshui.errors import InputError
 from oneshui.metrics.nomus import attack_accuracy, nomus, nomus_of
-from oneshui.metrics.registry import Outcome
+from oneshui.metrics.registry import Predicted
 
 
 def test_nomus_is_that_of_mufac_s_table() -> None:
@@ -63,7 +63,7 @@ def test_the_measure_is_defined_from_ten_images_of_both_sets_on(forget: int, tes
             "logits": list(generator.normal(size=(number, 3))),
         }
     )
-    found = nomus_of(Outcome(predictions=frame, retrained=frame, task="multiclass"))
+    found = nomus_of(Predicted(predictions=frame, retrained=frame, task="multiclass"))
     if min(forget, test) < 10:
         assert found is None
         return

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from oneshui.metrics import registry
-from oneshui.metrics.registry import Outcome, measure, measured
+from oneshui.metrics.registry import Predicted, measure, measured
 
 
 def frame(offset: float) -> pd.DataFrame:
@@ -20,7 +20,7 @@ def frame(offset: float) -> pd.DataFrame:
 
 
 def test_an_outcome_gives_the_rows_of_a_set_of_the_model_asked_for() -> None:
-    outcome = Outcome(predictions=frame(0), retrained=frame(5), task="multilabel")
+    outcome = Predicted(predictions=frame(0), retrained=frame(5), task="multilabel")
     assert outcome.logits("forget").tolist() == [[0, 1], [0, 3]]
     assert outcome.logits("test", retrained=True).tolist() == [[5, 2]]
     assert outcome.labels("forget").tolist() == [[1, 0], [1, 1]]
@@ -28,7 +28,7 @@ def test_an_outcome_gives_the_rows_of_a_set_of_the_model_asked_for() -> None:
 
 
 def test_a_key_is_measured_by_one_file_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = Outcome(predictions=frame(0), retrained=frame(5), task="multilabel")
+    outcome = Predicted(predictions=frame(0), retrained=frame(5), task="multilabel")
     known = set(measured(outcome))
     monkeypatch.setattr(registry, "_registry", dict(registry._registry))
     for value in (1.0, 2.0):  # a file that is imported again replaces its own

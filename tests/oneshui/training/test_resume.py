@@ -13,6 +13,7 @@ from torch import nn
 
 from oneshui.spec import TrainingSpec
 from oneshui.training.models import make_model
+from oneshui.training.predict import predict_logits
 from oneshui.training.train import Epoch, TrainingState, train
 
 CPU = torch.device("cpu")
@@ -202,3 +203,42 @@ def test_a_training_that_was_finished_is_not_trained_further() -> None:
     again = run(fresh("convnext"), spec, taken[-1], lambda epoch, _: calls.append(epoch))
     assert_same(again, whole)
     assert calls == []
+
+
+def test_a_resumed_training_still_ends_at_a_best_epoch_before_the_interruption() -> None:
+    problem, spec = TinyProblem("convnext"), recipe(keep="best", learning_rate=0.05)
+    first = interrupted(fresh("convnext"), spec, 1, None)
+    weights = {
+        name.removeprefix("model."): value
+        for name, value in first.tensors.items()
+        if name.startswith("model.")
+    }
+    model, val = fresh("convnext"), problem.images("val")
+    model.load_state_dict(weights)
+    logits = predict_logits(model, val, device=CPU)
+    # Nobody does better than the model that the labels come from.
+    val = dataclasses.replace(val, labels=(logits > logits.median(0).values).float())
+
+    def trained(resume: TrainingState | None, stop_after: int | None) -> Mapping[str, torch.Tensor]:
+        own, taken = fresh("convnext"), []
+
+        def on_epoch(epoch: Epoch, take_down: Callable[[], TrainingState]) -> None:
+            if epoch.number == stop_after:
+                taken.append(take_down())
+
+        history = train(
+            own,
+            problem.images("train"),
+            val,
+            spec,
+            task="multilabel",
+            seed=3,
+            device=CPU,
+            resume=resume,
+            on_epoch=on_epoch,
+        )
+        assert [epoch.val_score == 1 for epoch in history] == [True, False, False]
+        return trained(taken[0], None) if taken else own.state_dict()
+
+    for result in (trained(None, None), trained(None, 2)):
+        assert all(torch.equal(result[name], value) for name, value in weights.items())

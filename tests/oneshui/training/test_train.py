@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,90 @@ def test_cosine_by_step_rises_and_ends_near_zero() -> None:
     assert rates.index(max(rates)) in (29, 30)
     assert rates[-1] < 1e-3 * 0.5
     assert all(rate > 0 for rate in rates)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rates"),
+    [
+        (
+            {"schedule": "cosine_by_epoch", "epochs": 4, "warmup_epochs": 1},
+            [0, 1 / 3, 2 / 3, *[1] * 3, *[(1 + 0.5**0.5) / 2] * 3, *[0.5] * 3],
+        ),
+        (
+            {"schedule": "cosine_by_epoch", "epochs": 3, "warmup_epochs": 0},
+            [*[1] * 3, *[0.75] * 3, *[0.25] * 3],
+        ),
+        (
+            {"schedule": "cosine_by_step", "epochs": 2, "warmup_epochs": 2 / 3},
+            [1 / 3, 2 / 3, 1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2],
+        ),
+    ],
+)
+def test_rates_of_three_steps_an_epoch(changes: dict[str, Any], rates: list[float]) -> None:
+    spec = TrainingSpec(**changes, learning_rate=0.2)
+    ours = [learning_rate(spec, step, 3) for step in range(len(rates))]
+    assert ours == pytest.approx([0.2 * rate for rate in rates], rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("schedule", ["cosine_by_epoch", "cosine_by_step"])
+@pytest.mark.parametrize("clip_norm", [0.0, 0.1])
+def test_a_training_is_a_plain_loop(optimizer: Any, schedule: Any, clip_norm: float) -> None:
+    problem, model = TinyProblem("vit"), tiny_model("vit")
+    data = problem.images("train")
+    spec = TrainingSpec(
+        epochs=3,
+        warmup_epochs=1,
+        batch_size=20,
+        optimizer=optimizer,
+        schedule=schedule,
+        learning_rate=0.05 if optimizer == "sgd" else 2e-3,
+        momentum=0.8,
+        weight_decay=0.1,
+        clip_norm=clip_norm,
+        augmentation="none",
+        keep="last",
+    )
+    if optimizer == "sgd":
+        plain: torch.optim.Optimizer = torch.optim.SGD(
+            model.parameters(), lr=1.0, momentum=0.8, weight_decay=0.1
+        )
+    else:
+        plain = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=0.1)
+    steps_per_epoch = math.ceil(len(data) / 20)
+    assert len(data) % 20
+    losses, step = [], 0
+    for _ in range(3):
+        total = 0.0
+        for start in range(0, len(data), 20):
+            part = slice(start, start + 20)
+            plain.param_groups[0]["lr"] = learning_rate(spec, step, steps_per_epoch)
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                model(data.inputs(part)), data.labels[part]
+            )
+            plain.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if clip_norm:
+                nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+            plain.step()
+            total += loss.item() * len(data.labels[part])
+            step += 1
+        losses.append(total / len(data))
+
+    ours = tiny_model("vit")
+    history = train(
+        ours,
+        data,
+        problem.images("val"),
+        spec,
+        task="multilabel",
+        seed=0,
+        device=CPU,
+        shuffle=False,
+    )
+    assert largest_difference(ours.state_dict(), model.state_dict()) < 1e-5
+    assert [epoch.loss for epoch in history] == pytest.approx(losses, rel=1e-5)
+    assert not ours.training
 
 
 def golden_images(case: GoldenCase, name: str) -> LabelledImages:
@@ -268,11 +353,50 @@ def test_logits_in_bfloat16_are_widened() -> None:
     np.testing.assert_allclose(frame["loss"], expected, rtol=1e-6)
 
 
-def test_predictions_that_are_not_finite_are_refused() -> None:
-    model = tiny_model("vit")
-    with torch.no_grad():
-        next(iter(model.parameters())).fill_(float("nan"))
-    with pytest.raises(NumericalError, match="retain set have logits that are not finite"):
-        predict(
-            model, {"retain": TinyProblem("vit").images("retain")}, task="multilabel", device=CPU
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_one_image_without_finite_predictions_is_an_error(number: float) -> None:
+    model, data = tiny_model("vit"), TinyProblem("vit").images("retain")
+    model.register_forward_hook(lambda _, __, logits: logits.index_fill(0, torch.tensor(3), number))
+    message = f"1 of {len(data)} images of the retain set have logits that are not finite"
+    with pytest.raises(NumericalError, match=message):
+        predict(model, {"retain": data}, task="multilabel", device=CPU)
+
+
+class WithoutNumbers(nn.Module):
+    """A network whose logits are not finite in one of its modes."""
+
+    def __init__(self, *, in_training: bool) -> None:
+        super().__init__()
+        self.network = tiny_model("vit")
+        self.in_training = in_training
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(images)
+        # The first image of a batch alone.
+        first = (torch.arange(len(images)) == 0)[:, None]
+        broken = self.training == self.in_training
+        return torch.where(first, torch.inf, logits) if broken else logits
+
+
+@pytest.mark.parametrize(
+    ("in_training", "message"),
+    [
+        (
+            True,
+            r"training loss is (inf|nan) in epoch 1: lower training.learning_rate \(now 0.005\)",
+        ),
+        (False, "training left the finite numbers: lower training.learning_rate"),
+    ],
+)
+def test_what_is_not_finite_ends_the_training(in_training: bool, message: str) -> None:
+    problem = TinyProblem("vit")
+    with pytest.raises(NumericalError, match=message):
+        train(
+            WithoutNumbers(in_training=in_training),
+            problem.images("train"),
+            problem.images("val"),
+            recipe(clip_norm=0.0),
+            task="multilabel",
+            seed=0,
+            device=CPU,
         )

@@ -160,9 +160,7 @@ def test_a_trial_is_worth_the_mean_over_cells_of_what_it_did_to_each(
 def choice(values: list[float], judged: list[dict[int, float]], carried: int) -> Any:
     """A choice among made-up trials, and what its objective makes of them on two cells."""
     trials = [
-        SimpleNamespace(
-            value={"point": {"alpha": float(place)}, "simulated": it, "runs": [[], []]}
-        )
+        SimpleNamespace(value={"point": {"alpha": float(place)}, "simulated": it, "runs": [[], []]})
         for place, it in enumerate(values)
     ]
     cell = SimpleNamespace(value={"before": [], "val_score": 0.5})

@@ -230,6 +230,43 @@ def test_training_lowers_the_outer_loss(parameters: Any) -> None:
     assert values[-1] < values[0]
 
 
+def test_an_update_is_adam_s_with_amsgrad_and_without_decay() -> None:
+    problem, model = TinyProblem(), tiny_model("vit").requires_grad_(False)
+    view, start = NetworkView(model), moved_parameters(model, "layers")
+    method = dataclasses.replace(SMALL, dropout=0.0, loss_type="original")
+    outer = OuterLoss(method=method, task="multilabel")
+    sets = {name: problem.images(name) for name in ("support", "forget", "val")}
+    batches = {
+        name: Batch(inputs=data.inputs(), labels=data.labels, original=model(data.inputs()))
+        for name, data in sets.items()
+    }
+    support = Support(
+        inputs=batches["support"].inputs,
+        labels=batches["support"].labels,
+        index=sets["support"].identities,
+    )
+    groups = [BatchGroup(forget=batches["forget"], val=batches["val"])]
+    ours, plain = small_net(method), small_net(method)
+    trainer = MetaTrainer(
+        view=view,
+        start=start,
+        forget_net=ours,
+        retain_net=None,
+        outer=outer,
+        learning_rate=1e-2,
+        step_size=0.1,
+    )
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2, amsgrad=True)
+    for _ in range(4):
+        terms = forget_terms(view, outer, groups)
+        step = meta_step(plain, view, start, support, terms, step_size=0.1)
+        for name, parameter in plain.named_parameters():
+            parameter.grad = step.gradients[name]
+        optimizer.step()
+        assert trainer.update(support, groups) == pytest.approx(step.value)
+    assert largest_difference(ours.state_dict(), plain.state_dict()) < 1e-6
+
+
 class Golden:
     """A golden case's networks, batches and the step's setting."""
 
