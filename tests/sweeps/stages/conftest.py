@@ -69,8 +69,9 @@ def studied(cells: InlineSweep, study_plan: Plan) -> InlineSweep:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Two methods for this test alone, and what they were asked: "curious" has a preparation,
-    "nosy" full access. Both answer with the model, each weight moved a little.
+    """Two methods for this test alone, and what they were asked.
+
+    "curious" has a preparation, "nosy" full access; both move each weight a little.
     """
     base.names()
     monkeypatch.setattr(base.METHODS, "known", dict(base.METHODS.known))

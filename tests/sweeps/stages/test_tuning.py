@@ -219,7 +219,7 @@ def test_every_cell_of_a_study_has_its_own_inputs(studied: InlineSweep, draft: P
 
 def choice_job(studied: InlineSweep, objective: str, **spec: Any) -> Job:
     job = studied.plan.jobs[study_of(studied, "ssd").choices[objective]]
-    evaluations = [key for key in job.series.get("retrained", ())]
+    evaluations = list(job.series.get("retrained", ()))
     run_jobs(studied, evaluations)
     series = {role: keys for role, keys in job.series.items() if role != "prepared"}
     return changed(dataclasses.replace(job, series=series), **spec)

@@ -1,4 +1,4 @@
-"""What a method is asked before deletion and after it: data, seeds, hyperparameters, preparation."""
+"""What a method is asked before deletion and after it."""
 
 from __future__ import annotations
 
