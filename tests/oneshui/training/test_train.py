@@ -388,7 +388,10 @@ class WithoutNumbers(nn.Module):
 @pytest.mark.parametrize(
     ("in_training", "message"),
     [
-        (True, r"training loss is (inf|nan) in epoch 1: lower training.learning_rate \(now 0.005\)"),
+        (
+            True,
+            r"training loss is (inf|nan) in epoch 1: lower training.learning_rate \(now 0.005\)",
+        ),
         (False, "training left the finite numbers: lower training.learning_rate"),
     ],
 )

@@ -85,9 +85,7 @@ def test_retain_batches_are_drawn_if_asked_for_only() -> None:
 @pytest.mark.parametrize("keep_features", [False, True])
 def test_a_pool_keeps_what_the_model_says_of_its_images(keep_features: bool) -> None:
     model, data = tiny_model("vit"), PROBLEM.images("val")
-    pool = make_pool(
-        model, data, CPU, keep_logits=True, keep_features=keep_features, batch_size=4
-    )
+    pool = make_pool(model, data, CPU, keep_logits=True, keep_features=keep_features, batch_size=4)
     chosen = torch.tensor([4, 0, 7])
     batch = pool.batch(chosen)
     with torch.no_grad():
