@@ -19,7 +19,18 @@ def test_a_seed_is_the_upper_63_bits_of_a_digest(parts: tuple[str | int, ...], t
 
 
 def test_a_seed_depends_on_every_part_and_on_their_order() -> None:
-    parts = [(), (1,), (2,), ("1",), (1, 2), (2, 1), (12,), (1, "2"), ("a", "b"), ("b", "a")]
+    parts: list[tuple[str | int, ...]] = [
+        (),
+        (1,),
+        (2,),
+        ("1",),
+        (1, 2),
+        (2, 1),
+        (12,),
+        (1, "2"),
+        ("a", "b"),
+        ("b", "a"),
+    ]
     assert len({derive_seed(*some) for some in parts}) == len(parts)
 
 

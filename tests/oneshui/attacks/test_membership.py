@@ -48,8 +48,9 @@ def test_a_model_that_memorises_is_found_out() -> None:
     assert values["rmia_a"] == PUBLISHED_A
 
 
-def test_the_sets_of_both_attacks_are_these() -> None:
-    target = views(3, ("retain", "forget"))
+@pytest.mark.parametrize("memorised", [("retain",), ("retain", "forget")])
+def test_the_sets_of_both_attacks_are_these(memorised: tuple[str, ...]) -> None:
+    target = views(3, memorised)
 
     def signals(*names: str) -> Signals:
         def of(frame: pd.DataFrame) -> np.ndarray:

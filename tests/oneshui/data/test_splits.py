@@ -174,7 +174,7 @@ def test_a_fingerprint_changes_with_every_part() -> None:
     others = [make_split(identity, range(30), num_forget=4, seed=1, support_seed=2)]
     for part in ("train", "val", "test", "forget", "retain"):
         values = getattr(split, part)
-        changed = {part: (*values[1:], values[0])}
+        changed: dict[str, Any] = {part: (*values[1:], values[0])}
         if part == "forget":
             changed["support"] = (*split.support[1:], split.support[0])
         others.append(dataclasses.replace(split, **changed))

@@ -79,7 +79,7 @@ def test_a_row_holds_what_its_identity_s_images_say() -> None:
 
 def test_an_attribute_at_a_logit_of_0_is_predicted_absent() -> None:
     own = predictions(1).iloc[[1]]
-    own = own.assign(logits=[np.zeros(4)], label=[np.array([1.0, 0.0, 0.0, 0.0])])
+    own = own.assign(logits=list(np.zeros((1, 4))), label=list(np.eye(1, 4)))
     assert per_identity(own, own, task="multilabel")["score"].tolist() == [0.75]
 
 

@@ -104,9 +104,9 @@ def test_the_meta_gradient_is_the_second_derivative(
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
 @pytest.mark.parametrize("use", [True, False])
 def test_the_learned_loss_is_this_network(task: Any, use: bool) -> None:
-    flags = dict.fromkeys(("use_features", "use_targets", "use_identity"), use)
+    flags: dict[str, Any] = dict.fromkeys(("use_features", "use_targets", "use_identity"), use)
     net = small_net(dataclasses.replace(SMALL, num_blocks=2, **flags)).double().eval()
-    weights = net.state_dict()
+    weights: dict[str, torch.Tensor] = dict(net.state_dict())
     generator = torch.Generator().manual_seed(1)
     logits, features = (
         torch.randn(6, size, generator=generator, dtype=torch.float64) for size in (NUM_OUTPUTS, 16)

@@ -92,13 +92,11 @@ def test_outer_losses_and_their_gradients_are_their_formulas(
 ) -> None:
     method = MetaUnlearn(loss_type=loss_type, distance=kind, use_accs=use_accs)
     outer, group = OuterLoss(method=method, task=task), group_of(task)
-    values = []
-    for loss in (lambda s: outer(lambda x: x * s, group), lambda s: expected(group, s, method)):
-        scale = torch.tensor(size, dtype=torch.float64, requires_grad=True)
-        value = loss(scale)
-        (gradient,) = torch.autograd.grad(value, scale)
-        values.append((value.item(), gradient.item()))
-    assert values[0] == pytest.approx(values[1], rel=1e-9)
+    scale = torch.tensor(size, dtype=torch.float64, requires_grad=True)
+    values = [outer(lambda inputs: inputs * scale, group), expected(group, scale, method)]
+    gradients = [torch.autograd.grad(value, scale)[0].item() for value in values]
+    assert values[0].item() == pytest.approx(values[1].item(), rel=1e-9)
+    assert gradients[0] == pytest.approx(gradients[1], rel=1e-9)
 
 
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
