@@ -1,0 +1,99 @@
+"""Exit statuses, and when a row is handed to the publisher; no job runs."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contracts.store_contract import publish
+from rich.console import Console
+from support.publishing import PLAN
+
+import sweeps.cli
+from oneshui.errors import InputError
+from sweeps.cli import main
+from sweeps.config import load
+from sweeps.graph.plan import ResultRow
+from sweeps.schedule.scheduler import Scheduler
+from sweeps.store import Entry, LocalStore
+from sweeps.store.objects import StoreUnreachableError
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (InputError("no such thing"), 2, "launch.py: no such thing\n"),
+        (StoreUnreachableError("no answer"), 1, "no answer; finished jobs are kept: run the same"),
+        (OSError(errno.ENOSPC, "No space left", "/f"), 2, "nothing can be written to /f (No space"),
+        (OSError(errno.EROFS, "Read-only"), 2, "nothing can be written (Read-only)"),
+        (KeyboardInterrupt(), 130, "go on with: python launch.py sweep=smoke"),
+    ],
+    ids=lambda it: type(it).__name__ if isinstance(it, BaseException) else "",
+)
+def test_what_ends_a_command_is_said_and_has_its_status(
+    error: BaseException,
+    status: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("sweeps.config.load", fail)
+    assert main(["sweep=smoke"]) == status
+    assert says in capsys.readouterr().err
+
+
+def test_an_error_that_is_nobody_s_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("sweeps.config.load", fail)
+    with pytest.raises(OSError, match="Stale"):
+        main(["sweep=smoke"])
+
+
+@pytest.mark.parametrize(("is_complete", "status"), [(True, 0), (False, 1)])
+def test_a_report_of_an_unfinished_sweep_has_another_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_complete: bool, status: int
+) -> None:
+    spec = load(["sweep=smoke", f"output_dir={tmp_path}", "mode=report"])
+    with pytest.raises(InputError, match="there is no store at"):
+        sweeps.cli.rebuild(spec, Console())
+    assert not (tmp_path / "store").exists()
+    LocalStore(tmp_path / "store")
+    monkeypatch.setattr(sweeps.cli, "finish", lambda *_: is_complete)
+    assert sweeps.cli.rebuild(spec, Console()) == status
+
+
+class Offered:
+    """Notes the rows that it is offered, with the entries."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, int], Mapping[str, Entry]] = {}
+
+    def offer(self, row: ResultRow, entries: Mapping[str, Entry]) -> None:
+        self.rows[row.row.name, row.cell.seed] = entries
+
+
+@pytest.mark.parametrize("role", ["score_key", "model_key", "prepare_key", "split"])
+def test_a_row_is_offered_once_all_that_it_shows_is_done(tmp_path: Path, role: str) -> None:
+    store = LocalStore(tmp_path)
+    for job in PLAN.jobs.values():
+        publish(store, job)
+    (row,) = [one for one in PLAN.results if (one.row.name, one.cell.seed) == ("ssd", 0)]
+    split = PLAN.jobs[row.evaluate_key].inputs["split"]
+    last = split if role == "split" else getattr(row, role)
+    scheduler, offered = Scheduler(PLAN.jobs, PLAN.jobs.keys() - {last}), Offered()
+    feed = sweeps.cli._Feed(PLAN, store, scheduler, offered)  # type: ignore[arg-type]
+    feed._offer()
+    assert ("ssd", 0) not in offered.rows
+    assert ("ssd", 1) in offered.rows
+    scheduler.succeed(last)
+    feed._offer()
+    entries = offered.rows["ssd", 0]
+    assert {row.score_key, row.model_key, row.prepare_key, split} == entries.keys()

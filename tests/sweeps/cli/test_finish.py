@@ -1,0 +1,105 @@
+"""How a run ends: what is raised, what is returned, and the status that MLflow is told."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from support.publishing import COMMAND, PLAN
+
+from oneshui.errors import InputError
+from sweeps.cli.finish import finish
+from sweeps.config import load
+from sweeps.graph.job import digest
+from sweeps.schedule.failure import Failure, FailureKind
+from sweeps.schedule.scheduler import Scheduler
+from sweeps.store import LocalStore
+
+
+class Closed:
+    """In place of a publisher: notes how it is closed."""
+
+    def __init__(self) -> None:
+        self.status: list[str] = []
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def offer(self, *_: Any) -> None:
+        raise AssertionError("no row is finished")
+
+    def close(self, status: str, *_: Any) -> list[str]:
+        self.status.append(status)
+        return []
+
+    def hints(self) -> list[str]:
+        return ["see there"]
+
+
+def end(
+    tmp_path: Path, scheduler: Scheduler | None, mode: str = "run"
+) -> tuple[bool, Closed, str]:
+    spec = load([*COMMAND, f"output_dir={tmp_path}", f"mode={mode}"])
+    store, publisher, stream = LocalStore(tmp_path / "store"), Closed(), io.StringIO()
+    console = Console(file=stream, width=200)
+    done = finish(spec, console, PLAN, store, scheduler, publisher)  # type: ignore[arg-type]
+    return done, publisher, stream.getvalue()
+
+
+def is_published(tmp_path: Path) -> None:
+    """Say that the report of an empty store is written."""
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / ".state").write_text(digest({}))
+
+
+def failed(kind: FailureKind) -> Scheduler:
+    scheduler = Scheduler(PLAN.jobs)
+    while not scheduler.failures():
+        job = scheduler.next()
+        assert job is not None
+        scheduler.fail(job.key, Failure(kind=kind, message="what happened"))
+    return scheduler
+
+
+@pytest.mark.parametrize("kind", ["disk", "input"])
+def test_what_is_for_the_user_to_mend_ends_the_command(tmp_path: Path, kind: FailureKind) -> None:
+    scheduler = failed(kind)
+    store, publisher = LocalStore(tmp_path / "store"), Closed()
+    spec = load([*COMMAND, f"output_dir={tmp_path}"])
+    with pytest.raises(InputError, match="what happened"):
+        finish(spec, Console(), PLAN, store, scheduler, publisher)  # type: ignore[arg-type]
+    assert publisher.status == ["FAILED"]
+    assert not (tmp_path / "report").exists()
+
+
+def test_jobs_without_a_result_make_a_run_incomplete_though_none_failed(tmp_path: Path) -> None:
+    is_published(tmp_path)
+    done, publisher, said = end(tmp_path, Scheduler(PLAN.jobs))
+    assert not done
+    count = len(PLAN.jobs)
+    assert f"{count} of {count} jobs have no result; run again to retry" in said
+    assert "see there" in said
+    # Nothing has changed since the report was written.
+    assert publisher.status == []
+
+
+def test_a_report_that_is_asked_for_is_written_and_says_that_the_sweep_is_not_whole(
+    tmp_path: Path,
+) -> None:
+    is_published(tmp_path)
+    done, publisher, said = end(tmp_path, None, mode="report")
+    assert not done
+    assert publisher.status == ["FAILED"]
+    assert (tmp_path / "report" / "index.html").is_file()
+    assert "report: " in said
+    assert (tmp_path / "report" / ".state").read_text() == digest({})
+
+
+def test_a_cause_of_failures_is_told_with_its_command(tmp_path: Path) -> None:
+    _, publisher, said = end(tmp_path, failed("error"))
+    assert publisher.status == ["FAILED"]
+    assert "what happened" in said
+    assert "again: python launch.py sweep=smoke" in said
