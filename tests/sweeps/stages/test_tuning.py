@@ -159,16 +159,16 @@ def test_a_trial_is_worth_the_mean_over_cells_of_what_it_did_to_each(
 
 def choice(values: list[float], judged: list[dict[int, float]], carried: int) -> Any:
     """A choice among made-up trials, and what its objective makes of them on two cells."""
-    trials = [
+    trials: list[Any] = [
         SimpleNamespace(value={"point": {"alpha": float(place)}, "simulated": it, "runs": [[], []]})
         for place, it in enumerate(values)
     ]
-    cell = SimpleNamespace(value={"before": [], "val_score": 0.5})
+    cell: Any = SimpleNamespace(value={"before": [], "val_score": 0.5})
     spec = {"method": "ssd", "hyperparameters": {}, "carried": carried, "objective": "oracle"}
     context: Any = JobContext(
         job=SimpleNamespace(spec=spec),  # type: ignore[arg-type]
         entries={},
-        series={"trials": tuple(trials), "simulated": (cell,) * 2},  # type: ignore[dict-item]
+        series={"trials": tuple(trials), "simulated": (cell,) * 2},
         folder=Path("/nowhere"),
         env=SimpleNamespace(),  # type: ignore[arg-type]
     )
