@@ -102,6 +102,35 @@ def test_importances_of_batches_are_those_of_the_batches_asked_for(name: str) ->
     assert_importances(method.prepare(request), expected)
 
 
+@pytest.mark.parametrize("name", ["ssd", "lfssd"])
+def test_the_support_set_is_measured_in_batches_of_the_size_asked_for(name: str) -> None:
+    problem, model = TinyProblem("convnext"), tiny_model("convnext")
+    support = problem.images("support")
+    parts = [slice(0, 2), slice(2, 3)]
+    assert len(support) == 3
+    forget = {key: torch.zeros_like(value) for key, value in model.named_parameters()}
+    for part in parts:
+        model.zero_grad()
+        logits = model(support.inputs(part))
+        if name == "ssd":
+            loss = training_loss(logits, support.labels[part])
+        else:
+            loss = (logits**2).sum() / len(logits)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for key, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            forget[key] += parameter.grad**2 / len(parts)
+    typical = torch.cat([value.flatten() for value in forget.values()]).median()
+    original = {key: torch.full_like(value, typical.item()) for key, value in forget.items()}
+    request = problem.unlearn_request(original)
+    method = build(name, {"importance": "batch", "batch_size": 2, "alpha": 1.0, "dampening": 0.9})
+    expected = dampened_weights(request.model.state_dict(), forget, original, alpha=1.0, lam=0.9)
+    after = method.unlearn(request).state_dict()
+    for key, value in expected.items():
+        clear = (forget[key] / typical - 1).abs() > 1e-2
+        torch.testing.assert_close(after[key][clear], value[clear], rtol=1e-3, atol=1e-7)
+
+
 def test_dampening_treats_every_weight_by_itself() -> None:
     model = torch.nn.Linear(4, 3)
     weights = {name: value.clone() for name, value in model.named_parameters()}
