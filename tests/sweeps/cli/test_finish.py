@@ -39,9 +39,7 @@ class Closed:
         return ["see there"]
 
 
-def end(
-    tmp_path: Path, scheduler: Scheduler | None, mode: str = "run"
-) -> tuple[bool, Closed, str]:
+def end(tmp_path: Path, scheduler: Scheduler | None, mode: str = "run") -> tuple[bool, Closed, str]:
     spec = load([*COMMAND, f"output_dir={tmp_path}", f"mode={mode}"])
     store, publisher, stream = LocalStore(tmp_path / "store"), Closed(), io.StringIO()
     console = Console(file=stream, width=200)

@@ -61,9 +61,7 @@ STUDY = {"trial", "choose", "true_tow"}
     ],
     ids=lambda it: "-".join(it) if isinstance(it, list) else "",
 )
-def test_a_change_is_in_the_specs_that_it_is_about(
-    overrides: list[str], stages: set[str]
-) -> None:
+def test_a_change_is_in_the_specs_that_it_is_about(overrides: list[str], stages: set[str]) -> None:
     before, after = specs(plan()), specs(plan(*overrides))
     assert before.keys() == after.keys()
     assert {stage for stage in before if before[stage] != after[stage]} == stages

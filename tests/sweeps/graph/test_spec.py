@@ -46,7 +46,7 @@ def test_what_is_at_the_edge_is_accepted() -> None:
         assert ClusterSpec(gpus_per_worker=gpus).gpus_per_worker == gpus
     ClusterSpec(heartbeat_seconds=2.0, start_seconds=5.0, max_job_hours=0.01, workers=1024)
     ClusterSpec(mode="existing", machines={"a": MachineType(cpus=1, most=1)})
-    with pytest.raises(InputError, match="gpus is 1.5"):
+    with pytest.raises(InputError, match=r"gpus is 1\.5"):
         StageResources(gpus=1.5)
 
 
@@ -64,7 +64,7 @@ def test_mode_and_row_say_nothing_about_a_sweep() -> None:
 
 
 def test_only_what_s_and_simulation_can_say_is_fair() -> None:
-    assert BEYOND_SUPPORT == {"support_and_val", "oracle"}
+    assert {"support_and_val", "oracle"} == BEYOND_SUPPORT
 
 
 def test_a_row_knows_its_study_and_what_no_study_varies() -> None:

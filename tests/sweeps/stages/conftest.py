@@ -69,8 +69,10 @@ def studied(cells: InlineSweep, study_plan: Plan) -> InlineSweep:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Two methods for this test alone, and what they were asked: "curious" has a preparation,
-    "nosy" full access. Both answer with the model, each weight moved a little."""
+    """Two methods for this test alone, and what they were asked.
+
+    "curious" has a preparation, "nosy" full access; both answer with the model, moved a little.
+    """
     base.names()
     monkeypatch.setattr(base, "_registry", dict(base._registry))
     told = Asked()

@@ -100,9 +100,7 @@ def test_a_split_is_drawn_by_its_two_seeds(cells: InlineSweep, draft: Path) -> N
     identity = identity_of_rows(cells)
     (index,) = jobs_of(cells, "index")
     order = pd.read_parquet(entry_of(cells, index.key).folder / "identities.parquet")
-    known = make_split(
-        identity, order["identity"].tolist(), num_forget=2, seed=3, support_seed=8
-    )
+    known = make_split(identity, order["identity"].tolist(), num_forget=2, seed=3, support_seed=8)
     document = json.loads((draft / "split.json").read_text())
     for name in ("train", "val", "test", "forget", "retain", "support"):
         assert document[name] == list(getattr(known, name)), name

@@ -33,9 +33,7 @@ from sweeps.stages import evaluation
 
 
 def row_of(cells: InlineSweep, name: str, cell: int) -> ResultRow:
-    (found,) = [
-        row for row in cells.plan.results if row.row.name == name and row.cell.seed == cell
-    ]
+    (found,) = [row for row in cells.plan.results if row.row.name == name and row.cell.seed == cell]
     return found
 
 
@@ -165,13 +163,11 @@ def test_forget_identities_stand_beside_retraining_and_retain_ones_beside_pretra
     document = split_document(cells, evaluation_of(cells, "retrain", 0))
     assert set(forget.index) <= set(document["forget"])
     assert set(retain.index) <= set(document["retain"])
+    pd.testing.assert_series_equal(forget["retrained_score"], theirs["score"], check_names=False)
     pd.testing.assert_series_equal(
-        forget["retrained_score"], theirs["score"], check_names=False
+        forget["gap"], forget["score"] - theirs["score"], check_names=False
     )
-    pd.testing.assert_series_equal(forget["gap"], forget["score"] - theirs["score"], check_names=False)
-    pd.testing.assert_series_equal(
-        retain["pretrained_score"], before["score"], check_names=False
-    )
+    pd.testing.assert_series_equal(retain["pretrained_score"], before["score"], check_names=False)
     pd.testing.assert_series_equal(
         retain["drop"], before["score"] - retain["score"], check_names=False
     )

@@ -35,9 +35,7 @@ def asked_of_train(
     return found
 
 
-@pytest.mark.parametrize(
-    ("stage", "name"), [("pretrain", "train"), ("retrain", "retain")]
-)
+@pytest.mark.parametrize(("stage", "name"), [("pretrain", "train"), ("retrain", "retain")])
 @pytest.mark.parametrize("cell", [0, 1])
 def test_each_model_sees_its_own_set_and_is_watched_on_the_validation_set(
     cells: InlineSweep,

@@ -160,9 +160,7 @@ def test_a_trial_is_worth_the_mean_over_cells_of_what_it_did_to_each(
 def choice(values: list[float], judged: list[dict[int, float]], carried: int) -> Any:
     """A choice among made-up trials, and what its objective makes of them on two cells."""
     trials = [
-        SimpleNamespace(
-            value={"point": {"alpha": float(place)}, "simulated": it, "runs": [[], []]}
-        )
+        SimpleNamespace(value={"point": {"alpha": float(place)}, "simulated": it, "runs": [[], []]})
         for place, it in enumerate(values)
     ]
     cell = SimpleNamespace(value={"before": [], "val_score": 0.5})
@@ -221,8 +219,7 @@ def test_every_cell_of_a_study_has_its_own_inputs(studied: InlineSweep, draft: P
 
 def choice_job(studied: InlineSweep, objective: str, **spec: Any) -> Job:
     job = studied.plan.jobs[study_of(studied, "ssd").choices[objective]]
-    evaluations = [key for key in job.series.get("retrained", ())]
-    run_jobs(studied, evaluations)
+    run_jobs(studied, job.series.get("retrained", ()))
     series = {role: keys for role, keys in job.series.items() if role != "prepared"}
     return changed(dataclasses.replace(job, series=series), **spec)
 

@@ -1,4 +1,4 @@
-"""What a method is asked before deletion and after it: data, seeds, hyperparameters, preparation."""
+"""What a method is asked before deletion and after it: data, seeds, values, its preparation."""
 
 from __future__ import annotations
 
@@ -117,9 +117,7 @@ def test_a_reference_row_gets_the_sets_and_the_model_that_retraining_begins_with
     assert all(torch.equal(value, fresh[name]) for name, value in handed.items())
 
 
-def test_what_a_study_chose_is_used_and_told(
-    cells: InlineSweep, asked: Asked, draft: Path
-) -> None:
+def test_what_a_study_chose_is_used_and_told(cells: InlineSweep, asked: Asked, draft: Path) -> None:
     job = cell_job(cells, "unlearn", 0, method="curious", hyperparameters={"beta": 7.0})
     job = dataclasses.replace(
         job, inputs={role: job.inputs[role] for role in ("pretrained", "split")}
