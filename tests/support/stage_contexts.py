@@ -117,5 +117,5 @@ def moved(model: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in found.parameters():
-            weight += 0.2 * torch.randn(weight.shape, generator=generator)
+            weight.add_(0.2 * torch.randn(weight.shape, generator=generator))
     return found

@@ -73,7 +73,10 @@ def test_only_what_the_preparation_depends_on_tells_preparations_apart() -> None
 
 
 def tuned(objectives: list[Any], **spec: Any) -> list[Row]:
-    rows = {"mild": {"method": "ssd"}, "still": {"method": "ssd", "tune": False}}
+    rows: dict[str, Any] = {
+        "mild": {"method": "ssd"},
+        "still": {"method": "ssd", "tune": False},
+    }
     named = ["pretrain", "ssd", "mild", "still", "jit", "scrub"]
     return list(rows_of(RowSpec(methods=named, rows=rows, objectives=objectives, **spec), CELL))
 

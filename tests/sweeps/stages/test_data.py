@@ -22,6 +22,7 @@ from support.stage_contexts import (
 )
 
 from oneshui.data import cache as decoding
+from oneshui.data.registry import load_dataset
 from oneshui.data.splits import make_split
 from oneshui.errors import DataError
 from sweeps.stages import data
@@ -31,10 +32,9 @@ def test_an_index_counts_the_people_who_have_pictures(
     cells: InlineSweep, draft: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (job,) = jobs_of(cells, "index")
-    real = data.load_dataset
 
     def load(*arguments: Any) -> Any:
-        table = real(*arguments)
+        table = load_dataset(*arguments)
         return dataclasses.replace(table, identity_order=(*table.identity_order, 10_000))
 
     monkeypatch.setattr(data, "load_dataset", load)
@@ -55,7 +55,7 @@ def test_pictures_are_resized_as_the_job_says(
     assert data.cache(context_of(cells, job, draft))["size"] == 24
     (index,) = jobs_of(cells, "index")
     path = pd.read_parquet(entry_of(cells, index.key).folder / "images.parquet")["path"][5]
-    table = data.load_dataset(index.spec["layout"], cells.env.data_folder(index.key))
+    table = load_dataset(index.spec["layout"], cells.env.data_folder(index.key))
     expected = decoding.decode(table.root / path, 24, variant)
     assert np.array_equal(np.load(draft / "images.npy")[5], expected)
     other = decoding.decode(

@@ -17,7 +17,7 @@ from oneshui.training.models import make_model
 from sweeps.graph.job import Job
 from sweeps.stages import training
 from sweeps.stages.run import STAGES
-from sweeps.store.checkpoints import Checkpoint
+from sweeps.store.checkpoints import Checkpoint, PacedCheckpoint
 
 
 def asked_of_train(
@@ -75,11 +75,10 @@ def test_checkpoints_are_offered_at_the_pace_of_the_configuration(
     cells: InlineSweep, draft: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paces: list[float] = []
-    real = training.PacedCheckpoint
 
-    def paced(checkpoint: Checkpoint, seconds: float) -> Any:
+    def paced(checkpoint: Checkpoint, seconds: float) -> PacedCheckpoint:
         paces.append(seconds)
-        return real(checkpoint, seconds)
+        return PacedCheckpoint(checkpoint, seconds)
 
     monkeypatch.setattr(training, "PacedCheckpoint", paced)
     job = jobs_of(cells, "pretrain")[0]

@@ -164,11 +164,12 @@ def choice(values: list[float], judged: list[dict[int, float]], carried: int) ->
         for place, it in enumerate(values)
     ]
     cell = SimpleNamespace(value={"before": [], "val_score": 0.5})
+    series: Any = {"trials": tuple(trials), "simulated": (cell,) * 2}
     spec = {"method": "ssd", "hyperparameters": {}, "carried": carried, "objective": "oracle"}
     context: Any = JobContext(
         job=SimpleNamespace(spec=spec),  # type: ignore[arg-type]
         entries={},
-        series={"trials": tuple(trials), "simulated": (cell,) * 2},  # type: ignore[dict-item]
+        series=series,
         folder=Path("/nowhere"),
         env=SimpleNamespace(),  # type: ignore[arg-type]
     )
