@@ -11,6 +11,7 @@ import optuna
 import pytest
 
 from oneshui.errors import InputError
+from oneshui.seeding import derive_seed
 from oneshui.spec import Range
 from sweeps import sampler
 from sweeps.graph.spec import Sampler
@@ -169,3 +170,62 @@ def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:
     path.write_text("this is no journal\nnor is this\n")
     with pytest.raises(InputError, match="cannot be read as Optuna's journal"):
         check_journal(path, {"a": SPACE})
+
+
+def distributions() -> dict[str, optuna.distributions.BaseDistribution]:
+    return {
+        "rate": optuna.distributions.FloatDistribution(0.01, 10.0, log=True),
+        "steps": optuna.distributions.IntDistribution(1, 9),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("place", [4, 5, 7, 8, 11])
+def test_tpe_is_optuna_s_asked_in_turn_after_the_batches_before(place: int) -> None:
+    points = study("tpe", 8, 4)
+    told = [(point, value_of(point)) for point in points[: place - place % 4]]
+    plain = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(
+            seed=derive_seed(1, "batch", len(told)) % 2**32,
+            n_startup_trials=4,
+            multivariate=True,
+            constant_liar=True,
+        ),
+    )
+    for point, value in told:
+        trial = optuna.create_trial(params=point, distributions=distributions(), value=value)
+        plain.add_trial(trial)
+    for _ in range(len(told), place + 1):
+        expected = plain.ask(distributions()).params
+    assert next_point(SPACE, "tpe", 1, DEFAULTS, told, place, batch=4) == expected
+
+
+@pytest.mark.parametrize("place", [8, 10, 16])
+def test_cmaes_is_optuna_s_told_a_whole_batch_at_once(place: int) -> None:
+    batch = 8
+    plain = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.CmaEsSampler(seed=derive_seed(1, "study") % 2**32),
+    )
+    plain.enqueue_trial(DEFAULTS)
+    told: list[tuple[Point, float]] = []
+    while len(told) < place - place % batch:
+        asked = [plain.ask(distributions()) for _ in range(batch)]
+        for trial in asked:
+            value = value_of(trial.params)
+            plain.tell(trial, value)
+            told.append((trial.params, value))
+    for _ in range(len(told), place + 1):
+        expected = plain.ask(distributions()).params
+    assert next_point(SPACE, "cmaes", 1, DEFAULTS, told, place, batch=batch) == expected
+    assert told[0][0] == DEFAULTS
+
+
+def test_a_grid_is_even_on_each_axis_s_own_scale() -> None:
+    rates = [point["rate"] for point in grid(ONE, 4)]
+    assert rates == pytest.approx([0.01, 0.1, 1.0, 10.0])
+    even = {"rate": Range(low=1.0, high=4.0, log=False)}
+    assert [point["rate"] for point in grid(even, 4)] == pytest.approx([1.0, 2.0, 3.0, 4.0])
+    assert [point["rate"] for point in grid(even, 1)] == [2.5]
+    assert study("grid", 5, 2, space=ONE)[1:] == [{"rate": rate} for rate in rates]

@@ -11,6 +11,7 @@ from oneshui.spec import Access, Role
 from sweeps.config import load
 from sweeps.graph.spec import (
     BEYOND_SUPPORT,
+    Cell,
     ClusterSpec,
     MachineType,
     Row,
@@ -82,3 +83,16 @@ def test_a_row_knows_its_study_and_what_no_study_varies() -> None:
     assert row.fixed == {"batch_size": 3}
     plain = Row(name="a@oracle", hyperparameters={"alpha": 1.0}, prepare=None, **values)
     assert plain.study == "a@oracle"
+
+
+@pytest.mark.parametrize("vary", ["all", "split", "training", "unlearning", "support"])
+def test_a_cell_s_seed_varies_what_it_shall_and_leaves_the_rest_fixed(vary: Any) -> None:
+    cell = Cell(dataset="a", num_forget=4, seed=7, vary=vary, fixed_seed=3)
+    for level in ("split", "training", "unlearning", "support"):
+        assert getattr(cell, f"{level}_seed") == (7 if vary in ("all", level) else 3)
+
+
+@pytest.mark.parametrize("key", ["seeds=[1,1]", "forget_sizes=[4,4]"])
+def test_a_cell_stands_in_a_sweep_once(key: str) -> None:
+    with pytest.raises(InputError, match="repeats a value"):
+        load(["sweep=smoke", "sweep.datasets=[synthetic_tiny]", f"sweep.{key}"])

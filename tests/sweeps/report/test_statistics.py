@@ -233,3 +233,12 @@ def test_the_difference_is_the_first_row_minus_the_second() -> None:
     forth, back = statistics.compare(frame, [("a", "b"), ("b", "a")])
     assert (forth.difference, forth.low, forth.high) == pytest.approx((0.15, 0.1, 0.2))
     assert (back.difference, back.low, back.high) == pytest.approx((-0.15, -0.2, -0.1))
+
+
+def test_the_best_row_is_best_where_all_rows_are() -> None:
+    # Alone, "a" has the highest mean; over the cells that all have, "b".
+    frame = frame_of({"a": [0.5, 0.5, 0.9], "b": [0.6, 0.6, None], "c": [0.4, 0.4, 0.4]})
+    assert statistics.best_row(frame, ["a", "b", "c"]) == "b"
+    assert statistics.best_row(frame, ["a", "c"]) == "a"
+    nowhere = frame_of({"a": [0.5, None], "b": [None, 0.6]})
+    assert statistics.best_row(nowhere, ["a", "b"]) is None

@@ -15,6 +15,7 @@ from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.memory import gpu_bytes
 from sweeps.stages.preflight import preflight
 from sweeps.store import LocalStore
+from sweeps.store.objects import MissingCredentialsError, StoreUnreachableError
 
 
 def check(folder: Path, *overrides: str) -> None:
@@ -77,3 +78,31 @@ def test_a_gpu_that_cannot_be_used_is_refused(
     with pytest.raises(InputError, match=r"cannot use it; .*cluster.gpus_per_worker=0"):
         preflight([], env)
     assert gpu_bytes("cuda") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refused"),
+    [(MissingCredentialsError("no credentials"), True), (StoreUnreachableError("away"), False)],
+    ids=lambda it: type(it).__name__,
+)
+def test_a_store_that_is_away_is_the_jobs_matter_but_one_that_is_closed_is_not(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: StoreUnreachableError,
+    is_refused: bool,
+) -> None:
+    store = LocalStore(tmp_path)
+    plan = expand(load(["sweep=smoke", "sweep.seeds=[0]"]).sweep)
+
+    def find(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(store, "find", find)
+    env = WorkerEnvironment(store=store, data_folders={}, logs=tmp_path)
+    if is_refused:
+        with pytest.raises(InputError, match=r"^on the machine .*: no credentials"):
+            preflight(plan.jobs.values(), env)
+    else:
+        preflight(plan.jobs.values(), env)
+        assert "away" in caplog.text
