@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.graph.job import CHECKPOINTED, STAGE_VERSION, STAGES, Job, canonical, canonical_json
+from sweeps.graph.job import (
+    CHECKPOINTED,
+    PICTURES,
+    STAGE_VERSION,
+    STAGES,
+    Job,
+    canonical,
+    canonical_json,
+)
 
 values = st.recursive(
     st.none()
@@ -140,6 +148,10 @@ def test_an_earlier_key_is_that_of_the_inputs_and_series_of_then() -> None:
     assert today.key_at(1, {"b": "old"}) == chosen("a", "old", split="c").key
     assert today.key_at(1, {"c": "old"}) == chosen("a", "b", split="old").key
     assert today.key_at(2, {}) != today.key
+
+
+def test_pictures_can_be_reached_from_what_lists_them_and_what_holds_them() -> None:
+    assert set(PICTURES) == {"index", "cache", "crops"}
 
 
 def test_jobs_that_may_take_long_keep_checkpoints() -> None:

@@ -96,3 +96,17 @@ def test_a_cell_s_seed_varies_what_it_shall_and_leaves_the_rest_fixed(vary: Any)
 def test_a_cell_stands_in_a_sweep_once(key: str) -> None:
     with pytest.raises(InputError, match="repeats a value"):
         load(["sweep=smoke", "sweep.datasets=[synthetic_tiny]", f"sweep.{key}"])
+
+
+@pytest.mark.parametrize(
+    ("size", "is_accepted"), [(31, False), (32, True), (4096, True), (4097, False)]
+)
+def test_crops_are_cut_from_pictures_no_smaller_than_the_network_s(
+    size: int, is_accepted: bool
+) -> None:
+    command = ["sweep=smoke", f"datasets.synthetic_tiny.crop_size={size}"]
+    if is_accepted:
+        assert load(command).sweep.datasets["synthetic_tiny"].crop_size == size
+    else:
+        with pytest.raises(InputError, match=f"crop_size is {size}, but it must be 32 "):
+            load(command)
