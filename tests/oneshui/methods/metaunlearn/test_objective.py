@@ -1,4 +1,4 @@
-"""The outer losses and their gradients against the formulas that docs/benchmark.md gives."""
+"""The outer losses and their gradients against formulas (docs/benchmark.md, "metaunlearn")."""
 
 from __future__ import annotations
 
