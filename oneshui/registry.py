@@ -47,14 +47,17 @@ class Registry(Generic[T]):
             raise TypeError(f"two {self._what}s are called {name!r}")
         self.known[name], self._modules[name] = item, module
 
-    def names(self) -> tuple[str, ...]:
-        """All names, sorted."""
+    def _import_all(self) -> None:
         if not self._is_complete:
             package = importlib.import_module(self._package)
             for module in pkgutil.iter_modules(package.__path__):
                 if not module.name.startswith("_"):
                     importlib.import_module(f"{self._package}.{module.name}")
             self._is_complete = True
+
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        self._import_all()
         return tuple(sorted(self.known))
 
     def get(self, name: str) -> T:
@@ -63,6 +66,7 @@ class Registry(Generic[T]):
         Raises:
             InputError: Nothing is; lists the known names and the nearest.
         """
-        if name not in self.names():
+        self._import_all()
+        if name not in self.known:
             raise unknown_name(self._what, name, self.known)
         return self.known[name]

@@ -40,6 +40,11 @@ class Role(StrEnum):
     METHOD = "method"
     """Everything that unlearns."""
 
+    @property
+    def is_retrained(self) -> bool:
+        """Whether the row's model never saw D_f."""
+        return self in (Role.RETRAIN, Role.RETRAIN_AGAIN)
+
 
 DATA_SEEN: dict[Access, str] = {
     Access.SUPPORT: "S",

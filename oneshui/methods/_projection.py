@@ -33,7 +33,7 @@ Layers: TypeAlias = dict[str, nn.Linear | nn.Conv2d]
 Matrices: TypeAlias = dict[str, torch.Tensor]
 """A matrix of each group of each layer, [G, d, d], by the layer's name."""
 
-CovarianceVariant = Literal["corrected", "reference"]
+LossVariant = Literal["corrected", "reference"]
 Entropy = Literal["softmax", "bernoulli"]
 
 OFFSET = 0.05
@@ -262,7 +262,7 @@ def _blas() -> ThreadpoolController:
 
 
 def reverse_loss(
-    logits: torch.Tensor, labels: torch.Tensor, task: Task, variant: CovarianceVariant
+    logits: torch.Tensor, labels: torch.Tensor, task: Task, variant: LossVariant
 ) -> torch.Tensor:
     """Mean of -log(1 - q + offset), with q the probability of the true value; a scalar.
 
@@ -304,7 +304,7 @@ def descend(
     task: Task,
     learning_rate: float,
     epochs: int,
-    variant: CovarianceVariant,
+    variant: LossVariant,
     entropy: Entropy,
 ) -> None:
     """Forget the batches in place: W <- W - lr (G - G P) of every projected layer's weight W.

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -125,7 +126,7 @@ class Job:
             "inputs": {**self.inputs, **self.series},
         }
 
-    @property
+    @cached_property
     def needed(self) -> dict[str, str]:
         """Key of every job that must be done before, by role; of a series as in "trials[3]"."""
         of_series = {
@@ -135,9 +136,9 @@ class Job:
         }
         return {**self.inputs, **of_series}
 
-    @property
+    @cached_property
     def needs(self) -> tuple[str, ...]:
-        """The same keys, each once."""
+        """The same keys, each once; the scheduler asks every ready job."""
         return tuple(dict.fromkeys(self.needed.values()))
 
     def key_at(self, version: int, earlier: Mapping[str, str]) -> str:

@@ -132,7 +132,7 @@ def _cell(
     again = [
         evaluated(row.name, _retrained(graph, cell, base, row))
         for row in sweep.rows[cell]
-        if row.role in (Role.RETRAIN, Role.RETRAIN_AGAIN)
+        if row.role.is_retrained
     ]
     references = list(dict.fromkeys([retrained, *again]))
     results = []
@@ -142,7 +142,7 @@ def _cell(
             tuned = studies[study_key(cell, row)].choices[row.objective]
         if row.role is Role.PRETRAIN:
             weights = base.pretrained
-        elif row.role in (Role.RETRAIN, Role.RETRAIN_AGAIN):
+        elif row.role.is_retrained:
             weights = _retrained(graph, cell, base, row)
         else:
             prepared, weights = _unlearn(graph, cell, row, base, base.pretrained, tuned)

@@ -156,23 +156,23 @@ def _trials(
     pictures: Mapping[str, str],
 ) -> tuple[str, ...]:
     tuning = sweep.tuning
+    spec = {
+        **common,
+        "space": {name: dataclasses.asdict(one) for name, one in row.space.items()},
+        "defaults": {n: v for n, v in row.hyperparameters.items() if n in row.space},
+        "sampler": tuning.sampler,
+    }
+    # What a sampler need not know stays out of the key: so a study can be continued.
+    if tuning.sampler == "grid":
+        spec["trials"] = tuning.trials
+    if tuning.sampler == "cmaes":
+        spec["batch"] = tuning.batch
     trials: list[str] = []
     for place in range(tuning.trials):
-        spec = {
-            **common,
-            "space": {name: dataclasses.asdict(one) for name, one in row.space.items()},
-            "defaults": {n: v for n, v in row.hyperparameters.items() if n in row.space},
-            "sampler": tuning.sampler,
-            "place": place,
-        }
-        # What a sampler need not know stays out of the key: so a study can be continued.
-        if tuning.sampler == "grid":
-            spec["trials"] = tuning.trials
-        if tuning.sampler == "cmaes":
-            spec["batch"] = tuning.batch
         known = {"trials": tuple(trials[: place - place % tuning.batch])}
         label = f"trial {place} of {name}"
-        trials.append(graph.add("trial", label, spec, {**after, **known}, **pictures))
+        own = {**spec, "place": place}
+        trials.append(graph.add("trial", label, own, {**after, **known}, **pictures))
     return tuple(trials)
 
 

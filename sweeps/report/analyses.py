@@ -7,7 +7,6 @@ harder (Figure 4 of arXiv 2407.12069), and whether those who look like the forgo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +17,9 @@ from oneshui.errors import InputError
 from oneshui.metrics.identities import centroids, retain_drop, support_hardness, trend
 from sweeps.graph.artifacts import FEATURES, PER_IDENTITY, RETAIN
 from sweeps.graph.plan import Plan, ResultRow
+from sweeps.report.results import Entries
 from sweeps.store import Entry
 
-Entries = Mapping[str, Entry]
 _Part = tuple[ResultRow, pd.DataFrame]
 KEYS = ["dataset", "num_forget", "method"]
 SPACE = {"features": "pretrained model, input of its classifier", "distance_measure": "cosine"}

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from oneshui.spec import DATA_SEEN, Role
+from oneshui.spec import DATA_SEEN
 from sweeps.graph.cells import index_job
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.graph.spec import Cell, lasting, override_key
@@ -177,8 +177,7 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
     """
     replaced = ("sweep.methods", "sweep.datasets", "sweep.forget_sizes", "output_dir", "store.uri")
     kept = [c for c in lasting(command) if override_key(c) not in replaced]
-    yardsticks = (Role.RETRAIN, Role.RETRAIN_AGAIN)
-    rows = [r for r in plan.sweep.rows[row.cell] if r.role in yardsticks or r == row.row]
+    rows = [r for r in plan.sweep.rows[row.cell] if r.role.is_retrained or r == row.row]
     names = [r.study for r in rows]
     return shlex.join(
         [

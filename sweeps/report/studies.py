@@ -18,13 +18,12 @@ import pandas as pd
 from sweeps.graph.plan import Plan
 from sweeps.graph.spec import TuningObjective
 from sweeps.graph.studies import StudyJobs
-from sweeps.store import Entry
+from sweeps.report.results import Entries
 
 if TYPE_CHECKING:
     from oneshui.tuning.score import TrialScores
     from sweeps.sampler import Point
 
-Entries = Mapping[str, Entry]
 JOURNAL = "studies.journal"
 """Optuna's file in the output folder."""
 

@@ -22,6 +22,7 @@ from sweeps.graph.artifacts import (
     WEIGHTS,
 )
 from sweeps.stages.context import JobContext, device, images, load_split, spec_of, stored_model
+from sweeps.store import Entry
 
 
 def evaluate(context: JobContext) -> dict[str, Any]:
@@ -97,18 +98,18 @@ def score(context: JobContext) -> dict[str, Any]:
     )
     values = measure(predictions, retrained, pretrained, task=task)
     values["weight_distance"] = own.value["weight_distance"]
-    references = [pd.read_parquet(entry.file(VIEWS)) for entry in context.series["references"]]
+    references = [_views(entry) for entry in context.series["references"]]
     paired, scores = None, None
     if "paired" in context.entries:
         other = context.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
         paired = Paired(
-            target=_views(context, "retrained"),
-            reference=_views(context, "paired"),
+            target=_views(context.entries["retrained"]),
+            reference=_views(context.entries["paired"]),
             seen=set(json.loads(other)["retain"]),
         )
     values["rmia_references"] = 0
     if references:
-        found = membership(_views(context, "predictions"), references, paired)
+        found = membership(_views(own), references, paired)
         values |= found.values
         scores = found.attack.forget_scores
         points = log_log_points(scores, found.attack.nonmember_scores)
@@ -128,5 +129,5 @@ def score(context: JobContext) -> dict[str, Any]:
     return values
 
 
-def _views(context: JobContext, role: str) -> pd.DataFrame:
-    return pd.read_parquet(context.entries[role].file(VIEWS))
+def _views(evaluated: Entry) -> pd.DataFrame:
+    return pd.read_parquet(evaluated.file(VIEWS))

@@ -111,7 +111,7 @@ class Entry:
         files: sha256 and size in bytes by file name.
         value: The job's small result.
         content: sha256 over files and value: equal results have equal content.
-        inputs: Content of each input when the job ran, by role.
+        inputs: Content of each input when the job ran, by its name in ``Job.needed``.
         cost: Seconds and peak memory; not part of the content.
     """
 

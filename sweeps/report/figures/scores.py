@@ -86,7 +86,7 @@ def _forgetting_utility(rows: pd.DataFrame, methods: Mapping[str, Role], title: 
     axes.grid(color="#e6e6e6", linewidth=0.8)
     for method, look in looks_of(methods).items():
         x, y = percent(rows, method, "forget_score"), percent(rows, method, "test_score")
-        if methods[method] in (Role.RETRAIN, Role.RETRAIN_AGAIN):
+        if methods[method].is_retrained:
             axes.scatter(x, y, s=1100, color=RETRAIN_COLOUR, alpha=0.13, linewidths=0)
         axes.scatter(
             x,

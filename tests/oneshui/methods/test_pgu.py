@@ -235,7 +235,7 @@ def test_pgu_is_the_reference_s(case: GoldenCase) -> None:
         assert rank.tolist() == [case.expected["pgu.fixcov.rank"][name]]
         torch.testing.assert_close(projected[0].float(), expected, rtol=0, atol=5e-4)
 
-    tags: dict[str, _projection.CovarianceVariant] = {"faithful": "reference"}
+    tags: dict[str, _projection.LossVariant] = {"faithful": "reference"}
     if case.task == "multilabel":
         tags["fixloss"] = "corrected"
     for tag, variant in tags.items():
