@@ -10,7 +10,6 @@ The bar: publishing at least 5 times faster, the whole view in 60 s, within 1 Gi
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -33,10 +32,11 @@ from safetensors.numpy import save
 
 from sweeps.config import load
 from sweeps.graph import artifacts
-from sweeps.graph.job import Job, canonical, digest
+from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, expand
 from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
+from sweeps.store.base import ENTRY_FIELDS, MANIFEST, encoded, manifest
 from sweeps.tracking.client import connect, database, make_database, quieten, tracking_uri
 from sweeps.tracking.rows import wanted_run
 from sweeps.tracking.runs import Runs, Wanted
@@ -84,31 +84,20 @@ class MadeUp:
     def _write(self, job: Job) -> Entry:
         folder = self._root / job.stage / job.key
         folder.mkdir(parents=True)
-        data = {**self._files(job), "job.json": json.dumps(job.to_json()).encode()}
-        files = {}
-        for name, content in data.items():
+        for name, content in self._files(job).items():
             (folder / name).write_bytes(content)
-            files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        value = canonical(self._value(job))
-        own = digest({"files": {n: files[n]["sha256"] for n in sorted(files)}, "value": value})
-        self._contents[job.key] = own
-        document = {
-            "stage": job.stage,
-            "key": job.key,
-            "files": files,
-            "value": value,
-            "content": own,
-            "inputs": {name: self._contents[key] for name, key in job.needed.items()},
-            "cost": {
-                "seconds": float(self._random.gamma(2.0, 2.0)),
-                "method_seconds": float(self._random.gamma(2.0, 1.0)),
-                "peak_bytes": float(self._random.integers(2**28, 2**30)),
-                "started": 1.7e9 + len(self._contents) * 0.8,
-                "worker": f"node{len(self._contents) % 4}:{100 + len(self._contents) % 8}",
-            },
+        inputs = {name: self._contents[key] for name, key in job.needed.items()}
+        cost = {
+            "seconds": float(self._random.gamma(2.0, 2.0)),
+            "method_seconds": float(self._random.gamma(2.0, 1.0)),
+            "peak_bytes": float(self._random.integers(2**28, 2**30)),
+            "started": 1.7e9 + len(self._contents) * 0.8,
+            "worker": f"node{len(self._contents) % 4}:{100 + len(self._contents) % 8}",
         }
-        (folder / "result.json").write_text(json.dumps(document))
-        return Entry(folder=folder, **document)
+        document = manifest(job, folder, self._value(job), inputs, cost, {})
+        self._contents[job.key] = document["content"]
+        (folder / MANIFEST).write_bytes(encoded(document))
+        return Entry(folder=folder, **{name: document[name] for name in ENTRY_FIELDS})
 
     def _value(self, job: Job) -> Mapping[str, Any]:
         multiclass = "mufac" in job.label

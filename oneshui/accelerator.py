@@ -43,6 +43,11 @@ class Policy:
     compile: bool = False
     compile_steps: int = 2000
 
+    @property
+    def precision(self) -> str:
+        """Of training and prediction, as torch names it."""
+        return "bfloat16" if self.autocast else "float32"
+
 
 EXACT = Policy()
 FAST = Policy(autocast=True, channels_last=True, fused=True, ahead=2)

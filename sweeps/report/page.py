@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from oneshui.origin import git_commit, versions
 from oneshui.spec import Role
 from sweeps.graph.plan import Plan
 from sweeps.report import analyses, formats, paper, provenance, tables
@@ -148,8 +149,8 @@ def write_report(
             splits=provenance.splits(plan, entries),
             methods=provenance.methods(plan, entries),
             again=provenance.again(command),
-            commit=provenance.git_commit(),
-            versions=provenance.versions(),
+            commit=git_commit(),
+            versions=versions("ray", "mlflow"),
             config=_config(plan),
             date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )

@@ -5,14 +5,9 @@ Must not import torch, Ray or MLflow.
 
 from __future__ import annotations
 
-import contextlib
-import platform
 import shlex
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from oneshui.spec import DATA_SEEN
@@ -21,18 +16,6 @@ from sweeps.graph.plan import Plan, ResultRow
 from sweeps.graph.spec import Cell, lasting, override_key
 from sweeps.report.results import resolved_hyperparameters
 from sweeps.store import Entry
-
-PACKAGES = (
-    "oneshui",
-    "torch",
-    "torchvision",
-    "timm",
-    "scikit-learn",
-    "numpy",
-    "pandas",
-    "ray",
-    "mlflow",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,35 +173,3 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
             f"output_dir={output_dir}",
         ]
     )
-
-
-def git_commit() -> str | None:
-    """Commit of the checkout that this file belongs to, if it is one; says so if it was changed."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")) != root:
-            return None
-        commit = git("rev-parse", "HEAD")
-        return f"{commit} with uncommitted changes" if git("status", "--porcelain") else commit
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found

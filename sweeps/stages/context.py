@@ -84,6 +84,7 @@ class JobContext:
         job: The job.
         entries: Finished inputs by role.
         series: Finished inputs of the roles that several play, in their order.
+        contents: Content of each input, by its name in ``Job.needed``.
         folder: Where to write files.
         env: The worker's environment.
         cost: Seconds of named parts and peak memory in bytes, filled by the stage.
@@ -94,6 +95,7 @@ class JobContext:
     folder: Path
     env: WorkerEnvironment
     series: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+    contents: Mapping[str, str] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
 
     @cached_property

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from oneshui.origin import origin_of
 from sweeps.graph.job import CHECKPOINTED, Job, Stage
 from sweeps.stages import data, evaluation, training, tuning, unlearning
 from sweeps.stages.context import (
@@ -53,6 +54,7 @@ def run(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
             job=job,
             entries={role: found[key] for role, key in job.inputs.items()},
             series={r: tuple(found[key] for key in keys) for r, keys in job.series.items()},
+            contents=contents,
             folder=work.folder,
             env=env,
         )
@@ -63,9 +65,9 @@ def run(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
             "worker": f"{socket.gethostname()}:{os.getpid()}",
             **context.cost,
         }
-        published = work.publish(value, contents, cost)
+        published = work.publish(value, contents, cost, origin_of(env.device))
     if job.stage in CHECKPOINTED:
-        env.store.checkpoint(job).clear()
+        env.store.checkpoint(job, contents).clear()
     return published
 
 

@@ -42,7 +42,8 @@ def prepare(context: JobContext) -> dict[str, Any]:
         train_identities=split.train,
         num_forget=spec["num_forget"],
         checkpoint=PacedPrepareCheckpoint(
-            context.env.store.checkpoint(context.job), context.env.checkpoint_seconds
+            context.env.store.checkpoint(context.job, context.contents),
+            context.env.checkpoint_seconds,
         ),
     )
     assert isinstance(method, methods.PreparedMethod)

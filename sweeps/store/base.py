@@ -7,6 +7,7 @@ It exists if and only if ``result.json`` does and names every file with its size
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import hashlib
@@ -15,7 +16,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,8 @@ from sweeps.store.checkpoints import Checkpoint
 from sweeps.store.leases import Leases
 
 MANIFEST = "result.json"
+SEAL = "seal"
+"""Field of a manifest that holds the sha256 over all that it says of the entry."""
 STALE_WORK_SECONDS = 7 * 24 * 3600.0
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of a disk that is full or must not be written."""
@@ -71,8 +74,9 @@ def manifest(
     value: Mapping[str, Any],
     inputs: Mapping[str, str],
     cost: Mapping[str, Any],
+    made: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Add ``job.json`` to a complete folder and say what is in it."""
+    """Add ``job.json`` to a complete folder and say what is in it, under a seal."""
     (folder / "job.json").write_bytes(encoded(job.to_json()))
     names = sorted(path.name for path in folder.iterdir())
     files = {
@@ -80,15 +84,51 @@ def manifest(
         for name in names
     }
     value = canonical(value)
-    return {
+    fields = {
         "stage": job.stage,
         "key": job.key,
         "files": files,
         "value": value,
-        "content": digest({"files": {n: files[n]["sha256"] for n in names}, "value": value}),
+        "content": content_of(files, value),
         "inputs": dict(inputs),
         "cost": dict(cost),
+        "made": dict(made),
     }
+    return {**fields, SEAL: digest(fields)}
+
+
+def content_of(files: Mapping[str, Mapping[str, Any]], value: Any) -> str:
+    """sha256 over what a result is: its files' names and bytes, and its value."""
+    return digest({"files": {name: files[name]["sha256"] for name in files}, "value": value})
+
+
+def unsealed(data: bytes, stage: Stage, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a manifest says: the fields of an ``Entry``, and what the store added to them.
+
+    Nothing in it is believed that does not agree with its seal and its content: costs and inputs
+    stand in tables too. An edit that fits both is beyond it.
+
+    Args:
+        data: The bytes of the manifest.
+        stage: Of the entry.
+        key: The same.
+
+    Raises:
+        DamagedEntryError: A byte of it is not as it was written, or it belongs to another job.
+    """
+    with damage(stage, key):
+        document = json.loads(data)
+        if (document["stage"], document["key"]) != (stage, key):
+            raise DamagedEntryError(stage, key, "it belongs to another job")
+        if SEAL not in document:
+            raise DamagedEntryError(stage, key, "an earlier version of oneshui wrote it")
+        seal = document.pop(SEAL)
+        fields = {name: document.pop(name) for name in ENTRY_FIELDS}
+        if seal != digest(fields):
+            raise DamagedEntryError(stage, key, f"{MANIFEST} has changed since it was written")
+        if fields["content"] != content_of(fields["files"], fields["value"]):
+            raise DamagedEntryError(stage, key, "its value has changed since it was written")
+        return fields, document
 
 
 @contextlib.contextmanager
@@ -96,7 +136,7 @@ def damage(stage: Stage, key: str) -> Iterator[None]:
     """Take what goes wrong while an entry is read for damage of the entry."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedEntryError(stage, key, f"{type(error).__name__} {error}") from error
 
 
@@ -113,6 +153,7 @@ class Entry:
         content: sha256 over files and value: equal results have equal content.
         inputs: Content of each input when the job ran, by its name in ``Job.needed``.
         cost: Seconds and peak memory; not part of the content.
+        made: Code, packages, device and precision that it was computed with; nor is this.
     """
 
     stage: Stage
@@ -123,6 +164,7 @@ class Entry:
     content: str
     inputs: Mapping[str, str]
     cost: Mapping[str, Any]
+    made: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -147,6 +189,10 @@ class Entry:
         return path
 
 
+ENTRY_FIELDS = tuple(one.name for one in dataclasses.fields(Entry) if one.name != "folder")
+"""What a manifest says of an entry."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EntryDraft:
     """A job's private folder until it is published.
@@ -162,10 +208,14 @@ class EntryDraft:
     adopt: Callable[[Job, Path, Mapping[str, Any]], Entry]
 
     def publish(
-        self, value: Mapping[str, Any], inputs: Mapping[str, str], cost: Mapping[str, Any]
+        self,
+        value: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        cost: Mapping[str, Any],
+        made: Mapping[str, str] | None = None,
     ) -> Entry:
         """Make folder and value the job's entry, all or nothing; the first to publish wins."""
-        document = manifest(self.job, self.folder, value, inputs, cost)
+        document = manifest(self.job, self.folder, value, inputs, cost, made or {})
         return self.adopt(self.job, self.folder, document)
 
 
@@ -227,8 +277,13 @@ class Store(Protocol):
         """The folder of this machine that is written to, for a message when it is full."""
         ...
 
-    def checkpoint(self, job: Job) -> Checkpoint:
-        """Where a long training keeps what it has reached; no part of any result."""
+    def checkpoint(self, job: Job, inputs: Mapping[str, str]) -> Checkpoint:
+        """Where a long training keeps what it has reached; no part of any result.
+
+        Args:
+            job: Whose it is.
+            inputs: Content of each input; what was reached from others does not count.
+        """
         ...
 
     def unfinished(self, job: Job) -> Path:

@@ -9,9 +9,7 @@ the first to publish wins. Files are read from this machine's copies.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
-import json
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -22,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from oneshui.errors import InputError, OneshuiError
-from sweeps.graph.job import STAGES, Job, Stage, digest
+from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.store.base import (
+    ENTRY_FIELDS,
     MANIFEST,
     STALE_WORK_SECONDS,
     DamagedEntryError,
@@ -33,6 +32,7 @@ from sweeps.store.base import (
     damage,
     encoded,
     sha256_of,
+    unsealed,
 )
 from sweeps.store.cache import NodeCache, cache_folder
 from sweeps.store.checkpoints import Checkpoint, CheckpointObject
@@ -64,7 +64,11 @@ class RemoteEntry(Entry):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The other machine's copies are elsewhere.
-        return _entry, (self.store, self.attempt, {name: getattr(self, name) for name in _FIELDS})
+        return _entry, (
+            self.store,
+            self.attempt,
+            {name: getattr(self, name) for name in ENTRY_FIELDS},
+        )
 
     @property
     def address(self) -> str:
@@ -76,9 +80,6 @@ class RemoteEntry(Entry):
         if name not in self.files:
             raise DamagedEntryError(self.stage, self.key, f"its manifest does not name {name}")
         return self.store.fetch(self, name)
-
-
-_FIELDS = [one.name for one in dataclasses.fields(Entry) if one.name != "folder"]
 
 
 def _entry(store: RemoteStore, attempt: str, document: Mapping[str, Any]) -> RemoteEntry:
@@ -159,10 +160,10 @@ class RemoteStore:
             raise InputError(str(error)) from None
         self._cache.tidy(now=True)
 
-    def checkpoint(self, job: Job) -> Checkpoint:
-        """Where a long training keeps what it has reached; no part of any result."""
+    def checkpoint(self, job: Job, inputs: Mapping[str, str]) -> Checkpoint:
+        """See ``Store.checkpoint``."""
         name = f"{_CHECKPOINTS}/{job.stage}-{job.key}"
-        return Checkpoint(CheckpointObject(self._bucket, name))
+        return Checkpoint(CheckpointObject(self._bucket, name), inputs)
 
     def unfinished(self, job: Job) -> Path:
         """See ``Store.unfinished``; the job's lease keeps others away from it."""
@@ -217,17 +218,11 @@ class RemoteStore:
         if data is None:
             return None
         with damage(stage, key):
-            document = json.loads(data)
-            if (document["stage"], document["key"]) != (stage, key):
-                raise DamagedEntryError(stage, key, "it belongs to another job")
-            attempt = str(document["attempt"])
-            for name, known in document["files"].items():
+            fields, added = unsealed(data, stage, key)
+            attempt = str(added["attempt"])
+            for name, known in fields["files"].items():
                 if sizes.get(f"{stage}/{key}/{attempt}/{name}") != known["bytes"]:
                     raise DamagedEntryError(stage, key, f"{name} is gone or has another size")
-            digests = {name: known["sha256"] for name, known in document["files"].items()}
-            if document["content"] != digest({"files": digests, "value": document["value"]}):
-                raise DamagedEntryError(stage, key, "its value has changed since it was written")
-            fields = {name: document[name] for name in _FIELDS}
         # Outside: a cache folder that cannot be written is no damage of the entry.
         return _entry(self, attempt, fields)
 

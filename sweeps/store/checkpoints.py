@@ -42,9 +42,15 @@ class _Place(Protocol):
 class Checkpoint:
     """The checkpoint of one job; its lease keeps others away from it."""
 
-    def __init__(self, place: Path | _Place) -> None:
-        """Name the place, or a folder, which is made when something is saved."""
+    def __init__(self, place: Path | _Place, inputs: Mapping[str, str] | None = None) -> None:
+        """Name the place; nothing is made before something is saved.
+
+        Args:
+            place: Or a folder.
+            inputs: Content of each input of the job; what was reached from others is dropped.
+        """
         self._place = _Folder(place) if isinstance(place, Path) else place
+        self._inputs = dict(inputs or {})
 
     def save(self, progress: TrainingState) -> None:
         """Replace what was saved before.
@@ -56,7 +62,8 @@ class Checkpoint:
 
         data = save(dict(progress.tensors))
         name = f"{progress.epoch}.safetensors"
-        document = {"file": name, "epoch": progress.epoch, "history": list(progress.history)}
+        document: dict[str, Any] = {"file": name, "epoch": progress.epoch}
+        document |= {"history": list(progress.history), "inputs": self._inputs}
         document["sha256"] = _digest(document, data)
         self._place.write(name, json.dumps(document).encode(), data)
 
@@ -81,7 +88,10 @@ class Checkpoint:
             logger.warning("checkpoint in %s cannot be read (%s)", self._place, error)
             return None
         if document.get("sha256") != expected:
-            logger.warning("checkpoint in %s is damaged; training starts again", self._place)
+            logger.warning("checkpoint in %s is damaged; the job starts again", self._place)
+            return None
+        if document["inputs"] != self._inputs:
+            logger.warning("checkpoint in %s is of other inputs; the job starts again", self._place)
             return None
         return TrainingState(
             epoch=document["epoch"], history=tuple(document["history"]), tensors=load(data)
@@ -203,7 +213,7 @@ class CheckpointObject:
 
 def _digest(document: Mapping[str, Any], data: bytes) -> str:
     """sha256 over the tensors and what is said about them, hexadecimal."""
-    about = json.dumps([document[name] for name in ("file", "epoch", "history")])
+    about = json.dumps([document[name] for name in ("file", "epoch", "history", "inputs")])
     return hashlib.sha256(about.encode() + data).hexdigest()
 
 

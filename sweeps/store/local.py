@@ -20,15 +20,16 @@ from sweeps.store.base import (
     EntryDraft,
     damage,
     encoded,
+    unsealed,
 )
 from sweeps.store.checkpoints import Checkpoint
 from sweeps.store.lease_places import LeaseFolder
 from sweeps.store.leases import Leases
 
 
-def _read(path: Path) -> str | None:
+def _read(path: Path) -> bytes | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except FileNotFoundError:
         return None
 
@@ -76,9 +77,9 @@ class LocalStore:
         """See ``Store.written_to``."""
         return str(self.root)
 
-    def checkpoint(self, job: Job) -> Checkpoint:
-        """Where a long training keeps what it has reached; no part of any result."""
-        return Checkpoint(self.root / ".checkpoints" / f"{job.stage}-{job.key}")
+    def checkpoint(self, job: Job, inputs: Mapping[str, str]) -> Checkpoint:
+        """See ``Store.checkpoint``."""
+        return Checkpoint(self.root / ".checkpoints" / f"{job.stage}-{job.key}", inputs)
 
     def unfinished(self, job: Job) -> Path:
         """See ``Store.unfinished``; the job's lease keeps others away from it."""
@@ -90,34 +91,23 @@ class LocalStore:
     def find(self, stage: Stage, key: str) -> Entry | None:
         """See ``Store.find``."""
         folder = self._folder(stage, key)
-        text = _read(folder / MANIFEST)
-        if text is None and folder.exists():
-            # Somebody may have published it since: a folder appears with its manifest in it.
-            text = _read(folder / MANIFEST)
-            if text is None:
-                raise DamagedEntryError(stage, key, f"it has no {MANIFEST}")
-        if text is None:
-            return None
         with damage(stage, key):
-            document = json.loads(text)
-            if (document["stage"], document["key"]) != (stage, key):
-                raise DamagedEntryError(stage, key, "it belongs to another job")
-            for name, known in document["files"].items():
+            data = _read(folder / MANIFEST)
+            if data is None and folder.exists():
+                # Somebody may have published it since: a folder appears with its manifest in it.
+                data = _read(folder / MANIFEST)
+                if data is None:
+                    raise DamagedEntryError(stage, key, f"it has no {MANIFEST}")
+            if data is None:
+                return None
+            fields, _ = unsealed(data, stage, key)
+            for name, known in fields["files"].items():
                 if (folder / name).stat().st_size != known["bytes"]:
                     raise DamagedEntryError(stage, key, f"{name} has another size")
-            job = Job.from_json(json.loads((folder / "job.json").read_text(encoding="utf-8")))
+            job = Job.from_json(json.loads((folder / "job.json").read_bytes()))
             if (job.stage, job.key) != (stage, key):
                 raise DamagedEntryError(stage, key, "its job.json belongs to another job")
-            return Entry(
-                stage=stage,
-                key=key,
-                folder=folder,
-                files=document["files"],
-                value=document["value"],
-                content=document["content"],
-                inputs=document["inputs"],
-                cost=document["cost"],
-            )
+            return Entry(folder=folder, **fields)
 
     def find_all(self, jobs: Iterable[Job]) -> dict[str, Entry | DamagedEntryError]:
         """See ``Store.find_all``."""

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from oneshui.origin import git_commit, versions
 from sweeps.graph.job import digest
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.graph.spec import lasting
-from sweeps.report.provenance import git_commit, versions
 from sweeps.store import Entry
 from sweeps.tracking import leaderboard, views
 from sweeps.tracking.client import connect, is_server, tracking_uri, without_password
@@ -281,7 +281,9 @@ class _SweepView:
             "mlflow.note.content": text,
             "seeds": ",".join(map(str, dict.fromkeys(c.seed for c in self._plan.sweep.cells))),
             "commit": git_commit() or "none",
-            "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+            "versions": ", ".join(
+                f"{name} {version}" for name, version in versions("ray", "mlflow").items()
+            ),
         }
         for name, value in tags.items():
             self._client.set_tag(self._parent, name, value)

@@ -6,11 +6,14 @@ import json
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sweeps.graph.job import Job
+from sweeps.graph.job import Job, digest
 from sweeps.store import DamagedEntryError, Entry, Store
+from sweeps.store.base import ENTRY_FIELDS, encoded
+from sweeps.store.bucket import RemoteEntry
 
 
 def job(number: int = 0) -> Job:
@@ -20,7 +23,8 @@ def job(number: int = 0) -> Job:
 def publish(store: Store, what: Job, text: str = "hello", value: float = 1.5) -> Entry:
     with store.work(what) as work:
         (work.folder / "data.txt").write_text(text)
-        return work.publish({"value": value}, {"index": "abc"}, {"seconds": 0.25})
+        made = {"device": "made at home"}
+        return work.publish({"value": value}, {"index": "abc"}, {"seconds": 0.25}, made)
 
 
 def folder_of(store: Store, what: Job) -> Path:
@@ -29,12 +33,19 @@ def folder_of(store: Store, what: Job) -> Path:
     return entry.folder
 
 
+def sealed(entry: Entry) -> dict[str, Any]:
+    """The manifest of an entry."""
+    fields = {name: getattr(entry, name) for name in ENTRY_FIELDS}
+    attempt = {"attempt": entry.attempt} if isinstance(entry, RemoteEntry) else {}
+    return {**fields, "seal": digest(fields), **attempt}
+
+
 class StoreContract:
     """Subclass it and give a ``store`` fixture, and how a stranger damages entries in it."""
 
     def overwrite(self, store: Store, what: Job, name: str, text: str) -> None:
         """Replace a file of an entry."""
-        (folder_of(store, what) / name).write_text(text)
+        (store.root / what.stage / what.key / name).write_text(text)
 
     def remove(self, store: Store, what: Job, name: str) -> None:
         """Remove a file of an entry."""
@@ -53,6 +64,7 @@ class StoreContract:
         assert found.value == {"value": 1.5}
         assert found.inputs == {"index": "abc"}
         assert found.cost == {"seconds": 0.25}
+        assert found.made == {"device": "made at home"}
         assert found.file("data.txt").read_text() == "hello"
         document = json.loads(found.file("job.json").read_text())
         assert Job.from_json(document) == job()
@@ -115,6 +127,8 @@ class StoreContract:
             ("data.txt", "longer than it was", "another size"),
             ("result.json", "{", "damaged"),
             ("result.json", "{}", "damaged"),
+            ("result.json", "[" * 100_000, "damaged"),
+            ("result.json", '"text"', "damaged"),
             ("job.json", "{}", "damaged"),
         ],
     )
@@ -134,6 +148,36 @@ class StoreContract:
         assert entry is not None
         with pytest.raises(DamagedEntryError, match=r"data.txt has changed"):
             entry.file("data.txt")
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ('"value": 1.5', '"value": 1.4'),
+            ("0.25", "0.24"),
+            ('"abc"', '"abb"'),
+            ("made at home", "made at hole"),
+            ('"bytes"', '"bytds"'),
+            ('"seal": "', '"seal": "0'),
+            ('"seal"', '"sdal"'),
+        ],
+    )
+    def test_a_bit_of_the_manifest_that_flips_is_found(
+        self, store: Store, old: str, new: str
+    ) -> None:
+        whole = encoded(sealed(publish(store, job()))).decode()
+        assert whole.count(old) == 1 or old == '"bytes"'
+        self.overwrite(store, job(), "result.json", whole.replace(old, new))
+        with pytest.raises(DamagedEntryError, match=r"has changed|damaged"):
+            store.find("split", job().key)
+        self.overwrite(store, job(), "result.json", whole)
+        assert store.find("split", job().key) is not None
+
+    def test_what_an_earlier_version_wrote_has_no_seal(self, store: Store) -> None:
+        document = sealed(publish(store, job()))
+        del document["seal"]
+        self.overwrite(store, job(), "result.json", json.dumps(document))
+        with pytest.raises(DamagedEntryError, match="earlier version"):
+            store.find("split", job().key)
 
     def test_a_missing_file_is_damage(self, store: Store) -> None:
         publish(store, job())

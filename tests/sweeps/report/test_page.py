@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from oneshui.errors import InputError
+from oneshui.origin import git_commit
 from oneshui.spec import DATA_SEEN
 from sweeps.config import load
 from sweeps.graph.cells import index_job
@@ -317,7 +318,7 @@ def test_commit_is_that_of_the_checkout_or_none() -> None:
         text=True,
         check=False,
     )
-    commit = provenance.git_commit()
+    commit = git_commit()
     assert (commit is None) == (done.returncode != 0)
     if commit is not None:
         assert commit.split()[0] == done.stdout.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,40 +123,3 @@ def test_a_row_alone_keeps_all_that_retrains_and_goes_elsewhere(plan: Plan) -> N
         "'sweep.datasets=[synthetic_tiny]' 'sweep.forget_sizes=[4]' "
         "'sweep.methods=[retrain,gold,ssd]' output_dir=runs/other"
     )
-
-
-def test_a_changed_checkout_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    module = tmp_path / "sweeps" / "report" / "provenance.py"
-    module.parent.mkdir(parents=True)
-    module.write_text("")
-    monkeypatch.setattr(provenance, "__file__", str(module))
-    assert provenance.git_commit() is None
-
-    def git(*arguments: str) -> None:
-        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
-        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, timeout=60)
-
-    git("init", "-q")
-    assert provenance.git_commit() is None
-    git("add", ".")
-    git("commit", "-q", "-m", "first")
-    commit = provenance.git_commit()
-    assert commit is not None
-    assert len(commit) == 40
-    module.write_text("changed")
-    assert provenance.git_commit() == f"{commit} with uncommitted changes"
-    # A checkout that merely lies around the folder is not ours.
-    nested = tmp_path / "site-packages" / "sweeps" / "report" / "provenance.py"
-    nested.parent.mkdir(parents=True)
-    monkeypatch.setattr(provenance, "__file__", str(nested))
-    assert provenance.git_commit() is None
-
-
-def test_versions_are_those_that_are_installed() -> None:
-    import numpy
-    import pandas
-
-    found = provenance.versions()
-    assert (found["numpy"], found["pandas"]) == (numpy.__version__, pandas.__version__)
-    assert list(found)[:2] == ["python", "oneshui"]
-    assert {"torch", "torchvision", "timm", "scikit-learn", "ray", "mlflow"} <= found.keys()

@@ -116,10 +116,12 @@ def test_a_training_that_was_interrupted_goes_on_and_gives_the_same(
     outcome = execute(PRETRAIN, JOBS, env)
     assert outcome.failure is not None
     assert outcome.failure.kind == "error"
-    checkpoint = env.store.checkpoint(PRETRAIN)
+    contents = {name: found(env, JOBS[key]).content for name, key in PRETRAIN.needed.items()}
+    checkpoint = env.store.checkpoint(PRETRAIN, contents)
     known = checkpoint.load()
     assert known is not None
     assert known.epoch == 2
+    assert env.store.checkpoint(PRETRAIN, {**contents, "index": "relabelled"}).load() is None
     monkeypatch.setattr(Checkpoint, "save", save)
     saved.clear()
     outcome = execute(PRETRAIN, JOBS, env)

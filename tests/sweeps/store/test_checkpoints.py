@@ -71,6 +71,14 @@ def test_what_was_saved_comes_back_to_the_bit(folder: Path) -> None:
     assert checkpoint.load() is None
 
 
+def test_what_was_reached_from_other_inputs_is_dropped(folder: Path) -> None:
+    inputs = {"index": "labels as they were", "split": "the same"}
+    Checkpoint(folder, inputs).save(progress(3))
+    assert equal(Checkpoint(folder, dict(reversed(inputs.items()))).load(), progress(3))
+    for others in ({**inputs, "index": "corrected"}, {"split": "the same"}, {}):
+        assert Checkpoint(folder, others).load() is None
+
+
 def test_no_flipped_bit_of_the_weights_is_trusted(folder: Path) -> None:
     checkpoint = Checkpoint(folder)
     checkpoint.save(progress(2))

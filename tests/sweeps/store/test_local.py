@@ -205,3 +205,17 @@ def test_a_store_is_a_folder_or_its_address_and_opening_it_leaves_no_trace(tmp_p
     assert store_exists(str(place))
     assert store_exists(f"file://{place}")
     assert [path for path in place.rglob("*") if path.is_file()] == []
+
+
+def test_bytes_that_are_no_text_are_damage_as_is_a_file_in_an_entrys_place(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    publish(store, job())
+    folder = tmp_path / "split" / job().key
+    (folder / "result.json").write_bytes(b"\xff\xfe\x00{")
+    with pytest.raises(DamagedEntryError):
+        store.find("split", job().key)
+    store.discard("split", job().key)
+    folder.write_text("a file")
+    with pytest.raises(DamagedEntryError):
+        store.find("split", job().key)
+    assert publish(store, job()).file("data.txt").read_text() == "hello"
