@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from oneshui.errors import InputError
@@ -118,6 +119,11 @@ class ModelSpec:
             self.weights,
             "'random', 'imagenet' or the path of a .safetensors file",
         )
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file of the starting weights; None if they are random or timm's."""
+        return Path(self.weights) if self.weights.endswith(".safetensors") else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ from sweeps.graph.spec import (
     TuningSpec,
 )
 from sweeps.rows import RowSpec, rows_of
+from sweeps.store.base import sha256
 
 CONF = Path(__file__).parent / "conf"
 T = TypeVar("T")
@@ -253,6 +254,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         rows={cell: rows_of(rows, cell) for cell in cells},
         tuning=tuning,
         model=sweep.model,
+        weights_content=_content(sweep.model.weights_file),
         preprocessing=sweep.preprocessing,
         views=sweep.views,
         reference_copies=sweep.reference_copies,
@@ -265,6 +267,19 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
             for name in sweep.datasets
         },
     )
+
+
+def _content(file: Path | None) -> str:
+    """sha256 of the file of the starting weights: they count by what is in them."""
+    if file is None:
+        return ""
+    try:
+        return sha256(file)
+    except OSError as error:
+        raise InputError(
+            f"sweep.model.weights {file} cannot be read ({error.strerror}); set it to a file of "
+            "timm's weights that is there, or to 'random' or 'imagenet'"
+        ) from None
 
 
 def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:

@@ -91,6 +91,7 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
         method=method,
         role=methods.role_of(built),
         access=cls.access,
+        source=methods.source_of(cls),
         hyperparameters=methods.hyperparameters(built),
         prepare=prepare_hyperparameters(built) if hasattr(cls, "prepare") else None,
     )

@@ -13,6 +13,7 @@ from oneshui.methods.base import (
     register,
     role_of,
 )
+from oneshui.methods.source import source_of
 
 __all__ = [
     "CheckedMethod",
@@ -26,4 +27,5 @@ __all__ = [
     "prepare_hyperparameters",
     "register",
     "role_of",
+    "source_of",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,30 +31,65 @@ def make_model(spec: ModelSpec, num_outputs: int, seed: int) -> nn.Module:
         InputError: timm does not know the name or an option, ImageNet weights cannot be
             obtained, a weights file does not fit, or the network has no linear classifier.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "model"))
+        model = _created(spec, num_classes=num_outputs)
+    if spec.weights_file is not None:
+        _load_backbone(model, spec.weights_file)
+    classifier_of(model)
+    return model.eval()
+
+
+def imagenet_model(spec: ModelSpec) -> nn.Module:
+    """The network with all that timm publishes for it, the classifier of its classes included.
+
+    Raises:
+        InputError: As ``make_model``.
+    """
+    return _created(spec)
+
+
+def imagenet_origin(name: str) -> str:
+    """Which ImageNet weights timm means by a model's name: addresses, and the hash of a file.
+
+    Raises:
+        InputError: timm does not know the model, or has no weights for it.
+    """
+    if not timm.is_model(name):
+        raise unknown_name("model", name, timm.list_models())
+    known = timm.get_pretrained_cfg(name)
+    origin = {field: getattr(known, field, None) for field in _ORIGIN}
+    if not any(origin[field] for field in ("url", "file", "hf_hub_id")):
+        raise InputError(f"timm has no ImageNet weights for {name}; set model.weights to 'random'")
+    if origin["file"]:
+        origin["file"] = hashlib.sha256(Path(origin["file"]).read_bytes()).hexdigest()
+    return json.dumps(origin)
+
+
+_ORIGIN = ("source", "url", "file", "hf_hub_id", "hf_hub_filename", "tag")
+"""Of timm's ``PretrainedCfg``, what says which weights those are."""
+
+
+def _created(spec: ModelSpec, **head: Any) -> nn.Module:
     if not timm.is_model(spec.name):
         raise unknown_name("model", spec.name, timm.list_models())
     options = {key: _tuples(value) for key, value in spec.options.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "model"))
-        try:
-            model: nn.Module = timm.create_model(
-                spec.name,
-                pretrained=spec.weights == "imagenet",
-                num_classes=num_outputs,
-                **_size_option(spec),
-                **options,
-            )
-        except TypeError as error:
-            raise InputError(f"model.options do not fit {spec.name}: {error}") from error
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"ImageNet weights of {spec.name} cannot be obtained ({error}); where there is "
-                "no network, set model.weights to a .safetensors file with timm's keys"
-            ) from error
-    if spec.weights.endswith(".safetensors"):
-        _load_backbone(model, Path(spec.weights))
-    classifier_of(model)
-    return model.eval()
+    try:
+        model: nn.Module = timm.create_model(
+            spec.name,
+            pretrained=spec.weights == "imagenet",
+            **head,
+            **_size_option(spec),
+            **options,
+        )
+    except TypeError as error:
+        raise InputError(f"model.options do not fit {spec.name}: {error}") from error
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"ImageNet weights of {spec.name} cannot be obtained ({error}); where there is "
+            "no network, set model.weights to a .safetensors file with timm's keys"
+        ) from error
+    return model
 
 
 def _tuples(value: Any) -> Any:

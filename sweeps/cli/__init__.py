@@ -156,7 +156,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
     _writable(output)
     store = open_store(spec.places.store_uri)
     store.sweep_leftovers()
-    from sweeps.cli.datasets import prepare_datasets
+    from sweeps.cli.datasets import prepare_datasets, prepare_weights
 
     plan = expand(spec.sweep)
     if plan.studies:
@@ -164,6 +164,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
         from sweeps.sampler import check_journal
 
         check_journal(output / JOURNAL, {study.name: study.space for study in plan.studies})
+    prepare_weights(spec.sweep, store, output / "logs", console)
     folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
     found = scan(plan, store, discard=True)
     for line in found.damage:
@@ -226,7 +227,12 @@ def _run_jobs(
     from sweeps.stages.context import WorkerEnvironment
 
     logs = Path(spec.places.output_dir) / "logs"
-    env = WorkerEnvironment(store=store, data_folders=folders, logs=logs)
+    env = WorkerEnvironment(
+        store=store,
+        data_folders=folders,
+        logs=logs,
+        weights_file=spec.sweep.model.weights_file,
+    )
     with ray_cluster(spec.cluster, Path(spec.places.output_dir)):
         has_gpu = any(node.gpus for node in cluster_nodes(spec.cluster))
         requests = ResourceRequests(

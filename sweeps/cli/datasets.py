@@ -1,4 +1,4 @@
-"""Datasets of a sweep: generated when they are to be, read by their loader, checked up front."""
+"""Data and starting weights of a sweep: drawn or fetched, read and checked up front."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from oneshui.faces.generate import generate
 from oneshui.spec import ProgressCallback
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
-from sweeps.graph.cells import index_job
+from sweeps.graph.cells import index_job, weights_job
 from sweeps.graph.job import Job, canonical_json
 from sweeps.graph.spec import DatasetSpec, Places, SweepSpec
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.run import run
+from sweeps.stages.weights import are_current
 from sweeps.store import DamagedEntryError, Entry, Store
 from sweeps.store.datasets import RemoteFolder
 
@@ -80,6 +81,25 @@ def prepare_datasets(
                 ensure_generated(dataset, places, bar, os.cpu_count() or 1)
             _index(dataset, sweep, WorkerEnvironment(store=store, data_folders=folders, logs=logs))
     return folders
+
+
+def prepare_weights(sweep: SweepSpec, store: Store, logs: Path, console: Console) -> None:
+    """Bring the starting weights into the store, unless they are random or there already.
+
+    Raises:
+        InputError: They cannot be read, or not be obtained.
+    """
+    job = weights_job(sweep)
+    if job is None:
+        return
+    with alone(store.root / ".weights.lock", "prepares the starting weights", console):
+        if not are_current(store, job):
+            store.discard(job.stage, job.key)
+            console.print(f"preparing the {job.label}", soft_wrap=True)
+            env = WorkerEnvironment(
+                store=store, data_folders={}, logs=logs, weights_file=sweep.model.weights_file
+            )
+            run(job, {}, env)
 
 
 def _index(dataset: DatasetSpec, sweep: SweepSpec, env: WorkerEnvironment) -> None:

@@ -63,6 +63,24 @@ def index_job(dataset: DatasetSpec) -> Job:
     )
 
 
+def weights_job(sweep: SweepSpec) -> Job | None:
+    """The job that brings the starting weights into the store; None if they are random.
+
+    A file enters by its content, wherever it lies.
+    """
+    model = sweep.model
+    if model.weights == "random":
+        return None
+    content = {"content": sweep.weights_content} if model.weights_file else {}
+    what = dataclasses.asdict(model) | {"weights": "file" if model.weights_file else model.weights}
+    return Job(
+        stage="weights",
+        spec={"model": what, **content},
+        inputs={},
+        label=f"{what['weights']} weights of {model.name}",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Base:
     """What all rows of a cell share.
@@ -70,6 +88,7 @@ class Base:
     Attributes:
         data: Keys of the index, cache and split jobs, by role.
         crops: Key of the cache that random crops are cut from, by role; empty if it is the other.
+        weights: Key of the starting weights, by role; empty if they are random.
         recipe: Of the network and its training.
         pretrained: Key of the pretrained weights.
         retrained: Key of the retrained weights.
@@ -77,14 +96,15 @@ class Base:
 
     data: Mapping[str, str]
     crops: Mapping[str, str]
+    weights: Mapping[str, str]
     recipe: Mapping[str, Any]
     pretrained: str
     retrained: str
 
     @property
-    def with_crops(self) -> dict[str, str]:
-        """The data for jobs that may augment; others need not fetch the larger pictures."""
-        return {**self.data, **self.crops}
+    def for_training(self) -> dict[str, str]:
+        """The data for jobs that may train: others need no larger pictures or starting weights."""
+        return {**self.data, **self.crops, **self.weights}
 
 
 def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
@@ -112,12 +132,24 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
         index=index,
         cache=data["cache"],
     )
-    training = dataclasses.asdict(sweep.training[cell.dataset])
-    recipe = {"model": dataclasses.asdict(sweep.model), "training": training}
+    model, weights = dataclasses.asdict(sweep.model), dict[str, str]()
+    starting = weights_job(sweep)
+    if starting is not None:
+        model = starting.spec["model"]
+        weights["weights"] = graph.jobs.setdefault(starting.key, starting).key
+    recipe = {"model": model, "training": dataclasses.asdict(sweep.training[cell.dataset])}
     pretrained, retrained = (
-        train(graph, cell, stage, recipe, {**data, **crops}, 0) for stage in ("pretrain", "retrain")
+        train(graph, cell, stage, recipe, {**data, **crops, **weights}, 0)
+        for stage in ("pretrain", "retrain")
     )
-    return Base(data=data, crops=crops, recipe=recipe, pretrained=pretrained, retrained=retrained)
+    return Base(
+        data=data,
+        crops=crops,
+        weights=weights,
+        recipe=recipe,
+        pretrained=pretrained,
+        retrained=retrained,
+    )
 
 
 def cell_name(cell: Cell) -> str:
@@ -156,6 +188,7 @@ def method_spec(cell: Cell, row: Row, base: Base) -> dict[str, Any]:
     """What every job of a row's method is told."""
     common: dict[str, Any] = {
         "method": row.method,
+        "source": row.source,
         "model": base.recipe["model"],
         "unlearning_seed": cell.unlearning_seed,
     }

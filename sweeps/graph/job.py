@@ -18,6 +18,7 @@ Stage = Literal[
     "index",
     "cache",
     "split",
+    "weights",
     "pretrain",
     "retrain",
     "prepare",
@@ -52,6 +53,14 @@ PICTURES = ("index", "cache", "crops")
 
 TRAINING: tuple[Stage, ...] = ("pretrain", "retrain")
 """Stages that train the model."""
+
+Reason = Literal[
+    "new", "input changed", "method changed", "weights changed", "version bumped", "damaged"
+]
+"""Why a job must run."""
+
+CODE_AND_FILES: Mapping[str, Reason] = {"source": "method changed", "content": "weights changed"}
+"""Fields of a spec that are hashes of what a user may edit, and what is said when they differ."""
 
 CHECKPOINTED: tuple[Stage, ...] = (*TRAINING, "prepare")
 """Stages that may take long, and so keep checkpoints."""
@@ -92,6 +101,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def _key(identity: Mapping[str, Any]) -> str:
+    spec = {name: it for name, it in identity["spec"].items() if name not in CODE_AND_FILES}
+    return digest({**identity, "spec": spec})[:8] + digest(identity)[8:16]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One node of the graph.
@@ -102,7 +116,9 @@ class Job:
         inputs: Key of the job behind each input, by role.
         series: Keys of the jobs behind the roles that several play, in their order.
         label: For people, not part of the identity.
-        key: First 16 hex digits of the identity's sha256.
+        key: 16 hex digits. The first half is of the identity's sha256 without hashes of code and
+            files, so that a key tells what was meant by it before they changed; the second half
+            is of the whole identity's.
     """
 
     stage: Stage
@@ -114,7 +130,7 @@ class Job:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", canonical(self.spec))
-        object.__setattr__(self, "key", digest(self.identity)[:16])
+        object.__setattr__(self, "key", _key(self.identity))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -150,7 +166,7 @@ class Job:
         """
         then = {role: earlier.get(key, key) for role, key in self.inputs.items()}
         series = {r: [earlier.get(key, key) for key in keys] for r, keys in self.series.items()}
-        return digest({**self.identity, "version": version, "inputs": {**then, **series}})[:16]
+        return _key({**self.identity, "version": version, "inputs": {**then, **series}})
 
     def to_json(self) -> dict[str, Any]:
         """The identity with label and key, as it is written beside a result."""

@@ -175,7 +175,7 @@ def _cell(
 
 def _retrained(graph: Graph, cell: Cell, base: Base, row: Row) -> str:
     reseed = row.hyperparameters["reseed"]
-    return train(graph, cell, "retrain", base.recipe, base.with_crops, reseed)
+    return train(graph, cell, "retrain", base.recipe, base.for_training, reseed)
 
 
 def _unlearn(
@@ -201,7 +201,7 @@ def _unlearn(
     """
     inputs = {"pretrained": model, "split": base.data["split"]}
     if row.access is Access.FULL:
-        inputs |= base.with_crops
+        inputs |= base.for_training
     prepared = prepare(graph, cell, row, base, model, suffix)
     if prepared is not None:
         inputs["prepared"] = prepared

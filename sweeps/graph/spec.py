@@ -177,6 +177,7 @@ class Row:
         method: Name of the method.
         role: What the row stands for.
         access: What the method may see when it unlearns.
+        source: Hash over the method's code, ``oneshui.methods.source``.
         hyperparameters: All of them, defaults included.
         prepare: Those that the method's preparation depends on; None if it prepares nothing.
         space: What a study varies; empty if the hyperparameters are used as they are.
@@ -187,6 +188,7 @@ class Row:
     method: str
     role: Role
     access: Access
+    source: str
     hyperparameters: Mapping[str, Any]
     prepare: Mapping[str, Any] | None
     space: Mapping[str, Range] = field(default_factory=dict)
@@ -219,6 +221,7 @@ class SweepSpec:
         reference_copies: Whether that attack also uses the retrained model after the same
             one-shot unlearning as a reference.
         tuning: How rows with a search space are tuned.
+        weights_content: sha256 of the file that ``model.weights`` names; empty if it names none.
     """
 
     name: str
@@ -231,8 +234,10 @@ class SweepSpec:
     views: int = 2
     reference_copies: bool = False
     tuning: TuningSpec = field(default_factory=TuningSpec)
+    weights_content: str = ""
 
     def __post_init__(self) -> None:
+        assert bool(self.weights_content) == (self.model.weights_file is not None)
         require(1 <= self.views <= 64, "sweep.views", self.views, "1 to 64")
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
         if len(set(self.cells)) != len(self.cells):

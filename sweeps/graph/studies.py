@@ -14,7 +14,6 @@ from typing import Any
 
 from oneshui.spec import Access, Range
 from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
-from sweeps.graph.job import PICTURES
 from sweeps.graph.spec import Cell, Row, SweepSpec, TuningObjective
 
 StudyKey = tuple[str, int, str]
@@ -86,16 +85,16 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
     ]
     if row.prepare is not None:
         after["prepared"] = tuple(key for key in prepared if key is not None)
-    data = [base.with_crops if row.access is Access.FULL else base.data for base in bases]
+    data = [base.for_training if row.access is Access.FULL else base.data for base in bases]
     # The cells of a study have one dataset.
-    pictures = {role: key for role, key in data[0].items() if role in PICTURES}
+    shared = {role: key for role, key in data[0].items() if role != "split"}
     common = {
         **method_spec(cells[0], row, bases[0]),
         "hyperparameters": row.fixed,
         "access": str(row.access),
     }
     name = f"{title} {dataset} n{num_forget}"
-    trials = _trials(graph, sweep, row, common, name, after, pictures)
+    trials = _trials(graph, sweep, row, common, name, after, shared)
     retrained = tuple(
         evaluate(graph, sweep, one, base, "retrain", base.retrained)
         for one, base in zip(cells, bases, strict=True)
@@ -109,7 +108,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
     choices: dict[TuningObjective, str] = {}
     for objective in objectives:
         effective = _effective(objective, row)
-        seen, whose = _seen(effective, after, pictures, retrained)
+        seen, whose = _seen(effective, after, shared, retrained)
         choices[objective] = graph.add(
             "choose",
             f"choose {name} {objective}",
@@ -153,7 +152,7 @@ def _trials(
     common: Mapping[str, Any],
     name: str,
     after: Mapping[str, tuple[str, ...]],
-    pictures: Mapping[str, str],
+    shared: Mapping[str, str],
 ) -> tuple[str, ...]:
     tuning = sweep.tuning
     spec = {
@@ -172,7 +171,7 @@ def _trials(
         known = {"trials": tuple(trials[: place - place % tuning.batch])}
         label = f"trial {place} of {name}"
         own = {**spec, "place": place}
-        trials.append(graph.add("trial", label, own, {**after, **known}, **pictures))
+        trials.append(graph.add("trial", label, own, {**after, **known}, **shared))
     return tuple(trials)
 
 
@@ -186,7 +185,7 @@ def _effective(objective: TuningObjective, row: Row) -> TuningObjective:
 def _seen(
     objective: TuningObjective,
     after: Mapping[str, tuple[str, ...]],
-    pictures: Mapping[str, str],
+    shared: Mapping[str, str],
     retrained: tuple[str, ...],
 ) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]]:
     """The inputs of a choice, by cell and of all: what its objective may see, and nothing else."""
@@ -196,9 +195,9 @@ def _seen(
         case "support_only":
             return after, {}
         case "support_and_val":
-            return after, pictures
+            return after, shared
         case "oracle":
-            return {**after, "retrained": retrained}, pictures
+            return {**after, "retrained": retrained}, shared
 
 
 def _simulate(graph: Graph, sweep: SweepSpec, cell: Cell, base: Base) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from oneshui.data.images import LabelledImages
     from oneshui.data.splits import SetName, Split
+    from oneshui.spec import ModelSpec
 
 T = TypeVar("T")
 
@@ -41,6 +42,7 @@ class WorkerEnvironment:
         store: Where inputs come from and results go.
         data_folders: Folder of each dataset, by the key of its index job; may be in a bucket.
         logs: Folder of the log files.
+        weights_file: That the starting weights are read from; None if they are from no file.
         device: Torch device.
         threads: Threads that torch uses for one job.
         heartbeat_seconds: Silence after which a worker counts as hung.
@@ -51,6 +53,7 @@ class WorkerEnvironment:
     store: Store
     data_folders: Mapping[str, Path | RemoteFolder]
     logs: Path
+    weights_file: Path | None = None
     device: str = "cpu"
     threads: int = 1
     heartbeat_seconds: float = 120.0
@@ -165,20 +168,25 @@ def device(context: JobContext) -> torch.device:
     return torch.device(context.env.device)
 
 
-def new_model(context: JobContext, seed: int) -> nn.Module:
-    """A model with new weights."""
+def model_spec(job: Job, weights: Path | None = None) -> ModelSpec:
+    """The job's network, with random weights or those of a file."""
     from oneshui.spec import ModelSpec
+
+    return ModelSpec(**{**job.spec["model"], "weights": str(weights) if weights else "random"})
+
+
+def new_model(context: JobContext, seed: int) -> nn.Module:
+    """A model with its starting weights."""
     from oneshui.training.models import make_model
 
-    spec = ModelSpec(**context.job.spec["model"])
+    starting = context.entries.get("weights")
+    spec = model_spec(context.job, starting.file(WEIGHTS) if starting else None)
     return make_model(spec, context.entries["split"].value["num_outputs"], seed)
 
 
 def stored_model(context: JobContext, role: str) -> nn.Module:
     """The job's model with the weights of an input."""
-    from oneshui.spec import ModelSpec
     from oneshui.training.models import load_weights, make_model
 
-    spec = ModelSpec(**{**context.job.spec["model"], "weights": "random"})
-    model = make_model(spec, context.entries["split"].value["num_outputs"], 0)
+    model = make_model(model_spec(context.job), context.entries["split"].value["num_outputs"], 0)
     return load_weights(model, context.entries[role].file(WEIGHTS)).to(device(context))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from oneshui.errors import InputError
 from sweeps.graph.job import Job, canonical_json
-from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.context import WorkerEnvironment, model_spec
 from sweeps.store.objects import MissingCredentialsError, StoreUnreachableError
 
 logger = logging.getLogger("oneshui.worker")
@@ -41,7 +41,6 @@ def _preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
     import torch
 
     from oneshui import methods
-    from oneshui.spec import ModelSpec
     from oneshui.training.models import make_model
 
     if env.device.startswith("cuda") and not torch.cuda.is_available():
@@ -69,9 +68,8 @@ def _preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
         seen.add(question)
         method = methods.build(job.spec["method"], job.spec["hyperparameters"])
         if isinstance(method, methods.CheckedMethod):
-            spec = ModelSpec(**{**job.spec["model"], "weights": "random"})
             try:
-                method.check(make_model(spec, len(names), 0), task)
+                method.check(make_model(model_spec(job), len(names), 0), task)
             except InputError as error:
                 raise InputError(f"{method.name} cannot be used here: {error}") from None
 

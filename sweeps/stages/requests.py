@@ -7,8 +7,11 @@ then gets. Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from oneshui.errors import InputError
 from oneshui.seeding import derive_seed
 from sweeps.graph.artifacts import PREPARED, SUPPORT
 from sweeps.stages.context import JobContext, device, new_model, stored_model
@@ -17,7 +20,31 @@ if TYPE_CHECKING:
     import torch
 
     from oneshui.data.images import LabelledImages
+    from oneshui.methods import Method
     from oneshui.requests import FullAccessRequest, UnlearnRequest
+
+
+def method_of(context: JobContext, varied: Mapping[str, Any] | None = None) -> Method:
+    """The job's method.
+
+    Args:
+        context: Of a job whose spec names the method, its code and its hyperparameters.
+        varied: Those that a study has found or tries.
+
+    Raises:
+        InputError: This machine has other code of the method than the one that planned the sweep.
+    """
+    from oneshui import methods
+
+    spec = context.job.spec
+    method = methods.build(spec["method"], {**spec["hyperparameters"], **(varied or {})})
+    if methods.source_of(type(method)) != spec["source"]:
+        raise InputError(
+            f"the code of method {spec['method']} on the machine {socket.gethostname()} is not "
+            "that which the sweep was planned with; install the same on every machine, and run "
+            "the same command again"
+        )
+    return method
 
 
 def prepared_state(context: JobContext) -> dict[str, torch.Tensor]:

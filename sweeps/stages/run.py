@@ -11,7 +11,7 @@ from typing import Any
 
 from oneshui.origin import origin_of
 from sweeps.graph.job import CHECKPOINTED, Job, Stage
-from sweeps.stages import data, evaluation, training, tuning, unlearning
+from sweeps.stages import data, evaluation, training, tuning, unlearning, weights
 from sweeps.stages.context import (
     JobContext,
     WorkerEnvironment,
@@ -95,6 +95,7 @@ STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
     "index": data.index,
     "cache": data.cache,
     "split": data.split,
+    "weights": weights.weights,
     "pretrain": training.pretrain,
     "retrain": training.retrain,
     "prepare": unlearning.prepare,

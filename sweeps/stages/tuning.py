@@ -18,9 +18,9 @@ from oneshui.seeding import derive_seed
 from oneshui.spec import Range
 from sweeps.graph.artifacts import IMPORTANCES, PREDICTIONS, REQUESTS
 from sweeps.graph.job import PICTURES
-from sweeps.sampler import Point, next_point
+from sweeps.sampler import next_point
 from sweeps.stages.context import JobContext, device, images, load_split, spec_of, stored_model
-from sweeps.stages.requests import full_access_request, prepared_state, real_request
+from sweeps.stages.requests import full_access_request, method_of, prepared_state, real_request
 
 if TYPE_CHECKING:
     import torch
@@ -104,14 +104,6 @@ def _cells(context: JobContext) -> list[JobContext]:
     ]
 
 
-def _method(context: JobContext, point: Point) -> Method:
-    from oneshui import methods
-
-    return methods.build(
-        context.job.spec["method"], {**context.job.spec["hyperparameters"], **point}
-    )
-
-
 def trial(context: JobContext) -> dict[str, Any]:
     """One trial of a study: what its point does to the simulated requests of every cell."""
     from oneshui.tuning.score import from_stored, simulated_tow
@@ -129,7 +121,7 @@ def trial(context: JobContext) -> dict[str, Any]:
         spec["place"],
         **{name: spec[name] for name in ("trials", "batch") if name in spec},
     )
-    method = _method(context, point)
+    method = method_of(context, point)
     cells = _cells(context)
     tried = context.timed("method_seconds", lambda: [_try(cell, method) for cell in cells])
     simulated = [
@@ -211,7 +203,7 @@ def choose(context: JobContext) -> dict[str, Any]:
 
     values = [entry.value for entry in context.series["trials"]]
     carried = shortlist([value["simulated"] for value in values], context.job.spec["carried"])
-    candidates = {point: _method(context, values[point]["point"]) for point in carried}
+    candidates = {point: method_of(context, values[point]["point"]) for point in carried}
     judged = [
         _judged(
             cell, TrialScores.from_json(values, place, cell.entries["simulated"].value), candidates
@@ -325,7 +317,7 @@ def true_tow(context: JobContext) -> dict[str, Any]:
     from oneshui.tuning.objectives import OracleChoice, observe
     from oneshui.tuning.score import to_stored
 
-    method = _method(context, context.entries["trial"].value["point"])
+    method = method_of(context, context.entries["trial"].value["point"])
     request = _real_request(context)
     split = load_split(context)
     sets = {name: images(context, split, name) for name in ("retain", "forget", "test", "val")}

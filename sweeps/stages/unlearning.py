@@ -17,7 +17,7 @@ from sweeps.stages.context import (
     load_split,
     stored_model,
 )
-from sweeps.stages.requests import full_access_request, real_request
+from sweeps.stages.requests import full_access_request, method_of, real_request
 from sweeps.store.checkpoints import PacedPrepareCheckpoint
 
 
@@ -30,7 +30,7 @@ def prepare(context: JobContext) -> dict[str, Any]:
     from oneshui.seeding import derive_seed
 
     spec = context.job.spec
-    method = methods.build(spec["method"], spec["hyperparameters"])
+    method = method_of(context)
     split = load_split(context)
     request = PrepareRequest(
         model=stored_model(context, "pretrained"),
@@ -62,14 +62,13 @@ def prepare(context: JobContext) -> dict[str, Any]:
 
 def unlearn(context: JobContext) -> dict[str, Any]:
     """After deletion: a one-shot method's inputs are weights, S and its own preparation."""
-    from oneshui import methods
     from oneshui.deletion import deleted
     from oneshui.spec import Access
     from oneshui.training.models import save_weights
 
     spec = context.job.spec
     tuned = context.entries["tuned"].value["hyperparameters"] if "tuned" in context.entries else {}
-    method = methods.build(spec["method"], {**spec["hyperparameters"], **tuned})
+    method = method_of(context, tuned)
     request = real_request(context, spec["unlearning_seed"])
     if method.access is Access.FULL:
         split = load_split(context)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from sweeps.graph.job import STAGE_VERSION, Job
+from sweeps.graph.job import CODE_AND_FILES, STAGE_VERSION, Job, Reason
 from sweeps.graph.plan import Plan
 from sweeps.store.base import DamagedEntryError, Entry, Store
-
-Reason = Literal["new", "input changed", "version bumped", "damaged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +44,7 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
     reasons: dict[str, Reason] = {}
     damage: list[str] = []
     stored = {stage: store.keys(stage) for stage in plan.counts()}
+    halves = {stage: {key[:8]: key for key in sorted(keys)} for stage, keys in stored.items()}
     earlier: dict[str, str] = {}
     found = store.find_all(job for job in plan.jobs.values() if job.key in stored[job.stage])
     for key, job in plan.jobs.items():
@@ -55,7 +53,7 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
             damage.append(str(entry))
             reasons[key] = "damaged"
         elif entry is None:
-            reasons[key] = _why_absent(job, stored[job.stage], earlier)
+            reasons[key] = _why_absent(job, stored[job.stage], halves[job.stage], earlier)
         elif _is_outdated(entry, job, entries, reasons):
             reasons[key] = "input changed"
         else:
@@ -65,12 +63,15 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
     return Scan(entries=entries, reasons=reasons, damage=tuple(damage))
 
 
-def _why_absent(job: Job, stored: Collection[str], earlier: dict[str, str]) -> Reason:
-    """Whether the store has the same job's result under the key that it had before a bump.
+def _why_absent(
+    job: Job, stored: Collection[str], halves: Mapping[str, str], earlier: dict[str, str]
+) -> Reason:
+    """Whether the store has the same job's result under a key that it had before.
 
     Args:
         job: A job that is not in the store.
         stored: Keys of the stage that are.
+        halves: One of them by each first half, which stays when code or files change.
         earlier: By key of a job before this one, the key that it is stored under; added to.
     """
     for version in range(STAGE_VERSION[job.stage], 0, -1):
@@ -78,6 +79,11 @@ def _why_absent(job: Job, stored: Collection[str], earlier: dict[str, str]) -> R
         if key != job.key and key in stored:
             earlier[job.key] = key
             return "version bumped" if version < STAGE_VERSION[job.stage] else "input changed"
+    meant = job.key_at(STAGE_VERSION[job.stage], earlier)[:8]
+    for name, reason in CODE_AND_FILES.items():
+        if name in job.spec and meant in halves:
+            earlier[job.key] = halves[meant]
+            return reason
     return "new"
 
 

@@ -72,7 +72,12 @@ def inline_sweep(folder: Path, *overrides: str, fresh: bool = False) -> InlineSw
         _copy({*drawn, *map(_place, plan.jobs.values())}, pool, folder)
     for dataset in datasets:
         ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
-    env = WorkerEnvironment(store=store, data_folders=folders, logs=folder / "logs")
+    env = WorkerEnvironment(
+        store=store,
+        data_folders=folders,
+        logs=folder / "logs",
+        weights_file=spec.sweep.model.weights_file,
+    )
     limit_threads(1)
     found = scan(plan, store, discard=True)
     scheduler = Scheduler(plan.jobs, found.entries)

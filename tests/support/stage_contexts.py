@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import torch
 from support.inline_sweep import InlineSweep
 from torch import nn
 
+from oneshui import methods
 from oneshui.data.images import LabelledImages, make_images
+from oneshui.methods.source import source_of
 from oneshui.requests import PrepareRequest, UnlearnRequest
 from sweeps.graph.job import Job, Stage
 from sweeps.stages.context import JobContext
@@ -68,8 +70,14 @@ def jobs_of(sweep: InlineSweep, stage: Stage, **spec: Any) -> list[Job]:
 
 
 def changed(job: Job, **spec: Any) -> Job:
-    """The job with other things in its spec."""
-    return dataclasses.replace(job, spec={**job.spec, **spec})
+    """The job with other things in its spec; another method comes with its own code."""
+    return dataclasses.replace(job, spec=with_source({**job.spec, **spec}))
+
+
+def with_source(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec with the hash of its method's code, if it names a method."""
+    name = spec.get("method")
+    return dict(spec) if name is None else {**spec, "source": source_of(methods.get(name))}
 
 
 def identity_of_rows(sweep: InlineSweep) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -35,7 +35,13 @@ PRETRAIN = Job(
 )
 PREPARE = Job(
     stage="prepare",
-    spec={"method": "broken", "hyperparameters": {}, "unlearning_seed": 0, "num_forget": 3},
+    spec={
+        "method": "broken",
+        "source": "of a test",
+        "hyperparameters": {},
+        "unlearning_seed": 0,
+        "num_forget": 3,
+    },
     inputs={"split": SPLIT.key},
     label="prepare",
 )

@@ -22,6 +22,7 @@ STAGE_COLOURS: dict[Stage, str] = {
     "index": "#999999",
     "cache": "#bbbbbb",
     "split": "#dddddd",
+    "weights": "#eeeeee",
     "pretrain": "#000000",
     "retrain": "#4d4d4d",
     "prepare": COLOURS[5],

@@ -15,6 +15,7 @@ from sweeps.graph.job import (
     Job,
     canonical,
     canonical_json,
+    digest,
 )
 
 values = st.recursive(
@@ -156,3 +157,16 @@ def test_pictures_can_be_reached_from_what_lists_them_and_what_holds_them() -> N
 
 def test_jobs_that_may_take_long_keep_checkpoints() -> None:
     assert set(CHECKPOINTED) == {"pretrain", "retrain", "prepare"}
+
+
+@pytest.mark.parametrize("name", ["source", "content"])
+def test_the_first_half_of_a_key_stays_when_code_or_files_change(name: str) -> None:
+    keys = [make({"alpha": 1.0, name: value}).key for value in ("0" * 16, "1" * 16)]
+    assert keys[0] != keys[1]
+    assert keys[0][:8] == keys[1][:8]
+    other = make({"alpha": 2.0, name: "0" * 16}).key
+    assert other[:8] != keys[0][:8]
+    # Without such fields a key is the beginning of one sha256.
+    plain = make({"alpha": 1.0})
+    assert plain.key == digest(plain.identity)[:16]
+    assert plain.key[:8] == keys[0][:8]

@@ -70,6 +70,7 @@ def test_only_what_s_and_simulation_can_say_is_fair() -> None:
 
 def test_a_row_knows_its_study_and_what_no_study_varies() -> None:
     values: dict[str, Any] = {"role": Role.METHOD, "access": Access.SUPPORT, "method": "ssd"}
+    values["source"] = "0123456789abcdef"
     space: Any = {"alpha": object()}
     row = Row(
         name="a@oracle",

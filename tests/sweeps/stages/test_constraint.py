@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from support.inline_sweep import InlineSweep, inline_sweep
+from support.stage_contexts import with_source
 from torch import nn
 
 from oneshui.data.images import LabelledImages
@@ -85,7 +86,9 @@ def curious_job(sweep: InlineSweep, like: str) -> Job:
     job = sweep.plan.jobs[row.model_key]
     return Job(
         stage="unlearn",
-        spec={**job.spec, "method": "curious", "hyperparameters": {}, "try": next(tries)},
+        spec=with_source(
+            {**job.spec, "method": "curious", "hyperparameters": {}, "try": next(tries)}
+        ),
         inputs=job.inputs,
         label="unlearn curious",
     )
@@ -192,7 +195,7 @@ def choice_job(sweep: InlineSweep, objective: str, **changes: object) -> Job:
     job = sweep.plan.jobs[study.choices[objective]]  # type: ignore[index]
     return Job(
         stage="choose",
-        spec={**job.spec, **changes, "try": next(tries)},
+        spec=with_source({**job.spec, **changes, "try": next(tries)}),
         inputs=job.inputs,
         series=job.series,
         label="choose again",

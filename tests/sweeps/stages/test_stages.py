@@ -66,6 +66,7 @@ def test_a_preparation_that_is_not_finite_is_refused(
     env: WorkerEnvironment, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     monkeypatch.setattr("oneshui.methods.build", lambda _name, _values: BrokenMethod())
+    monkeypatch.setattr("oneshui.methods.source_of", lambda _: "of a test")
     monkeypatch.setattr(BrokenMethod, "value", value)
     assert execute(SPLIT, JOBS, env).failure is None
     outcome = execute(PREPARE, JOBS, env)

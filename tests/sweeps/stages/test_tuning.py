@@ -27,6 +27,7 @@ from support.stage_contexts import (
     rows_of,
     run_jobs,
     split_document,
+    with_source,
 )
 
 from oneshui import methods
@@ -38,6 +39,7 @@ from oneshui.tuning import objectives, simulated
 from sweeps.graph.job import Job
 from sweeps.stages import tuning
 from sweeps.stages.context import JobContext
+from sweeps.stages.requests import method_of
 
 
 def study_of(studied: InlineSweep, method: str) -> Any:
@@ -166,7 +168,7 @@ def choice(values: list[float], judged: list[dict[int, float]], carried: int) ->
     cell: Any = SimpleNamespace(value={"before": [], "val_score": 0.5})
     spec = {"method": "ssd", "hyperparameters": {}, "carried": carried, "objective": "oracle"}
     context: Any = JobContext(
-        job=SimpleNamespace(spec=spec),  # type: ignore[arg-type]
+        job=SimpleNamespace(spec=with_source(spec)),  # type: ignore[arg-type]
         entries={},
         series={"trials": tuple(trials), "simulated": (cell,) * 2},
         folder=Path("/nowhere"),
@@ -261,7 +263,7 @@ def judged_by_oracle(
 
     monkeypatch.setattr(objectives.OracleChoice, "score", score)
     one = tuning._cells(context_of(studied, job, draft))[cell]
-    method = tuning._method(one, {})
+    method = method_of(one)
     assert tuning._by_oracle(one, {3: method}) == {3: 0.25}
     return job, found[0]
 

@@ -18,6 +18,7 @@ from support.stage_contexts import (
     jobs_of,
     rows_of,
     split_document,
+    with_source,
 )
 
 from oneshui.requests import FullAccessRequest
@@ -35,7 +36,7 @@ def cell_job(cells: InlineSweep, stage: Any, cell: int, **spec: Any) -> Job:
     data = {role: key for role, key in pretrain.inputs.items() if role != "crops"}
     return Job(
         stage=stage,
-        spec={"model": pretrain.spec["model"], "unlearning_seed": 10 + cell, **spec},
+        spec=with_source({"model": pretrain.spec["model"], "unlearning_seed": 10 + cell, **spec}),
         inputs={**data, "pretrained": pretrain.key},
         label=f"{stage} of a test",
     )

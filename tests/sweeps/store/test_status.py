@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from oneshui import methods
 from sweeps.config import load
 from sweeps.graph import job as jobs_module
 from sweeps.graph.plan import Plan, expand
@@ -61,6 +62,29 @@ def test_a_bumped_stage_and_all_that_needs_it_are_told_apart_from_new_jobs(
     assert reasons["prepare pgu"] == reasons["unlearn pgu"] == "new"
     untouched = {key for key, job in before.jobs.items() if job.stage in ("pretrain", "retrain")}
     assert untouched <= found.entries.keys()
+
+
+def test_an_edited_method_runs_again_with_what_follows_it_and_nothing_else(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = methods.source_of
+
+    def edited(cls: type) -> str:
+        return "0123456789abcdef" if cls.__name__ == "SSD" else real(cls)
+
+    monkeypatch.setattr("oneshui.methods.source_of", edited)
+    after = plan()
+    found = scan(after, store, discard=True)
+    reasons = {after.jobs[key].label.split(" synthetic")[0]: r for key, r in found.reasons.items()}
+    assert reasons == {
+        "prepare ssd": "method changed",
+        "unlearn ssd": "method changed",
+        "evaluate ssd": "input changed",
+        "score ssd": "input changed",
+    }
+    # Undoing the edit finds the old results.
+    monkeypatch.undo()
+    assert not scan(plan(), store, discard=True).reasons
 
 
 def test_an_input_that_was_computed_anew_with_another_result_outdates_what_was_made_from_it(

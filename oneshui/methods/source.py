@@ -1,0 +1,121 @@
+"""Which code a method is: a hash over its file and the files beside it that it imports.
+
+A method's numbers are a function of its code, so the hash stands in the keys of its jobs. Code of
+the benchmark that all methods share is not in it: there a stage's version speaks.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from oneshui.errors import InputError
+
+_OURS = "oneshui.methods"
+_FRAME = frozenset({"", ".base", ".fields", ".source"})
+"""Modules of our own package that hold the methods together; no number comes from them."""
+
+
+@functools.cache
+def source_of(cls: type) -> str:
+    """Hash over the source of a method's class, the same wherever the files lie.
+
+    It covers the file of the class and, if they belong to the same package or plugin, whatever it
+    imports and they import in turn, inside functions too. Line ends do not count; comments do.
+
+    Args:
+        cls: Of a method.
+
+    Returns:
+        16 hex digits.
+
+    Raises:
+        InputError: There is no file to read, as with a class that was typed in.
+    """
+    whole = hashlib.sha256()
+    for name, content in sorted(sources(cls.__module__).items()):
+        whole.update(f"{name} {len(content)} ".encode() + content)
+    return whole.hexdigest()[:16]
+
+
+def sources(module: str) -> dict[str, bytes]:
+    """The bytes of the module's file and of those it imports beside it, by module.
+
+    Line ends are those of Unix.
+
+    Raises:
+        InputError: The module has no file that can be read.
+    """
+    first = _file_of(module)
+    root = first.parents[module.count(".") + (first.name == "__init__.py")]
+    found: dict[str, bytes] = {}
+    waiting = {module: first}
+    while waiting:
+        name, path = waiting.popitem()
+        try:
+            content = b"\n".join(path.read_bytes().splitlines())
+            tree = ast.parse(content)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"the source of methods in {path} cannot be read: {error}") from None
+        found[name] = content
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        for imported in _imports(tree, package):
+            beside = dict(_beside(imported, module, root))
+            waiting |= {other: file for other, file in beside.items() if other not in found}
+    return found
+
+
+def _file_of(module: str) -> Path:
+    loaded = sys.modules.get(module)
+    file = getattr(loaded, "__file__", None)
+    if file is None or not Path(file).is_file():
+        raise InputError(
+            f"the methods of module {module} have no source file, so nobody could tell their "
+            "results from those of other code; put them into a file and import it"
+        )
+    return Path(file).resolve()
+
+
+def _imports(tree: ast.AST, package: str) -> Iterator[str]:
+    """Absolute names of all that a module may import, its functions' imports included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            dotted = "." * node.level + (node.module or "")
+            above = importlib.util.resolve_name(dotted, package) if node.level else dotted
+            yield above
+            yield from (f"{above}.{alias.name}" for alias in node.names)
+
+
+def _beside(imported: str, module: str, root: Path) -> Iterator[tuple[str, Path]]:
+    """The imported module and the packages above it, those that belong to the method's code.
+
+    Args:
+        imported: Absolute name; may be of a function in a module.
+        module: The method's.
+        root: Folder in which the method's top package or file lies.
+    """
+    top = module.partition(".")[0]
+    is_ours = module.startswith(f"{_OURS}.")
+    installed = root.name in ("site-packages", "dist-packages")
+    parts = imported.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        if is_ours:
+            belongs = name.startswith(f"{_OURS}.") and name.removeprefix(_OURS) not in _FRAME
+        else:
+            # A single file's neighbours are its own, unless they are everybody's.
+            belongs = parts[0] == top or not (installed or parts[0] in ("oneshui", "sweeps"))
+        if not belongs:
+            continue
+        folder = root.joinpath(*parts[:count])
+        for file in (folder.with_name(f"{folder.name}.py"), folder / "__init__.py"):
+            if file.is_file():
+                yield name, file
+                break

@@ -1,0 +1,61 @@
+"""The starting weights, brought into the store once for all trainings and machines."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from typing import Any
+
+from oneshui.errors import InputError
+from sweeps.graph.artifacts import WEIGHTS
+from sweeps.graph.job import Job
+from sweeps.stages.context import JobContext
+from sweeps.store import DamagedEntryError, Store
+from sweeps.store.base import sha256
+
+
+def weights(context: JobContext) -> dict[str, Any]:
+    """The user's file, or what timm publishes for the model; value: which weights those are."""
+    from oneshui.spec import ModelSpec
+    from oneshui.training.models import imagenet_model, imagenet_origin, save_weights
+
+    spec, target = context.job.spec, context.folder / WEIGHTS
+    if "content" not in spec:
+        model = ModelSpec(**spec["model"])
+        origin = imagenet_origin(model.name)
+        save_weights(imagenet_model(model), target)
+        return {"origin": origin}
+    file = context.env.weights_file
+    try:
+        assert file is not None
+        shutil.copyfile(file, target)
+    except OSError as error:
+        raise InputError(
+            f"the machine {socket.gethostname()} cannot read sweep.model.weights {file} "
+            f"({error.strerror}); put the file there too, or run the same command where it is"
+        ) from None
+    if sha256(target) != spec["content"]:
+        raise InputError(
+            f"sweep.model.weights {file} changed while the sweep ran; run the same command again"
+        )
+    return {"origin": spec["content"]}
+
+
+def are_current(store: Store, job: Job) -> bool:
+    """Whether the store has the weights of the job, and timm still means the same by their name.
+
+    Args:
+        store: Where results are.
+        job: From ``sweeps.graph.cells.weights_job``.
+    """
+    from oneshui.training.models import imagenet_origin
+
+    try:
+        entry = store.find(job.stage, job.key)
+    except DamagedEntryError:
+        return False
+    if entry is None:
+        return False
+    return "content" in job.spec or entry.value["origin"] == imagenet_origin(
+        job.spec["model"]["name"]
+    )
