@@ -25,6 +25,7 @@ from sweeps.report.tables import (
     TUNING_NOTE,
     Table,
     TableCell,
+    mixture_note,
     tables_of,
 )
 
@@ -55,6 +56,7 @@ _LATEX = {
     "±": r"$\pm$",
     "Δ": r"$\Delta$",
     "≈": r"$\approx$",
+    "†": r"$\dagger$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
@@ -76,7 +78,7 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
             console.print(text, soft_wrap=True, highlight=False)
     console.print()
     tuning = _TERMINAL_TUNING if any(table.is_tuned for table in found) else ()
-    for line in (*_TERMINAL_LEGEND, *tuning):
+    for line in filter(None, (*_TERMINAL_LEGEND, *tuning, mixture_note(summary))):
         console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
 
 
@@ -111,7 +113,7 @@ class _Panel:
         lines = table.lines
         self._titles = ["" if is_stacked else "method", "sees"]
         self._columns = [
-            [" " if is_stacked else line.method for line in lines],
+            [" " if is_stacked else line.title for line in lines],
             [_SHORT_SEEN[line.access] for line in lines],
         ]
         if table.is_tuned:
@@ -150,7 +152,7 @@ class _Panel:
                 found.append(Text("─" * self.total, style="dim"))
             style = "dim" if line.is_reference else ""
             if self._stacked:
-                found.append(Text(line.method, style=style))
+                found.append(Text(line.title, style=style))
             found.append(Text(self._join([c[number] for c in self._columns]), style=style))
         return found
 

@@ -93,7 +93,7 @@ def write_report(
     """
     target = output_dir / "report"
     with _replacing(target) as folder:
-        tests, said = _statistics(frame)
+        tests, said = _statistics(frame, summary)
         frame.to_parquet(folder / "results.parquet", index=False)
         frame.to_csv(folder / "results.csv", index=False)
         summary.to_parquet(folder / "summary.parquet", index=False)
@@ -158,9 +158,11 @@ def write_report(
     return target / "index.html"
 
 
-def _statistics(frame: pd.DataFrame) -> tuple[list[PairedTest], tuple[str, ...]]:
+def _statistics(
+    frame: pd.DataFrame, summary: pd.DataFrame
+) -> tuple[list[PairedTest], tuple[str, ...]]:
     tests = comparisons(frame)
-    return tests, tables.notes(noise_floor(frame), tests)
+    return tests, tables.notes(summary, noise_floor(frame), tests)
 
 
 def _config(plan: Plan) -> str:

@@ -8,17 +8,25 @@ from typing import Any
 import pandas as pd
 
 from oneshui.spec import Role
+from sweeps.graph.job import Stage
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 
 IDENTITY = ("dataset", "num_forget", "seed", "method", "role", "access", "task", "tuning")
-COLUMNS = (*IDENTITY, *CATALOGUE, "job_key")
+MADE = ("device", "precision", "versions", "commit")
+"""What the jobs behind a row were computed with; several values are joined by ALSO."""
+ALSO = " + "
+COLUMNS = (*IDENTITY, *CATALOGUE, "method_source", *MADE, "job_key")
 """Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
 
 "tuning" is the objective that the row's hyperparameters were chosen by; null where they are used as
-they are. Gaps and the normalised ToW may be negative, the weight distance above 1.
+they are. Gaps and the normalised ToW may be negative, the weight distance above 1. "method_source"
+is the hash of the method's code, ``oneshui.methods.source``.
 """
+
+_COPYING: frozenset[Stage] = frozenset({"index", "cache", "split", "weights"})
+"""Stages that bring data in: their results are bytes, whatever computed them."""
 
 Entries = Mapping[str, Entry]
 
@@ -60,6 +68,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         "role": str(row.row.role),
         "access": str(row.row.access),
         "tuning": row.row.objective,
+        "method_source": row.row.source,
         "job_key": row.score_key,
     }
     if row.evaluate_key in entries:
@@ -71,6 +80,26 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.prepare_key is not None:
         values |= _cost("prepare", entries.get(row.prepare_key))
     return values
+
+
+def made_of(plan: Plan, row: ResultRow, entries: Entries) -> dict[str, str]:
+    """What the finished jobs behind a row were computed with, by the names ``MADE``.
+
+    Args:
+        plan: The sweep's graph.
+        row: One row of the results table.
+        entries: Finished jobs by key.
+    """
+    found: dict[str, set[str]] = {}
+    for key in plan.needed(row):
+        if key in entries and plan.jobs[key].stage not in _COPYING:
+            # Metrics are computed on processors, wherever the model was.
+            names = MADE[2:] if plan.jobs[key].stage == "score" else MADE
+            made = entries[key].made
+            for name in names:
+                if name in made:
+                    found.setdefault(name, set()).add(made[name])
+    return {name: ALSO.join(sorted(values)) for name, values in found.items()}
 
 
 def _cost(part: str, entry: Entry | None) -> dict[str, float]:
@@ -91,6 +120,8 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     Returns:
         Columns ``COLUMNS``; numbers are float64, missing is null.
     """
-    frame = pd.DataFrame([row_values(row, entries) for row in plan.results], columns=list(COLUMNS))
+    rows = [row_values(row, entries) | made_of(plan, row, entries) for row in plan.results]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
     types = {**dict.fromkeys(CATALOGUE, "float64"), "num_forget": "int64", "seed": "int64"}
-    return frame.astype({**types, "task": "str", "tuning": "str"})
+    texts = dict.fromkeys(("task", "tuning", *MADE), "str")
+    return frame.astype({**types, **texts})

@@ -15,6 +15,7 @@ import pandas as pd
 
 from oneshui.spec import DATA_SEEN, Access, Role
 from sweeps.report.measures import CATALOGUE, RANKED, SUMMARISED
+from sweeps.report.results import ALSO, MADE
 from sweeps.report.statistics import bootstrap_interval, interquartile_mean, is_ranked, noise_floor
 
 PARTS = ("mean", "std", "low", "high", "iqm")
@@ -35,8 +36,10 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         doing nothing, then the rows by access (support, prepared, full), each in the order of the
         plan. Columns dataset, num_forget, method, role, access, tuning (the objective; null where
         the hyperparameters are used as given), data_seen, task, n (finished seeds), seeds
-        (planned), within_noise (whether the mean ToW reaches the noise floor; null without one),
-        ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % bootstrap
+        (planned), mixed (what of
+        ``sweeps.report.results.MADE`` differs among the jobs behind the row, in words; empty if
+        nothing does), within_noise (whether the mean ToW reaches the noise floor; null without
+        one), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % bootstrap
         interval) and ``_iqm`` (interquartile mean) of ``SUMMARISED``: fractions in [0, 1] and
         seconds, null where the seeds do not suffice; and ``<measure>_rank`` of ``RANKED``: 1 and
         2 for best and second best, null for all others.
@@ -49,6 +52,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         "task": groups["task"].first(),
         "n": groups["retain_score"].count(),
         "seeds": groups.size(),
+        "mixed": groups[list(MADE)].apply(_mixed),
     }
     values = [rows for _, rows in groups[list(SUMMARISED)]]
     for measure in SUMMARISED:
@@ -63,9 +67,16 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(parts).reset_index()
     table.insert(6, "data_seen", table["access"].map(lambda access: DATA_SEEN[Access(access)]))
     table = table.loc[_order(table)].reset_index(drop=True)
-    table.insert(10, "within_noise", _within_noise(table, frame))
+    table.insert(11, "within_noise", _within_noise(table, frame))
     ranks = {f"{measure}_rank": _ranks(table, measure) for measure in RANKED}
     return pd.concat([table, pd.DataFrame(ranks, index=table.index)], axis=1)
+
+
+def _mixed(made: pd.DataFrame) -> str:
+    def distinct(name: str) -> set[str]:
+        return {one for value in made[name].dropna() for one in str(value).split(ALSO)}
+
+    return ", ".join(name for name in MADE if len(distinct(name)) > 1)
 
 
 def group_of(role: str, access: str) -> int:

@@ -32,6 +32,7 @@ MOST_SIZES = 3
 
 SCORE_NAMES = {"multilabel": "mAP", "multiclass": "accuracy"}
 MISSING = "-"
+MIXED = "†"
 
 LEGEND = (
     "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
@@ -97,6 +98,7 @@ class Line:
         method: How the sweep calls the row.
         access: What it saw when it unlearned.
         tuning: What chose its hyperparameters, in short; "no" if nothing did.
+        is_mixed: Whether the jobs behind it were not all computed alike, see ``mixture_note``.
         group: Rows of one group stand together: see ``sweeps.report.summary.group_of``.
         counts: Finished and planned seeds by forget size, for example "1/2"; "-" if not planned.
         cells: By forget size and measure.
@@ -105,9 +107,15 @@ class Line:
     method: str
     access: Access
     tuning: str
+    is_mixed: bool
     group: int
     counts: Mapping[int, str]
     cells: Mapping[tuple[int, str], TableCell]
+
+    @property
+    def title(self) -> str:
+        """The method, with a mark if its numbers are not all made alike."""
+        return f"{self.method} {MIXED}" if self.is_mixed else self.method
 
     @property
     def data_seen(self) -> str:
@@ -204,6 +212,7 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
             method=method,
             access=Access(str(one["access"])),
             tuning=NOT_TUNED if pd.isna(one["tuning"]) else TUNING_NAMES[str(one["tuning"])],
+            is_mixed=any(row["mixed"] for row in own.values()),
             group=group(method),
             counts={
                 size: f"{own[size]['n']}/{own[size]['seeds']}" if size in own else MISSING
@@ -231,12 +240,30 @@ def _cell(measure: str, row: Mapping[Hashable, Any] | None) -> TableCell:
     )
 
 
+def mixture_note(summary: pd.DataFrame) -> str:
+    """What the marked rows mix; empty if no row mixes anything.
+
+    Args:
+        summary: From ``sweeps.report.summary.summarise``.
+    """
+    mixed = {name: None for text in summary["mixed"] for name in text.split(", ") if name}
+    if not mixed:
+        return ""
+    return (
+        f"{MIXED} the jobs behind the row differ in {' and '.join(mixed)}: results.parquet says in "
+        "what; differences between such rows may come from there."
+    )
+
+
 def notes(
-    floors: Mapping[tuple[str, int], NoiseFloor], tests: Sequence[PairedTest]
+    summary: pd.DataFrame,
+    floors: Mapping[tuple[str, int], NoiseFloor],
+    tests: Sequence[PairedTest],
 ) -> tuple[str, ...]:
     """What must be said under the tables besides the legend.
 
     Args:
+        summary: From ``sweeps.report.summary.summarise``.
         floors: From ``sweeps.report.statistics.noise_floor``.
         tests: From ``sweeps.report.statistics.comparisons``.
     """
@@ -255,5 +282,4 @@ def notes(
             "No noise floor: no cell was retrained twice, so nothing says how near to 100 a ToW "
             "must be; the row retrain_again in sweep.methods gives one."
         )
-    said = support_statement(tests)
-    return (noise, said) if said else (noise,)
+    return tuple(filter(None, [noise, support_statement(tests), mixture_note(summary)]))

@@ -16,7 +16,7 @@ from sweeps.graph.job import STAGES
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report import provenance
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.results import resolved_hyperparameters, row_values
+from sweeps.report.results import made_of, resolved_hyperparameters, row_values
 from sweeps.store import Entry
 
 FORM = 'row="<dataset> <num_forget> <method> <metric>", for example row="celebahq 20 ssd tow"'
@@ -46,7 +46,8 @@ def explanation(
     values = {row.cell.seed: row_values(row, entries)[metric] for row in rows}
     known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]
     yield f"{asked}: {_mean(known, metric)}, n={len(known)} of {len(rows)} seeds"
-    yield f"row {rows[0].row.name}: method {rows[0].row.method}, access {rows[0].row.access}"
+    what = rows[0].row
+    yield f"row {what.name}: method {what.method} (source {what.source}), access {what.access}"
     yield f"hyperparameters: {_hyperparameters(rows[0], entries)}"
     yield f"network: {json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict)}"
     training = plan.sweep.training[rows[0].cell.dataset]
@@ -55,6 +56,8 @@ def explanation(
         value = values[row.cell.seed]
         yield ""
         yield f"seed {row.cell.seed}: {'missing' if value is None else f'{value:.6g}'}"
+        for name, text in made_of(plan, row, entries).items():
+            yield f"  {name}: {text}"
         yield from _jobs(row, plan, entries, output)
     yield ""
     yield "to compute it alone, from nothing:"

@@ -11,7 +11,7 @@ from oneshui.spec import DATA_SEEN
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.provenance import split_of
-from sweeps.report.results import resolved_hyperparameters, row_values
+from sweeps.report.results import made_of, resolved_hyperparameters, row_values
 from sweeps.report.tables import NOT_TUNED
 from sweeps.store import Entry
 from sweeps.tracking.runs import CONTENT, GRID, LATEST, PARENT, Wanted
@@ -19,7 +19,7 @@ from sweeps.tracking.runs import CONTENT, GRID, LATEST, PARENT, Wanted
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
-VERSION = "3"
+VERSION = "4"
 
 
 def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent: str) -> Wanted:
@@ -42,7 +42,7 @@ def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent:
     }
     return Wanted(
         name=f"{row.row.name} {cell.dataset} n{cell.num_forget} s{cell.seed}",
-        tags={**_row_tags(row, entries), PARENT: parent},
+        tags={**_row_tags(row, entries), **made_of(plan, row, entries), PARENT: parent},
         params=_row_params(row, entries),
         metrics=metrics,
         inputs=_inputs(plan, row, entries),
@@ -59,6 +59,7 @@ def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
         "access": str(row.row.access),
         "data_seen": DATA_SEEN[row.row.access],
         "tuning": row.row.objective or NOT_TUNED,
+        "method_source": row.row.source,
         GRID: LATEST,
         "oneshui.view": VERSION,
         "oneshui.job_key": row.score_key,

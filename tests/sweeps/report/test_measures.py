@@ -21,7 +21,7 @@ retain_gap forget_gap test_gap tow_normalised tow_with_mia mia_reference_auc mia
 rmia_fpr rmia_a rmia_references rmia_reference_auc js_forget js_test weight_distance
 num_attributes nomus
 unlearn_peak_bytes prepare_peak_bytes unlearn_peak_gpu_bytes prepare_peak_gpu_bytes
-job_key
+method_source device precision versions commit job_key
 """
 MLFLOW = """
 retain/score forget/score test/score val/score support/score

@@ -183,10 +183,11 @@ def test_best_second_best_and_noise_are_marked_in_every_form(ranked: pd.DataFram
 
 def test_notes_say_what_the_noise_floor_is_or_that_there_is_none(ranked: pd.DataFrame) -> None:
     tests = statistics.comparisons(ranked)
-    noise, support = tables.notes(statistics.noise_floor(ranked), tests)
+    summary = summarise(ranked)
+    noise, support = tables.notes(summary, statistics.noise_floor(ranked), tests)
     assert "synthetic, 20 forget identities: 95.0 at the lowest of 2 pairs" in noise
     assert "2 cells" in support
-    (none,) = tables.notes({}, [])
+    (none,) = tables.notes(summary, {}, [])
     assert "No noise floor" in none
     assert "retrain_again" in none
 
@@ -263,7 +264,8 @@ def test_latex_compiles_with_booktabs_alone_and_fits_the_page(
     two_sizes: pd.DataFrame, ranked: pd.DataFrame, tmp_path: Path
 ) -> None:
     everything = pd.concat([two_sizes, two_sizes.assign(dataset=r"a_b%\c"), ranked])
-    notes = tables.notes(statistics.noise_floor(ranked), statistics.comparisons(ranked))
+    floors, tests = statistics.noise_floor(ranked), statistics.comparisons(ranked)
+    notes = tables.notes(summarise(ranked), floors, tests)
     source = tmp_path / "t.tex"
     source.write_text(
         "\\documentclass[a4paper,twocolumn]{article}\n\\usepackage{booktabs}\n"
@@ -279,3 +281,32 @@ def test_latex_compiles_with_booktabs_alone_and_fits_the_page(
     )
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
+
+
+def test_rows_whose_jobs_were_not_computed_alike_are_marked_wherever_they_stand() -> None:
+    cpu = {"device": "cpu", "precision": "float32", "versions": "torch 2", "commit": "abc"}
+    gpu = {**cpu, "device": "NVIDIA H200", "precision": "bfloat16"}
+    both = {**cpu, "device": "NVIDIA H200 + cpu"}
+    frame = frame_of(
+        [
+            *(row("pretrain", seed, 0.5, **cpu) for seed in (0, 1)),
+            row("ssd", 0, 0.8, **cpu),
+            row("ssd", 1, 0.8, **gpu),
+            *(row("jit", seed, 0.7, **both) for seed in (0, 1)),
+        ]
+    )
+    summary = summarise(frame)
+    mixed = dict(zip(summary["method"], summary["mixed"], strict=True))
+    assert mixed == {"pretrain": "", "ssd": "device, precision", "jit": "device"}
+    (table,) = tables.tables_of(summary)
+    assert [line.title for line in table.lines] == ["pretrain", "jit †", "ssd †"]
+    *_, note = tables.notes(summary, {}, [])
+    assert note.startswith("† the jobs behind the row differ in device and precision:")
+    assert "`ssd †`" in formats.markdown(summary)
+    assert r"ssd $\dagger$ &" in formats.latex(summary)
+    text = printed(frame)
+    assert "jit †" in text
+    assert "† the jobs behind the row differ" in text
+    alike = summary.assign(mixed="")
+    assert tables.mixture_note(alike) == ""
+    assert "†" not in formats.markdown(alike)

@@ -180,8 +180,8 @@ def test_timm_s_weights_are_kept_and_fetched_again_only_when_timm_brings_others(
     job, first = published_entry(store)
     kept = tmp_path / "kept.safetensors"
     kept.write_bytes(first.file("weights.safetensors").read_bytes())
-    spec = ModelSpec(name=MODEL.name, image_size=32, weights=str(kept), options=MODEL.options)
-    ours, theirs = make_model(spec, 7, seed=9).state_dict(), make_model(MODEL, 7, seed=1)
+    from_file = ModelSpec(name=MODEL.name, image_size=32, weights=str(kept), options=MODEL.options)
+    ours, theirs = make_model(from_file, 7, seed=9).state_dict(), make_model(MODEL, 7, seed=1)
     assert all(torch.equal(ours[name], it) for name, it in theirs.state_dict().items())
     assert are_current(store, job)
     assert published_entry(store)[1] == first
