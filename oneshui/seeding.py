@@ -1,7 +1,8 @@
 """Where every random number of oneshui comes from.
 
-Nothing here or elsewhere in the package reads or moves a global random state: each use derives a
-seed of its own from what it is for, so results do not depend on what ran before.
+Nothing in the package draws from a global random state: each use derives a seed of its own from
+what it is for, so results do not depend on what ran before. For code that users bring, the shared
+states are seeded before every job.
 """
 
 from __future__ import annotations
@@ -37,3 +38,17 @@ def torch_generator(*parts: str | int) -> torch.Generator:
 def python_random(seed: int) -> random.Random:
     """Python's Mersenne Twister, because the paper's splits are defined by its stream."""
     return random.Random(seed)
+
+
+def seed_shared(seed: int) -> None:
+    """Seed the random numbers that a whole process shares; what we write has generators of its own.
+
+    Args:
+        seed: Any number from 0 on; of a large one each library takes the lowest bits.
+    """
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed % 2**63)

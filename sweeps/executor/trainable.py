@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ import ray
 from ray import tune
 
 from oneshui.errors import InputError
+from sweeps.executor.known_state import KnownState
 from sweeps.executor.worker import Outcome, execute
 from sweeps.graph.job import Job
 from sweeps.stages.context import WorkerEnvironment
@@ -22,6 +24,7 @@ from sweeps.stages.preflight import preflight
 from sweeps.stages.run import warm_up
 from sweeps.store import DamagedEntryError
 
+logger = logging.getLogger("oneshui.worker")
 Execute = Callable[..., Outcome]
 
 
@@ -67,6 +70,7 @@ class JobTrainable(tune.Trainable):
         self._config = config
         self._refused: str | None = None
         self._process = f"{socket.gethostname()}:{os.getpid()}"
+        self._known: KnownState | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next job without a new process."""
@@ -77,6 +81,7 @@ class JobTrainable(tune.Trainable):
         """Run the job; its failure is a value, so that the process stays."""
         if self._refused is None:
             self._refused = self._prepare(self._jobs, self._env)
+            self._known = KnownState.take()
         shared = {
             "process": self._process,
             "node": self._env.node,
@@ -91,8 +96,22 @@ class JobTrainable(tune.Trainable):
             return {**shared, "failure": "", "done": True}
         stale = self._config["stale_lease"]
         outcome = self._run(self._jobs[job], self._jobs, self._env, stale_lease=stale)
+        self._clean_up(self._jobs[job])
         failure = outcome.failure
         # As text, because Tune takes nested results apart.
         text = json.dumps(dataclasses.asdict(failure)) if failure else ""
         cost = json.dumps(dict(outcome.cost))
         return {**shared, "failure": text, "held": outcome.held, "cost": cost, "done": True}
+
+    def _clean_up(self, job: Job) -> None:
+        """Put the process back into the state that jobs begin with, or end it.
+
+        What the job has published stays: whoever is asked for the job again finds it done.
+        """
+        assert self._known is not None
+        changed = self._known.restore()
+        left = self._known.left()
+        if changed or left:
+            logger.warning("%s left behind: %s", job.label, ", ".join([*changed, *left]))
+        if left:
+            os._exit(1)

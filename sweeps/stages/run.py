@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from oneshui.origin import origin_of
+from oneshui.seeding import seed_shared
 from sweeps.graph.job import CHECKPOINTED, Job, Stage
 from sweeps.stages import data, evaluation, training, tuning, unlearning, weights
 from sweeps.stages.context import (
@@ -58,6 +59,8 @@ def run(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
             folder=work.folder,
             env=env,
         )
+        # A plugin that draws from the shared ones must not depend on what ran here before.
+        seed_shared(int(job.key, 16))
         value = STAGES[job.stage](context)
         cost = {
             "started": started,

@@ -1,0 +1,175 @@
+"""No job poisons the next: what a job may leave behind in a warm process, one thing at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.worker_jobs import JOBS, SPLIT
+from torch.utils.flop_counter import FlopCounterMode
+
+import oneshui.data.images
+import oneshui.training.losses
+from oneshui.methods.ssd import SSD
+from sweeps.executor.known_state import KnownState
+from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.run import run
+from sweeps.store import LocalStore
+
+
+@contextlib.contextmanager
+def taken() -> Iterator[KnownState]:
+    """The state from here on, and again afterwards; between fixture and test pytest changes it."""
+    state = KnownState.take()
+    try:
+        yield state
+    finally:
+        state.restore()
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+POISON: dict[str, Callable[[], Any]] = {
+    "number of threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "gradients": lambda: torch.set_grad_enabled(False),
+    "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),
+    "default type": lambda: torch.set_default_dtype(torch.float64),
+    "default device": lambda: torch.set_default_device("meta"),
+    "deterministic algorithms": lambda: torch.use_deterministic_algorithms(
+        not torch.are_deterministic_algorithms_enabled()
+    ),
+    "precision of products": lambda: torch.set_float32_matmul_precision("medium"),
+    "denormal numbers": lambda: torch.set_flush_denormal(True),
+    "autocast": lambda: torch.set_autocast_enabled("cpu", True),
+    "autocast on the GPU": lambda: torch.set_autocast_enabled("cuda", True),
+    "settings of cuDNN": lambda: setattr(torch.backends.cudnn, "benchmark", True),
+    "numpy's errors": lambda: np.seterr(all="ignore", over="raise"),
+    "filters of warnings": lambda: warnings.simplefilter("ignore", BytesWarning),
+    "Pillow's limits": lambda: setattr(Image, "MAX_IMAGE_PIXELS", 1),
+    "environment": lambda: os.environ.update(ONESHUI_POISON="1"),
+    "working folder": lambda: os.chdir("/"),
+    "file permissions": lambda: os.umask(0o777),
+    "search path of modules": lambda: sys.path.insert(0, "/nowhere"),
+    "limit of recursion": lambda: sys.setrecursionlimit(5000),
+    "garbage collection": gc.disable,
+    "standard output": lambda: setattr(sys, "stdout", None),
+    "signal handlers": lambda: signal.signal(signal.SIGTERM, nothing),
+    "torch.nn.functional.relu": lambda: setattr(torch.nn.functional, "relu", nothing),
+    "Tensor.add": lambda: setattr(torch.Tensor, "add", nothing),
+    "Module.forward": lambda: setattr(torch.nn.Module, "forward", nothing),
+    "oneshui.training.losses.sample_losses": lambda: setattr(
+        oneshui.training.losses, "sample_losses", nothing
+    ),
+    "LabelledImages.inputs": lambda: setattr(oneshui.data.images.LabelledImages, "inputs", nothing),
+    "SSD.unlearn": lambda: setattr(SSD, "unlearn", nothing),
+    "_global_forward_hooks": lambda: torch.nn.modules.module.register_module_forward_hook(nothing),
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_what_a_job_changed_is_put_back_and_named(name: str) -> None:
+    with taken() as known:
+        assert known.restore() == []
+        POISON[name]()
+        assert name in known.restore()
+        assert known.left() == []
+        assert known.restore() == []
+
+
+def test_a_thread_that_still_runs_cannot_be_put_back() -> None:
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait, name="lurker")
+    with taken() as known:
+        thread.start()
+        try:
+            assert known.restore() == []
+            assert known.left() == ["thread lurker"]
+        finally:
+            end.set()
+            thread.join()
+        assert known.left() == []
+
+
+def test_a_mode_that_every_operation_goes_through_cannot_be_put_back() -> None:
+    with taken() as known:
+        with FlopCounterMode(display=False):
+            assert known.left() == ["a mode of torch"]
+        assert known.left() == []
+
+
+def test_every_job_begins_with_random_numbers_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+
+    def draw(_: Any) -> dict[str, Any]:
+        drawn.extend([torch.rand(1).item(), np.random.rand()])  # noqa: NPY002
+        return {}
+
+    monkeypatch.setattr("sweeps.stages.run.STAGES", {"split": draw})
+    for place in ("one", "another"):
+        store = LocalStore(tmp_path / place)
+        run(SPLIT, JOBS, WorkerEnvironment(store=store, data_folders={}, logs=tmp_path))
+        torch.rand(5)
+    assert drawn[:2] == drawn[2:]
+
+
+PROCESS = """
+import json, os, sys, threading, time
+from support.worker_jobs import JOBS, SPLIT, PRETRAIN
+from sweeps.executor.trainable import JobTrainable
+from sweeps.executor.worker import Outcome
+import sweeps.executor.trainable as trainable
+import ray, torch
+
+def poison(job, *_, **__):
+    torch.set_num_threads(7)
+    if sys.argv[1] == "thread":
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    return Outcome()
+
+class Node:
+    def get_node_id(self):
+        return "node"
+
+ray.get_runtime_context = Node
+made = JobTrainable.__new__(JobTrainable)
+config = {"gpus": 0, "job": SPLIT.key, "stale_lease": 0}
+from sweeps.stages.context import WorkerEnvironment
+env = WorkerEnvironment(store=None, data_folders={}, logs=None)
+torch.set_num_threads(1)
+made.setup(config, jobs=JOBS, env=env, run=poison, prepare=lambda *_: "")
+print(made.step()["done"], torch.get_num_threads(), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "said"), [("settings", 0, "True 1\n"), ("thread", 1, "")]
+)
+def test_a_worker_cleans_up_after_a_job_or_ends(what: str, status: int, said: str) -> None:
+    tests = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESS, what],
+        env={**os.environ, "PYTHONPATH": f"{tests}:{tests.parent}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (status, said), done.stderr
