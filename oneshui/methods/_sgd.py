@@ -98,7 +98,7 @@ def mixed_batches(
         batch_size: Images per batch, forget images first; the last batch may be smaller.
         device: Where the batches go.
         generator: Draws order and augmentation.
-        augmentation: What to do to the retain images.
+        augmentation: What to do to the images.
 
     Yields:
         inputs [B, 3, S, S], labels as the sets have them, and bool [B].
@@ -109,7 +109,8 @@ def mixed_batches(
     seed = _picture_seed(augmentation, generator)
     for rows in torch.split(order, batch_size):
         inner, outer = rows[rows < num_forget], rows[rows >= num_forget] - num_forget
-        images, labels = [forget.inputs(inner, device)], [forget.labels[inner]]
+        images = [forget.augmented(inner, augmentation, device=device, seed=seed)]
+        labels = [forget.labels[inner]]
         if retain is not None and len(outer):
             images.append(retain.augmented(outer, augmentation, device=device, seed=seed))
             labels.append(retain.labels[outer])

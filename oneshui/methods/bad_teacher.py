@@ -8,14 +8,15 @@ Batches are drawn from D_f and D_r together; with s = 1 for an image of D_f and 
 
 Kept from the reference (docs/benchmark.md, R4): the divergence is summed over outputs, SGD with
 momentum and a cosine over epochs, all retain data. ``divergence="softmax"`` is the reference, also
-for attributes; "bernoulli" sums over independent attributes (R1).
+for attributes; "bernoulli" sums over independent attributes (R1). Forget and retain images are
+augmented alike (R6).
 
 ``bad_teacher_support`` is what 1-SHUI leaves of it: S in place of D_f and no D_r (s = 1
 throughout), so that the good teacher has nothing to say.
 
 Deviations: the dumb teacher is drawn from the request's own generator, never from pretraining's
-starting weights, which may be ImageNet's; only retain images are augmented; the model is in
-evaluation mode; nothing is evaluated on the way (R5).
+starting weights, which may be ImageNet's; the model is in evaluation mode; nothing is evaluated on
+the way (R5).
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class BadTeacher(BadTeacherSteps):
 
     Attributes:
         epochs: Passes over D_f and D_r together.
-        augmentation: Of retain images: "none", "flip" or "crop".
+        augmentation: Of all images: "none", "flip" or "crop".
     """
 
     name: ClassVar[str] = "bad_teacher"

@@ -12,7 +12,7 @@ epochs, clipping in forget steps only. ``divergence="softmax"`` is the reference
 attributes, where a common shift of all logits goes unseen; "bernoulli" sums over independent
 attributes (R1). At the start student and teacher agree, so the first forget batch has no gradient
 but rounding, and with a D_f of one batch the first forget epoch does nothing but decay weights
-(R3).
+(R3). Forget and retain images are augmented alike (R6).
 
 ``scrub_support`` is what 1-SHUI leaves of it: the forget steps with S in place of D_f, and no
 retain steps.
@@ -52,7 +52,7 @@ class SCRUB(TeacherSteps):
         gamma: Weight of the task loss on D_r.
         forget_batch_size: Images per forget step.
         retain_batch_size: Images per retain step.
-        augmentation: Of retain images: "none", "flip" or "crop" (the paper's).
+        augmentation: Of all images: "none", "flip" or "crop" (the paper's).
     """
 
     name: ClassVar[str] = "scrub"
@@ -90,7 +90,11 @@ class SCRUB(TeacherSteps):
             model,
             self,
             lambda: shuffled_batches(
-                full.forget, self.forget_batch_size, device=full.device, generator=forget_draws
+                full.forget,
+                self.forget_batch_size,
+                device=full.device,
+                generator=forget_draws,
+                augmentation=self.augmentation,
             ),
             lambda: shuffled_batches(
                 full.retain,

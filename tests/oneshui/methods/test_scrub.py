@@ -102,7 +102,11 @@ def test_the_whole_method_is_a_plain_loop(problem: TinyProblem) -> None:
     forget_draws, retain_draws = (request.generator(f"scrub {n}") for n in ("forget", "retain"))
     theirs = reference.scrub(
         problem.full_request().model,
-        Redrawn(lambda: shuffled_batches(request.forget, 4, device=cpu, generator=forget_draws)),
+        Redrawn(
+            lambda: shuffled_batches(
+                request.forget, 4, device=cpu, generator=forget_draws, augmentation="crop"
+            )
+        ),
         Redrawn(
             lambda: shuffled_batches(
                 request.retain, 16, device=cpu, generator=retain_draws, augmentation="crop"
