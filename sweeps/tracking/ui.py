@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 
 from oneshui.errors import InputError
-from sweeps.tracking.client import database, is_server, is_sqlite, tracking_uri, without_password
+from sweeps.command import without_secrets
+from sweeps.tracking.client import database, is_server, is_sqlite, tracking_uri
 from sweeps.tracking.publisher import links
 
 PORT = 5000
@@ -47,7 +48,7 @@ def show(given_uri: str, output: Path, console: Console) -> None:
     """
     uri = tracking_uri(given_uri, output)
     if is_server(uri):
-        _say(console, without_password(uri).rstrip("/"), links(output, uri))
+        _say(console, without_secrets(uri).rstrip("/"), links(output, uri))
         return
     if is_sqlite(uri) and not database(uri).is_file():
         raise InputError(
