@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
 
 from oneshui.errors import InputError
@@ -28,6 +28,7 @@ from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.store import DISK_ERRORS, Entry, Store, open_store, store_exists
 from sweeps.store.objects import StoreUnreachableError
+from sweeps.store.private import lock_of, make_private
 from sweeps.store.status import Scan, measured, scan
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
         InputError: There is no store.
     """
     store = _existing_store(spec)
+    _writable(Path(spec.places.output_dir))
     plan = expand(spec.sweep)
     return _status(finish(spec, console, plan, store, None, _publisher(spec, plan)))
 
@@ -193,7 +195,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
 @contextlib.contextmanager
 def _live(publisher: Publisher, output: Path) -> Iterator[None]:
     """Publish rows while the jobs run, unless another driver does; in the end all do in turn."""
-    lock = FileLock(output / PUBLISH_LOCK)
+    lock = lock_of(output / PUBLISH_LOCK)
     with contextlib.suppress(Timeout):
         lock.acquire(timeout=0)
         publisher.start()
@@ -208,7 +210,7 @@ def _live(publisher: Publisher, output: Path) -> Iterator[None]:
 
 def _writable(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         probe = folder / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
