@@ -69,8 +69,8 @@ def test_a_model_that_cannot_be_made_is_refused() -> None:
         make_model(ModelSpec(name="vit_tiny_patch16_22", weights="random"), 5, 0)
     with pytest.raises(InputError, match=r"model\.options .* do not fit"):
         make_model(dataclasses.replace(SPECS["vit"], options={"no_option": 1}), 5, 0)
+    three = {**SPECS["vit"].options, "num_heads": 3}
     with pytest.raises(InputError, match=r"model\.image_size do not fit .*divisible"):
-        three = {**SPECS["vit"].options, "num_heads": 3}
         make_model(dataclasses.replace(SPECS["vit"], options=three), 5, 0)
 
 

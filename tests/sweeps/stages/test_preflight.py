@@ -65,7 +65,7 @@ def test_weights_are_wanted_before_a_picture_is_decoded_and_not_after_training(
     preflight(jobs, swept.env)
     (pretrained,) = (job for job in jobs if job.stage == "pretrain")
     swept.store.discard(pretrained.stage, pretrained.key)
-    with pytest.raises(InputError, match="w.safetensors cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"w\.safetensors cannot be read: No such file"):
         preflight(jobs, swept.env)
 
 
