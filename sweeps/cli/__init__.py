@@ -16,6 +16,7 @@ from rich.console import Console
 
 from oneshui.errors import InputError
 from oneshui.printable import printable
+from oneshui.spawning import leave_if_importing
 from sweeps.cli.console import PrintableConsole
 from sweeps.cli.finish import finish
 from sweeps.cli.locks import PUBLISH_LOCK
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, this process's own unless arguments are given; returns the exit status."""
     from sweeps.config import load, sweep_names
 
+    leave_if_importing()
     arguments = sys.argv[1:] if arguments is None else arguments
     console = PrintableConsole(highlight=False, markup=False)
     if set(arguments) & {"-h", "--help"}:
