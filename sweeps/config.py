@@ -1,6 +1,6 @@
 """From the command line to one checked value: Hydra composes, pydantic validates, whole.
 
-The only importer of hydra, omegaconf and pydantic.
+With ``sweeps.overrides`` the only importer of hydra, and alone of omegaconf and pydantic.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
@@ -35,10 +34,13 @@ from sweeps.graph.spec import (
     TuningObjective,
     TuningSpec,
 )
+from sweeps.overrides import Change, apply, parse
 from sweeps.rows import RowSpec, rows_of
 from sweeps.store.base import sha256
 
 CONF = Path(__file__).parent / "conf"
+_GROUPS = ("sweep", "cluster", "scale")
+"""Folders of files of which a command chooses one."""
 T = TypeVar("T")
 
 
@@ -126,9 +128,6 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
     )
 
 
-_OPEN_MAP = re.compile(r"(cluster\.(stages|machines)|datasets\.[^.=]+\.resources)[.=]")
-
-
 def sweep_names() -> list[str]:
     """Names of the sweeps that are shipped."""
     return _group("sweep")
@@ -139,36 +138,75 @@ def _group(group: str) -> list[str]:
 
 
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """The shipped files that a command chooses, with its changes.
+
+    A map in a change replaces the one that was there; Hydra itself would mix the two.
+    """
+    chosen: dict[str, str] = {}
+    changes: list[Change] = []
     for override in overrides:
-        key, equals, value = override.lstrip("+~").partition("=")
-        if not equals and not override.startswith("~"):
-            raise InputError(f"{override!r} is not of the form key=value, for example sweep=smoke")
-        if key in ("sweep", "cluster", "scale") and value not in _group(key):
-            raise unknown_name(key, value, _group(key))
-    # Hydra takes no new keys without a sign, and these maps consist of nothing else.
-    signed = [f"++{override}" if _OPEN_MAP.match(override) else override for override in overrides]
+        group, _, name = override.lstrip("+").partition("=")
+        if group not in _GROUPS:
+            changes.append(parse(override))
+        elif name in _group(group):
+            chosen[group] = name
+        else:
+            raise unknown_name(group, name, _group(group))
+    tree = _shipped(chosen)
+    known = _keys(tree)
+    for change in changes:
+        if not apply(change, tree):
+            raise _unknown_key(change.key, known)
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("config", overrides=signed)
-            composed = OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_explain(error, overrides)) from None
+        composed = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(
+            f"{error.full_key or 'a value'} refers to something that is not there; where ${{...}} "
+            "is meant as it stands, write \\${...}"
+        ) from None
     assert isinstance(composed, dict)
+    _require_finite(composed)
     return {str(key): value for key, value in composed.items()}
 
 
-def _explain(error: Exception, overrides: Sequence[str]) -> str:
-    """One sentence for Hydra's several lines, with the nearest key for an unknown one."""
-    found = re.search(r"Could not override '([^']+)'", str(error))
-    if found:
-        key = found.group(1)
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            known = _keys(OmegaConf.to_container(compose("config")))
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"unknown configuration key {key!r}{hint} (new keys in sweep.rows need a +)"
-    text = " ".join(str(error).split())
-    return f"the overrides {' '.join(overrides)} cannot be used: {text}"
+def _shipped(chosen: Mapping[str, str]) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=[f"{key}={name}" for key, name in chosen.items()])
+    tree: Any = OmegaConf.to_container(config)
+    return {str(key): value for key, value in tree.items()}
+
+
+def _require_finite(node: Any, key: str = "") -> None:
+    """Refuse infinity and what is no number, wherever it stands.
+
+    Raises:
+        InputError: Naming the first key.
+    """
+    children = node.items() if isinstance(node, Mapping) else enumerate(node)
+    for name, child in children:
+        where = f"{key}.{name}".strip(".")
+        if isinstance(child, Mapping | list):
+            _require_finite(child, where)
+        elif isinstance(child, int | float) and not abs(child) <= sys.float_info.max:
+            shown = child if isinstance(child, float) else "too large"
+            raise InputError(f"{where} is {shown}, but numbers must be finite")
+
+
+def _unknown_key(key: str, known: Sequence[str]) -> InputError:
+    """The error for a key that does not exist, with the nearest that does."""
+    return InputError(f"unknown configuration key {key!r}{_meant(key, known)}")
+
+
+def _meant(key: str, known: Sequence[str]) -> str:
+    """Which key was meant, perhaps: a near one, or one that stands elsewhere by the same name."""
+    parent = key.rpartition(".")[0]
+    beside = [one for one in known if one.rpartition(".")[0] == parent]
+    moved = dict.fromkeys(f"{parent}.{one.rpartition('.')[2]}".strip(".") for one in known)
+    for names, cutoff in ((beside, 0.6), (list(moved), 0.8), (known, 0.6)):
+        near = difflib.get_close_matches(key, names, n=1, cutoff=cutoff)
+        if near and near[0] != key:
+            return f"; did you mean {near[0]!r}?"
+    return ""
 
 
 def _keys(node: Any, prefix: str = "") -> list[str]:
@@ -213,7 +251,11 @@ def _checked(kind: type[T], value: Mapping[str, Any], where: str = "") -> T:
             named = not key or str(cause).startswith(f"{key}.")
             raise InputError(str(cause) if named else f"{key}: {cause}") from None
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise InputError(f"unknown configuration key {key!r}") from None
+            raise _unknown_key(key, _keys(_shipped({}))) from None
+        if first["type"].startswith("missing"):
+            parent, _, last = key.rpartition(".")
+            hint = _meant(parent, _keys(_shipped({})))
+            raise InputError(f"{parent or 'the configuration'} has no {last}{hint}") from None
         reason = first["msg"][0].lower() + first["msg"][1:]
         raise InputError(f"{key} is {first['input']!r}: {reason}") from None
 
@@ -312,5 +354,6 @@ def _hparams(names: Sequence[str]) -> list[dict[str, Any]]:
         if name not in _group("hparams"):
             raise unknown_name("sweep.hparams", name, _group("hparams"))
         loaded: Any = OmegaConf.to_container(OmegaConf.load(CONF / "hparams" / f"{name}.yaml"))
+        _require_finite(loaded, f"hparams.{name}")
         rows += loaded["rows"]
     return rows

@@ -53,6 +53,7 @@ def rows_of(spec: RowSpec, cell: Cell) -> tuple[Row, ...]:
         # A sweep may name rows that a smaller sweep.methods leaves out.
         if name not in {*spec.methods, *spec.rows, *methods.names()}:
             raise unknown_name("row in tuning.rows", name, {*spec.methods, *spec.rows})
+    _require_methods(spec)
     found: list[Row] = []
     for name in spec.methods:
         row, space = _row(spec, name, cell)
@@ -63,6 +64,17 @@ def rows_of(spec: RowSpec, cell: Cell) -> tuple[Row, ...]:
             title = f"{name}@{objective}" if marked else name
             found.append(dataclasses.replace(row, name=title, space=space, objective=objective))
     return tuple(found)
+
+
+def _require_methods(spec: RowSpec) -> None:
+    """Refuse what is said about no method: it would silently change nothing."""
+    known = methods.names()
+    for name, row in spec.rows.items():
+        if name not in known and "method" not in (row or {}):
+            raise unknown_name("row in sweep.rows", name, {*known, *spec.rows} - {name})
+    for name in spec.defaults:
+        if name not in known:
+            raise unknown_name("method in sweep.defaults", name, known)
 
 
 def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
@@ -149,5 +161,5 @@ def _unpublished(method: str, cell: Cell, table: PublishedValues) -> InputError:
     known = ", ".join(str(row["num_forget"]) for row in found) or "none"
     return InputError(
         f"{method} has no published hyperparameters for {cell.dataset} with forget size "
-        f"{cell.num_forget} (known sizes: {known}); give them as +sweep.rows.{method}.NAME=VALUE"
+        f"{cell.num_forget} (known sizes: {known}); give them as sweep.rows.{method}.NAME=VALUE"
     )

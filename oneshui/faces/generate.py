@@ -18,7 +18,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from oneshui.faces.layouts import (
     Picture,
     picture_jpeg,
 )
+from oneshui.spawning import leave_if_importing, spawned
 from oneshui.spec import RECIPE_VERSION, FacesSpec, ProgressCallback
 
 __all__ = [
@@ -114,7 +115,8 @@ def generate(
 
     Raises:
         InputError: If the layout is unknown, if `workers` is below 1, if the folder holds
-            anything but this set, or if it cannot be written.
+            anything but this set, if it cannot be written, or if the processes that draw cannot
+            start, because they import the calling script and it does not guard this call.
     """
     if layout not in LAYOUTS:
         raise unknown_name("layout of synthetic faces", layout, LAYOUTS)
@@ -125,6 +127,7 @@ def generate(
     with _writing_into(folder.parent):
         if not _lacking(faces, folder):
             return False
+        leave_if_importing()
         folder.parent.mkdir(parents=True, exist_ok=True)
     with _exclusively(folder) as locked:
         lacking = _lacking(faces, folder)
@@ -300,15 +303,9 @@ def _drawn(
     if workers < 2:
         yield from map(draw, chunks)
         return
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent
-    )
-    try:
+    with spawned(workers, "draw faces", _die_with_parent) as pool:
         for future in as_completed([pool.submit(draw, chunk) for chunk in chunks]):
             yield future.result()
-    finally:
-        # Also reached when the caller stops early: what has not begun need not begin.
-        pool.shutdown(cancel_futures=True)
 
 
 def _draw_chunk(layout: str, spec: FacesSpec, scratch: Path, pictures: Sequence[Picture]) -> int:

@@ -10,13 +10,13 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from oneshui.errors import InputError, unknown_name
 from oneshui.seeding import derive_seed
 from oneshui.spec import ModelSpec
+from oneshui.training.weights_file import fitted_weights
 
 
 def make_model(spec: ModelSpec, num_outputs: int, seed: int) -> nn.Module:
@@ -82,12 +82,15 @@ def _created(spec: ModelSpec, **head: Any) -> nn.Module:
             **_size_option(spec),
             **options,
         )
-    except TypeError as error:
-        raise InputError(f"model.options do not fit {spec.name}: {error}") from error
-    except (OSError, RuntimeError) as error:
+    except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if spec.weights == "imagenet" and isinstance(error, OSError | RuntimeError):
+            raise InputError(
+                f"ImageNet weights of {spec.name} cannot be obtained ({reason}); where there "
+                "is no network, set model.weights to a .safetensors file with timm's keys"
+            ) from error
         raise InputError(
-            f"ImageNet weights of {spec.name} cannot be obtained ({error}); where there is "
-            "no network, set model.weights to a .safetensors file with timm's keys"
+            f"model.options or model.image_size do not fit {spec.name}: {reason}"
         ) from error
     return model
 
@@ -102,23 +105,9 @@ def _size_option(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _load_backbone(model: nn.Module, path: Path) -> None:
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"model.weights {path} cannot be read: {error}") from None
-    own = model.state_dict()
-    head = {
-        name for name, value in weights.items() if name in own and value.shape != own[name].shape
-    }
-    unknown = sorted(weights.keys() - own.keys())
-    missing = sorted(own.keys() - weights.keys())
-    prefix = next(
-        (name for name, module in model.named_modules() if module is classifier_of(model))
-    )
-    foreign = [name for name in (*head, *unknown, *missing) if not name.startswith(prefix)]
-    if foreign:
-        raise InputError(f"model.weights {path} does not fit the model: {foreign[0]} differs")
-    model.load_state_dict({k: v for k, v in weights.items() if k not in head}, strict=False)
+    own, classifier = model.state_dict(), classifier_of(model)
+    name = next(name for name, module in model.named_modules() if module is classifier)
+    model.load_state_dict(fitted_weights(path, own, name), strict=False)
 
 
 def classifier_of(model: nn.Module) -> nn.Linear:

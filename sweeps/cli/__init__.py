@@ -11,13 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
 
 from oneshui.errors import InputError
+from oneshui.printable import printable
+from oneshui.spawning import leave_if_importing
+from sweeps.cli.console import PrintableConsole
 from sweeps.cli.finish import finish
 from sweeps.cli.locks import PUBLISH_LOCK
 from sweeps.cli.progress import SweepProgress
+from sweeps.command import program, quoted, shell_line, without_secrets
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
 from sweeps.schedule.estimates import Estimates
@@ -25,6 +29,7 @@ from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.store import DISK_ERRORS, Entry, Store, open_store, store_exists
 from sweeps.store.objects import StoreUnreachableError
+from sweeps.store.private import lock_of, make_private
 from sweeps.store.status import Scan, measured, scan
 
 if TYPE_CHECKING:
@@ -32,15 +37,15 @@ if TYPE_CHECKING:
     from sweeps.tracking import Publisher
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-USAGE = """usage: python launch.py [key=value ...]
+USAGE = """usage: {program} [key=value ...]
 
-  python launch.py                           the demo: generated faces, a few minutes, no GPU
-  python launch.py sweep=full data_dir=/data the paper's grid
-  ... mode=plan                              count the jobs and say why they must run; run nothing
-  ... mode=report                            rebuild tables, figures and MLflow from the store
-  ... mode=ui                                show the sweep's MLflow pages on this machine
+  (without arguments)              the demo: generated faces, a few minutes, no GPU
+  sweep=full data_dir=/data        the paper's grid
+  ... mode=plan                    count the jobs and say why they must run; run nothing
+  ... mode=report                  rebuild tables, figures and MLflow from the store
+  ... mode=ui                      show the sweep's MLflow pages on this machine
   ... mode=why row="celebahq 20 ssd tow"     where a number of the tables comes from
-  ... sweep.methods=[ssd,jit] sweep.seeds=[0,1] sweep.datasets=[celebahq] sweep.forget_sizes=[20]
+  ... 'sweep.methods=[ssd,jit]' 'sweep.seeds=[0,1]' 'sweep.datasets=[celebahq]'
   ... output_dir=runs/x store.uri=/shared/store tracking.uri=http://host:5000 cluster=existing
   ... store.uri=s3://bucket/prefix           or gs://: a store that several machines share
 
@@ -48,41 +53,45 @@ sweeps: {sweeps}
 exit status: 0 all done, 1 some jobs failed, 2 bad input, 130 interrupted"""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command, this process's own unless arguments are given; returns the exit status."""
     from sweeps.config import load, sweep_names
 
-    console = Console(highlight=False, markup=False)
+    leave_if_importing()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    console = PrintableConsole(highlight=False, markup=False)
     if set(arguments) & {"-h", "--help"}:
-        console.print(USAGE.format(sweeps=", ".join(sweep_names())))
+        typed = " ".join(map(quoted, program()))
+        console.print(USAGE.format(program=typed, sweeps=", ".join(sweep_names())))
         return DONE
     try:
         spec = load(arguments)
         modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
         return modes[spec.mode](spec, console)
     except InputError as error:
-        print(f"launch.py: {error}", file=sys.stderr)  # noqa: T201
+        _complain(str(error))
         return BAD_INPUT
     except StoreUnreachableError as error:
-        print(  # noqa: T201
-            f"launch.py: {error}; finished jobs are kept: run the same command again",
-            file=sys.stderr,
-        )
+        _complain(f"{error}; finished jobs are kept: run the same command again")
         return FAILED
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
         where = f" to {error.filename}" if error.filename else ""
-        print(  # noqa: T201
-            f"launch.py: nothing can be written{where} ({error.strerror}); finished jobs are kept: "
-            "free some space or set output_dir to another disk, and run the same command again",
-            file=sys.stderr,
+        _complain(
+            f"nothing can be written{where} ({error.strerror}); finished jobs are kept: free some "
+            "space or set output_dir to another disk, and run the same command again"
         )
         return BAD_INPUT
     except KeyboardInterrupt:
-        again = " ".join(["python launch.py", *arguments])
+        again = shell_line(arguments)
         print(f"\ninterrupted; finished jobs are kept, go on with: {again}", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
+
+
+def _complain(sentence: str) -> None:
+    shown = printable(without_secrets(sentence))
+    print(f"{Path(program()[-1]).name}: {shown}", file=sys.stderr)  # noqa: T201
 
 
 def plan_only(spec: LaunchSpec, console: Console) -> int:
@@ -100,6 +109,7 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
         InputError: There is no store.
     """
     store = _existing_store(spec)
+    _writable(Path(spec.places.output_dir))
     plan = expand(spec.sweep)
     return _status(finish(spec, console, plan, store, None, _publisher(spec, plan)))
 
@@ -188,7 +198,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
 @contextlib.contextmanager
 def _live(publisher: Publisher, output: Path) -> Iterator[None]:
     """Publish rows while the jobs run, unless another driver does; in the end all do in turn."""
-    lock = FileLock(output / PUBLISH_LOCK)
+    lock = lock_of(output / PUBLISH_LOCK)
     with contextlib.suppress(Timeout):
         lock.acquire(timeout=0)
         publisher.start()
@@ -203,7 +213,7 @@ def _live(publisher: Publisher, output: Path) -> Iterator[None]:
 
 def _writable(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         probe = folder / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()

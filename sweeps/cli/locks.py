@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
+
+from sweeps.store.private import lock_of
 
 PUBLISH_LOCK = ".publish.lock"
 """In the output folder: who holds it writes MLflow's view and the report."""
@@ -22,7 +24,7 @@ def alone(path: Path, what: str, console: Console) -> Iterator[None]:
         what: What another run does while it holds the lock, to be printed.
         console: Where to say that it is waited for.
     """
-    lock = FileLock(path)
+    lock = lock_of(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from oneshui.errors import InputError, OneshuiError
+from sweeps.executor.before_ray import guard_token, require_short_paths
 from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec
@@ -27,6 +26,7 @@ from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Node, Slots
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.store.leases import Holder, name_of, this_host
+from sweeps.store.private import lock_of, runtime_folder
 
 _SETTINGS = {
     # Ray would ship the whole environment to the workers when the driver was started by uv.
@@ -70,13 +70,11 @@ def ray_cluster(cluster: ClusterSpec, output_dir: Path) -> Iterator[None]:
     """Start Ray on this machine, or join the cluster that the driver is on.
 
     Raises:
-        InputError: There is no cluster to join.
+        InputError: There is no cluster to join, or none can be started here.
     """
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if not os.access(Path.home(), os.W_OK):
-        # Ray keeps the cluster's token in the home folder, which cannot be written here.
-        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(output_dir / ".ray_auth_token"))
+    guard_token(output_dir, create=cluster.mode == "local")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cluster.mode == "existing":
         try:
@@ -105,8 +103,8 @@ def _start_here(**options: Any) -> None:
     Ray gives its own start half a minute, whatever it is told; several drivers that begin at the
     same moment would not make that.
     """
-    who = os.getuid() if hasattr(os, "getuid") else "all"
-    with FileLock(Path(tempfile.gettempdir()) / f"oneshui-ray-{who}.lock"):
+    require_short_paths()
+    with lock_of(runtime_folder() / "ray.lock"):
         for attempt in range(_STARTS):
             try:
                 ray.init(address="local", **options)
@@ -180,26 +178,29 @@ def _is_gone(node: str) -> bool:
     return all(known["NodeID"] != node for known in _alive())
 
 
-def _end_process(pid: int, host: str = "") -> None:
-    """Kill a process of this machine, unless it was one of another host."""
-    if host in ("", this_host()):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def _end_process(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
-def _end_on_node(pid: int, node: str, host: str = "") -> None:
-    if not _is_gone(node):
-        where = NodeAffinitySchedulingStrategy(node, soft=False)
-        end: Any = ray.remote(_end_process).options(num_cpus=0, scheduling_strategy=where)
-        end.remote(pid, host)
+def _end_on_node(pid: int, node: str) -> None:
+    """End a process that Ray itself says it has on a node."""
+    _call_on_node(node, _end_process, pid)
 
 
 def _end_holder(holder: Holder) -> None:
     """Kill the process that holds a lease, on whichever machine of the cluster it runs."""
     if holder.host == this_host():
-        _end_process(holder.pid, holder.host)
+        holder.kill()
     elif holder.node:
-        _end_on_node(holder.pid, holder.node, holder.host)
+        _call_on_node(holder.node, Holder.kill, holder)
+
+
+def _call_on_node(node: str, function: Callable[..., None], *arguments: Any) -> None:
+    if not _is_gone(node):
+        where = NodeAffinitySchedulingStrategy(node, soft=False)
+        call: Any = ray.remote(function).options(num_cpus=0, scheduling_strategy=where)
+        call.remote(*arguments)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -388,13 +388,3 @@ class LaunchSpec:
     places: Places
     command: tuple[str, ...] = field(default=())
     row: str = ""
-
-
-def override_key(override: str) -> str:
-    """What an override of the command line sets, as "sweep.seeds" of "+sweep.seeds=[0]"."""
-    return override.lstrip("+~").partition("=")[0]
-
-
-def lasting(command: Sequence[str]) -> list[str]:
-    """The overrides that say what is computed, not what is done with it now."""
-    return [override for override in command if override_key(override) not in ("mode", "row")]

@@ -6,15 +6,14 @@ Pure. A cause is the class of a failure and its message without what differs fro
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps.command import lasting, override_key, shell_line
 from sweeps.graph.cells import dependants
 from sweeps.graph.job import log_path
 from sweeps.graph.plan import Plan
-from sweeps.graph.spec import lasting, override_key
 from sweeps.schedule.failure import Failure
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")
@@ -142,5 +141,5 @@ def smallest_command(
             listed = ",".join(str(seed) for seed in dict.fromkeys(chosen))
             tried = [*kept, *size, f"sweep.seeds=[{listed}]", method]
             if key in plan_of(tried).jobs:
-                return shlex.join(["python", "launch.py", *tried])
-    return shlex.join(["python", "launch.py", *overrides])
+                return shell_line(tried)
+    return shell_line(overrides)

@@ -5,15 +5,15 @@ Must not import torch, Ray or MLflow.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from oneshui.spec import DATA_SEEN
+from sweeps.command import lasting, override_key, shell_line
 from sweeps.graph.cells import index_job
 from sweeps.graph.plan import Plan, ResultRow
-from sweeps.graph.spec import Cell, lasting, override_key
+from sweeps.graph.spec import Cell
 from sweeps.report.results import resolved_hyperparameters
 from sweeps.store import Entry
 
@@ -143,7 +143,7 @@ def _short(value: Any) -> str:
 
 def again(command: Sequence[str]) -> str:
     """The command that goes on with the sweep, as a shell needs it."""
-    return shlex.join(["python", "launch.py", *lasting(command)])
+    return shell_line(lasting(command))
 
 
 def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = "runs/why") -> str:
@@ -162,10 +162,8 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
     kept = [c for c in lasting(command) if override_key(c) not in replaced]
     rows = [r for r in plan.sweep.rows[row.cell] if r.role.is_retrained or r == row.row]
     names = [r.study for r in rows]
-    return shlex.join(
+    return shell_line(
         [
-            "python",
-            "launch.py",
             *kept,
             f"sweep.datasets=[{row.cell.dataset}]",
             f"sweep.forget_sizes=[{row.cell.num_forget}]",

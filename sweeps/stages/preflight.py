@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from oneshui.errors import InputError
+from oneshui.spec import Task
 from sweeps.graph.job import Job, canonical_json
 from sweeps.stages.context import WorkerEnvironment, model_spec
 from sweeps.store.objects import MissingCredentialsError, StoreUnreachableError
@@ -24,9 +25,9 @@ def preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
         env: Store and device.
 
     Raises:
-        InputError: Naming method and reason; the model does not exist; a dataset's folder is not
-            there; the device is a GPU that cannot be used; or the machine has no credentials for
-            the store.
+        InputError: Naming method and reason; the model does not exist, or the weights that it
+            starts from are not there or do not fit; a dataset's folder is not there; the device
+            is a GPU that cannot be used; or the machine has no credentials for the store.
     """
     try:
         _preflight(jobs, env)
@@ -40,9 +41,6 @@ def preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
 def _preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
     import torch
 
-    from oneshui import methods
-    from oneshui.training.models import make_model
-
     if env.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(
             f"the machine {socket.gethostname()} has a GPU in Ray's books, but this PyTorch cannot "
@@ -53,25 +51,42 @@ def _preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
     seen = set()
     find = functools.cache(lambda key: env.store.find("index", key))
     for job in by_key.values():
-        if job.stage != "unlearn":
+        if job.stage not in ("pretrain", "retrain", "unlearn"):
             continue
-        split = by_key[job.inputs["split"]]
-        index = find(split.inputs["index"])
+        index = find(by_key[job.inputs["split"]].inputs["index"])
         if index is None:
             continue
-        task, names = index.value["task"], index.value["class_names"]
-        question = canonical_json(
-            [job.spec["model"], job.spec["method"], job.spec["hyperparameters"], task, len(names)]
-        )
+        task, num_outputs = index.value["task"], len(index.value["class_names"])
+        asked = ("model", "method", "hyperparameters")
+        question = canonical_json([*(job.spec.get(one) for one in asked), task, num_outputs])
         if question in seen:
             continue
+        if job.stage == "unlearn":
+            _check_method(job, task, num_outputs)
+        elif env.store.find(job.stage, job.key) is None:
+            _check_start(job, num_outputs)
+        else:
+            continue
         seen.add(question)
-        method = methods.build(job.spec["method"], job.spec["hyperparameters"])
-        if isinstance(method, methods.CheckedMethod):
-            try:
-                method.check(make_model(model_spec(job), len(names), 0), task)
-            except InputError as error:
-                raise InputError(f"{method.name} cannot be used here: {error}") from None
+
+
+def _check_method(job: Job, task: Task, num_outputs: int) -> None:
+    from oneshui import methods
+    from oneshui.training.models import make_model
+
+    method = methods.build(job.spec["method"], job.spec["hyperparameters"])
+    if isinstance(method, methods.CheckedMethod):
+        try:
+            method.check(make_model(model_spec(job), num_outputs, 0), task)
+        except InputError as error:
+            raise InputError(f"{method.name} cannot be used here: {error}") from None
+
+
+def _check_start(job: Job, num_outputs: int) -> None:
+    """Whether the model that is trained can be made; its starting weights are in the store."""
+    from oneshui.training.models import make_model
+
+    make_model(model_spec(job), num_outputs, 0)
 
 
 def _check_folders(jobs: Iterable[Job], env: WorkerEnvironment) -> None:

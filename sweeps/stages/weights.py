@@ -9,7 +9,7 @@ from typing import Any
 from oneshui.errors import InputError
 from sweeps.graph.artifacts import WEIGHTS
 from sweeps.graph.job import Job
-from sweeps.stages.context import JobContext
+from sweeps.stages.context import JobContext, model_spec
 from sweeps.store import DamagedEntryError, Store
 from sweeps.store.base import sha256
 
@@ -17,7 +17,12 @@ from sweeps.store.base import sha256
 def weights(context: JobContext) -> dict[str, Any]:
     """The user's file, or what timm publishes for the model; value: which weights those are."""
     from oneshui.spec import ModelSpec
-    from oneshui.training.models import imagenet_model, imagenet_origin, save_weights
+    from oneshui.training.models import (
+        imagenet_model,
+        imagenet_origin,
+        make_model,
+        save_weights,
+    )
 
     spec, target = context.job.spec, context.folder / WEIGHTS
     if "content" not in spec:
@@ -26,8 +31,8 @@ def weights(context: JobContext) -> dict[str, Any]:
         save_weights(imagenet_model(model), target)
         return {"origin": origin}
     file = context.env.weights_file
+    assert file is not None
     try:
-        assert file is not None
         shutil.copyfile(file, target)
     except OSError as error:
         raise InputError(
@@ -38,6 +43,8 @@ def weights(context: JobContext) -> dict[str, Any]:
         raise InputError(
             f"sweep.model.weights {file} changed while the sweep ran; run the same command again"
         )
+    # Whether it fits does not depend on a dataset's classes: it need not bring a classifier.
+    make_model(model_spec(context.job, file), 1, seed=0)
     return {"origin": spec["content"]}
 
 

@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from oneshui.errors import InputError
+from sweeps.store.private import lock_of
 
 PLACE = "ONESHUI_CACHE"
 LIMIT = "ONESHUI_CACHE_GB"
@@ -81,7 +80,7 @@ class NodeCache:
         if not self._has(target, is_whole):
             lock = hashlib.sha256(str(target).encode()).hexdigest()[:32]
             # Ends with its process, so a download that was killed keeps nobody waiting.
-            with FileLock(self.root / ".locks" / lock):
+            with lock_of(self.root / ".locks" / lock):
                 if not self._has(target, is_whole):
                     self.tidy()
                     target.parent.mkdir(parents=True, exist_ok=True)

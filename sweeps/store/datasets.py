@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
-
 from oneshui.errors import DataError, InputError
 from oneshui.spec import ProgressCallback
 from sweeps.store.cache import PLACE, cache_folder
 from sweeps.store.objects import Bucket, Object
+from sweeps.store.private import lock_of
 
 THREADS = 32
 _SAY_SECONDS = 30.0
@@ -70,7 +69,7 @@ class RemoteFolder:
                 "a folder of this machine that can"
             ) from None
         # Ends with its process, so a machine's next process goes on where a killed one stopped.
-        with FileLock(folder.with_suffix(".lock")):
+        with lock_of(folder.with_suffix(".lock")):
             listed = self._listed(bucket)
             record = folder.with_suffix(".json")
             known = _read(record)

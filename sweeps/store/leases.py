@@ -12,7 +12,9 @@ import contextlib
 import functools
 import json
 import os
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +48,11 @@ def this_host() -> str:
 
 def _started(pid: int) -> str:
     """When a process was started, in the kernel's ticks; empty if there is no such process."""
+    if not _PROC.is_dir():
+        asked = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
+        return asked.stdout.strip()
     try:
         status = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -81,6 +88,16 @@ class Holder:
         if self.host != this_host() or not _PROC.is_dir():
             return False
         return _started(self.pid) != self.started
+
+    def kill(self) -> None:
+        """End the holder's process, if host, id and time of its start all say that it is here.
+
+        An id alone may be another process's by now, and a file is easily written by others.
+        """
+        is_here = self.host == this_host() and self.pid > 0 and bool(self.started)
+        if is_here and _started(self.pid) == self.started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
 
 class LeasePlace(Protocol):
@@ -170,12 +187,14 @@ class Leases:
         if read is None:
             return None
         text, now = read
+        # Its holder has created it and not written it yet, or died in between.
+        unwritten = Holder(generation=generation, beat=now)
         try:
             document: dict[str, Any] = json.loads(text)
-            return Holder(generation=generation, beat=now, **document)
+            holder = Holder(generation=generation, beat=now, **document)
         except (ValueError, TypeError):
-            # Its holder has created it and not written it yet, or died in between.
-            return Holder(generation=generation, beat=now)
+            return unwritten
+        return holder if isinstance(holder.pid, int) else unwritten
 
     def acquire(self, job: Job, *, stale: int = 0, node: str = "") -> Lease | None:
         """Take the job's lease, or take it over from a dead holder.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import sqlite3
 import tempfile
 import warnings
@@ -72,11 +71,6 @@ def is_server(uri: str) -> bool:
 def database(uri: str) -> Path:
     """The file behind a sqlite address."""
     return Path(uri.removeprefix("sqlite:///")).absolute()
-
-
-def without_password(text: str) -> str:
-    """The text with ``user:password@`` taken out of every address in it."""
-    return re.sub(r"(?<=://)[^\s/]*@", "", text)
 
 
 def quieten() -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +25,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from oneshui.origin import git_commit, versions
+from sweeps.command import lasting, shell_line, without_secrets
 from sweeps.graph.job import digest
 from sweeps.graph.plan import Plan, ResultRow
-from sweeps.graph.spec import lasting
 from sweeps.store import Entry
 from sweeps.tracking import leaderboard, views
-from sweeps.tracking.client import connect, is_server, tracking_uri, without_password
+from sweeps.tracking.client import connect, is_server, tracking_uri
 from sweeps.tracking.rows import wanted_run
 from sweeps.tracking.runs import Runs, all_runs, experiment_named
 
@@ -144,13 +143,12 @@ class Publisher:
 
     def hints(self) -> list[str]:
         """How to look at the runs: a command, if a server must be started, and links."""
-        server = without_password(self._uri).rstrip("/") if is_server(self._uri) else UI
-        again = shlex.join(["launch.py", *lasting(self._command), "mode=ui"])
-        start = [] if is_server(self._uri) else [again]
-        lines = [f"MLflow: uv run {command}" for command in start]
+        server = without_secrets(self._uri).rstrip("/") if is_server(self._uri) else UI
+        again = shell_line([*lasting(self._command), "mode=ui"])
+        lines = [] if is_server(self._uri) else [f"MLflow: {again}"]
         found = links(self._output, self._uri)
         if not found:
-            return [*lines, f"{'then open' if start else 'MLflow:'} {server}/#/experiments"]
+            return [*lines, f"{'then open' if lines else 'MLflow:'} {server}/#/experiments"]
         return [*lines, *(f"  {name}: {server}{path}" for name, path in found.items())]
 
     def _report(self, error: Exception) -> None:
@@ -159,11 +157,11 @@ class Publisher:
             self._problems.append(line)
 
     def _line(self, what: object) -> str:
-        text = " ".join(without_password(str(what)).split())
+        text = " ".join(without_secrets(str(what)).split())
         if "Max retries exceeded" in text:
             text = "the tracking server does not answer"
         return (
-            f"MLflow at {without_password(self._uri)} is incomplete: {text[:300]}; "
+            f"MLflow at {without_secrets(self._uri)} is incomplete: {text[:300]}; "
             "nothing is lost, mode=report publishes it again"
         )
 
@@ -200,14 +198,14 @@ def links(output: Path, uri: str) -> dict[str, str]:
     """Paths of the pages of a published sweep by what they show; empty if it is not published."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads((output / NOTE).read_text(encoding="utf-8"))
-        if known["tracking"] == without_password(uri):
+        if known["tracking"] == without_secrets(uri):
             return {str(name): str(path) for name, path in known["links"].items()}
     return {}
 
 
 def _write_links(output: Path, uri: str, found: Mapping[str, str]) -> None:
     """Remember the pages, so that hints need not open the database."""
-    note = {"tracking": without_password(uri), "links": dict(found)}
+    note = {"tracking": without_secrets(uri), "links": dict(found)}
     (output / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
@@ -243,7 +241,7 @@ class _SweepView:
                 return str(run.info.run_id)
         tags = {
             "oneshui.plan": identity,
-            "oneshui.command": without_password(shlex.join(["python", "launch.py", *command])),
+            "oneshui.command": shell_line(command),
             "kind": "sweep",
         }
         run = self._client.create_run(

@@ -1,4 +1,4 @@
-"""``mode=ui``: MLflow's pages of a sweep, on this machine alone, until Ctrl-C."""
+"""``mode=ui``: MLflow's pages of a sweep, on this machine alone, until Ctrl-C or a signal."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO, NoReturn, TextIO
 
 from rich.console import Console
 
 from oneshui.errors import InputError
-from sweeps.tracking.client import database, is_server, is_sqlite, tracking_uri, without_password
+from sweeps.command import without_secrets
+from sweeps.tracking.client import database, is_server, is_sqlite, tracking_uri
 from sweeps.tracking.publisher import links
 
 PORT = 5000
@@ -47,7 +50,7 @@ def show(given_uri: str, output: Path, console: Console) -> None:
     """
     uri = tracking_uri(given_uri, output)
     if is_server(uri):
-        _say(console, without_password(uri).rstrip("/"), links(output, uri))
+        _say(console, without_secrets(uri).rstrip("/"), links(output, uri))
         return
     if is_sqlite(uri) and not database(uri).is_file():
         raise InputError(
@@ -100,24 +103,60 @@ def serve(
         InputError: It did not start.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", *options]
     address = f"http://127.0.0.1:{port}"
-    with log.open("wb") as words:
+    with log.open("w", encoding="utf-8") as words, _left_in_order():
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=words,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **SERVER_ENVIRONMENT},
+            # The address may hold a password, and everybody sees the words of a command.
+            env={**os.environ, **SERVER_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": uri},
             # A group of its own: Ctrl-C reaches us alone, and the group can be ended whole.
             start_new_session=True,
         )
+        said = threading.Thread(target=_copy, args=(process.stdout, words), daemon=True)
+        said.start()
         try:
             _wait_until_it_answers(process, address, log)
             yield process, address
         finally:
             _end(process)
+            said.join(STOP_SECONDS)
+
+
+def _copy(said: IO[bytes], log: TextIO) -> None:
+    """Write what a server says, without passwords."""
+    with said:
+        for line in said:
+            log.write(without_secrets(line.decode("utf-8", errors="replace")))
+            log.flush()
+
+
+@contextlib.contextmanager
+def _left_in_order() -> Iterator[None]:
+    """Leave the block by SystemExit when the terminal closes or this process is terminated.
+
+    Both would end it at once otherwise, and what it started would stay.
+    """
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    # Under nohup a closed terminal shall change nothing.
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        for one in ours:
+            signal.signal(one, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for number in ours:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], address: str, log: Path) -> None:

@@ -122,6 +122,7 @@ def test_an_absent_data_folder(tmp_path: Path, refuse_here: Callable[..., None])
         f"output_dir={tmp_path / 'out'}",
         says=f"{tmp_path / 'nowhere' / 'CelebAMask-HQ'} is absent",
     )
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700, "a new folder is the user's alone"
 
 
 def test_an_output_folder_that_cannot_be_written(

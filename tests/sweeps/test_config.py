@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from oneshui.errors import InputError
+from sweeps import config
 from sweeps.config import load
 
 
@@ -77,7 +79,7 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["sweep.forget_sizes=[0]"], "forget sizes are 1 or more"),
         (["sweep.rows.ssd.alpha=x"], "ssd.alpha is 'x', but it must be of type float"),
         (["sweep.rows.ssd.alpha=-1"], "ssd.alpha is -1"),
-        (["+sweep.rows.ssd.alfa=1"], "unknown hyperparameter of ssd 'alfa'; did you mean 'alpha'"),
+        (["sweep.rows.ssd.alfa=1"], "unknown hyperparameter of ssd 'alfa'; did you mean 'alpha'"),
         (["sweep.rows.gradient_ascent.parameters=some"], "parameters is 'some'"),
         (["sweep.training.epochs=0"], "training.epochs is 0"),
         (["sweep.training.optimizer=adam"], "sweep.training.optimizer is 'adam'"),
@@ -125,7 +127,18 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["datasets.synthetic.generate.size=3"], "size must be an integer from 16 to 2048, not 3"),
         (["sweep.hparams=[papr]"], "unknown sweep.hparams 'papr'; did you mean 'paper'"),
         (["nonsense"], "'nonsense' is not of the form key=value"),
-        (["sweep.seeds=[1"], "cannot be used"),
+        (["sweep.seeds=[1"], "'sweep.seeds=.1' cannot be read"),
+        (["sweep=demo,smoke"], "unknown sweep 'demo,smoke'"),
+        (["sweep.rows.sdd.alpha=1"], "unknown row in sweep.rows 'sdd'; did you mean 'ssd'"),
+        (["sweep.defaults.sdd.alpha=1"], "method in sweep.defaults 'sdd'; did you mean 'ssd'"),
+        (["datasets.celebhq.path=x"], "celebhq has no layout; did you mean 'datasets.celebahq'"),
+        (["+datasets.a={layout: table, forget_sises: [5]}"], "did you mean 'datasets.a.forget_siz"),
+        (["~sweep.model"], "^sweep has no model$"),
+        (["~sweep.modle"], "unknown configuration key 'sweep.modle'; did you mean 'sweep.model'"),
+        (["~sweep"], "^the configuration has no sweep$"),
+        (["hydra.run.dir=x"], "unknown configuration key 'hydra'"),
+        (["sweep.name=${nope}"], "^sweep.name refers to something that is not there"),
+        (["sweep.seeds.0=1"], "sweep.seeds is .0, 1, 2. and no map"),
         (
             ["sweep=full", "profile=paper", "sweep.forget_sizes=[7]"],
             "no published hyperparameters for celebahq with forget size 7 .known sizes: 1, 20",
@@ -136,6 +149,67 @@ def test_bad_input_is_one_sentence_that_names_it(overrides: list[str], says: str
     with pytest.raises(InputError, match=says) as caught:
         load(overrides)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("sweep.rows.ssd.alpha=inf", "sweep.rows.ssd.alpha is inf"),
+        ("sweep.rows.new={method: ssd, alpha: 1e400}", "sweep.rows.new.alpha is inf"),
+        ("sweep.rows.ssd.space={alpha: [1, inf]}", "sweep.rows.ssd.space.alpha.1 is inf"),
+        ("sweep.defaults.ssd.alpha=-inf", "sweep.defaults.ssd.alpha is -inf"),
+        ("sweep.training.learning_rate=nan", "sweep.training.learning_rate is nan"),
+        ("datasets.celeba.training.weight_decay=nan", "datasets.celeba.training.weight_decay is"),
+        ("sweep.model.options={x: {y: [nan]}}", "sweep.model.options.x.y.0 is nan"),
+        ("cluster.price_per_gpu_hour=inf", "cluster.price_per_gpu_hour is inf"),
+        (f"sweep.rows.ssd.alpha={10**400}", "sweep.rows.ssd.alpha is too large"),
+    ],
+)
+def test_numbers_are_finite_wherever_they_stand(override: str, key: str) -> None:
+    with pytest.raises(InputError, match=f"^{key}.*, but numbers must be finite$"):
+        load(["sweep=demo", override])
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "key"),
+    [
+        ("scale/toy.yaml", "  training: {learning_rate: .inf}", "sweep.training.learning_rate"),
+        ("hparams/paper.yaml", "  - {dataset: x, alpha: .nan}", "hparams.paper.rows"),
+    ],
+)
+def test_files_hold_finite_numbers(
+    file: str, line: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(config.CONF, conf)
+    text = (conf / file).read_text(encoding="utf-8")
+    kept = text.partition("  training:")[0] if "training" in line else text
+    (conf / file).write_text(f"{kept.rstrip()}\n{line}\n", encoding="utf-8")
+    monkeypatch.setattr(config, "CONF", conf)
+    with pytest.raises(InputError, match=f"^{key}.* but numbers must be finite$"):
+        load(["sweep=full", "scale=toy"] if "training" in line else ["sweep=full"])
+
+
+def test_new_keys_need_no_sign() -> None:
+    typed = ["sweep.methods=[twin]", "sweep.rows.twin.method=ssd", "sweep.rows.twin.alpha=3"]
+    sweep = load([*typed, "datasets.mine={layout: table, forget_sizes: [5]}"]).sweep
+    (row,) = sweep.rows[sweep.cells[0]]
+    assert (row.method, row.hyperparameters["alpha"]) == ("ssd", 3)
+    signed = load([f"+{one}" for one in typed]).sweep
+    assert signed.rows == sweep.rows
+
+
+def test_a_map_replaces_the_sweep_s_own() -> None:
+    model = load(["sweep.model={name: resnet18, image_size: 64, weights: random}"]).sweep.model
+    assert (model.name, model.options) == ("resnet18", {})
+    one = load(["sweep.model.name=resnet18", "sweep.model.options={}"]).sweep.model
+    assert (one.name, one.image_size, one.options) == ("resnet18", 48, {})
+    kept = load(["sweep.model.options.drop_rate=0.1"]).sweep.model
+    assert kept.options == {"depths": [1, 1, 2, 1], "dims": [32, 64, 128, 192], "drop_rate": 0.1}
+
+
+def test_the_last_choice_of_a_file_counts() -> None:
+    assert load(["sweep=full", "sweep=smoke"]).sweep.name == "smoke"
 
 
 def test_tuning_is_what_the_command_says_then_the_sweep_then_the_default() -> None:

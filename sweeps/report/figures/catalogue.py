@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import functools
 import gc
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oneshui.spawning import spawned
 from sweeps.report.figures import attack, costs, identities, scores, tuning
 from sweeps.report.figures.style import DPI, Drawing, Material, style
 
@@ -135,16 +135,11 @@ def _draw_beside(
     todo: list[tuple[str, Drawing]], folder: Path, tell: Callable[[int, int], None]
 ) -> list[Path]:
     """Draw in two processes, so that a second thread of this one can publish meanwhile."""
-    pool = ProcessPoolExecutor(
-        PROCESSES, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_alone
-    )
-    try:
+    with spawned(PROCESSES, "draw figures", _leave_interrupts_alone) as pool:
         drawn = [pool.submit(_render, kind, drawing, folder) for kind, drawing in todo]
         for place, _ in enumerate(as_completed(drawn)):
             tell(place + 1, len(todo))
         return [path for one in drawn for path in one.result()]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _leave_interrupts_alone() -> None:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -235,6 +236,52 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(InputError, match="No space left on device"):
         generate_celebahq(SPEC, tmp_path / "faces")
+    assert list(tmp_path.iterdir()) == []
+
+
+UNGUARDED = """
+import sys
+from pathlib import Path
+from oneshui.errors import InputError
+from oneshui.faces.generate import FacesSpec, generate_celebahq
+try:
+    generate_celebahq(FacesSpec(identities=12, pictures=3, size=20), Path(sys.argv[1]), workers=2)
+except InputError as error:
+    print("refused:", error)
+"""
+
+
+def test_a_script_without_a_guard_is_told_so_at_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "faces")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.count("refused: ") == 1
+    assert (
+        '`if __name__ == "__main__":`, or let it use one process alone (workers=1)' in done.stdout
+    )
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
+
+
+def test_a_worker_that_is_killed_is_said(tmp_path: Path) -> None:
+    def kill(_done: int, _total: int) -> None:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+    with pytest.raises(InputError, match="was ended, perhaps for lack of memory"):
+        generate_celebahq(
+            FacesSpec(identities=40, pictures=8, size=20),
+            tmp_path / "faces",
+            workers=2,
+            progress=kill,
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from sweeps.store.objects import StoreUnreachableError
         (StoreUnreachableError("no answer"), 1, "no answer; finished jobs are kept: run the same"),
         (OSError(errno.ENOSPC, "No space left", "/f"), 2, "nothing can be written to /f (No space"),
         (OSError(errno.EROFS, "Read-only"), 2, "nothing can be written (Read-only)"),
-        (KeyboardInterrupt(), 130, "go on with: python launch.py sweep=smoke"),
+        (KeyboardInterrupt(), 130, "go on with: python launch.py 'sweep.seeds=[0]'\n"),
     ],
     ids=lambda it: type(it).__name__ if isinstance(it, BaseException) else "",
 )
@@ -44,8 +45,32 @@ def test_what_ends_a_command_is_said_and_has_its_status(
         raise error
 
     monkeypatch.setattr("sweeps.config.load", fail)
-    assert main(["sweep=smoke"]) == status
+    assert main(["sweep.seeds=[0]"]) == status
     assert says in capsys.readouterr().err
+
+
+def test_a_sentence_steers_no_terminal_and_tells_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Any) -> None:
+        raise InputError("no \x1b[31m\nserver at http://me:secret@host/")
+
+    monkeypatch.setattr("sweeps.config.load", fail)
+    assert main(["sweep=smoke"]) == 2
+    assert capsys.readouterr().err == "launch.py: no \\x1b[31m\\nserver at http://host/\n"
+
+
+def test_the_command_is_installed_too_and_says_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (command,) = entry_points(group="console_scripts", name="oneshui")
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/oneshui", "--help"])
+    assert command.load()() == 0
+    assert capsys.readouterr().out.startswith("usage: oneshui [key=value ...]\n")
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/oneshui", "sweep=smoek"])
+    assert command.load()() == 2
+    assert capsys.readouterr().err.startswith("oneshui: unknown sweep 'smoek'")
 
 
 def test_an_error_that_is_nobody_s_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

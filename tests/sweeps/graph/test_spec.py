@@ -16,8 +16,6 @@ from sweeps.graph.spec import (
     MachineType,
     Row,
     StageResources,
-    lasting,
-    override_key,
 )
 
 
@@ -56,12 +54,6 @@ def test_the_attack_looks_at_one_view_at_least(views: int) -> None:
     with pytest.raises(InputError, match=f"sweep.views is {views}"):
         load(["sweep=smoke", f"sweep.views={views}"])
     assert load(["sweep=smoke", "sweep.views=1"]).sweep.views == 1
-
-
-def test_mode_and_row_say_nothing_about_a_sweep() -> None:
-    command = ["sweep=demo", "mode=why", "row=a 4 ssd tow", "+sweep.x=1", "~sweep.y"]
-    assert lasting(command) == ["sweep=demo", "+sweep.x=1", "~sweep.y"]
-    assert [override_key(one) for one in command[3:]] == ["sweep.x", "sweep.y"]
 
 
 def test_only_what_s_and_simulation_can_say_is_fair() -> None:

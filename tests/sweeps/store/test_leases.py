@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -17,10 +18,11 @@ from contracts.store_contract import job
 from support.lease_places import Folder, Objects, Place, opened
 from support.processes import python
 
-from sweeps.store.leases import Holder, Lease, Leases, Watch, name_of, this_host
+from sweeps.store.leases import Holder, Lease, Leases, Watch, _started, name_of, this_host
 
 NAME = name_of("split", job().key)
 HOUR = 3600.0
+ABSENT = object()
 
 
 @pytest.fixture(params=["folder", "s3", "gs"])
@@ -168,6 +170,55 @@ def test_a_process_with_the_number_of_a_dead_one_is_another(leases: Leases, plac
     write(place, 1, host=this_host(), started=str(int(own_start()) - 1))
     assert leases.holders()[NAME].is_dead
     assert taken(leases).generation == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"host": "elsewhere"},
+        {"started": "1"},
+        {"started": ""},
+        {"started": None},
+        # Written by a version that noted no start.
+        {"started": ABSENT},
+        {"pid": -1},
+        {"pid": 0},
+        {"pid": "self"},
+        {},
+    ],
+    ids=str,
+)
+def test_a_holder_is_killed_only_if_all_that_a_lease_says_is_true(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    with running("import time\nprint('up', flush=True)\ntime.sleep(60)\n") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        started = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        said = {"host": this_host(), "pid": process.pid, "started": started, **changes}
+        folder.write(f"{NAME}.1", json.dumps({k: v for k, v in said.items() if v is not ABSENT}))
+        opened(folder.address).holders()[NAME].kill()
+        if changes:
+            time.sleep(0.05)
+            assert process.poll() is None
+        else:
+            assert process.wait(10) == -signal.SIGKILL
+
+
+def test_where_there_is_no_proc_ps_says_when_a_process_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.store.leases._PROC", tmp_path / "none")
+    with running("import time\nprint('up', flush=True)\ntime.sleep(60)\n") as process:
+        started = _started(process.pid)
+        assert started
+        holder = Holder(generation=1, beat=1, host=this_host(), pid=process.pid, started=started)
+        dataclasses.replace(holder, started="Mon Jan  1 00:00:00 2024").kill()
+        assert process.poll() is None
+        holder.kill()
+        assert process.wait(10) == -signal.SIGKILL
+    assert not _started(process.pid)
 
 
 def test_a_holder_on_another_machine_is_believed_until_it_is_called_stale(
