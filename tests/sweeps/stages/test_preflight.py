@@ -9,7 +9,6 @@ import pytest
 from support.inline_sweep import inline_sweep
 
 from oneshui.errors import InputError
-from oneshui.training.models import make_model, save_weights
 from sweeps.config import load
 from sweeps.graph.plan import expand
 from sweeps.stages.context import WorkerEnvironment
@@ -49,24 +48,6 @@ def test_a_method_that_does_not_fit_the_task_is_refused(
             f"+sweep.rows.wrong={row}",
             "sweep.methods=[wrong]",
         )
-
-
-def test_weights_are_wanted_before_a_picture_is_decoded_and_not_after_training(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "w.safetensors"
-    chosen = ["sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.seeds=[0]"]
-    chosen += ["sweep.methods=[pretrain]", f"sweep.model.weights={path}"]
-    random = load([*chosen[:-1], "sweep.model.weights=random"]).sweep.model
-    save_weights(make_model(random, 40, 0), path)
-    swept = inline_sweep(tmp_path, *chosen)
-    jobs = swept.plan.jobs.values()
-    path.unlink()
-    preflight(jobs, swept.env)
-    (pretrained,) = (job for job in jobs if job.stage == "pretrain")
-    swept.store.discard(pretrained.stage, pretrained.key)
-    with pytest.raises(InputError, match=r"w\.safetensors cannot be read: No such file"):
-        preflight(jobs, swept.env)
 
 
 def test_a_machine_without_the_dataset_is_named_before_anything_is_read(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import sys
 import types
@@ -136,6 +137,18 @@ def test_they_are_prepared_once(tmp_path: Path) -> None:
     assert again.getvalue() == ""
     (first.folder / "weights.safetensors").write_bytes(b"spoiled")
     assert prepared(file, store).file("weights.safetensors").stat().st_size > 1000
+
+
+def test_a_file_of_another_network_is_refused_with_the_reason_and_nothing_is_kept(
+    tmp_path: Path,
+) -> None:
+    deeper = {"depths": [2, 1, 1, 1], "dims": [8, 16, 24, 32]}
+    other = make_model(dataclasses.replace(MODEL, options=deeper), 7, seed=1)
+    file, store = tmp_path / "w.safetensors", LocalStore(tmp_path / "store")
+    save_weights(other, file)
+    with pytest.raises(InputError, match=r"w\.safetensors does not fit the model: .*depth"):
+        prepared(file, store)
+    assert store.keys("weights") == set()
 
 
 TOY = """
