@@ -90,6 +90,7 @@ class _Tuning(TuningSpec):
 class _Config:
     mode: Literal["run", "plan", "report", "ui", "why"]
     row: str | None
+    replace: bool
     data_dir: str
     output_dir: str | None
     store: _Uri
@@ -125,6 +126,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
         ),
         command=tuple(overrides),
         row=config.row or "",
+        replace=config.replace,
     )
 
 

@@ -19,7 +19,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.storages.journal import JournalFileBackend
 
-from oneshui.errors import InputError
+from oneshui.errors import InputError, OneshuiError
 from oneshui.seeding import derive_seed
 from oneshui.spec import Range
 from sweeps.graph.job import canonical_json
@@ -203,6 +203,10 @@ def importances(
     return {name: float(found.get(name, 0.0)) for name in space}
 
 
+class UnreadableJournalError(OneshuiError):
+    """A file in the journal's place is none."""
+
+
 def check_journal(path: Path, spaces: Mapping[str, Mapping[str, Range]]) -> None:
     """Refuse to go on in a folder whose studies were made with other search spaces.
 
@@ -211,18 +215,17 @@ def check_journal(path: Path, spaces: Mapping[str, Mapping[str, Range]]) -> None
         spaces: Of the studies that are to run, by name.
 
     Raises:
-        InputError: Naming study and file; or the file is no journal.
+        InputError: Naming study and file.
+        UnreadableJournalError: The file is no journal that this version of Optuna reads.
     """
     if not path.is_file():
         return
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         known = optuna.study.get_all_study_summaries(_storage(path))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as Optuna's journal ({error}); move it away, it is written "
-            "again from the store"
-        ) from None
+    except Exception as error:
+        # Optuna checks nothing that it reads, so anything may come of foreign bytes.
+        raise UnreadableJournalError(f"{path} cannot be read as Optuna's journal") from error
     for summary in known:
         stored = summary.user_attrs.get("space")
         space = spaces.get(summary.study_name)

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,15 @@ from sweeps.graph.spec import LaunchSpec
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.store import DISK_ERRORS, Entry, Store, open_store, store_exists
+from sweeps.store import (
+    DISK_ERRORS,
+    DamagedEntryError,
+    Entry,
+    Store,
+    open_store,
+    store_exists,
+)
+from sweeps.store.aside import set_aside
 from sweeps.store.objects import StoreUnreachableError
 from sweeps.store.private import lock_of, make_private
 from sweeps.store.status import Scan, measured, scan
@@ -67,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         spec = load(arguments)
         modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
-        return modes[spec.mode](spec, console)
+        return _healed(modes[spec.mode], spec, console)
     except InputError as error:
         _complain(str(error))
         return BAD_INPUT
@@ -87,6 +95,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = shell_line(arguments)
         print(f"\ninterrupted; finished jobs are kept, go on with: {again}", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
+
+
+def _healed(mode: Callable[[LaunchSpec, Console], int], spec: LaunchSpec, console: Console) -> int:
+    """Run the command again without what it could not read, until it can read everything.
+
+    Where one file has changed, others may have: all that the report reads are looked at then.
+    """
+    known: set[str] = set()
+    while True:
+        try:
+            return mode(spec, console)
+        except DamagedEntryError as error:
+            if error.key in known:
+                _complain(f"{error}, though it was just computed again; is the disk sound?")
+                return FAILED
+            store = open_store(spec.places.store_uri)
+            store.discard(error.stage, error.key)
+            found = scan(expand(spec.sweep), store, discard=True, is_thorough=True)
+            known |= {error.key, *(key for key, why in found.reasons.items() if why == "damaged")}
+            again = "it is" if spec.mode == "run" else "the next run has it"
+            for line in (str(error), *found.damage):
+                console.print(f"{line}; {again} computed again", soft_wrap=True)
 
 
 def _complain(sentence: str) -> None:
@@ -170,10 +200,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
 
     plan = expand(spec.sweep)
     if plan.studies:
-        from sweeps.report.studies import JOURNAL
-        from sweeps.sampler import check_journal
-
-        check_journal(output / JOURNAL, {study.name: study.space for study in plan.studies})
+        _check_journal(plan, output, console)
     prepare_weights(spec.sweep, store, output / "logs", console)
     folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
     found = scan(plan, store, discard=True)
@@ -193,6 +220,19 @@ def run(spec: LaunchSpec, console: Console) -> int:
     with _live(publisher, output):
         scheduler = _run_jobs(spec, console, plan, store, found, folders, publisher)
     return _status(finish(spec, console, plan, store, scheduler, publisher))
+
+
+def _check_journal(plan: Plan, output: Path, console: Console) -> None:
+    """Refuse a folder whose studies had other search spaces; a file that is no journal is kept."""
+    from sweeps.report.studies import JOURNAL
+    from sweeps.sampler import UnreadableJournalError, check_journal
+
+    spaces = {study.name: study.space for study in plan.studies}
+    try:
+        check_journal(output / JOURNAL, spaces)
+    except UnreadableJournalError as error:
+        kept = set_aside(output / JOURNAL)
+        console.print(f"{error}: it is kept as {kept.name} and written again", soft_wrap=True)
 
 
 @contextlib.contextmanager

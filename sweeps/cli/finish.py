@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,20 +59,26 @@ def finish(
         publisher.close("FAILED")
         raise InputError(stopped[0].message)
     entries = scan(plan, store, discard=False).entries
+    num_missing = sum(key not in entries for key in plan.jobs)
+    state = _State(
+        sweep=plan.sweep.name,
+        plan=digest(sorted(plan.jobs)),
+        contents=digest({key: entry.content for key, entry in entries.items()}),
+        is_whole=not num_missing,
+    )
+    if spec.mode == "report" and not spec.replace:
+        _keep_finished(_State.read(output), state, output)
     frame = results_frame(plan, entries)
     summary = summarise(frame)
     terminal(summary, console)
     causes = _causes(spec, plan, failures, blocked)
     for cause in causes:
         console.print("\n".join(cause.lines()), soft_wrap=True)
-    num_missing = sum(key not in entries for key in plan.jobs)
     if num_missing:
         console.print(f"{num_missing} of {len(plan.jobs)} jobs have no result; run again to retry")
     page = output / "report" / "index.html"
-    state = digest({key: entry.content for key, entry in entries.items()})
-    marker = output / "report" / ".state"
     with alone(output / PUBLISH_LOCK, "writes the report", console):
-        is_current = marker.is_file() and marker.read_text(encoding="utf-8") == state
+        is_current = _State.read(output) == state
         if spec.mode == "report" or failures or not is_current:
             problems = _publish(
                 spec,
@@ -87,7 +95,7 @@ def finish(
             for problem in problems:
                 console.print(f"warning: {problem}", soft_wrap=True)
             if not problems:
-                marker.write_text(state, encoding="utf-8")
+                state.write(output)
     if spec.mode == "report":
         for line in said(page.parent):
             console.print(line, soft_wrap=True)
@@ -95,6 +103,54 @@ def finish(
     for hint in publisher.hints():
         console.print(hint, soft_wrap=True)
     return not num_missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """What a report was written from.
+
+    Attributes:
+        sweep: Name of the sweep.
+        plan: Digest of the keys of its jobs.
+        contents: Digest of the results.
+        is_whole: Whether no result was missing.
+    """
+
+    sweep: str
+    plan: str
+    contents: str
+    is_whole: bool
+
+    @classmethod
+    def read(cls, output: Path) -> _State | None:
+        """That of the report which is there; None if there is none, or it does not say."""
+        try:
+            return cls(**json.loads((output / _STATE).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, output: Path) -> None:
+        (output / _STATE).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+
+
+_STATE = Path("report") / ".state"
+
+
+def _keep_finished(there: _State | None, new: _State, output: Path) -> None:
+    """Refuse to replace a finished report by one of another sweep, or with gaps.
+
+    Raises:
+        InputError: Naming the sweep that lies there, and how to insist.
+    """
+    if there is None or not there.is_whole:
+        return
+    if there.sweep != new.sweep or (there.plan != new.plan and not new.is_whole):
+        what = "another sweep" if there.sweep != new.sweep else "only in part finished"
+        raise InputError(
+            f"the finished report in {output / 'report'} is of sweep {there.sweep!r}, and what "
+            f"this command asks for ({new.sweep!r}) is {what}; say sweep={there.sweep} with the "
+            "arguments that it ran with, set output_dir to another folder, or say replace=true"
+        )
 
 
 def _publish(

@@ -380,6 +380,7 @@ class LaunchSpec:
         places: Folders and addresses.
         command: The user's overrides, for messages that say how to go on.
         row: What mode "why" asks about: dataset, forget size, method and metric.
+        replace: Whether mode "report" may replace another sweep's finished report.
     """
 
     mode: Literal["run", "plan", "report", "ui", "why"]
@@ -388,3 +389,4 @@ class LaunchSpec:
     places: Places
     command: tuple[str, ...] = field(default=())
     row: str = ""
+    replace: bool = False

@@ -30,7 +30,7 @@ class Scan:
         return dict(Counter(self.reasons.values()))
 
 
-def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
+def scan(plan: Plan, store: Store, *, discard: bool, is_thorough: bool = False) -> Scan:
     """Look every job of the plan up.
 
     A result counts only if it was computed from the inputs that are in the store now.
@@ -39,6 +39,8 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
         plan: The graph.
         store: Where results are.
         discard: Whether to take damaged and outdated entries out of the way.
+        is_thorough: Whether to compare the files of entries that the report reads with their
+            manifests, too; those of others are compared when a job opens them.
     """
     entries: dict[str, Entry] = {}
     reasons: dict[str, Reason] = {}
@@ -49,6 +51,8 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
     found = store.find_all(job for job in plan.jobs.values() if job.key in stored[job.stage])
     for key, job in plan.jobs.items():
         entry = found.get(key)
+        if is_thorough and job.stage in _REPORTED and isinstance(entry, Entry):
+            entry = _compared(entry)
         if isinstance(entry, DamagedEntryError):
             damage.append(str(entry))
             reasons[key] = "damaged"
@@ -61,6 +65,18 @@ def scan(plan: Plan, store: Store, *, discard: bool) -> Scan:
         if discard and reasons.get(key) in ("damaged", "input changed"):
             store.discard(job.stage, key)
     return Scan(entries=entries, reasons=reasons, damage=tuple(damage))
+
+
+_REPORTED = frozenset({"split", "evaluate", "score"})
+
+
+def _compared(entry: Entry) -> Entry | DamagedEntryError:
+    try:
+        for name in entry.files:
+            entry.file(name)
+    except DamagedEntryError as error:
+        return error
+    return entry
 
 
 def _why_absent(

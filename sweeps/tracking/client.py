@@ -11,12 +11,16 @@ import os
 import sqlite3
 import tempfile
 import warnings
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
+
+from oneshui.errors import OneshuiError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from sqlalchemy.engine import Engine
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -38,24 +42,75 @@ def tracking_uri(given: str, output: Path) -> str:
         given: The user's; empty for a database in the output folder.
         output: Folder of the sweep.
     """
-    uri = given or f"sqlite:///{output.absolute() / 'mlflow.db'}"
-    return f"sqlite:///{database(uri)}" if is_sqlite(uri) else uri
+    if not given:
+        return _address(output.absolute() / "mlflow.db")
+    return _address(database(given)) if is_sqlite(given) else given
+
+
+def _address(path: Path) -> str:
+    """SQLAlchemy's address of a file: a "?" or "%" in its name must not end or change it."""
+    return f"sqlite:///{quote(str(path), safe='/ +')}"
 
 
 def connect(uri: str) -> MlflowClient:
     """A client; a sqlite database that is not there is made, whole.
 
     Raises:
+        UnusableDatabaseError: The file is no database, damaged, or of another version of MLflow.
         Exception: Whatever mlflow raises when it cannot use the address.
     """
     quieten()
     from mlflow import MlflowClient
 
-    if is_sqlite(uri):
-        if not database(uri).exists():
-            make_database(database(uri))
-        _wait_for_no_disk(database(uri))
-    return MlflowClient(tracking_uri=uri)
+    if not is_sqlite(uri):
+        return MlflowClient(tracking_uri=uri)
+    path = database(uri)
+    if not path.exists():
+        make_database(path)
+    _wait_for_no_disk(path)
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != ("ok",):
+            raise sqlite3.DatabaseError(*found)
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:
+        if _may_pass(error):
+            raise
+        for engine in _engines:
+            if engine.url.database == str(path):
+                engine.dispose()
+        raise UnusableDatabaseError(f"{type(error).__name__}: {error}") from error
+    return client
+
+
+class UnusableDatabaseError(OneshuiError):
+    """A file in the place of MLflow's database that MLflow cannot use, now or later."""
+
+
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether a busy, full or unreachable disk is behind the error, and not the file's content."""
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            return True
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is not None and code & 0xFF in _PASSING:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def is_sqlite(uri: str) -> bool:
@@ -70,7 +125,7 @@ def is_server(uri: str) -> bool:
 
 def database(uri: str) -> Path:
     """The file behind a sqlite address."""
-    return Path(uri.removeprefix("sqlite:///")).absolute()
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
 
 
 def quieten() -> None:
@@ -86,6 +141,8 @@ def quieten() -> None:
 
 
 _opened: set[str] = set()
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""MLflow keeps an engine for every address, and an engine its connections to the file."""
 
 
 def _wait_for_no_disk(path: Path) -> None:
@@ -100,6 +157,7 @@ def _wait_for_no_disk(path: Path) -> None:
 
     if not _opened:
         event.listen(Engine, "connect", _relax)
+        event.listen(Engine, "engine_connect", lambda connection: _engines.add(connection.engine))
     _opened.add(str(path))
 
 
@@ -121,7 +179,7 @@ def make_database(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
         scratch, whole = Path(folder) / "scratch.db", Path(folder) / "whole.db"
-        MlflowClient(tracking_uri=f"sqlite:///{scratch}").search_experiments(max_results=1)
+        MlflowClient(tracking_uri=_address(scratch)).search_experiments(max_results=1)
         with (
             contextlib.closing(sqlite3.connect(scratch)) as source,
             contextlib.closing(sqlite3.connect(whole)) as target,

@@ -24,13 +24,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from oneshui.errors import OneshuiError
 from oneshui.origin import git_commit, versions
 from sweeps.command import lasting, shell_line, without_secrets
 from sweeps.graph.job import digest
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.store import Entry
+from sweeps.store.aside import set_aside
 from sweeps.tracking import leaderboard, views
-from sweeps.tracking.client import connect, is_server, tracking_uri
+from sweeps.tracking.client import (
+    UnusableDatabaseError,
+    connect,
+    database,
+    is_server,
+    tracking_uri,
+)
 from sweeps.tracking.rows import wanted_run
 from sweeps.tracking.runs import Runs, all_runs, experiment_named
 
@@ -87,7 +95,9 @@ class Publisher:
         self._queue: queue.SimpleQueue[tuple[ResultRow, Mapping[str, Entry]] | _End] = (
             queue.SimpleQueue()
         )
+        self._given = given_uri
         self._problems: list[str] = []
+        self._remarks: list[str] = []
         self._thread: threading.Thread | None = None
         self._progress = time.monotonic()
         self._connected = not is_server(self._uri)
@@ -145,7 +155,8 @@ class Publisher:
         """How to look at the runs: a command, if a server must be started, and links."""
         server = without_secrets(self._uri).rstrip("/") if is_server(self._uri) else UI
         again = shell_line([*lasting(self._command), "mode=ui"])
-        lines = [] if is_server(self._uri) else [f"MLflow: {again}"]
+        lines = list(self._remarks)
+        lines += [] if is_server(self._uri) else [f"MLflow: {again}"]
         found = links(self._output, self._uri)
         if not found:
             return [*lines, f"{'then open' if lines else 'MLflow:'} {server}/#/experiments"]
@@ -165,10 +176,28 @@ class Publisher:
             "nothing is lost, mode=report publishes it again"
         )
 
+    def _view(self) -> _SweepView:
+        """The sweep's experiments; a database of our own that cannot be used is made anew."""
+        known = (self._uri, self._plan, self._output, self._command)
+        try:
+            return _SweepView(*known)
+        except UnusableDatabaseError as error:
+            path = database(self._uri)
+            if self._given:
+                raise OneshuiError(
+                    f"{path} cannot be used by this version of MLflow ({error}); move it away, or "
+                    "set tracking.uri to another"
+                ) from error
+            kept = set_aside(path, ("-wal", "-shm"))
+            self._remarks.append(
+                f"MLflow could not use {path}: it is kept as {kept.name} and written again"
+            )
+            return _SweepView(*known)
+
     def _run(self) -> None:
         publish: _SweepView | None = None
         try:
-            publish = _SweepView(self._uri, self._plan, self._output, self._command)
+            publish = self._view()
             self._connected = True
             _write_links(self._output, self._uri, publish.links())
         except Exception as error:

@@ -15,7 +15,15 @@ from oneshui.seeding import derive_seed
 from oneshui.spec import Range
 from sweeps import sampler
 from sweeps.graph.spec import Sampler
-from sweeps.sampler import Point, check_journal, grid, importances, next_point, write_journal
+from sweeps.sampler import (
+    Point,
+    UnreadableJournalError,
+    check_journal,
+    grid,
+    importances,
+    next_point,
+    write_journal,
+)
 
 SPACE = {
     "rate": Range(low=0.01, high=10.0, log=True),
@@ -165,10 +173,19 @@ def test_a_study_made_with_another_space_is_refused(tmp_path: Path) -> None:
         check_journal(path, {"a": ONE})
 
 
-def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"this is no journal\nnor is this\n",
+        b'{"op_code": 99, "worker_id": "a"}\n',
+        b"\xff\x00\n",
+        b"[]\n",
+    ],
+)
+def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "studies.journal"
-    path.write_text("this is no journal\nnor is this\n")
-    with pytest.raises(InputError, match="cannot be read as Optuna's journal"):
+    path.write_bytes(content)
+    with pytest.raises(UnreadableJournalError, match="cannot be read as Optuna's journal"):
         check_journal(path, {"a": SPACE})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,15 +12,15 @@ from typing import Any
 import pytest
 from contracts.store_contract import publish
 from rich.console import Console
-from support.publishing import PLAN
+from support.publishing import COMMAND, PLAN
 
 import sweeps.cli
 from oneshui.errors import InputError
 from sweeps.cli import main
 from sweeps.config import load
-from sweeps.graph.plan import ResultRow
+from sweeps.graph.plan import ResultRow, expand
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.store import Entry, LocalStore
+from sweeps.store import DamagedEntryError, Entry, LocalStore
 from sweeps.store.objects import StoreUnreachableError
 
 
@@ -122,3 +123,69 @@ def test_a_row_is_offered_once_all_that_it_shows_is_done(tmp_path: Path, role: s
     feed._offer()
     entries = offered.rows["ssd", 0]
     assert {row.score_key, row.model_key, row.prepare_key, split} == entries.keys()
+
+
+def kept(folder: Path) -> LocalStore:
+    """A store with a result of every job of the plan."""
+    store = LocalStore(folder / "store")
+    contents: dict[str, str] = {}
+    for key, job in PLAN.jobs.items():
+        with store.work(job) as work:
+            (work.folder / "data.txt").write_text("hello")
+            inputs = {name: contents[needed] for name, needed in job.needed.items()}
+            contents[key] = work.publish({}, inputs, {}).content
+    return store
+
+
+@pytest.mark.parametrize("mode", ["run", "report"])
+def test_what_cannot_be_read_is_named_taken_out_and_computed_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    mode: str,
+) -> None:
+    store = kept(tmp_path)
+    scores = [key for key, job in PLAN.jobs.items() if job.stage == "score"]
+    for key in scores[:3]:
+        (store.root / "score" / key / "data.txt").write_text("hellp")
+    calls: list[set[str]] = []
+
+    def read_all(_spec: Any, _console: Any) -> int:
+        calls.append(store.keys("score"))
+        for key in scores:
+            entry = store.find("score", key)
+            if entry is not None:
+                entry.file("data.txt")
+        return 0
+
+    monkeypatch.setattr(sweeps.cli, "run" if mode == "run" else "rebuild", read_all)
+    assert main([*COMMAND, f"output_dir={tmp_path}", f"mode={mode}"]) == 0
+    said = capsys.readouterr().out
+    # One is met, and the others are looked for at once.
+    assert calls == [set(scores), set(scores[3:])]
+    for key in scores[:3]:
+        assert f"store entry score/{key} is damaged: data.txt has changed" in said
+    assert said.count("computed again") == 3
+
+
+def test_what_is_damaged_again_at_once_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept(tmp_path)
+
+    def never(_spec: Any, _console: Any) -> int:
+        raise DamagedEntryError("score", "0" * 16, "it is always so")
+
+    monkeypatch.setattr(sweeps.cli, "run", never)
+    assert main([*COMMAND, f"output_dir={tmp_path}"]) == 1
+    assert "though it was just computed again; is the disk sound?" in capsys.readouterr().err
+
+
+def test_a_file_in_the_journal_s_place_is_kept_and_does_not_stop_a_sweep(tmp_path: Path) -> None:
+    plan = expand(load([*COMMAND, "profile=tuned"]).sweep)
+    assert plan.studies
+    (tmp_path / "studies.journal").write_bytes(b'{"op_code": 99}\n')
+    stream = io.StringIO()
+    sweeps.cli._check_journal(plan, tmp_path, Console(file=stream, width=500))
+    assert "kept as studies.journal.unreadable-1 and written again" in stream.getvalue()
+    assert [path.name for path in tmp_path.iterdir()] == ["studies.journal.unreadable-1"]

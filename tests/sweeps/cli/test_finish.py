@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,13 @@ class Closed:
         return ["see there"]
 
 
-def end(tmp_path: Path, scheduler: Scheduler | None, mode: str = "run") -> tuple[bool, Closed, str]:
-    spec = load([*COMMAND, f"output_dir={tmp_path}", f"mode={mode}"])
+def end(
+    tmp_path: Path,
+    scheduler: Scheduler | None,
+    mode: str = "run",
+    further: tuple[str, ...] = (),
+) -> tuple[bool, Closed, str]:
+    spec = load([*COMMAND, f"output_dir={tmp_path}", f"mode={mode}", *further])
     store, publisher, stream = LocalStore(tmp_path / "store"), Closed(), io.StringIO()
     console = Console(file=stream, width=200)
     done = finish(spec, console, PLAN, store, scheduler, publisher)  # type: ignore[arg-type]
@@ -50,7 +56,15 @@ def end(tmp_path: Path, scheduler: Scheduler | None, mode: str = "run") -> tuple
 def is_published(tmp_path: Path) -> None:
     """Say that the report of an empty store is written."""
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / ".state").write_text(digest({}))
+    (tmp_path / "report" / ".state").write_text(json.dumps(STATE))
+
+
+STATE = {
+    "sweep": "smoke",
+    "plan": digest(sorted(PLAN.jobs)),
+    "contents": digest({}),
+    "is_whole": False,
+}
 
 
 def failed(kind: FailureKind) -> Scheduler:
@@ -93,7 +107,46 @@ def test_a_report_that_is_asked_for_is_written_and_says_that_the_sweep_is_not_wh
     assert publisher.status == ["FAILED"]
     assert (tmp_path / "report" / "index.html").is_file()
     assert "report: " in said
-    assert (tmp_path / "report" / ".state").read_text() == digest({})
+    assert json.loads((tmp_path / "report" / ".state").read_text()) == STATE
+
+
+@pytest.mark.parametrize("found", [b"", b"\xff\xfe", b"{}", b"[1]", digest({}).encode()])
+def test_a_note_about_the_report_that_says_nothing_counts_as_none(
+    tmp_path: Path, found: bytes
+) -> None:
+    is_published(tmp_path)
+    (tmp_path / "report" / ".state").write_bytes(found)
+    _, publisher, _ = end(tmp_path, Scheduler(PLAN.jobs))
+    assert publisher.status == ["FAILED"]
+    assert json.loads((tmp_path / "report" / ".state").read_text()) == STATE
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        (
+            {"sweep": "demo"},
+            "is of sweep 'demo', and .* \\('smoke'\\) is another sweep; say sweep=demo",
+        ),
+        (
+            {"plan": "another"},
+            "is of sweep 'smoke', and .* is only in part finished; .*replace=true",
+        ),
+    ],
+)
+def test_a_finished_report_is_replaced_by_another_sweep_s_only_if_that_is_asked_for(
+    tmp_path: Path, there: dict[str, str], says: str
+) -> None:
+    is_published(tmp_path)
+    text = json.dumps({**STATE, "is_whole": True, **there})
+    (tmp_path / "report" / ".state").write_text(text)
+    with pytest.raises(InputError, match=says):
+        end(tmp_path, None, mode="report")
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [".state"]
+    assert (tmp_path / "report" / ".state").read_text() == text
+    done, _, _ = end(tmp_path, None, mode="report", further=("replace=true",))
+    assert not done
+    assert json.loads((tmp_path / "report" / ".state").read_text()) == STATE
 
 
 def test_a_cause_of_failures_is_told_with_its_command(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from sweeps.graph.plan import Plan
 from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 from sweeps.tracking import Publisher
+from sweeps.tracking.client import database, tracking_uri
 from sweeps.tracking.publisher import Status
 from sweeps.tracking.rows import wanted_run
 
@@ -418,3 +419,62 @@ def test_what_is_not_a_finite_number_is_not_published() -> None:
     assert {n: v for n, v in published.metrics.items() if not n.startswith("cost/")} == {
         "test/score": 0.25
     }
+
+
+def spoil(database: Path, how: str) -> None:
+    """An older version's, a damaged one, or no database at all."""
+    if how == "text":
+        database.write_text("this is no database")
+        return
+    if how == "older":
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+        return
+    content = bytearray(database.read_bytes())
+    content[4096 : 4096 * 3] = b"\0" * 4096 * 2
+    database.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["text", "older", "damaged"])
+def test_a_database_of_our_own_that_cannot_be_used_is_kept_and_written_again(
+    tmp_path: Path, how: str
+) -> None:
+    publish(tmp_path / "before")
+    before = children(runs_of(tmp_path / "before")).keys()
+    spoilt = tmp_path / "mlflow.db"
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "before" / "mlflow.db")) as source,
+        contextlib.closing(sqlite3.connect(spoilt)) as target,
+    ):
+        source.backup(target)
+    spoil(spoilt, how)
+    content = spoilt.read_bytes()
+    publisher = Publisher("", PLAN, tmp_path, COMMAND)
+    publisher.start()
+    for row in PLAN.results:
+        publisher.offer(row, entries_of(PLAN))
+    assert publisher.close("FINISHED") == []
+    assert "kept as mlflow.db.unreadable-1 and written again" in publisher.hints()[0]
+    assert (tmp_path / "mlflow.db.unreadable-1").read_bytes() == content
+    assert children(runs_of(tmp_path)).keys() == before
+
+
+def test_a_database_that_the_user_named_is_left_as_it_is(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.db"
+    theirs.write_text("this is no database")
+    publisher = Publisher(f"sqlite:///{theirs}", PLAN, tmp_path, COMMAND)
+    publisher.start()
+    (problem,) = publisher.close("FINISHED")
+    assert "theirs.db cannot be used by this version of MLflow" in problem
+    assert "move it away, or set tracking.uri to another" in problem
+    assert theirs.read_text() == "this is no database"
+
+
+@pytest.mark.parametrize("name", ["a?b", "c%2Fd", "e#f g"])
+def test_a_folder_s_name_may_hold_what_addresses_are_made_of(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    publish(folder)
+    assert (folder / "mlflow.db").stat().st_size > 100_000
+    assert tracking_uri(tracking_uri("", folder), folder) == tracking_uri("", folder)
+    assert database(tracking_uri("", folder)) == folder / "mlflow.db"
