@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,6 +114,9 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
     """
     composed = _compose(overrides)
     config = _checked(_Config, {**composed, "datasets": _named(composed["datasets"])})
+    if re.search(r"://\S*\s.*@", config.tracking.uri or ""):
+        # It would tell where the password ends, which is hidden from all that is written.
+        raise InputError("tracking.uri holds a space before its @; write %20 in its place")
     output_dir = str(Path(config.output_dir or f"runs/{config.sweep.name}").absolute())
     return LaunchSpec(
         mode=config.mode,

@@ -13,7 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from typing_extensions import override
+
 from oneshui.errors import DataAccessError, InputError, NumericalError
+from oneshui.printable import printable
 from sweeps.graph.job import Job, log_path
 from sweeps.schedule.failure import Failure, FailureKind
 from sweeps.stages.context import WorkerEnvironment
@@ -24,12 +27,20 @@ from sweeps.store.objects import StoreUnreachableError
 logger = logging.getLogger("oneshui.worker")
 
 
+class _Formatter(logging.Formatter):
+    """Writes out what would steer the terminal of whoever reads the log."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
+
+
 @contextlib.contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Send all log records and warnings of this process into the job's own file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="a", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     logging.getLogger("oneshui").setLevel(logging.INFO)
@@ -132,6 +143,7 @@ def _one_line(error: Exception, env: WorkerEnvironment) -> str:
             "space or set output_dir to another disk, and run the same command again"
         )
     message = str(error).strip() or traceback.format_exception_only(error)[-1].strip()
-    if not isinstance(error, InputError):
-        message = f"{type(error).__name__}: {message}"
-    return message.splitlines()[0]
+    if isinstance(error, InputError):
+        # One sentence; a line that ends within is a file's name.
+        return printable(message)
+    return f"{type(error).__name__}: {message}".splitlines()[0]

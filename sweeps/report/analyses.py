@@ -18,6 +18,7 @@ from oneshui.metrics.identities import centroids, retain_drop, support_hardness,
 from sweeps.graph.artifacts import FEATURES, PER_IDENTITY, RETAIN
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.results import Entries
+from sweeps.report.sheets import write_csv
 from sweeps.store import Entry
 
 _Part = tuple[ResultRow, pd.DataFrame]
@@ -66,7 +67,7 @@ def write(plan: Plan, entries: Entries, folder: Path) -> dict[str, pd.DataFrame]
         tables[f"{name}.csv"] = points
         tables[f"{name}_fits.csv"] = fits(points, outcome)
         for file in (f"{name}.csv", f"{name}_fits.csv"):
-            tables[file].to_csv(folder / file, index=False)
+            write_csv(tables[file], folder / file)
     return tables
 
 

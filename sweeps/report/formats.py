@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from oneshui.printable import printable
 from oneshui.spec import Access
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.rendering import render
@@ -238,7 +239,7 @@ def _latex_number(cell: TableCell, measure: str) -> str:
 
 def _escape(text: str) -> str:
     """LaTeX source that prints the text; the sets D_f and D_r become mathematics."""
-    pieces = re.split(r"\b(D_[fr])\b", text)
+    pieces = re.split(r"\b(D_[fr])\b", printable(text))
     return "".join(
         f"${piece}$" if place % 2 else "".join(_LATEX.get(c, c) for c in piece)
         for place, piece in enumerate(pieces)

@@ -27,6 +27,7 @@ from sweeps.report.failures import Cause
 from sweeps.report.figures import catalogue
 from sweeps.report.figures.style import Material
 from sweeps.report.rendering import render
+from sweeps.report.sheets import write_csv
 from sweeps.report.statistics import PairedTest, comparisons, is_ranked, names, noise_floor
 from sweeps.report.studies import (
     LEAK_NOTE,
@@ -95,12 +96,11 @@ def write_report(
     with _replacing(target) as folder:
         tests, said = _statistics(frame, summary)
         frame.to_parquet(folder / "results.parquet", index=False)
-        frame.to_csv(folder / "results.csv", index=False)
+        write_csv(frame, folder / "results.csv")
         summary.to_parquet(folder / "summary.parquet", index=False)
-        summary.to_csv(folder / "summary.csv", index=False)
-        pd.DataFrame([dataclasses.asdict(test) for test in tests], columns=_TEST_COLUMNS).to_csv(
-            folder / "comparisons.csv", index=False
-        )
+        write_csv(summary, folder / "summary.csv")
+        compared = pd.DataFrame(map(dataclasses.asdict, tests), columns=_TEST_COLUMNS)
+        write_csv(compared, folder / "comparisons.csv")
         text = formats.markdown(summary, said)
         (folder / "summary.md").write_text(text, encoding="utf-8")
         (folder / "summary.tex").write_text(formats.latex(summary, said), encoding="utf-8")

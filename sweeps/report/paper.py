@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from oneshui.errors import InputError
+from oneshui.printable import cell
 from sweeps.report.measures import CATALOGUE, SUMMARISED
+from sweeps.report.sheets import write_csv
 
 FILE = "paper_numbers.csv"
 COMPARED = tuple(key for key, measure in CATALOGUE.items() if measure.is_published)
@@ -86,7 +88,9 @@ def compare(paper: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         paper's, points) and errors: the difference in standard errors of our mean, null without a
         spread.
     """
-    rows = summary.set_index(["dataset", "num_forget", "method"])
+    # By the names that the table to be filled has.
+    named = summary.assign(**{name: summary[name].map(cell) for name in ("dataset", "method")})
+    rows = named.set_index(["dataset", "num_forget", "method"])
     found = []
     for line in paper.to_dict("records"):
         key = (line["dataset"], int(line["num_forget"]), line["method"])
@@ -148,12 +152,12 @@ def update(old: Path, folder: Path, summary: pd.DataFrame) -> pd.DataFrame:
     """
     filled = read(old) if old.is_file() else pd.DataFrame(columns=COLUMNS)
     if filled.empty:
-        template(summary).to_csv(folder / FILE, index=False)
+        write_csv(template(summary), folder / FILE)
     else:
         (folder / FILE).write_bytes(old.read_bytes())
     comparison = compare(filled, summary)
     if not comparison.empty:
-        comparison.to_csv(folder / "paper_comparison.csv", index=False)
+        write_csv(comparison, folder / "paper_comparison.csv")
     return comparison
 
 

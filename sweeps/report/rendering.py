@@ -9,6 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
+from oneshui.printable import printable
+
 
 def render(template: str, **values: Any) -> str:
     """A file of the folder ``templates``, filled in.
@@ -23,6 +25,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=not template.endswith(".html.j2"),
+        finalize=_printable,
     )
     if template.endswith(".tex.j2"):
         environment = environment.overlay(
@@ -32,7 +35,18 @@ def render(template: str, **values: Any) -> str:
             block_end_string="%>",
         )
     environment.filters["sets"] = _sets
+    environment.filters["in_cell"] = _in_cell
     return environment.get_template(template).render(**values)
+
+
+def _printable(value: Any) -> Any:
+    """The value without what would steer a viewer; Markup stays Markup."""
+    return type(value)(printable(value, keep="\n\t")) if isinstance(value, str) else value
+
+
+def _in_cell(text: str) -> str:
+    """Markdown that stays within a cell of a table, within marks of code or without."""
+    return text.replace("|", r"\|").replace("`", "'").replace("<", "&lt;")
 
 
 def _sets(text: str) -> Markup:

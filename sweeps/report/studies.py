@@ -19,6 +19,7 @@ from sweeps.graph.plan import Plan
 from sweeps.graph.spec import TuningObjective
 from sweeps.graph.studies import StudyJobs
 from sweeps.report.results import Entries
+from sweeps.report.sheets import write_csv
 
 if TYPE_CHECKING:
     from oneshui.tuning.score import TrialScores
@@ -411,10 +412,10 @@ def write_study_tables(
     """
     if not results:
         return pd.DataFrame()
-    studies_frame(results).to_csv(folder / "studies.csv", index=False)
-    points_frame(results).to_csv(folder / "points.csv", index=False)
+    write_csv(studies_frame(results), folder / "studies.csv")
+    write_csv(points_frame(results), folder / "points.csv")
     table = leak_cost(frame)
     if not table.empty:
-        table.to_csv(folder / "leak_cost.csv", index=False)
+        write_csv(table, folder / "leak_cost.csv")
         (folder / "leak_cost.md").write_text(leak_cost_markdown(table), encoding="utf-8")
     return table

@@ -138,6 +138,10 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["~sweep"], "^the configuration has no sweep$"),
         (["hydra.run.dir=x"], "unknown configuration key 'hydra'"),
         (["sweep.name=${nope}"], "^sweep.name refers to something that is not there"),
+        (
+            ["tracking.uri=http://me:pass word@host"],
+            "^tracking.uri holds a space before its @; wri",
+        ),
         (["sweep.seeds.0=1"], "sweep.seeds is .0, 1, 2. and no map"),
         (
             ["sweep=full", "profile=paper", "sweep.forget_sizes=[7]"],

@@ -165,6 +165,7 @@ class OutOfMemoryError(RuntimeError):
         (MemoryError(), "memory", "MemoryError"),
         (OutOfMemoryError("CUDA out of memory"), "memory", "CUDA out of memory"),
         (ValueError("first line\nsecond line"), "error", "ValueError: first line"),
+        (InputError("a\n\x1b[31m.jpg is no picture"), "input", r"a\n\x1b[31m.jpg is no picture"),
         (KeyError("x"), "error", "KeyError: 'x'"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
@@ -194,7 +195,9 @@ def test_an_exception_becomes_a_failure_of_its_class(
     assert env.store.find("split", SPLIT.key) is None
     assert leftovers(env) == []
     if kind != "disk":
-        assert "Traceback" in (env.logs / f"{SPLIT.key}.log").read_text()
+        log = (env.logs / f"{SPLIT.key}.log").read_text()
+        assert "Traceback" in log
+        assert "\x1b" not in log
     # The next attempt may succeed.
     stage("split", write_hello)
     assert execute(SPLIT, JOBS, env).failure is None

@@ -35,6 +35,7 @@ COMMAND = [
     "mode=report",
 ]
 SCORES = ("retain_score", "forget_score", "test_score", "val_score", "support_score")
+STEERING = "\x1b[31m\u202e"
 EVIL = "<script>alert('x')</script> & \"more\""
 
 
@@ -105,7 +106,7 @@ def whole(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     row = next(r for r in plan.results if (r.row.name, r.cell.seed) == ("ssd", 1))
     (output / "logs").mkdir()
     (output / "logs" / f"{row.model_key}.log").touch()
-    failures = {row.model_key: Failure(kind="numerical", message=EVIL)}
+    failures = {row.model_key: Failure(kind="numerical", message=EVIL + STEERING)}
     blocked = (row.evaluate_key, row.score_key)
     return write(plan, output, finished(plan, "ssd"), failures, blocked)
 
@@ -257,7 +258,8 @@ def test_a_table_of_published_numbers_that_is_none_stops_the_report(
 
 
 def test_page_escapes_what_others_wrote(whole: Path) -> None:
-    assert EVIL in Page(whole).text
+    assert EVIL + r"\x1b[31m\u202e" in Page(whole).text
+    assert not set(STEERING[:1] + STEERING[-1:]) & set(whole.read_text(encoding="utf-8"))
     assert "<script" not in whole.read_text(encoding="utf-8")
 
 

@@ -307,7 +307,7 @@ def test_nothing_is_printed(output: Path, capfd: pytest.CaptureFixture[str]) -> 
 def test_hints_name_the_command_and_the_pages(output: Path) -> None:
     command, *pages = Publisher("", PLAN, output, [*COMMAND, "mode=report"]).hints()
     quoted = "'sweep.datasets=[synthetic_tiny]' 'sweep.methods=[pretrain,retrain,ssd]'"
-    assert command == f"MLflow: uv run launch.py sweep=smoke {quoted} mode=ui"
+    assert command == f"MLflow: python launch.py sweep=smoke {quoted} mode=ui"
     assert [page.split(":")[0].strip() for page in pages] == [
         "leaderboard",
         "charts by method",
@@ -402,6 +402,17 @@ def test_a_server_that_refuses_costs_one_line(tmp_path: Path) -> None:
     with _refusing_server(403) as address:
         (problem,) = _refused(address, tmp_path / "output")
     assert "403" in problem
+
+
+def test_no_run_holds_the_password_of_a_server(output: Path) -> None:
+    address = "tracking.uri=http://me:s3cr3t@host/?token=s3cr3t"
+    publisher = Publisher("", renamed(PLAN, "closed"), output, [*COMMAND, address])
+    publisher.start()
+    assert publisher.close("FINISHED") == []
+    (parent,) = runs_of(output, "closed")
+    assert "'tracking.uri=http://host/?token=***'" in parent.data.tags["oneshui.command"]
+    assert not [p for p in output.rglob("*") if p.is_file() and b"s3cr3t" in p.read_bytes()]
+    assert "s3cr3t" not in "".join(publisher.hints())
 
 
 def test_metric_names_are_those_that_mlflow_allows() -> None:
