@@ -9,8 +9,6 @@ Imports no torch.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import os
 import sys
 import textwrap
@@ -22,10 +20,10 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import numpy as np
-from PIL import Image
 
-from oneshui.data.cache import DECODE_ERRORS
+from oneshui.data.contents import content_hash, read_file
 from oneshui.data.near import MOST_PAIRS, Thumbnail, near_pairs, thumbnail
+from oneshui.data.pictures import read_rgb
 from oneshui.data.registry import load_dataset
 from oneshui.data.splits import Split, make_split
 from oneshui.data.table import ABSENT, AbsentDatasetError, ImageTable
@@ -77,6 +75,7 @@ class Audit:
         split_error: Why there can be no split, or "".
         missing: Listed pictures without a file.
         unreadable: Pictures that do not decode, and why.
+        plain: Pictures of one colour.
         duplicates: Groups of identical files.
         near: Pairs that look the same though their files differ.
     """
@@ -91,6 +90,7 @@ class Audit:
     split_error: str
     missing: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
+    plain: tuple[str, ...]
     duplicates: tuple[Copies, ...]
     near: tuple[Copies, ...]
 
@@ -103,6 +103,7 @@ class Audit:
         found = [
             (len(self.missing), "listed pictures have no file"),
             (len(self.unreadable), "pictures do not decode"),
+            (len(self.plain), "pictures of one colour"),
             (len(within), "groups of identical files within an identity"),
             (len(across), f"groups of identical files across identities{_across_sets(across)}"),
             (len(near), f"pairs that look the same across identities{_across_sets(near)}"),
@@ -135,17 +136,20 @@ def audit(
     files = [table.root / table.paths[row] for row in present]
     rows_of: dict[str, list[int]] = defaultdict(list)
     unreadable: list[tuple[str, str]] = []
+    plain: list[str] = []
     looks: dict[int, Thumbnail] = {}
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for start in range(0, len(present), _BATCH):
             batch = present[start : start + _BATCH]
             seen = pool.map(_inspect, files[start : start + _BATCH])
-            for row, (digest, look, problem) in zip(batch, seen, strict=True):
-                rows_of[digest].append(row)
-                if look is None:
-                    unreadable.append((table.paths[row], problem))
-                elif len(rows_of[digest]) == 1:
-                    looks[row] = look
+            for row, one in zip(batch, seen, strict=True):
+                rows_of[one.digest].append(row)
+                if one.look is None:
+                    unreadable.append((table.paths[row], one.problem))
+                elif one.is_plain:
+                    plain.append(table.paths[row])
+                elif len(rows_of[one.digest]) == 1:
+                    looks[row] = one.look
             if progress is not None:
                 progress(start + len(batch), len(present))
     sets = _set_names(table, split)
@@ -171,24 +175,32 @@ def audit(
         split_error=split_error,
         missing=tuple(table.paths[row] for row in np.flatnonzero(table.sizes == ABSENT)),
         unreadable=tuple(unreadable),
+        plain=tuple(plain),
         duplicates=tuple(copies(rows) for rows in rows_of.values() if len(rows) > 1),
         near=tuple(copies([distinct[i], distinct[j]]) for i, j in near_pairs(stacked)),
     )
 
 
-def _inspect(path: Path) -> tuple[str, Thumbnail | None, str]:
-    """A file's digest, its thumbnail if it decodes, and else why it does not."""
+@dataclass(frozen=True, kw_only=True)
+class _Inspected:
+    """What was seen of one file: its digest, and its thumbnail or why there is none."""
+
+    digest: str
+    look: Thumbnail | None = None
+    is_plain: bool = False
+    problem: str = ""
+
+
+def _inspect(path: Path) -> _Inspected:
     digest = str(path)  # equals no other file's if this one cannot even be read
     try:
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            return digest, thumbnail(image), ""
-    except DECODE_ERRORS as error:
-        # Pillow quotes the address of the bytes, which helps nobody.
-        reason = "no picture" if "cannot identify" in str(error) else str(error)
-        return digest, None, reason if path.stat().st_size else "empty file"
+        content = read_file(path)
+        digest = content_hash(content)
+        rgb = read_rgb(content)
+    except DataError as error:
+        return _Inspected(digest=digest, problem=str(error))
+    is_plain = rgb.getcolors(maxcolors=1) is not None
+    return _Inspected(digest=digest, look=thumbnail(rgb), is_plain=is_plain)
 
 
 def _split(table: ImageTable, seed: int) -> tuple[Split | None, str]:
@@ -242,6 +254,7 @@ def report(audit: Audit) -> str:
         lines.append(f"split with seed {audit.split_seed}: {sets} identities")
     lines += _section("missing files", audit.missing)
     lines += _section("unreadable pictures", [f"{p}: {why}" for p, why in audit.unreadable])
+    lines += _section("pictures of one colour", audit.plain)
     for what, groups in (("identical files", audit.duplicates), ("look the same", audit.near)):
         for where, across in (("within an identity", False), ("across identities", True)):
             chosen = [_told(c) for c in groups if c.across_identities == across]

@@ -7,7 +7,6 @@ Numpy and pandas are imported inside the functions: planning imports the loaders
 from __future__ import annotations
 
 import csv
-import hashlib
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,17 +59,6 @@ class ImageTable:
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 over (path, identity, label, file size) of all rows in order, hexadecimal."""
-        import numpy as np
-
-        digest = hashlib.sha256(f"{self.dataset}|{self.task}|".encode())
-        digest.update("\n".join(self.paths).encode())
-        for column in (self.identity, self.label, self.sizes):
-            digest.update(b"|" + np.ascontiguousarray(column).tobytes())
-        return digest.hexdigest()
 
 
 def require_folders(folders: Sequence[Path], remedy: str) -> None:
@@ -193,18 +181,6 @@ def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
         raise DataError(
             f"{path} line {reader.line_num}: {error}; is a quotation mark left open above?"
         ) from None
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes, hexadecimal.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}); restore it") from None
 
 
 def parse_attributes(

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from oneshui.data import registry
+from oneshui.data.contents import fingerprint
 from oneshui.data.splits import make_split, most_requests
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
@@ -21,6 +22,7 @@ from sweeps.graph.cells import index_job
 from sweeps.graph.job import Job, canonical_json
 from sweeps.graph.spec import DatasetSpec, Places, SweepSpec
 from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.data import contents_of
 from sweeps.stages.run import run
 from sweeps.store import DamagedEntryError, Entry, Store
 from sweeps.store.datasets import RemoteFolder
@@ -78,15 +80,20 @@ def prepare_datasets(
                     folder.fetch(bar)
             with Bar(console, f"drawing faces for {dataset.name}") as bar:
                 ensure_generated(dataset, places, bar, os.cpu_count() or 1)
-            _index(dataset, sweep, WorkerEnvironment(store=store, data_folders=folders, logs=logs))
+            env = WorkerEnvironment(store=store, data_folders=folders, logs=logs)
+            with Bar(console, f"reading the pictures of {dataset.name}") as bar:
+                _index(dataset, sweep, env, bar)
     return folders
 
 
-def _index(dataset: DatasetSpec, sweep: SweepSpec, env: WorkerEnvironment) -> None:
+def _index(
+    dataset: DatasetSpec, sweep: SweepSpec, env: WorkerEnvironment, progress: ProgressCallback
+) -> None:
     job = index_job(dataset)
     table = registry.load_dataset(dataset.layout, env.data_folder(job.key))
     check_requests(table, sweep, dataset.name)
-    if is_current(env.store, job, table) is None:
+    found = fingerprint(table, contents_of(table, env.store, progress))
+    if is_current(env.store, job, found) is None:
         env.store.discard(job.stage, job.key)
         run(job, {}, env)
 
@@ -121,12 +128,18 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
             raise InputError(f"dataset {dataset}, seed {cell.seed}: {error}") from None
 
 
-def is_current(store: Store, job: Job, table: ImageTable) -> Entry | None:
-    """The stored index of the dataset, if it still describes the files on disk."""
+def is_current(store: Store, job: Job, current: str) -> Entry | None:
+    """The stored index of the dataset, if it still describes the files on disk.
+
+    Args:
+        store: Where the index is.
+        job: The index job.
+        current: Fingerprint of the files on disk.
+    """
     try:
         entry = store.find(job.stage, job.key)
     except DamagedEntryError:
         return None
-    if entry is None or entry.value.get("fingerprint") != table.fingerprint:
+    if entry is None or entry.value.get("fingerprint") != current:
         return None
     return entry

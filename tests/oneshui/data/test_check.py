@@ -116,8 +116,19 @@ def test_broken_and_absent_pictures_are_listed_together(data_dir: Path) -> None:
     assert [path for path, _ in result.unreadable] == [table.paths[row] for row in (5, 6, 7)]
     reasons = [reason for _, reason in result.unreadable]
     assert "truncated" in reasons[0]
-    assert reasons[1:] == ["no picture", "empty file"]
+    assert reasons[1].startswith("no picture in a format that is read (AVIF, BMP, ")
+    assert reasons[2:] == ["empty file"]
     assert result.findings == ("1 listed pictures have no file", "3 pictures do not decode")
+
+
+def test_pictures_of_one_colour_are_a_finding(data_dir: Path) -> None:
+    table = load(data_dir)
+    for row, grey in ((2, 0), (5, 70)):
+        Image.new("L", (48, 48), grey).save(table.root / table.paths[row])
+    result = audit(load(data_dir))
+    assert result.plain == (table.paths[2], table.paths[5])
+    assert result.findings == ("2 pictures of one colour",)
+    assert not result.near
 
 
 def test_the_set_is_the_identitys_whatever_the_seed(data_dir: Path) -> None:

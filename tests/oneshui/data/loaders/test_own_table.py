@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from oneshui import load_dataset
+from oneshui.data.contents import fingerprint
 from oneshui.data.loaders import own_table
 from oneshui.errors import DataError
 
@@ -93,11 +94,11 @@ def test_a_column_called_label_holds_classes(
 
 
 def test_both_formats_and_places_give_the_same_fingerprint(folder: Path, tmp_path: Path) -> None:
-    csv = load_dataset("table", save(frame(), folder / "mine.csv"))
-    parquet = load_dataset("table", save(frame(), folder / "mine.parquet"))
+    csv = fingerprint(load_dataset("table", save(frame(), folder / "mine.csv")))
+    parquet = fingerprint(load_dataset("table", save(frame(), folder / "mine.parquet")))
     moved = folder.rename(tmp_path.with_name(f"{tmp_path.name}-moved"))
-    assert csv.fingerprint == parquet.fingerprint
-    assert load_dataset("table", moved / "mine.csv").fingerprint == csv.fingerprint
+    assert csv == parquet
+    assert fingerprint(load_dataset("table", moved / "mine.csv")) == csv
     moved.rename(tmp_path)
 
 
