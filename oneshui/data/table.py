@@ -7,6 +7,8 @@ Numpy and pandas are imported inside the functions: planning imports the loaders
 from __future__ import annotations
 
 import csv
+import io
+import posixpath
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -95,10 +97,16 @@ def file_sizes(
         int64 [n].
 
     Raises:
-        DataError: Some are absent (says how many and names three), or empty.
+        DataError: Some are absent (says how many and names three), or empty; or a name has
+            another, shorter spelling, or leaves the folder.
     """
     import numpy as np
 
+    for name in names:
+        if "/" in name and (posixpath.normpath(name) != name or name.startswith(("/", "../"))):
+            raise DataError(
+                f"{listed_in} lists {name}: write names without . and .., of files in {folder}"
+            )
     sizes = np.array([_size(folder / name) for name in names], dtype=np.int64)
     if not require_files:
         return sizes
@@ -141,18 +149,33 @@ def appearance_order(identity: npt.NDArray[np.int64]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(identity.tolist()))
 
 
-def read_lines(path: Path, what: str) -> list[str]:
-    """The lines of a text file of annotations, without line ends and byte order mark.
+def read_text(path: Path, what: str) -> str:
+    """A text file of annotations without byte order mark; its line ends are as they are.
 
     Raises:
         DataError: It is absent, unreadable, or not text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} is absent: it holds {what}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): it holds {what}") from None
+        raise DataError(
+            f"{path} cannot be read ({error}): it holds {what}, as text in UTF-8"
+        ) from None
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a text file of annotations; blank ones at its end do not count.
+
+    Raises:
+        DataError: It is absent, unreadable, or not text.
+    """
+    # Not splitlines(), which takes more than line ends for one.
+    lines = list(io.StringIO(read_text(path, what), newline=None))
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return [line.rstrip("\n") for line in lines]
 
 
 def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
@@ -165,7 +188,7 @@ def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
     Raises:
         DataError: It is absent or no CSV text, or a row has not as many cells as the first.
     """
-    reader = csv.reader(read_lines(path, what))
+    reader = csv.reader(io.StringIO(read_text(path, what), newline=""))
     width = 0
     try:
         for cells in reader:
