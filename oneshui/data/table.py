@@ -211,6 +211,8 @@ def parse_attributes(
 ) -> tuple[tuple[str, ...], list[str], npt.NDArray[np.uint8]]:
     """CelebA's attribute file: a count, the 40 names, then a file name and 40 values of -1/1.
 
+    Kaggle's edition ends in ``.csv``, has commas for spaces, and no count.
+
     Returns:
         Attribute names, file names in file order, and labels uint8 [N, 40] of 0/1.
 
@@ -221,30 +223,39 @@ def parse_attributes(
     import pandas as pd
 
     lines = read_lines(path, "the attributes of every picture")
-    if len(lines) < 3 or not lines[0].strip().isdecimal():
-        raise DataError(
-            f"{path} line 1 must be the number of images, then names, then one line each"
-        )
-    names = tuple(lines[1].split())
+    if path.suffix == ".csv":
+        heading, *body = (line.replace(",", " ") for line in lines or [""])
+        names, first = tuple(heading.split()[1:]), 2
+    else:
+        if len(lines) < 3 or not lines[0].strip().isdecimal():
+            raise DataError(
+                f"{path} line 1 must be the number of images, then names, then one line each"
+            )
+        names, body, first = tuple(lines[1].split()), lines[2:], 3
+        if int(lines[0]) != len(body):
+            raise DataError(
+                f"{path} line 1 announces {lines[0].strip()} images but {len(body)} lines follow; "
+                "the file is cut short or was edited: restore it"
+            )
     if len(names) != 40 or len(set(names)) != 40:
-        raise DataError(f"{path} line 2 must hold 40 different attribute names, not {len(names)}")
-    body = lines[2:]
-    if int(lines[0]) != len(body):
         raise DataError(
-            f"{path} line 1 announces {lines[0].strip()} images but {len(body)} lines follow; "
-            "the file is cut short or was edited: restore it"
+            f"{path} line {first - 1} must hold 40 different attribute names, not {len(names)}"
         )
-    label = _signs(path, names, body)
+    if not body:
+        raise DataError(f"{path} lists no picture; restore it")
+    label = _signs(path, names, body, first)
     files = [line.split(maxsplit=1)[0] for line in body]
     duplicated = np.flatnonzero(pd.Series(files).duplicated())
     if len(duplicated):
-        first = int(duplicated[0])
-        raise DataError(f"{path} line {first + 3}: {files[first]} is listed a second time")
+        row = int(duplicated[0])
+        raise DataError(f"{path} line {row + first}: {files[row]} is listed a second time")
     return names, files, label
 
 
-def _signs(path: Path, names: Sequence[str], body: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """The values of all lines, uint8 [N, 40]: 1 for "1" and 0 for "-1".
+def _signs(
+    path: Path, names: Sequence[str], body: Sequence[str], first: int
+) -> npt.NDArray[np.uint8]:
+    """The values of all lines, uint8 [N, 40]: 1 for "1" and 0 for "-1"; the first has a number.
 
     CelebA has eight million of them, so they are found in the bytes of the whole text at once.
     """
@@ -261,9 +272,9 @@ def _signs(path: Path, names: Sequence[str], body: Sequence[str]) -> npt.NDArray
     words = np.bincount(line, minlength=len(body))
     uneven = np.flatnonzero(words != 1 + len(names))
     if len(uneven):
-        first = int(uneven[0])
+        row = int(uneven[0])
         raise DataError(
-            f"{path} line {first + 3} has {max(int(words[first]) - 1, 0)} values after the file "
+            f"{path} line {row + first} has {max(int(words[row]) - 1, 0)} values after the file "
             f"name, but {len(names)} are needed"
         )
     last = text[start + length - 1]
@@ -274,15 +285,25 @@ def _signs(path: Path, names: Sequence[str], body: Sequence[str]) -> npt.NDArray
     if len(wrong):
         row, column = (int(i) for i in wrong[0])
         raise DataError(
-            f"{path} line {row + 3}: {names[column]} is {body[row].split()[column + 1]!r}, "
+            f"{path} line {row + first}: {names[column]} is {body[row].split()[column + 1]!r}, "
             "but values are -1 or 1"
         )
     label: npt.NDArray[np.uint8] = positive.reshape(shape)[:, 1:].astype(np.uint8)
     return label
 
 
-def parse_identities(path: Path, files: Sequence[str], listed_in: Path) -> npt.NDArray[np.int64]:
+def parse_identities(
+    path: Path, files: Sequence[str], listed_in: Path, below: int = 10**_LONGEST_NUMBER
+) -> npt.NDArray[np.int64]:
     """CelebA's identity file, "name number" a line, matched to the attribute file's order.
+
+    If it ends in ``.csv`` it has a comma for the space, and maybe a heading.
+
+    Args:
+        path: The file.
+        files: The pictures.
+        listed_in: The attribute file, for messages.
+        below: What every number must be less than.
 
     Raises:
         DataError: Naming the line, when a line does not parse, names an unknown or repeated
@@ -291,10 +312,13 @@ def parse_identities(path: Path, files: Sequence[str], listed_in: Path) -> npt.N
     import numpy as np
 
     lines = read_lines(path, "the identity of every picture")
+    is_csv = path.suffix == ".csv"
     row_of = {name: row for row, name in enumerate(files)}
     identity = np.full(len(files), -1, dtype=np.int64)
     for number, line in enumerate(lines, start=1):
-        parts = line.split()
+        parts = line.replace(",", " ").split() if is_csv else line.split()
+        if is_csv and number == 1 and parts and not parts[-1].isdecimal():
+            continue
         if len(parts) != 2 or not parts[1].isdecimal() or len(parts[1]) > _LONGEST_NUMBER:
             raise DataError(f"{path} line {number}: {line!r} is not a file name and a number")
         row = row_of.get(parts[0])
@@ -302,6 +326,11 @@ def parse_identities(path: Path, files: Sequence[str], listed_in: Path) -> npt.N
             raise DataError(f"{path} line {number}: {parts[0]} is not listed in {listed_in}")
         if identity[row] >= 0:
             raise DataError(f"{path} line {number}: {parts[0]} is listed a second time")
+        if int(parts[1]) >= below:
+            raise DataError(
+                f"{path} line {number}: nobody can have the number {parts[1]} where people are "
+                f"numbered from 0 to the largest; {below - 1} is the largest that is taken"
+            )
         identity[row] = int(parts[1])
     missing = np.flatnonzero(identity < 0)
     if len(missing):
