@@ -11,7 +11,7 @@ from rich.console import Console
 
 from oneshui.data import registry
 from oneshui.data.contents import fingerprint
-from oneshui.data.splits import make_split, most_requests
+from oneshui.data.splits import make_split, most_requests, require_shared_labels
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.faces.generate import generate
@@ -82,24 +82,22 @@ def prepare_datasets(
                 ensure_generated(dataset, places, bar, os.cpu_count() or 1)
             env = WorkerEnvironment(store=store, data_folders=folders, logs=logs)
             with Bar(console, f"reading the pictures of {dataset.name}") as bar:
-                _index(dataset, sweep, env, bar)
+                job = index_job(dataset)
+                table = registry.load_dataset(dataset.layout, env.data_folder(job.key))
+                check_requests(table, sweep, dataset.name, console)
+                _index(job, table, env, bar)
     return folders
 
 
-def _index(
-    dataset: DatasetSpec, sweep: SweepSpec, env: WorkerEnvironment, progress: ProgressCallback
-) -> None:
-    job = index_job(dataset)
-    table = registry.load_dataset(dataset.layout, env.data_folder(job.key))
-    check_requests(table, sweep, dataset.name)
+def _index(job: Job, table: ImageTable, env: WorkerEnvironment, progress: ProgressCallback) -> None:
     found = fingerprint(table, contents_of(table, env.store, progress))
     if is_current(env.store, job, found) is None:
         env.store.discard(job.stage, job.key)
         run(job, {}, env)
 
 
-def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
-    """Refuse forget sizes that the dataset cannot serve, before anything is computed.
+def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: Console) -> None:
+    """Refuse what the dataset cannot serve, and say where its sets are uneven, in advance.
 
     Raises:
         InputError: Naming dataset, forget size and seed.
@@ -110,6 +108,7 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
         if any(row.space for row in sweep.rows[cell])
         for seed in sweep.tuning.seeds
     ]
+    uneven: dict[int, str] = {}
     for cell in dict.fromkeys([*sweep.cells, *tuned]):
         if cell.dataset != dataset:
             continue
@@ -120,12 +119,18 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
                 num_forget=cell.num_forget,
                 seed=cell.split_seed,
                 support_seed=cell.support_seed,
+                walk=sweep.datasets[dataset].split_walk,
             )
+            require_shared_labels(split, table.label)
             if cell in tuned:
                 known = set(table.identity.tolist())
                 most_requests(len(known.intersection(split.retain)), cell.num_forget)
         except InputError as error:
             raise InputError(f"dataset {dataset}, seed {cell.seed}: {error}") from None
+        if split.uneven:
+            uneven[cell.split_seed] = split.uneven
+    for seed, what in uneven.items():
+        console.print(f"dataset {dataset}, split seed {seed}: {what}", soft_wrap=True)
 
 
 def is_current(store: Store, job: Job, current: str) -> Entry | None:

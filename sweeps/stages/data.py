@@ -109,6 +109,7 @@ def split(context: JobContext) -> dict[str, Any]:
         num_forget=spec["num_forget"],
         seed=spec["split_seed"],
         support_seed=spec["support_seed"],
+        walk=spec["walk"],
     )
     names = ("train", "val", "test", "forget", "retain", "support")
     document = {name: list(getattr(split, name)) for name in names}

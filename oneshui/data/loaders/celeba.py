@@ -25,7 +25,7 @@ ATTRIBUTES = "list_attr_celeba.txt"
 IDENTITIES = "identity_CelebA.txt"
 
 
-@register(name="celeba", folder=FOLDER, task="multilabel", num_images=202_599)
+@register(name="celeba", folder=FOLDER, task="multilabel", num_images=202_599, walk="reference")
 def load_celeba(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in CelebA's layout.
 

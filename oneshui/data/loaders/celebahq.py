@@ -32,7 +32,7 @@ MOST_PEOPLE = 30_000
 the whole set."""
 
 
-@register(name="celebahq", folder=FOLDER, task="multilabel", num_images=30_000)
+@register(name="celebahq", folder=FOLDER, task="multilabel", num_images=30_000, walk="reference")
 def load_celebahq(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in CelebA-HQ's layout.
 

@@ -51,7 +51,7 @@ class _Row:
     path: str
 
 
-@register(name="mufac", folder=FOLDER, task="multiclass", num_images=13_068)
+@register(name="mufac", folder=FOLDER, task="multiclass", num_images=13_068, walk="reference")
 def load_mufac(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in MUFAC's layout.
 
@@ -95,7 +95,7 @@ def load_mufac(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     )
 
 
-@register(name="mufac_clean", folder=FOLDER, task="multiclass", num_images=13_068)
+@register(name="mufac_clean", folder=FOLDER, task="multiclass", num_images=13_068, walk="reference")
 def load_mufac_clean(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """MUFAC without the pictures whose very file occurs more than once.
 

@@ -103,6 +103,11 @@ def test_blank_lines_at_the_end_do_not_count(data_dir: Path) -> None:
     assert fingerprint(load_dataset("celeba", data_dir)) == before
 
 
+def rename(root: Path, name: str) -> None:
+    for file in (ATTRIBUTES, IDENTITIES):
+        edit(root / file, lambda lines: [line.replace("000003.jpg", name) for line in lines])
+
+
 def packed(root: Path) -> None:
     shutil.rmtree(root / IMAGES)
     (root / f"{IMAGES}.zip").touch()
@@ -134,17 +139,11 @@ def test_names_the_line_of_kaggles_files(
     [
         (packed, r"img_align_celeba is absent: unpack .*img_align_celeba.zip there"),
         (
-            lambda root: [
-                edit(root / ATTRIBUTES, lambda x: [x.replace("000003", "../000003") for x in x]),
-                edit(root / IDENTITIES, lambda x: [x.replace("000003", "../000003") for x in x]),
-            ],
+            lambda root: rename(root, "../000003.jpg"),
             r"lists \.\./000003.jpg: write names without \. and \.\., of files in ",
         ),
         (
-            lambda root: [
-                edit(root / ATTRIBUTES, lambda x: [x.replace("000003", "/000003") for x in x]),
-                edit(root / IDENTITIES, lambda x: [x.replace("000003", "/000003") for x in x]),
-            ],
+            lambda root: rename(root, "/000003.jpg"),
             r"lists /000003.jpg: write names without",
         ),
         (lambda root: shutil.rmtree(root), r"celeba is absent.*set data_dir.*sweep=demo"),
