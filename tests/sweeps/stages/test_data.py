@@ -120,6 +120,20 @@ def test_a_picture_exchanged_since_it_was_indexed_is_named(
     assert not cells.store.unfinished(job).exists()
 
 
+def test_a_split_is_drawn_by_its_walk(cells: InlineSweep, draft: Path) -> None:
+    job = jobs_of(cells, "split")[0]
+    assert job.spec["walk"] == "reference"
+    identity = np.repeat(np.arange(25), np.random.default_rng(0).integers(2, 30, size=25))
+    drawn = {}
+    for walk in ("reference", "corrected"):
+        context = context_of(cells, changed(job, num_forget=2, split_seed=0, walk=walk), draft)
+        rows = len(context.identities)
+        context.__dict__["identities"] = np.resize(identity, rows)
+        data.split(context)
+        drawn[walk] = json.loads((draft / "split.json").read_text())["train"]
+    assert drawn["reference"] != drawn["corrected"]
+
+
 def test_a_split_is_drawn_by_its_two_seeds(cells: InlineSweep, draft: Path) -> None:
     job = changed(jobs_of(cells, "split")[0], num_forget=2, split_seed=3, support_seed=8)
     data.split(context_of(cells, job, draft))
