@@ -67,7 +67,7 @@ class Cell:
 
             def __getitem__(self, rows: Any) -> Any:
                 chosen = np.arange(count)[rows]
-                return np.stack([decode(paths[row], SIDE) for row in chosen])
+                return np.stack([decode(paths[row].read_bytes(), SIDE) for row in chosen])
 
         pixels: Any = Decoding()
         if cached:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from oneshui.printable import printable
+
 
 class OneshuiError(Exception):
     """Base of every error that oneshui raises on purpose."""
@@ -24,7 +26,13 @@ class InputError(OneshuiError, ValueError):
 
 
 class DataError(InputError):
-    """A dataset on disk is absent, incomplete or damaged; the message names file and line."""
+    """A dataset on disk is absent, incomplete or damaged; the message names file and line.
+
+    Files and cells have the names that strangers gave them, so it is always printable.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DataAccessError(OneshuiError, PermissionError):

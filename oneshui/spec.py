@@ -14,6 +14,9 @@ from typing import Any, Final, Literal, TypeAlias
 from oneshui.errors import InputError
 
 Task = Literal["multilabel", "multiclass"]
+Walk = Literal["reference", "corrected"]
+"""How the boundaries between training, validation and test people are found: as the authors' code
+does, or without its slip (docs/benchmark.md, D1)."""
 ProgressCallback: TypeAlias = Callable[[int, int], None]
 """Called with how much is done and how much there is in all."""
 

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from oneshui.data.contents import content_hash, picture_contents, read_file
+from oneshui.data.pictures import read_rgb
 from oneshui.data.table import ImageTable
 from oneshui.data.transforms import resize, rounded
 from oneshui.errors import DataError
@@ -34,8 +36,9 @@ BLOCK = 256
 
 LOG_SECONDS = 10.0
 
-#: What Pillow raises when a picture does not decode.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+RECIPE = 2
+"""Goes up with the stage's version whenever the same picture would give other pixels."""
+
 #: How pictures are resized: "corrected" averages over all pixels of a picture that shrinks;
 #: "reference" does not, as the authors' test pictures (docs/benchmark.md, D5).
 Variant = Literal["corrected", "reference"]
@@ -58,25 +61,29 @@ class CacheReport:
     resumed: int
 
 
-def decode(path: Path, size: int, variant: Variant = "corrected") -> Cache:
+def decode(content: bytes, size: int, variant: Variant = "corrected") -> Cache:
     """One picture as RGB, resized to a square, uint8 [3, size, size].
 
     Not square pictures are squeezed, as the benchmark does (docs/benchmark.md, D6). The reference
     normalises before it resizes; here bytes are resized and normalised later, which is the same but
     for the rounding to bytes, at most 0.004 in [-1, 1].
 
+    Args:
+        content: The file's bytes.
+        size: Side in pixels.
+        variant: How.
+
     Raises:
-        OSError, SyntaxError, ...: Pillow cannot decode it; all are in ``DECODE_ERRORS``.
+        DataError: It is no picture that can be read; says why.
     """
-    with Image.open(path) as image:
-        rgb = image.convert("RGB")
-        if variant == "reference":
-            pixels = np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1)
-            return rounded(resize(pixels, size, antialias=False))
-        if rgb.size != (size, size):
-            # In bytes: three times faster than resize(), and within one level of it.
-            rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-        return np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1))
+    rgb = read_rgb(content)
+    if variant == "reference":
+        pixels = np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1)
+        return rounded(resize(pixels, size, antialias=False))
+    if rgb.size != (size, size):
+        # In bytes: three times faster than resize(), and within one level of it.
+        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1))
 
 
 def build_cache(
@@ -84,6 +91,7 @@ def build_cache(
     size: int,
     path: Path | str,
     *,
+    contents: Sequence[str] | None = None,
     variant: Variant = "corrected",
     threads: int | None = None,
     progress: ProgressCallback | None = None,
@@ -91,15 +99,16 @@ def build_cache(
 ) -> CacheReport:
     """Decode every picture of the table into a ``.npy`` file, uint8 [N, 3, size, size].
 
-    Blocks of pictures are noted in a journal beside the unfinished file, with their sha256. The
-    same call made again after a kill keeps the blocks whose bytes are still those noted; a
-    journal of other pictures, another size or another variant is not used. At the end the
-    journal is removed. One process at a time per unfinished file.
+    Blocks of pictures are noted in a journal beside the unfinished file, with the sha256 of their
+    files' contents and of what was decoded. The same call made again after a kill keeps the blocks
+    of which both are still those noted; a journal of another size or variant is not used. At the
+    end the journal is removed. One process at a time per unfinished file.
 
     Args:
         table: The images.
         size: Side in pixels.
         path: File to write; the caller publishes it.
+        contents: What ``picture_contents`` returned of the table; None hashes the pictures first.
         variant: How pictures are resized.
         threads: Decoding threads; None uses one per processor. Pillow decodes without holding
             Python's lock.
@@ -108,10 +117,12 @@ def build_cache(
             process lets the next one go on.
 
     Raises:
-        DataError: Some pictures do not decode; says how many and names three.
+        DataError: Some pictures do not decode, or are not what ``contents`` says; says how many
+            and names three.
     """
     target = Path(path)
-    unfinished = _Unfinished(Path(partial or target), table, size, variant)
+    known = picture_contents(table, threads=threads) if contents is None else contents
+    unfinished = _Unfinished(Path(partial or target), known, size, variant)
     pixels, done = unfinished.open()
     num_images = len(table)
     resumed = sum(len(pixels[_block(number)]) for number in done)
@@ -121,8 +132,11 @@ def build_cache(
     def one(row: int) -> None:
         file = table.root / table.paths[row]
         try:
-            pixels[row] = decode(file, size, variant)
-        except DECODE_ERRORS as error:
+            content = read_file(file)
+            if content_hash(content) != known[row]:
+                raise DataError("changed since it was read first; start again")
+            pixels[row] = decode(content, size, variant)
+        except DataError as error:
             broken.append(f"{file} ({error})")
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
@@ -138,8 +152,8 @@ def build_cache(
             pace.add(len(rows))
     if broken:
         raise DataError(
-            f"{len(broken)} of {num_images} pictures do not decode, for example "
-            f"{'; '.join(sorted(broken)[:3])}: restore them from the original dataset"
+            f"{len(broken)} of {num_images} pictures cannot be used, for example "
+            f"{'; '.join(sorted(broken)[:3])}: restore them, or remove their rows"
         )
     unfinished.finish(target)
     digest = _digest([done[number] for number in sorted(done)])
@@ -160,22 +174,24 @@ def _sha256(pixels: Cache) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
-def _digest(blocks: list[str]) -> str:
-    return hashlib.sha256("".join(blocks).encode()).hexdigest()
+def _digest(hashes: Sequence[str]) -> str:
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 class _Unfinished:
     """The file that is being written and the journal of its finished blocks.
 
-    The journal's first line says of what it is; each further one is a block and its sha256. A
-    line that a kill cut short does not count.
+    The journal's first line says of what it is; each further one is a block with the sha256 of its
+    pixels and of the contents that they were decoded from. A line that a kill cut short does not
+    count.
     """
 
-    def __init__(self, file: Path, table: ImageTable, size: int, variant: Variant) -> None:
+    def __init__(self, file: Path, contents: Sequence[str], size: int, variant: Variant) -> None:
         self._file = file
         self._journal = file.with_name(f"{file.name}.journal")
-        self._shape = (len(table), 3, size, size)
-        self._title = {"pictures": table.fingerprint, "size": size, "variant": variant}
+        self._contents = contents
+        self._shape = (len(contents), 3, size, size)
+        self._title = {"recipe": RECIPE, "size": size, "variant": variant}
 
     def open(self) -> tuple[Cache, dict[int, str]]:
         """The array to write into, and the sha256 of every block that is already whole."""
@@ -198,7 +214,7 @@ class _Unfinished:
 
     def note(self, number: int, sha256: str) -> None:
         """Take down that a block is whole."""
-        self._write("a", {"block": number, "sha256": sha256})
+        self._write("a", {"block": number, "sha256": sha256, "of": self._source(number)})
 
     def finish(self, target: Path) -> None:
         """Put the file where it is wanted and forget how it was made."""
@@ -206,25 +222,29 @@ class _Unfinished:
         if self._file != target:
             shutil.move(self._file, target)
 
+    def _source(self, number: int) -> str:
+        return _digest(self._contents[_block(number)])
+
     def _write(self, mode: Literal["w", "a"], record: Mapping[str, Any]) -> None:
         with self._journal.open(mode, encoding="utf-8") as journal:
             journal.write(json.dumps(record) + "\n")
 
     def _noted(self) -> dict[int, str]:
+        """The blocks that are noted and whose pictures are still the same."""
+        noted: dict[int, str] = {}
         try:
-            lines = self._journal.read_text(encoding="utf-8").splitlines()
+            title, *lines = self._journal.read_text(encoding="utf-8").splitlines()
             shape = np.load(self._file, mmap_mode="r").shape
-        except (OSError, ValueError):
-            return {}
-        records = []
-        for line in lines:
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-        if not records or records[0] != self._title or shape != self._shape:
-            return {}
-        return {record["block"]: record["sha256"] for record in records[1:]}
+            if json.loads(title) != self._title or shape != self._shape:
+                return {}
+            for line in lines:
+                record = json.loads(line)
+                if record["of"] == self._source(int(record["block"])):
+                    noted[int(record["block"])] = record["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            # What was read up to a damaged line is compared with the pixels like all the rest.
+            return noted
+        return noted
 
 
 class _Pace:

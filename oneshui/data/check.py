@@ -9,8 +9,6 @@ Imports no torch.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import os
 import sys
 import textwrap
@@ -19,18 +17,19 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO
 
 import numpy as np
-from PIL import Image
 
-from oneshui.data.cache import DECODE_ERRORS
+from oneshui.data.contents import content_hash, read_file
 from oneshui.data.near import MOST_PAIRS, Thumbnail, near_pairs, thumbnail
-from oneshui.data.registry import load_dataset
-from oneshui.data.splits import Split, make_split
+from oneshui.data.pictures import read_rgb
+from oneshui.data.registry import get, load_dataset
+from oneshui.data.splits import Split, make_split, require_shared_labels
 from oneshui.data.table import ABSENT, AbsentDatasetError, ImageTable
 from oneshui.errors import DataError, InputError
-from oneshui.spec import ProgressCallback
+from oneshui.printable import cell
+from oneshui.spec import ProgressCallback, Walk
 
 _SETS: Final = ("train", "val", "test")
 _EXAMPLES: Final = 5
@@ -74,9 +73,10 @@ class Audit:
         labels: Name and number of images of every class, or of every attribute's ones.
         split_seed: Seed of the split.
         sets: Set, images and identities of the split; empty if there can be none.
-        split_error: Why there can be no split, or "".
+        split_error: Why there can be no split, or what is wrong with it, or "".
         missing: Listed pictures without a file.
         unreadable: Pictures that do not decode, and why.
+        plain: Pictures of one colour.
         duplicates: Groups of identical files.
         near: Pairs that look the same though their files differ.
     """
@@ -91,6 +91,7 @@ class Audit:
     split_error: str
     missing: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
+    plain: tuple[str, ...]
     duplicates: tuple[Copies, ...]
     near: tuple[Copies, ...]
 
@@ -103,6 +104,7 @@ class Audit:
         found = [
             (len(self.missing), "listed pictures have no file"),
             (len(self.unreadable), "pictures do not decode"),
+            (len(self.plain), "pictures of one colour"),
             (len(within), "groups of identical files within an identity"),
             (len(across), f"groups of identical files across identities{_across_sets(across)}"),
             (len(near), f"pairs that look the same across identities{_across_sets(near)}"),
@@ -119,6 +121,7 @@ def audit(
     table: ImageTable,
     *,
     split_seed: int = 0,
+    walk: Walk = "reference",
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> Audit:
@@ -127,25 +130,29 @@ def audit(
     Args:
         table: The dataset, loaded with ``require_files=False`` so that pictures may be missing.
         split_seed: Seed of the benchmark's split.
+        walk: How its people are split.
         threads: Threads that decode; None uses one per processor.
         progress: Called with (done, total) now and then.
     """
-    split, split_error = _split(table, split_seed)
+    split, split_error = _split(table, split_seed, walk)
     present = np.flatnonzero(table.sizes != ABSENT).tolist()
     files = [table.root / table.paths[row] for row in present]
     rows_of: dict[str, list[int]] = defaultdict(list)
     unreadable: list[tuple[str, str]] = []
+    plain: list[str] = []
     looks: dict[int, Thumbnail] = {}
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for start in range(0, len(present), _BATCH):
             batch = present[start : start + _BATCH]
             seen = pool.map(_inspect, files[start : start + _BATCH])
-            for row, (digest, look, problem) in zip(batch, seen, strict=True):
-                rows_of[digest].append(row)
-                if look is None:
-                    unreadable.append((table.paths[row], problem))
-                elif len(rows_of[digest]) == 1:
-                    looks[row] = look
+            for row, one in zip(batch, seen, strict=True):
+                rows_of[one.digest].append(row)
+                if one.look is None:
+                    unreadable.append((table.paths[row], one.problem))
+                elif one.is_plain:
+                    plain.append(table.paths[row])
+                elif len(rows_of[one.digest]) == 1:
+                    looks[row] = one.look
             if progress is not None:
                 progress(start + len(batch), len(present))
     sets = _set_names(table, split)
@@ -171,32 +178,48 @@ def audit(
         split_error=split_error,
         missing=tuple(table.paths[row] for row in np.flatnonzero(table.sizes == ABSENT)),
         unreadable=tuple(unreadable),
+        plain=tuple(plain),
         duplicates=tuple(copies(rows) for rows in rows_of.values() if len(rows) > 1),
         near=tuple(copies([distinct[i], distinct[j]]) for i, j in near_pairs(stacked)),
     )
 
 
-def _inspect(path: Path) -> tuple[str, Thumbnail | None, str]:
-    """A file's digest, its thumbnail if it decodes, and else why it does not."""
+@dataclass(frozen=True, kw_only=True)
+class _Inspected:
+    """What was seen of one file: its digest, and its thumbnail or why there is none."""
+
+    digest: str
+    look: Thumbnail | None = None
+    is_plain: bool = False
+    problem: str = ""
+
+
+def _inspect(path: Path) -> _Inspected:
     digest = str(path)  # equals no other file's if this one cannot even be read
     try:
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            return digest, thumbnail(image), ""
-    except DECODE_ERRORS as error:
-        # Pillow quotes the address of the bytes, which helps nobody.
-        reason = "no picture" if "cannot identify" in str(error) else str(error)
-        return digest, None, reason if path.stat().st_size else "empty file"
+        content = read_file(path)
+        digest = content_hash(content)
+        rgb = read_rgb(content)
+    except DataError as error:
+        return _Inspected(digest=digest, problem=str(error))
+    is_plain = rgb.getcolors(maxcolors=1) is not None
+    return _Inspected(digest=digest, look=thumbnail(rgb), is_plain=is_plain)
 
 
-def _split(table: ImageTable, seed: int) -> tuple[Split | None, str]:
-    """The benchmark's split; the sets are the same whatever the number of forget identities."""
+def _split(table: ImageTable, seed: int, walk: Walk) -> tuple[Split | None, str]:
+    """The benchmark's split, and what is wrong with it.
+
+    The sets are the same whatever the number of forget identities.
+    """
     try:
-        return make_split(table.identity, table.identity_order, num_forget=2, seed=seed), ""
+        split = make_split(table.identity, table.identity_order, num_forget=2, seed=seed, walk=walk)
     except InputError as error:
         return None, f"no split is possible: {error}"
+    try:
+        require_shared_labels(split, table.label)
+    except InputError as error:
+        return split, str(error)
+    return split, split.uneven
 
 
 def _set_names(table: ImageTable, split: Split | None) -> list[str]:
@@ -231,7 +254,9 @@ def _label_counts(table: ImageTable) -> tuple[tuple[str, int], ...]:
 def report(audit: Audit) -> str:
     """The audit as text, with a few examples of everything that was found."""
     least, *quartiles, most = (f"{value:g}" for value in audit.images_per_identity)
-    shares = ", ".join(f"{name} {100 * n / audit.num_images:.1f}%" for name, n in audit.labels)
+    shares = ", ".join(
+        f"{cell(name)} {100 * n / audit.num_images:.1f}%" for name, n in audit.labels
+    )
     lines = [
         f"{audit.dataset}: {audit.num_images} images of {audit.num_identities} identities",
         f"images per identity: {least} to {most}, quartiles {', '.join(quartiles)}",
@@ -240,8 +265,11 @@ def report(audit: Audit) -> str:
     if audit.sets:
         sets = ", ".join(f"{name} {n} images of {people}" for name, n, people in audit.sets)
         lines.append(f"split with seed {audit.split_seed}: {sets} identities")
-    lines += _section("missing files", audit.missing)
-    lines += _section("unreadable pictures", [f"{p}: {why}" for p, why in audit.unreadable])
+    lines += _section("missing files", [cell(path) for path in audit.missing])
+    lines += _section(
+        "unreadable pictures", [f"{cell(path)}: {why}" for path, why in audit.unreadable]
+    )
+    lines += _section("pictures of one colour", [cell(path) for path in audit.plain])
     for what, groups in (("identical files", audit.duplicates), ("look the same", audit.near)):
         for where, across in (("within an identity", False), ("across identities", True)):
             chosen = [_told(c) for c in groups if c.across_identities == across]
@@ -262,7 +290,7 @@ def _section(what: str, entries: Sequence[str]) -> Iterable[str]:
 def _told(copies: Copies) -> str:
     sets = copies.sets or ("no set",) * len(copies.paths)
     parts = zip(copies.paths, copies.identities, sets, strict=True)
-    return " = ".join(f"{path} (identity {person}, {name})" for path, person, name in parts)
+    return " = ".join(f"{cell(path)} (identity {person}, {name})" for path, person, name in parts)
 
 
 def _verdict(findings: Sequence[str]) -> str:
@@ -296,6 +324,12 @@ def _show(done: int, total: int) -> None:
         sys.stderr.write(f"checked {done} of {total} pictures\n")
 
 
+def _say(stream: TextIO, text: str) -> None:
+    """Write whatever the stream can encode, and escapes for the rest."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -307,20 +341,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _arguments(argv)
     try:
-        table = load_dataset(arguments.dataset, arguments.data_dir, require_files=False)
+        dataset = get(arguments.dataset)
+        table = load_dataset(dataset.name, arguments.data_dir, require_files=False)
     except DataError as error:
         if not isinstance(error, AbsentDatasetError):
-            sys.stdout.write(f"{arguments.dataset}: {_verdict([str(error)])}\n")
+            _say(sys.stdout, f"{arguments.dataset}: {_verdict([str(error)])}\n")
             return 1
-        sys.stderr.write(f"{error}\n")
+        _say(sys.stderr, f"{error}\n")
         return 2
     except (InputError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        _say(sys.stderr, f"{error}\n")
         return 2
     result = audit(
-        table, split_seed=arguments.split_seed, threads=arguments.threads, progress=_show
+        table,
+        split_seed=arguments.split_seed,
+        walk=dataset.walk,
+        threads=arguments.threads,
+        progress=_show,
     )
-    sys.stdout.write(report(result))
+    _say(sys.stdout, report(result))
     return 1 if result.findings else 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from oneshui.registry import Registry
-from oneshui.spec import Task
+from oneshui.spec import Task, Walk
 
 if TYPE_CHECKING:
     from oneshui.data.table import ImageTable
@@ -34,6 +34,7 @@ class Dataset:
         folder: Its own folder in the data folder; empty if it is the data folder itself.
         task: "multilabel" or "multiclass"; None if that depends on the files.
         num_images: Pictures of the published dataset, for estimates of time alone.
+        walk: How its people are split; the authors' way for those that the authors split.
         load: Reads it.
     """
 
@@ -41,6 +42,7 @@ class Dataset:
     folder: str
     task: Task | None
     num_images: int
+    walk: Walk
     load: Loader
 
 
@@ -48,7 +50,9 @@ L = TypeVar("L", bound=Loader)
 DATASETS: Registry[Dataset] = Registry("dataset layout", "oneshui.data.loaders")
 
 
-def register(*, name: str, folder: str, task: Task | None, num_images: int) -> Callable[[L], L]:
+def register(
+    *, name: str, folder: str, task: Task | None, num_images: int, walk: Walk = "corrected"
+) -> Callable[[L], L]:
     """Decorator that makes a loader known as a dataset; see ``Dataset`` for the arguments.
 
     Raises:
@@ -56,7 +60,9 @@ def register(*, name: str, folder: str, task: Task | None, num_images: int) -> C
     """
 
     def known(load: L) -> L:
-        own = Dataset(name=name, folder=folder, task=task, num_images=num_images, load=load)
+        own = Dataset(
+            name=name, folder=folder, task=task, num_images=num_images, walk=walk, load=load
+        )
         DATASETS.add(name, own, load)
         return load
 

@@ -8,20 +8,26 @@ of every image and of seeds; no pictures are read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from oneshui.errors import InputError
 from oneshui.seeding import python_random
+from oneshui.spec import Walk
 
-Walk = Literal["reference", "corrected"]
 SetName = Literal["retain", "forget", "test", "val", "support"]
-SET_NAMES: tuple[SetName, ...] = ("retain", "forget", "test", "val", "support")
+SET_NAMES: tuple[SetName, ...] = get_args(SetName)
+SHARES: Mapping[Literal["val", "test", "train"], float] = {"val": 0.2, "test": 0.2, "train": 0.6}
+"""Of the images, for which the sets are meant."""
+UNEVEN = 0.15
+"""How far a share may be off before somebody is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,21 @@ class Split:
         return np.setdiff1d(rows, support).astype(np.int64)
 
     @property
+    def uneven(self) -> str:
+        """The shares of val, test and train in words if one is far off; "" if none is."""
+        held = {
+            name: float(np.isin(self.identity_of_image, getattr(self, name)).mean())
+            for name in SHARES
+        }
+        if all(abs(held[name] - share) <= UNEVEN for name, share in SHARES.items()):
+            return ""
+        told = ", ".join(f"{name} {100 * share:.0f}" for name, share in held.items())
+        return (
+            f"the sets hold {told} % of the images instead of 20, 20 and 60, because some people "
+            "have very many of them; fewer images of these people, or another seed, come nearer"
+        )
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that change with any identity list or support image."""
         digest = hashlib.sha256()
@@ -92,6 +113,9 @@ def _take(
     The reference moves the boundary left by subtracting the images of the identity that is still
     inside; ``walk="corrected"`` subtracts those of the one that was removed
     (docs/benchmark.md, D1).
+
+    Raises:
+        IndexError: The walk leaves the queue without having found a boundary.
     """
     target = share * sum(count[identity] for identity in queue)
     limit = int(share * len(queue))
@@ -99,12 +123,81 @@ def _take(
     if images > target:
         while images > target:
             limit -= 1
+            if limit == 0:
+                raise IndexError("nobody is left on this side of the boundary")
             images -= count[queue[limit - 1 if walk == "reference" else limit]]
     else:
         while images <= target:
             limit += 1
             images += count[queue[limit - 1]]
     return queue[:limit], queue[limit:]
+
+
+def _parted(queue: list[int], count: Mapping[int, int], walk: Walk) -> list[list[int]]:
+    """The queue as val, test and training identities: 20, 20 and 60 % of the images.
+
+    Raises:
+        InputError: Fewer than three identities have images, or the reference's walk gets lost.
+    """
+    people = sum(count[identity] > 0 for identity in queue)
+    if people < 3:
+        raise InputError(
+            f"{people} identities with images are too few for a train, a val and a test set"
+        )
+    parts: list[list[int]] = [[], [], []]
+    with contextlib.suppress(IndexError):
+        inside, train = _take(queue, 0.4, count, walk)
+        parts = [*_take(inside, 0.5, count, walk), train]
+    if walk == "corrected" and _off(parts, count) > UNEVEN:
+        return _nearest(queue, count)
+    if not all(_images(part, count) for part in parts):
+        raise InputError(
+            "the authors' walk finds no boundary between the sets, because some people have very "
+            "many of the images; say walk=corrected (datasets.<name>.walk in a sweep)"
+        )
+    return parts
+
+
+def _images(identities: Sequence[int], count: Mapping[int, int]) -> int:
+    return sum(count[identity] for identity in identities)
+
+
+def _off(parts: Sequence[Sequence[int]], count: Mapping[int, int]) -> float:
+    """How far the shares of val, test and train are off at most, in 0..1.
+
+    Infinity if a part has no image, or is above its share by more than one identity's images.
+    """
+    held = [_images(part, count) for part in parts]
+    wanted = [share * sum(held) for share in SHARES.values()]
+    for part, images, share in zip(parts, held, wanted, strict=True):
+        if not images or images - max(count[identity] for identity in part) > share:
+            return math.inf
+    return max(abs(images - share) for images, share in zip(held, wanted, strict=True)) / sum(held)
+
+
+def _nearest(queue: list[int], count: Mapping[int, int]) -> list[list[int]]:
+    """The queue in three parts that are balanced and as near to their shares as can be.
+
+    There always are such parts: a boundary just behind the identity with which a share is reached
+    makes the part before it balanced, and where that leaves a part without images, one with a
+    single identity is.
+    """
+    held = np.cumsum([count[identity] for identity in queue])
+    # Boundaries stand behind people with images; who has none goes with the part that follows.
+    places = np.flatnonzero(np.diff(held, prepend=0)) + 1
+    last = len(places) - 1
+
+    def near(share: float) -> set[int]:
+        reached = int(np.searchsorted(held[places - 1], share * held[-1]))
+        return {min(max(number, 0), last) for number in range(reached - 2, reached + 3)}
+
+    options: list[list[list[int]]] = []
+    for first in near(0.2):
+        for second in {*near(0.4), min(first + 1, last)}:
+            if first < second < last:
+                a, b = int(places[first]), int(places[second])
+                options.append([queue[:a], queue[a:b], queue[b:]])
+    return min(options, key=lambda parts: _off(parts, count))
 
 
 def make_split(
@@ -129,13 +222,14 @@ def make_split(
         seed: Of the split and of the choice of forget identities.
         support_seed: Of the choice of support images. None or ``seed`` draws them from the
             split's own stream, as the paper did.
-        walk: How the boundary between the sets is found.
+        walk: How the boundary between the sets is found. With "corrected" no set is above its
+            share by more than one identity's images.
         min_images: Images that an identity needs in order to be forgotten (6 when a single
             identity is forgotten, as in the paper).
 
     Raises:
         InputError: ``num_forget`` is below 1, or fewer training identities have enough images;
-            or there are too few identities to fill three sets.
+            or there are too few identities to fill three sets, or the reference's walk cannot.
     """
     if num_forget < 1:
         raise InputError(f"forget size {num_forget} is not possible: it must be at least 1")
@@ -144,13 +238,7 @@ def make_split(
     stream = python_random(seed)
     queue = list(identity_order)
     stream.shuffle(queue)
-    inside, train = _take(queue, 0.4, count, walk)
-    val, test = _take(inside, 0.5, count, walk)
-    if not all(any(count[identity] for identity in part) for part in (train, val, test)):
-        raise InputError(
-            f"{len(identity_order)} identities are too few for a train, a val and a test set"
-        )
-
+    val, test, train = _parted(queue, count, walk)
     order = list(identity_order)
     stream.shuffle(order)
     chooser = stream if support_seed in (None, seed) else python_random(support_seed)
@@ -182,6 +270,33 @@ def make_split(
         support=tuple(support),
         identity_of_image=identity_of_image,
     )
+
+
+def require_shared_labels(
+    split: Split, label: npt.NDArray[np.uint8] | npt.NDArray[np.int64]
+) -> None:
+    """Check that what a model learns can be seen on the people whom it was not trained on.
+
+    Args:
+        split: Who is in which set.
+        label: Of all images, uint8 [N, C] of 0/1 or int64 [N] class index.
+
+    Raises:
+        InputError: No class, or no attribute that an image has, is both in the training set and in
+            the validation or test set.
+    """
+
+    def occurring(name: Literal["train", "val", "test"]) -> set[int]:
+        rows = label[split.images(name)]
+        return set(np.flatnonzero(rows.any(axis=0)) if rows.ndim == 2 else rows.tolist())
+
+    for name in ("val", "test"):
+        if not occurring("train") & occurring(name):
+            what = "attribute that an image has" if label.ndim == 2 else "class"
+            raise InputError(
+                f"no {what} of the {name} set occurs in the training set, so nothing that is "
+                "learned can be measured there; labels must be what different people share"
+            )
 
 
 def most_requests(num_identities: int, num_forget: int) -> int:

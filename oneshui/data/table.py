@@ -7,7 +7,8 @@ Numpy and pandas are imported inside the functions: planning imports the loaders
 from __future__ import annotations
 
 import csv
-import hashlib
+import io
+import posixpath
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,17 +62,6 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.paths)
 
-    @property
-    def fingerprint(self) -> str:
-        """sha256 over (path, identity, label, file size) of all rows in order, hexadecimal."""
-        import numpy as np
-
-        digest = hashlib.sha256(f"{self.dataset}|{self.task}|".encode())
-        digest.update("\n".join(self.paths).encode())
-        for column in (self.identity, self.label, self.sizes):
-            digest.update(b"|" + np.ascontiguousarray(column).tobytes())
-        return digest.hexdigest()
-
 
 def require_folders(folders: Sequence[Path], remedy: str) -> None:
     """Check that a dataset's folders are there.
@@ -107,10 +97,16 @@ def file_sizes(
         int64 [n].
 
     Raises:
-        DataError: Some are absent (says how many and names three), or empty.
+        DataError: Some are absent (says how many and names three), or empty; or a name has
+            another, shorter spelling, or leaves the folder.
     """
     import numpy as np
 
+    for name in names:
+        if "/" in name and (posixpath.normpath(name) != name or name.startswith(("/", "../"))):
+            raise DataError(
+                f"{listed_in} lists {name}: write names without . and .., of files in {folder}"
+            )
     sizes = np.array([_size(folder / name) for name in names], dtype=np.int64)
     if not require_files:
         return sizes
@@ -153,18 +149,33 @@ def appearance_order(identity: npt.NDArray[np.int64]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(identity.tolist()))
 
 
-def read_lines(path: Path, what: str) -> list[str]:
-    """The lines of a text file of annotations, without line ends and byte order mark.
+def read_text(path: Path, what: str) -> str:
+    """A text file of annotations without byte order mark; its line ends are as they are.
 
     Raises:
         DataError: It is absent, unreadable, or not text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} is absent: it holds {what}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): it holds {what}") from None
+        raise DataError(
+            f"{path} cannot be read ({error}): it holds {what}, as text in UTF-8"
+        ) from None
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a text file of annotations; blank ones at its end do not count.
+
+    Raises:
+        DataError: It is absent, unreadable, or not text.
+    """
+    # Not splitlines(), which takes more than line ends for one.
+    lines = list(io.StringIO(read_text(path, what), newline=None))
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return [line.rstrip("\n") for line in lines]
 
 
 def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
@@ -177,7 +188,7 @@ def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
     Raises:
         DataError: It is absent or no CSV text, or a row has not as many cells as the first.
     """
-    reader = csv.reader(read_lines(path, what))
+    reader = csv.reader(io.StringIO(read_text(path, what), newline=""))
     width = 0
     try:
         for cells in reader:
@@ -195,22 +206,12 @@ def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
         ) from None
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes, hexadecimal.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}); restore it") from None
-
-
 def parse_attributes(
     path: Path,
 ) -> tuple[tuple[str, ...], list[str], npt.NDArray[np.uint8]]:
     """CelebA's attribute file: a count, the 40 names, then a file name and 40 values of -1/1.
+
+    Kaggle's edition ends in ``.csv``, has commas for spaces, and no count.
 
     Returns:
         Attribute names, file names in file order, and labels uint8 [N, 40] of 0/1.
@@ -222,30 +223,39 @@ def parse_attributes(
     import pandas as pd
 
     lines = read_lines(path, "the attributes of every picture")
-    if len(lines) < 3 or not lines[0].strip().isdecimal():
-        raise DataError(
-            f"{path} line 1 must be the number of images, then names, then one line each"
-        )
-    names = tuple(lines[1].split())
+    if path.suffix == ".csv":
+        heading, *body = (line.replace(",", " ") for line in lines or [""])
+        names, first = tuple(heading.split()[1:]), 2
+    else:
+        if len(lines) < 3 or not lines[0].strip().isdecimal():
+            raise DataError(
+                f"{path} line 1 must be the number of images, then names, then one line each"
+            )
+        names, body, first = tuple(lines[1].split()), lines[2:], 3
+        if int(lines[0]) != len(body):
+            raise DataError(
+                f"{path} line 1 announces {lines[0].strip()} images but {len(body)} lines follow; "
+                "the file is cut short or was edited: restore it"
+            )
     if len(names) != 40 or len(set(names)) != 40:
-        raise DataError(f"{path} line 2 must hold 40 different attribute names, not {len(names)}")
-    body = lines[2:]
-    if int(lines[0]) != len(body):
         raise DataError(
-            f"{path} line 1 announces {lines[0].strip()} images but {len(body)} lines follow; "
-            "the file is cut short or was edited: restore it"
+            f"{path} line {first - 1} must hold 40 different attribute names, not {len(names)}"
         )
-    label = _signs(path, names, body)
+    if not body:
+        raise DataError(f"{path} lists no picture; restore it")
+    label = _signs(path, names, body, first)
     files = [line.split(maxsplit=1)[0] for line in body]
     duplicated = np.flatnonzero(pd.Series(files).duplicated())
     if len(duplicated):
-        first = int(duplicated[0])
-        raise DataError(f"{path} line {first + 3}: {files[first]} is listed a second time")
+        row = int(duplicated[0])
+        raise DataError(f"{path} line {row + first}: {files[row]} is listed a second time")
     return names, files, label
 
 
-def _signs(path: Path, names: Sequence[str], body: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """The values of all lines, uint8 [N, 40]: 1 for "1" and 0 for "-1".
+def _signs(
+    path: Path, names: Sequence[str], body: Sequence[str], first: int
+) -> npt.NDArray[np.uint8]:
+    """The values of all lines, uint8 [N, 40]: 1 for "1" and 0 for "-1"; the first has a number.
 
     CelebA has eight million of them, so they are found in the bytes of the whole text at once.
     """
@@ -262,9 +272,9 @@ def _signs(path: Path, names: Sequence[str], body: Sequence[str]) -> npt.NDArray
     words = np.bincount(line, minlength=len(body))
     uneven = np.flatnonzero(words != 1 + len(names))
     if len(uneven):
-        first = int(uneven[0])
+        row = int(uneven[0])
         raise DataError(
-            f"{path} line {first + 3} has {max(int(words[first]) - 1, 0)} values after the file "
+            f"{path} line {row + first} has {max(int(words[row]) - 1, 0)} values after the file "
             f"name, but {len(names)} are needed"
         )
     last = text[start + length - 1]
@@ -275,15 +285,25 @@ def _signs(path: Path, names: Sequence[str], body: Sequence[str]) -> npt.NDArray
     if len(wrong):
         row, column = (int(i) for i in wrong[0])
         raise DataError(
-            f"{path} line {row + 3}: {names[column]} is {body[row].split()[column + 1]!r}, "
+            f"{path} line {row + first}: {names[column]} is {body[row].split()[column + 1]!r}, "
             "but values are -1 or 1"
         )
     label: npt.NDArray[np.uint8] = positive.reshape(shape)[:, 1:].astype(np.uint8)
     return label
 
 
-def parse_identities(path: Path, files: Sequence[str], listed_in: Path) -> npt.NDArray[np.int64]:
+def parse_identities(
+    path: Path, files: Sequence[str], listed_in: Path, below: int = 10**_LONGEST_NUMBER
+) -> npt.NDArray[np.int64]:
     """CelebA's identity file, "name number" a line, matched to the attribute file's order.
+
+    If it ends in ``.csv`` it has a comma for the space, and maybe a heading.
+
+    Args:
+        path: The file.
+        files: The pictures.
+        listed_in: The attribute file, for messages.
+        below: What every number must be less than.
 
     Raises:
         DataError: Naming the line, when a line does not parse, names an unknown or repeated
@@ -292,10 +312,13 @@ def parse_identities(path: Path, files: Sequence[str], listed_in: Path) -> npt.N
     import numpy as np
 
     lines = read_lines(path, "the identity of every picture")
+    is_csv = path.suffix == ".csv"
     row_of = {name: row for row, name in enumerate(files)}
     identity = np.full(len(files), -1, dtype=np.int64)
     for number, line in enumerate(lines, start=1):
-        parts = line.split()
+        parts = line.replace(",", " ").split() if is_csv else line.split()
+        if is_csv and number == 1 and parts and not parts[-1].isdecimal():
+            continue
         if len(parts) != 2 or not parts[1].isdecimal() or len(parts[1]) > _LONGEST_NUMBER:
             raise DataError(f"{path} line {number}: {line!r} is not a file name and a number")
         row = row_of.get(parts[0])
@@ -303,6 +326,11 @@ def parse_identities(path: Path, files: Sequence[str], listed_in: Path) -> npt.N
             raise DataError(f"{path} line {number}: {parts[0]} is not listed in {listed_in}")
         if identity[row] >= 0:
             raise DataError(f"{path} line {number}: {parts[0]} is listed a second time")
+        if int(parts[1]) >= below:
+            raise DataError(
+                f"{path} line {number}: nobody can have the number {parts[1]} where people are "
+                f"numbered from 0 to the largest; {below - 1} is the largest that is taken"
+            )
         identity[row] = int(parts[1])
     missing = np.flatnonzero(identity < 0)
     if len(missing):

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from oneshui.data import registry
-from oneshui.data.splits import make_split, most_requests
+from oneshui.data.contents import fingerprint
+from oneshui.data.splits import make_split, most_requests, require_shared_labels
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.faces.generate import generate
@@ -21,6 +22,7 @@ from sweeps.graph.cells import index_job, weights_job
 from sweeps.graph.job import Job, canonical_json
 from sweeps.graph.spec import DatasetSpec, Places, SweepSpec
 from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.data import contents_of
 from sweeps.stages.run import run
 from sweeps.stages.weights import are_current
 from sweeps.store import DamagedEntryError, Entry, Store
@@ -79,7 +81,12 @@ def prepare_datasets(
                     folder.fetch(bar)
             with Bar(console, f"drawing faces for {dataset.name}") as bar:
                 ensure_generated(dataset, places, bar, os.cpu_count() or 1)
-            _index(dataset, sweep, WorkerEnvironment(store=store, data_folders=folders, logs=logs))
+            env = WorkerEnvironment(store=store, data_folders=folders, logs=logs)
+            with Bar(console, f"reading the pictures of {dataset.name}") as bar:
+                job = index_job(dataset)
+                table = registry.load_dataset(dataset.layout, env.data_folder(job.key))
+                check_requests(table, sweep, dataset.name, console)
+                _index(job, table, env, bar)
     return folders
 
 
@@ -102,17 +109,15 @@ def prepare_weights(sweep: SweepSpec, store: Store, logs: Path, console: Console
             run(job, {}, env)
 
 
-def _index(dataset: DatasetSpec, sweep: SweepSpec, env: WorkerEnvironment) -> None:
-    job = index_job(dataset)
-    table = registry.load_dataset(dataset.layout, env.data_folder(job.key))
-    check_requests(table, sweep, dataset.name)
-    if is_current(env.store, job, table) is None:
+def _index(job: Job, table: ImageTable, env: WorkerEnvironment, progress: ProgressCallback) -> None:
+    found = fingerprint(table, contents_of(table, env.store, progress))
+    if is_current(env.store, job, found) is None:
         env.store.discard(job.stage, job.key)
         run(job, {}, env)
 
 
-def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
-    """Refuse forget sizes that the dataset cannot serve, before anything is computed.
+def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: Console) -> None:
+    """Refuse what the dataset cannot serve, and say where its sets are uneven, in advance.
 
     Raises:
         InputError: Naming dataset, forget size and seed.
@@ -123,6 +128,7 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
         if any(row.space for row in sweep.rows[cell])
         for seed in sweep.tuning.seeds
     ]
+    uneven: dict[int, str] = {}
     for cell in dict.fromkeys([*sweep.cells, *tuned]):
         if cell.dataset != dataset:
             continue
@@ -133,20 +139,32 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str) -> None:
                 num_forget=cell.num_forget,
                 seed=cell.split_seed,
                 support_seed=cell.support_seed,
+                walk=sweep.datasets[dataset].split_walk,
             )
+            require_shared_labels(split, table.label)
             if cell in tuned:
                 known = set(table.identity.tolist())
                 most_requests(len(known.intersection(split.retain)), cell.num_forget)
         except InputError as error:
             raise InputError(f"dataset {dataset}, seed {cell.seed}: {error}") from None
+        if split.uneven:
+            uneven[cell.split_seed] = split.uneven
+    for seed, what in uneven.items():
+        console.print(f"dataset {dataset}, split seed {seed}: {what}", soft_wrap=True)
 
 
-def is_current(store: Store, job: Job, table: ImageTable) -> Entry | None:
-    """The stored index of the dataset, if it still describes the files on disk."""
+def is_current(store: Store, job: Job, current: str) -> Entry | None:
+    """The stored index of the dataset, if it still describes the files on disk.
+
+    Args:
+        store: Where the index is.
+        job: The index job.
+        current: Fingerprint of the files on disk.
+    """
     try:
         entry = store.find(job.stage, job.key)
     except DamagedEntryError:
         return None
-    if entry is None or entry.value.get("fingerprint") != table.fingerprint:
+    if entry is None or entry.value.get("fingerprint") != current:
         return None
     return entry

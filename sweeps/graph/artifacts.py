@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 IMAGES = "images.parquet"
-"""Of an index: path, identity and label of every image."""
+"""Of an index: path, identity, label and content hash of every image."""
 IDENTITIES = "identities.parquet"
 """Of an index: all identities in the dataset's order."""
 PIXELS = "images.npy"

@@ -128,6 +128,7 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
             "num_forget": cell.num_forget,
             "split_seed": cell.split_seed,
             "support_seed": cell.support_seed,
+            "walk": sweep.datasets[cell.dataset].split_walk,
         },
         index=index,
         cache=data["cache"],

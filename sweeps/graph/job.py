@@ -40,6 +40,8 @@ def stage_title(stage: Stage) -> str:
 
 STAGE_VERSION: Mapping[Stage, int] = {
     **dict.fromkeys(STAGES, 1),
+    "index": 2,
+    "cache": 2,
     "pretrain": 2,
     "retrain": 2,
     "unlearn": 2,

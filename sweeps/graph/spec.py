@@ -16,6 +16,7 @@ from oneshui.spec import (
     Range,
     Role,
     TrainingSpec,
+    Walk,
     require,
 )
 from sweeps.graph.job import Stage
@@ -63,6 +64,7 @@ class DatasetSpec:
         training: What its training changes of the sweep's recipe.
         crop_size: Side in pixels of the decoded pictures that random crops are cut from; None
             for the network's input size, which loses the detail of small crops.
+        walk: How its people are split; None for the layout's own way.
         path: Where it is, relative to the data folder; not part of any identity.
         resources: What jobs of a stage get on this dataset; not part of any identity either.
     """
@@ -73,6 +75,7 @@ class DatasetSpec:
     generate: FacesSpec | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     crop_size: int | None = None
+    walk: Walk | None = None
     path: str = ""
     resources: Mapping[Stage, StageResources] = field(default_factory=dict)
 
@@ -83,6 +86,11 @@ class DatasetSpec:
                 f"faces cannot be drawn in the layout {self.layout!r}, only in "
                 f"{', '.join(FACES_LAYOUTS)}"
             )
+
+    @property
+    def split_walk(self) -> Walk:
+        """How its people are split."""
+        return self.walk or registry.get(self.layout).walk
 
 
 @dataclass(frozen=True, kw_only=True)

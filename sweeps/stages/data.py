@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
-from typing import Any
+import os
+import socket
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from oneshui.data.contents import fingerprint, picture_contents
 from oneshui.data.registry import load_dataset
 from sweeps.graph.artifacts import (
     IDENTITIES,
@@ -22,19 +25,42 @@ from sweeps.stages.context import (
     spec_of,
 )
 
+if TYPE_CHECKING:
+    from oneshui.data.table import ImageTable
+    from oneshui.spec import ProgressCallback
+    from sweeps.store import Store
+
+
+def contents_of(
+    table: ImageTable, store: Store, progress: ProgressCallback | None = None
+) -> tuple[str, ...]:
+    """The content hash of every picture, remembered in the store's folder for this machine.
+
+    Args:
+        table: The pictures.
+        store: Whose folder.
+        progress: Called with (done, total) where many pictures must be hashed.
+
+    Raises:
+        DataError: A picture cannot be read.
+    """
+    place = f"{socket.gethostname()} {table.root.resolve()}"
+    name = hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
+    return picture_contents(table, store.root / ".pictures" / name, progress=progress)
+
 
 def index(context: JobContext) -> dict[str, Any]:
-    """The dataset's images, identities and labels as its annotations give them."""
+    """The dataset's images with their contents, identities and labels as its annotations say."""
     table = load_dataset(context.job.spec["layout"], context.env.data_folder(context.job.key))
+    contents = contents_of(table, context.env.store)
     labels = table.label if table.label.ndim == 2 else table.label[:, None]
-    pd.DataFrame(
-        {"path": table.paths, "identity": table.identity, "label": list(labels)}
-    ).to_parquet(context.folder / IMAGES, index=False)
+    columns = {"path": table.paths, "identity": table.identity, "label": list(labels)}
+    pd.DataFrame({**columns, "content": contents}).to_parquet(context.folder / IMAGES, index=False)
     pd.DataFrame({"identity": table.identity_order}).to_parquet(
         context.folder / IDENTITIES, index=False
     )
     return {
-        "fingerprint": table.fingerprint,
+        "fingerprint": fingerprint(table, contents),
         "task": table.task,
         "class_names": list(table.class_names),
         "num_images": len(table),
@@ -43,30 +69,27 @@ def index(context: JobContext) -> dict[str, Any]:
 
 
 def cache(context: JobContext) -> dict[str, Any]:
-    """All images of a dataset, decoded to one size."""
+    """All images of a dataset, decoded to one size: those that were indexed and no others."""
     from oneshui.data.cache import build_cache
     from oneshui.errors import DataError
 
     index = context.entries["index"]
     folder = context.env.data_folder(index.key)
     table = load_dataset(spec_of(index)["layout"], folder)
-    if table.fingerprint != index.value["fingerprint"]:
-        raise DataError(f"the pictures in {folder} changed while the sweep ran; start it again")
+    contents = pd.read_parquet(index.file(IMAGES), columns=["content"])["content"].tolist()
+    if fingerprint(table, contents) != index.value["fingerprint"]:
+        raise DataError(f"the annotations of {folder} changed while the sweep ran; start it again")
     spec = context.job.spec
     unfinished = context.env.store.unfinished(context.job)
     unfinished.mkdir(exist_ok=True)
-    try:
-        build_cache(
-            table,
-            spec["size"],
-            context.folder / PIXELS,
-            variant=spec["variant"],
-            partial=unfinished / PIXELS,
-        )
-    except DataError:
-        # Once the pictures are mended they are others, and nothing goes on from here.
-        shutil.rmtree(unfinished)
-        raise
+    build_cache(
+        table,
+        spec["size"],
+        context.folder / PIXELS,
+        contents=contents,
+        variant=spec["variant"],
+        partial=unfinished / PIXELS,
+    )
     unfinished.rmdir()
     return {"size": spec["size"], "num_images": len(table)}
 
@@ -86,6 +109,7 @@ def split(context: JobContext) -> dict[str, Any]:
         num_forget=spec["num_forget"],
         seed=spec["split_seed"],
         support_seed=spec["support_seed"],
+        walk=spec["walk"],
     )
     names = ("train", "val", "test", "forget", "retain", "support")
     document = {name: list(getattr(split, name)) for name in names}

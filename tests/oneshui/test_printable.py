@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from oneshui.errors import DataError, InputError
 from oneshui.printable import cell, printable
 
 
@@ -38,3 +39,8 @@ def test_numbers_and_ordinary_words_stay_as_they_are(text: str) -> None:
 
 def test_a_cell_is_printable() -> None:
     assert cell("a\x1b\nb") == r"a\x1b\nb"
+
+
+def test_messages_about_data_are_printable() -> None:
+    assert str(DataError("/d/\x1b]0;x\x07.png is absent")) == r"/d/\x1b]0;x\x07.png is absent"
+    assert str(InputError("one\ntwo")) == "one\ntwo"

@@ -17,6 +17,7 @@ from oneshui.data.table import (
     parse_identities,
     require_folders,
 )
+from oneshui.errors import DataError
 
 FOLDER = "celeba"
 IMAGES = "img_align_celeba"
@@ -24,11 +25,13 @@ ATTRIBUTES = "list_attr_celeba.txt"
 IDENTITIES = "identity_CelebA.txt"
 
 
-@register(name="celeba", folder=FOLDER, task="multilabel", num_images=202_599)
+@register(name="celeba", folder=FOLDER, task="multilabel", num_images=202_599, walk="reference")
 def load_celeba(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in CelebA's layout.
 
     The official partition into train, val and test is not read: the benchmark pools all images.
+    Kaggle's edition (``img_align_celeba`` inside of itself, ``.csv`` for ``.txt``) and the folders
+    ``Anno`` and ``Img`` of the authors' drive are read as they are.
 
     Args:
         data_dir: The folder that contains ``celeba``.
@@ -42,15 +45,24 @@ def load_celeba(data_dir: Path, *, require_files: bool = True) -> ImageTable:
         DataError: A folder, file, line or picture is absent or wrong; the message names it.
     """
     root = Path(data_dir) / FOLDER
-    pictures = root / IMAGES
+    pictures = _pictures(root)
+    archives = [*root.glob(f"{IMAGES}.zip"), *root.glob(f"Img/{IMAGES}.zip")]
     require_folders(
         (root, pictures),
-        "CelebA is obtained from its project page after accepting its terms, its identities "
+        f"unpack {archives[0]} there"
+        if archives
+        else "CelebA is obtained from its project page after accepting its terms, its identities "
         "from the authors on request",
     )
-    attributes = root / ATTRIBUTES
+    attributes, identities = _annotations(root, ATTRIBUTES), _annotations(root, IDENTITIES)
     names, files, label = parse_attributes(attributes)
-    identity = parse_identities(root / IDENTITIES, files, attributes)
+    if not identities.is_file():
+        raise DataError(
+            f"{identities} is absent: it holds a line like '000001.jpg 2880' for every picture; "
+            "Kaggle's edition has none, the authors give it in the folder Anno of their drive or "
+            "on request"
+        )
+    identity = parse_identities(identities, files, attributes)
     return ImageTable(
         dataset="celeba",
         task="multilabel",
@@ -62,3 +74,18 @@ def load_celeba(data_dir: Path, *, require_files: bool = True) -> ImageTable:
         identity_order=appearance_order(identity),
         sizes=file_sizes(pictures, files, attributes, require_files=require_files),
     )
+
+
+def _pictures(root: Path) -> Path:
+    """The folder of the pictures, or where it should be."""
+    folder = root / IMAGES
+    if not folder.is_dir() and (root / "Img" / IMAGES).is_dir():
+        folder = root / "Img" / IMAGES
+    return folder / IMAGES if (folder / IMAGES).is_dir() else folder
+
+
+def _annotations(root: Path, name: str) -> Path:
+    """An annotation file in one of its editions, or where it should be."""
+    editions = [root / name, root / "Anno" / name]
+    editions += [path.with_suffix(".csv") for path in editions]
+    return next((path for path in editions if path.is_file()), editions[0])

@@ -26,9 +26,13 @@ FOLDER = "CelebAMask-HQ"
 IMAGES = "CelebA-HQ-img"
 ATTRIBUTES = "CelebAMask-HQ-attribute-anno.txt"
 IDENTITIES = "CelebA-HQ-identity.txt"
+MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
+MOST_PEOPLE = 30_000
+"""Numbers without a picture are people too, so that a number costs memory; a subset keeps those of
+the whole set."""
 
 
-@register(name="celebahq", folder=FOLDER, task="multilabel", num_images=30_000)
+@register(name="celebahq", folder=FOLDER, task="multilabel", num_images=30_000, walk="reference")
 def load_celebahq(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in CelebA-HQ's layout.
 
@@ -55,7 +59,14 @@ def load_celebahq(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     attributes = root / ATTRIBUTES
     names, files, label = parse_attributes(attributes)
     numbers = _numbers(files, attributes)
-    identity = parse_identities(root / IDENTITIES, files, attributes)
+    identities = root / IDENTITIES
+    if not identities.is_file():
+        raise DataError(
+            f"{identities} is absent: it holds a line like '0.jpg 1234' for every picture; the "
+            "published splits need the file that numbers 6,217 people, any other comes of joining "
+            f"{MAPPING} (columns idx and orig_file) with CelebA's identity_CelebA.txt"
+        )
+    identity = parse_identities(identities, files, attributes, max(MOST_PEOPLE, len(files)))
     order = np.argsort(numbers, kind="stable")
     ordered = [files[i] for i in order]
     return ImageTable(

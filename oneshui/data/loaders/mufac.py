@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from oneshui.data.contents import content_hash, read_file
 from oneshui.data.registry import register
 from oneshui.data.table import (
     ABSENT,
     ImageTable,
     csv_rows,
-    file_digest,
     file_sizes,
     numbered,
     require_folders,
@@ -51,7 +51,7 @@ class _Row:
     path: str
 
 
-@register(name="mufac", folder=FOLDER, task="multiclass", num_images=13_068)
+@register(name="mufac", folder=FOLDER, task="multiclass", num_images=13_068, walk="reference")
 def load_mufac(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """Read the annotations of a folder in MUFAC's layout.
 
@@ -95,7 +95,7 @@ def load_mufac(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     )
 
 
-@register(name="mufac_clean", folder=FOLDER, task="multiclass", num_images=13_068)
+@register(name="mufac_clean", folder=FOLDER, task="multiclass", num_images=13_068, walk="reference")
 def load_mufac_clean(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     """MUFAC without the pictures whose very file occurs more than once.
 
@@ -167,7 +167,7 @@ def _kept(table: ImageTable) -> npt.NDArray[np.bool_]:
 
     content = [
         # An absent file equals no other one.
-        path if size == ABSENT else file_digest(table.root / path)
+        path if size == ABSENT else content_hash(read_file(table.root / path))
         for path, size in zip(table.paths, table.sizes.tolist(), strict=True)
     ]
     frame = pd.DataFrame({"content": content, "identity": table.identity})

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from oneshui.data.registry import register
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 NAMES: Final = ("images.csv", "images.parquet")
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_WHOLE_WITH_FRACTION: Final = re.compile(r"(-?[0-9]+)\.0+")
+_NOTHING: Final = frozenset({"nan", "NaN", "<NA>", "NaT"})
+"""What pandas writes for a cell without a value; taken for a name, it would be one person."""
+_BITS: Final = {"0": 0, "false": 0, "1": 1, "true": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +58,68 @@ class _Columns:
         """The error for one cell."""
         return DataError(f"{self.path} {self.place(row)}, column {column}: {problem}")
 
-    def texts(self, column: str) -> list[str]:
-        """The cells of a column as text; whole numbers lose a fraction of 0.
+    def distinct(self, column: str) -> tuple[npt.NDArray[np.int64], list[str]]:
+        """The cells of a column in their one spelling: place in the list [N], and the list.
 
         Raises:
-            DataError: A cell is empty.
+            DataError: A cell holds neither text nor a number.
         """
-        texts = [_text(cell) for cell in self.cells[column]]
-        for row, text in enumerate(texts):
-            if not text:
-                raise self.error(row, column, "the cell is empty; fill it, or remove the row")
-        return texts
+        import numpy as np
+        import pandas as pd
+
+        cells = self.cells[column]
+        # By kind first: there are millions of cells, and one kind of most columns.
+        for kind in set(map(type, cells)):
+            if not _is_scalar(kind):
+                row = next(row for row, cell in enumerate(cells) if type(cell) is kind)
+                what = "list" if issubclass(kind, np.ndarray) else kind.__name__
+                raise self.error(
+                    row, column, f"the cell holds a {what}, but must hold text or a number"
+                )
+        places, values = pd.factorize(cells, use_na_sentinel=False)
+        # A path must be spelt as the file system does.
+        return places, [_text(value) if column == "path" else _spelt(value) for value in values]
+
+    def texts(self, column: str) -> list[str]:
+        """The cells of a column in their one spelling.
+
+        Raises:
+            DataError: A cell is empty, or says that it is.
+        """
+        places, values = self.distinct(column)
+        empty = _NOTHING | ({"None"} if column == "identity" else frozenset())
+        if not empty.isdisjoint(values) or "" in values:
+            row = next(row for row, place in enumerate(places) if values[place] in {"", *empty})
+            text = values[places[row]]
+            raise self.error(
+                row,
+                column,
+                f"{text!r} is what programs write for an empty cell; fill it, or remove the row, "
+                "or spell the name otherwise if it is one"
+                if text
+                else "the cell is empty; fill it, or remove the row",
+            )
+        return [values[place] for place in places]
+
+
+def _is_scalar(kind: type) -> bool:
+    import numpy as np
+
+    return issubclass(kind, (str, int, float, Decimal, np.bool_, np.number, type(None)))
+
+
+def _text(cell: Any) -> str:
+    """A cell as CSV has it."""
+    if cell is None or cell != cell:  # NaN is not equal to itself
+        return ""
+    return str(cell).strip()
+
+
+def _spelt(cell: Any) -> str:
+    """A cell in its one spelling: composed letters, whole numbers without a fraction."""
+    text = unicodedata.normalize("NFC", _text(cell))
+    whole = _WHOLE_WITH_FRACTION.fullmatch(text)
+    return whole.group(1) if whole else text
 
 
 # How many pictures a table lists is only known when it is read; this is a guess.
@@ -172,18 +230,12 @@ def _read_csv(path: Path) -> _Columns:
 
     rows = list(csv_rows(path, "the pictures of a dataset"))
     header = rows[0][1] if rows else []
-    for place, name in enumerate(header):
-        if not name or name in header[:place]:
-            raise DataError(
-                f"{path} line 1: column {place + 1} is called {name!r}, but every column needs a "
-                "name of its own"
-            )
     cells = np.array([cells for _, cells in rows[1:]], dtype=object)
     cells = cells.reshape(max(len(rows) - 1, 0), len(header))
     lines = [line for line, _ in rows[1:]]
     return _Columns(
         path=path,
-        cells={name: cells[:, place] for place, name in enumerate(header)},
+        cells=_by_name(path, header, list(cells.T)),
         place=lambda row: f"line {lines[row]}",
     )
 
@@ -193,38 +245,49 @@ def _read_parquet(path: Path) -> _Columns:
 
     try:
         frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read as Parquet ({reason})") from None
     cells = frame.astype(object).where(frame.notna(), None)
+    columns = [cells.iloc[:, place].to_numpy(dtype=object) for place in range(cells.shape[1])]
     return _Columns(
         path=path,
-        cells={str(name): cells[name].to_numpy(dtype=object) for name in cells.columns},
+        cells=_by_name(path, list(map(str, frame.columns)), columns),
         place=lambda row: f"row {row + 1}",
     )
 
 
-def _text(cell: Any) -> str:
-    if cell is None:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return str(cell).strip()
+def _by_name(path: Path, header: list[str], columns: list[Cells]) -> dict[str, Cells]:
+    names = [_spelt(name) for name in header]
+    for place, name in enumerate(names):
+        if not name or name in names[:place]:
+            raise DataError(
+                f"{path}: column {place + 1} is called {name!r}, but every column needs a name of "
+                "its own"
+            )
+    return dict(zip(names, columns, strict=True))
 
 
 def _paths(columns: _Columns) -> tuple[str, ...]:
-    """The paths with one spelling each, so that none is listed twice."""
-    paths: dict[str, int] = {}
+    """The paths with one spelling each, so that no file is listed twice."""
+    paths: list[str] = []
+    known: dict[str, int] = {}
     for row, text in enumerate(columns.texts("path")):
-        path = PurePosixPath(text)
-        if path.is_absolute():
+        path = posixpath.normpath(text)
+        if posixpath.isabs(path) or path.split("/")[0] == "..":
+            folder = columns.path.parent
             raise columns.error(
-                row, "path", f"{text} must be relative to the table's folder {columns.path.parent}"
+                row,
+                "path",
+                f"{text} must be relative to the table's folder {folder}, and the file below it",
             )
-        if str(path) in paths:
-            first = columns.place(paths[str(path)])
-            raise columns.error(row, "path", f"{text} is listed a second time, first in {first}")
-        paths[str(path)] = row
+        # Some file systems take both spellings of a letter with an accent for one name.
+        first = known.setdefault(unicodedata.normalize("NFC", path), row)
+        if first != row:
+            raise columns.error(
+                row, "path", f"{text} is listed a second time, first in {columns.place(first)}"
+            )
+        paths.append(path)
     return tuple(paths)
 
 
@@ -278,15 +341,13 @@ def _attributes(columns: _Columns, names: list[str]) -> npt.NDArray[np.uint8]:
 
     label = np.empty((len(columns.cells["path"]), len(names)), dtype=np.uint8)
     for place, name in enumerate(names):
-        cells = columns.cells[name]
-        # Parquet has numbers and truth values here, which equal 0 and 1; CSV has text.
-        ones = np.array((cells == 1) | (cells == "1"), dtype=bool)
-        zeros = np.array((cells == 0) | (cells == "0"), dtype=bool)
-        wrong = np.flatnonzero(~(ones | zeros))
+        values, texts = columns.distinct(name)
+        bits = np.array([_BITS.get(text.casefold(), 2) for text in texts], dtype=np.uint8)
+        label[:, place] = bits[values]
+        wrong = np.flatnonzero(label[:, place] > 1)
         if len(wrong):
             row = int(wrong[0])
             raise columns.error(
-                row, name, f"{_text(cells[row])!r} is neither 0 nor 1, as attributes are"
+                row, name, f"{texts[values[row]]!r} is neither 0 nor 1, as attributes are"
             )
-        label[:, place] = ones
     return label

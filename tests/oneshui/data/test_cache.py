@@ -17,6 +17,7 @@ from oneshui.data.cache import (
     decode,
     open_cache,
 )
+from oneshui.data.contents import picture_contents
 from oneshui.data.loaders.celebahq import FOLDER, IMAGES
 from oneshui.data.table import ImageTable
 from oneshui.errors import DataError
@@ -62,7 +63,7 @@ def test_names_the_pictures_that_do_not_decode(table: ImageTable, tmp_path: Path
     assert pictures.parts[-2:] == (FOLDER, IMAGES)
     (pictures / "3.jpg").write_bytes((pictures / "3.jpg").read_bytes()[:200])
     (pictures / "9.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"2 of 24 pictures do not decode.*3\.jpg.*9\.jpg"):
+    with pytest.raises(DataError, match=r"2 of 24 pictures cannot be used.*3\.jpg.*9\.jpg"):
         build_cache(table, 32, tmp_path / "c.npy")
 
 
@@ -80,12 +81,12 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "BLOCK", 10)
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    decoded: list[str] = []
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    decoded: list[int] = []
 
-    def counting(path: Path, size: int, variant: Variant = "corrected") -> Cache:
-        decoded.append(path.name)
-        return decode(path, size, variant)
+    def counting(content: bytes, size: int, variant: Variant = "corrected") -> Cache:
+        decoded.append(len(content))
+        return decode(content, size, variant)
 
     monkeypatch.setattr(cache_module, "decode", counting)
     return decoded
@@ -163,3 +164,39 @@ def test_restored_pictures_are_all_that_is_decoded_again(
     decoded = counted(monkeypatch)
     build_cache(table, 16, tmp_path / "c.npy")
     assert len(decoded) == 10
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_picture_exchanged_at_equal_size_is_decoded_again(
+    table: ImageTable, tmp_path: Path
+) -> None:
+    for row, colour in ((3, "red"), (13, "blue")):
+        Image.new("RGB", (8, 8), colour).save(table.root / table.paths[row], "BMP")
+    with pytest.raises(Killed):
+        build_cache(table, 8, tmp_path / "c.npy", progress=interrupt)
+    Image.new("RGB", (8, 8), "lime").save(table.root / table.paths[3], "BMP")
+    assert build_cache(table, 8, tmp_path / "c.npy").resumed == 0
+    assert open_cache(tmp_path / "c.npy")[3, :, 0, 0].tolist() == [0, 255, 0]
+
+
+def test_pictures_that_are_not_those_that_were_read_first_are_named(
+    table: ImageTable, tmp_path: Path
+) -> None:
+    contents = picture_contents(table)
+    copy = (table.root / table.paths[1]).read_bytes()
+    (table.root / table.paths[0]).write_bytes(copy)
+    with pytest.raises(DataError, match=r"1 of 24 .*0\.jpg \(changed since it was read first"):
+        build_cache(table, 8, tmp_path / "c.npy", contents=contents)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("line", ['{"block": 1}', "[]", '{"block": "x", "of": 1}', "1", "\xff"])
+def test_a_journal_that_is_damaged_only_costs_time(
+    table: ImageTable, tmp_path: Path, line: str
+) -> None:
+    whole = build_cache(table, 16, tmp_path / "whole.npy")
+    with pytest.raises(Killed):
+        build_cache(table, 16, tmp_path / "c.npy", progress=interrupt)
+    with (tmp_path / "c.npy.journal").open("ab") as journal:
+        journal.write(line.encode("latin-1") + b"\n")
+    assert build_cache(table, 16, tmp_path / "c.npy").digest == whole.digest

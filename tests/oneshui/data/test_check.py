@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -116,8 +118,19 @@ def test_broken_and_absent_pictures_are_listed_together(data_dir: Path) -> None:
     assert [path for path, _ in result.unreadable] == [table.paths[row] for row in (5, 6, 7)]
     reasons = [reason for _, reason in result.unreadable]
     assert "truncated" in reasons[0]
-    assert reasons[1:] == ["no picture", "empty file"]
+    assert reasons[1].startswith("no picture in a format that is read (AVIF, BMP, ")
+    assert reasons[2:] == ["empty file"]
     assert result.findings == ("1 listed pictures have no file", "3 pictures do not decode")
+
+
+def test_pictures_of_one_colour_are_a_finding(data_dir: Path) -> None:
+    table = load(data_dir)
+    for row, grey in ((2, 0), (5, 70)):
+        Image.new("L", (48, 48), grey).save(table.root / table.paths[row])
+    result = audit(load(data_dir))
+    assert result.plain == (table.paths[2], table.paths[5])
+    assert result.findings == ("2 pictures of one colour",)
+    assert not result.near
 
 
 def test_the_set_is_the_identitys_whatever_the_seed(data_dir: Path) -> None:
@@ -141,6 +154,36 @@ def test_a_set_that_cannot_be_split_is_a_finding(tmp_path: Path) -> None:
     assert "no split is possible: " in result.findings[0]
     assert result.labels == (("0", 1), ("1", 1))
     assert "split with seed" not in report(result)
+
+
+def test_labels_that_no_two_people_share_are_a_finding(pristine: Path) -> None:
+    table = load(pristine)
+    alone = dataclasses.replace(
+        table, task="multiclass", class_names=tuple("abcdefghijkl"), label=table.identity - 1
+    )
+    (finding,) = audit(alone).findings
+    assert "no class of the val set occurs in the training set" in finding
+
+
+def test_a_split_that_is_far_off_is_a_finding(tmp_path: Path) -> None:
+    rows = []
+    for number in range(80):
+        Image.effect_noise((24, 24), 60).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{max(0, (number - 40) // 2)},{number % 2}")
+    (tmp_path / "images.csv").write_text("\n".join(["path,identity,label", *rows]))
+    table = load_dataset("table", tmp_path)
+    (finding,) = audit(table, walk="corrected", split_seed=1).findings
+    assert finding.startswith("the sets hold val ")
+
+
+def test_names_that_are_a_trick_are_shown_as_they_are(tmp_path: Path) -> None:
+    names = ["=cmd.png", "\x1b[2Jb.png", "c\n.png"]
+    rows = [f'"{name}",{number},0' for number, name in enumerate(names)]
+    (tmp_path / "images.csv").write_text("\n".join(["path,identity,=hat", *rows]))
+    text = report(audit(load_dataset("table", tmp_path, require_files=False)))
+    assert all(line.isprintable() for line in text.splitlines())
+    for shown in ("  '=cmd.png\n", "  \\x1b[2Jb.png\n", "  c\\n.png\n", "labels: '=hat 0.0%"):
+        assert shown in text
 
 
 def test_many_findings_are_cut_short_in_the_report(data_dir: Path) -> None:
@@ -178,6 +221,29 @@ def test_the_command_exits_with_1_for_findings(data_dir: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "split with seed 1: " in done.stdout
     assert "findings: 1 groups of identical files" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+def test_the_command_survives_an_output_that_cannot_encode_a_name(
+    tmp_path: Path, encoding: str
+) -> None:
+    odd = tmp_path / "Zoë 李"
+    odd.mkdir()
+    (odd / "images.csv").write_text("path,identity,label\n李.png,Zoë,0\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    for name, status in (("Zoë 李", 1), ("李", 2), (os.fsdecode(b"\xff"), 2)):
+        command = ["-m", "oneshui.data.check", "--dataset", "table"]
+        done = subprocess.run(
+            [sys.executable, *command, "--data-dir", tmp_path / name],
+            capture_output=True,
+            check=False,
+            env=environment,
+            cwd=Path(__file__).parents[3],
+        )
+        assert done.returncode == status, done.stderr
+        assert b"Traceback" not in done.stderr
+        said = done.stdout if status == 1 else done.stderr
+        assert (b"\\u674e" in said) == (encoding != "utf-8" and name != os.fsdecode(b"\xff"))
 
 
 def unlist(data_dir: Path) -> None:

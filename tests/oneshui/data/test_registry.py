@@ -39,16 +39,16 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_published_of_each_dataset() -> None:
     found = {
-        name: (one.folder, one.task, one.num_images)
+        name: (one.folder, one.task, one.num_images, one.walk)
         for name in registry.names()
         for one in [registry.get(name)]
     }
     assert found == {
-        "celeba": ("celeba", "multilabel", 202_599),
-        "celebahq": ("CelebAMask-HQ", "multilabel", 30_000),
-        "mufac": ("mufac", "multiclass", 13_068),
-        "mufac_clean": ("mufac", "multiclass", 13_068),
-        "table": ("", None, 20_000),
+        "celeba": ("celeba", "multilabel", 202_599, "reference"),
+        "celebahq": ("CelebAMask-HQ", "multilabel", 30_000, "reference"),
+        "mufac": ("mufac", "multiclass", 13_068, "reference"),
+        "mufac_clean": ("mufac", "multiclass", 13_068, "reference"),
+        "table": ("", None, 20_000, "corrected"),
     }
 
 
@@ -110,6 +110,7 @@ def test_a_loader_that_contradicts_its_record_is_refused(
         folder="mufac",
         task=task,  # type: ignore[arg-type]
         num_images=1,
+        walk="reference",
         load=mufac.load_mufac,
     )
     monkeypatch.setitem(registry.DATASETS.known, name, about)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.golden import load_json
 
-from oneshui.data.splits import SET_NAMES, make_split
+from oneshui.data.splits import SET_NAMES, make_split, require_shared_labels
 from oneshui.errors import InputError
 from oneshui.seeding import python_random
 
@@ -129,6 +131,82 @@ def test_identities_without_images_take_part_in_both_shuffles_and_are_never_chos
     assert set(split.retain) == set(split.train) - set(split.forget)
 
 
+def is_balanced(identity: np.ndarray, parts: Sequence[Sequence[int]]) -> bool:
+    """Whether no set is empty, or above its share by more than one of its people's images."""
+    for part, share in zip(parts, (0.2, 0.2, 0.6), strict=True):
+        counts = [int((identity == person).sum()) for person in part]
+        if not sum(counts) or sum(counts) - max(counts) > share * len(identity):
+            return False
+    return True
+
+
+def skewed_tables(number: int, heavy: bool) -> Iterator[tuple[np.ndarray, int, int]]:
+    """(identity, people, seed): a third of the people without images, or heavy tails."""
+    for seed in range(number):
+        generator = np.random.default_rng(seed)
+        people = int(generator.integers(5, 60))
+        if heavy:
+            counts = np.minimum(2 + 2 * generator.pareto(0.8, people), 400).astype(int)
+        else:
+            counts = generator.integers(2, 12, people) * (generator.random(people) > 0.35)
+        yield np.repeat(np.arange(people), counts), people, seed
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_the_corrected_walk_is_above_no_share_by_more_than_one_person(heavy: bool) -> None:
+    for identity, people, seed in skewed_tables(400, heavy):
+        try:
+            split = make_split(identity, range(people), num_forget=1, seed=seed, walk="corrected")
+        except InputError as error:
+            few = len(set(identity.tolist())) < 3
+            # Three people with images can be parted, whoever they are.
+            assert ("are too few" if few else "forget size 1 is too large") in str(error)  # noqa: PT017
+            continue
+        assert is_balanced(identity, (split.val, split.test, split.train)), seed
+        first = list(range(people))
+        python_random(seed).shuffle(first)
+        assert [*split.val, *split.test, *split.train] == first
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_the_authors_walk_ends_in_a_split_or_in_a_sentence(heavy: bool) -> None:
+    lost = 0
+    for identity, people, seed in skewed_tables(400, heavy):
+        try:
+            make_split(identity, range(people), num_forget=1, seed=seed)
+        except InputError as error:
+            lost += "say walk=corrected" in str(error)
+    assert lost > 5
+
+
+def test_a_split_that_is_far_off_says_so() -> None:
+    # One of 30 people has half of all images, wherever the shuffle puts him.
+    identity = np.repeat(np.arange(30), [4] * 29 + [116])
+    told = {}
+    for seed in range(12):
+        split = make_split(identity, range(30), num_forget=2, seed=seed, walk="corrected")
+        shares = [
+            len(np.flatnonzero(np.isin(identity, part))) / len(identity)
+            for part in (split.val, split.test, split.train)
+        ]
+        off = max(abs(share - meant) for share, meant in zip(shares, (0.2, 0.2, 0.6), strict=True))
+        assert bool(split.uneven) == (off > 0.15)
+        told[seed] = split.uneven
+    assert any(told.values())
+    assert not all(told.values())
+    number = r"\d+"
+    sentence = next(filter(None, told.values()))
+    assert re.match(
+        rf"the sets hold val {number}, test {number}, train {number} % of the", sentence
+    )
+
+
+@pytest.mark.parametrize("walk", ["reference", "corrected"])
+def test_two_people_are_too_few(walk: Any) -> None:
+    with pytest.raises(InputError, match=r"^2 identities with images are too few"):
+        make_split(np.array([0, 0, 7, 7, 7]), range(9), num_forget=1, seed=0, walk=walk)
+
+
 @pytest.mark.parametrize("walk", ["reference", "corrected"])
 def test_boundaries_lie_where_a_plain_walk_puts_them(walk: Any) -> None:
     def taken(queue: list[int], share: float) -> int:
@@ -155,6 +233,10 @@ def test_boundaries_lie_where_a_plain_walk_puts_them(walk: Any) -> None:
         val = taken(queue[:inside], 0.5)
         identity = np.repeat(np.arange(25), counts)
         split = make_split(identity, range(25), num_forget=2, seed=seed, walk=walk)
+        plain = queue[:val], queue[val:inside], queue[inside:]
+        if walk == "corrected" and not is_balanced(identity, plain):
+            assert is_balanced(identity, (split.val, split.test, split.train))
+            continue
         assert (list(split.val), list(split.test)) == (queue[:val], queue[val:inside])
         assert list(split.train) == queue[inside:]
         other = make_split(
@@ -190,3 +272,20 @@ def test_somebody_with_images_is_left_to_retain() -> None:
     assert len(largest.retain) == 1
     with pytest.raises(InputError, match=f"forget size {num_train} is too large.*left to retain"):
         make_split(identity, range(30), num_forget=num_train, seed=0)
+
+
+def test_labels_must_occur_on_both_sides() -> None:
+    identity = np.repeat(np.arange(30), 4)
+    split = make_split(identity, range(30), num_forget=2, seed=0)
+    shared = np.zeros((120, 3), dtype=np.uint8)
+    shared[[split.images(name)[0] for name in ("train", "val", "test")], 1] = 1
+    require_shared_labels(split, shared)
+    require_shared_labels(split, shared[:, 1].astype(np.int64))
+    for name in ("val", "test"):
+        moved = shared.copy()
+        moved[split.images(name)] = [0, 0, 1]
+        with pytest.raises(InputError, match=f"^no attribute .* of the {name} set occurs in the"):
+            require_shared_labels(split, moved)
+        classes = np.isin(identity, getattr(split, name)).astype(np.int64)
+        with pytest.raises(InputError, match=f"^no class of the {name} set occurs in the training"):
+            require_shared_labels(split, classes)

@@ -101,9 +101,9 @@ def test_decoding_rounds_what_resizing_computes(tmp_path: Path) -> None:
     path = tmp_path / "noise.png"
     image = noise(60, 44)
     Image.fromarray(image.transpose(1, 2, 0)).save(path)
-    faithful = decode(path, 16, "reference")
+    faithful = decode(path.read_bytes(), 16, "reference")
     assert np.array_equal(faithful, rounded(resize(image, 16, antialias=False)))
-    corrected = decode(path, 16).astype(int)
+    corrected = decode(path.read_bytes(), 16).astype(int)
     assert np.abs(corrected - resize(image, 16, antialias=True)).max() < 1.1
     assert np.abs(corrected - faithful).mean() > 10  # sampling noise differs from averaging it
-    assert np.array_equal(decode(path, 16, "corrected"), decode(path, 16))
+    assert np.array_equal(decode(path.read_bytes(), 16, "corrected"), decode(path.read_bytes(), 16))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from sweeps.cli.datasets import check_requests, folder_of, is_current
 from sweeps.config import load
 from sweeps.graph.cells import index_job
-from sweeps.graph.spec import Places
+from sweeps.graph.spec import Places, SweepSpec
 from sweeps.store import LocalStore
 
 SWEEP = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.seeds=[0,3]")
@@ -34,37 +36,68 @@ def table_of(people: int, each: int = 4) -> ImageTable:
     )
 
 
+def said(table: ImageTable, sweep: SweepSpec, dataset: str = "synthetic_tiny") -> str:
+    stream = io.StringIO()
+    check_requests(table, sweep, dataset, Console(file=stream))
+    return stream.getvalue()
+
+
 def test_an_index_is_current_while_it_is_whole_and_describes_the_files(tmp_path: Path) -> None:
-    table, store = table_of(20), LocalStore(tmp_path)
+    store = LocalStore(tmp_path)
     job = index_job(load(SWEEP).sweep.datasets["synthetic_tiny"])
-    assert is_current(store, job, table) is None
+    assert is_current(store, job, "f1") is None
     with store.work(job) as work:
         (work.folder / "images.parquet").write_text("pictures")
-        made = work.publish({"fingerprint": table.fingerprint}, {}, {})
-    assert is_current(store, job, table) == made
-    larger = dataclasses.replace(table, sizes=table.sizes + 1)
-    assert is_current(store, job, larger) is None
+        made = work.publish({"fingerprint": "f1"}, {}, {})
+    assert is_current(store, job, "f1") == made
+    assert is_current(store, job, "f2") is None
     (made.folder / "images.parquet").write_text("other pictures")
-    assert is_current(store, job, table) is None
+    assert is_current(store, job, "f1") is None
 
 
 def test_a_request_that_a_dataset_cannot_serve_is_named_with_its_seed() -> None:
     sweep = load([*SWEEP, "sweep.forget_sizes=[4]"]).sweep
-    check_requests(table_of(40), sweep, "synthetic_tiny")
+    assert said(table_of(40), sweep) == ""
     with pytest.raises(InputError, match=r"^dataset synthetic_tiny, seed 0: "):
-        check_requests(table_of(4), sweep, "synthetic_tiny")
+        said(table_of(4), sweep)
     # Another dataset's requests are another's matter.
-    check_requests(table_of(4), sweep, "elsewhere")
+    assert said(table_of(4), sweep, "elsewhere") == ""
 
 
 def test_the_cells_of_a_study_need_people_to_simulate_requests_with() -> None:
     def check(*overrides: str) -> None:
         few = ("sweep.forget_sizes=[8]", "sweep.methods=[ssd]", "sweep.seeds=[0]", *overrides)
-        check_requests(table_of(16), load([*SWEEP, *few]).sweep, "synthetic_tiny")
+        said(table_of(16), load([*SWEEP, *few]).sweep)
 
     check("profile=paper")
     with pytest.raises(InputError, match=r"^dataset synthetic_tiny, seed 5: "):
         check("profile=tuned", "tuning.seeds=[5]")
+
+
+def test_sets_that_share_no_label_are_refused_with_the_reason() -> None:
+    sweep = load([*SWEEP, "sweep.forget_sizes=[4]"]).sweep
+    table = table_of(40)
+    alone = dataclasses.replace(table, task="multiclass", label=table.identity)
+    with pytest.raises(InputError, match=r"seed 0: no class of the val set occurs in the training"):
+        said(alone, sweep)
+    nobody = dataclasses.replace(table, label=np.zeros_like(table.label))
+    with pytest.raises(InputError, match=r"seed 0: no attribute that an image has of the val set"):
+        said(nobody, sweep)
+
+
+def test_a_skewed_dataset_is_split_as_its_walk_says_and_named() -> None:
+    counts = [4] * 29 + [100]
+    table = table_of(54)
+    skewed = dataclasses.replace(
+        table, identity=np.repeat(np.arange(30), counts), identity_order=tuple(range(30))
+    )
+    command = [*SWEEP, "sweep.forget_sizes=[2]", "sweep.seeds=[0,1,2,3,4,5]"]
+    with pytest.raises(InputError, match=r"^dataset synthetic_tiny, seed \d: .*say walk=corrected"):
+        said(skewed, load(command).sweep)
+    told = said(skewed, load([*command, "datasets.synthetic_tiny.walk=corrected"]).sweep)
+    lines = told.splitlines()
+    assert lines
+    assert all(": the sets hold val " in line and "split seed" in line for line in lines)
 
 
 def test_faces_of_another_recipe_are_drawn_into_another_folder(tmp_path: Path) -> None:

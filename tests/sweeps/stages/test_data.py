@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from support.stage_contexts import (
 )
 
 from oneshui.data import cache as decoding
+from oneshui.data import contents
 from oneshui.data.registry import load_dataset
 from oneshui.data.splits import make_split
 from oneshui.errors import DataError
@@ -57,11 +59,10 @@ def test_pictures_are_resized_as_the_job_says(
     (index,) = jobs_of(cells, "index")
     path = pd.read_parquet(entry_of(cells, index.key).folder / "images.parquet")["path"][5]
     table = load_dataset(index.spec["layout"], cells.env.data_folder(index.key))
-    expected = decoding.decode(table.root / path, 24, variant)
+    expected = decoding.decode((table.root / path).read_bytes(), 24, variant)
     assert np.array_equal(np.load(draft / "images.npy")[5], expected)
-    other = decoding.decode(
-        table.root / path, 24, "corrected" if variant == "reference" else "reference"
-    )
+    opposite: Any = "corrected" if variant == "reference" else "reference"
+    other = decoding.decode((table.root / path).read_bytes(), 24, opposite)
     assert not np.array_equal(expected, other)
 
 
@@ -79,20 +80,58 @@ def test_pictures_that_changed_since_they_were_indexed_are_refused(
         data.cache(context)
 
 
-def test_what_was_decoded_of_a_damaged_dataset_is_not_gone_on_from(
-    cells: InlineSweep, draft: Path, monkeypatch: pytest.MonkeyPatch
+def test_pictures_are_hashed_once_for_a_store(
+    cells: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "SETTLED_SECONDS", -1.0)
+    (index,) = jobs_of(cells, "index")
+    table = load_dataset(index.spec["layout"], cells.env.data_folder(index.key))
+    first = data.contents_of(table, cells.store)
+    stored = pd.read_parquet(entry_of(cells, index.key).folder / "images.parquet")
+    assert stored["content"].tolist() == list(first)
+    read = Path.read_bytes
+
+    def unless_a_picture(path: Path) -> bytes:
+        assert path.parent != table.root
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", unless_a_picture)
+    assert data.contents_of(table, cells.store) == first
+
+
+def test_a_picture_exchanged_since_it_was_indexed_is_named(
+    cells: InlineSweep, draft: Path, tmp_path: Path
 ) -> None:
     (job,) = jobs_of(cells, "cache", size=32)
     job = changed(job, size=20)
-
-    def build(*_: Any, partial: Path, **__: Any) -> None:
-        partial.write_bytes(b"half")
-        raise DataError("a picture cannot be read")
-
-    monkeypatch.setattr(decoding, "build_cache", build)
-    with pytest.raises(DataError, match="cannot be read"):
-        data.cache(context_of(cells, job, draft))
+    (index,) = jobs_of(cells, "index")
+    copy = tmp_path / "pictures"
+    shutil.copytree(cells.env.data_folder(index.key), copy)
+    env = dataclasses.replace(cells.env, data_folders={index.key: copy})
+    context = dataclasses.replace(context_of(cells, job, draft), env=env)
+    root = load_dataset(index.spec["layout"], copy).root
+    (root / "7.jpg").write_bytes((root / "8.jpg").read_bytes())
+    with pytest.raises(DataError, match=r"1 of \d+ .*7\.jpg \(changed since"):
+        data.cache(context)
+    # What was decoded is of use once the picture is restored.
+    kept = cells.env.data_folder(index.key) / root.relative_to(copy) / "7.jpg"
+    (root / "7.jpg").write_bytes(kept.read_bytes())
+    assert data.cache(context)["num_images"] == len(load_dataset(index.spec["layout"], copy))
     assert not cells.store.unfinished(job).exists()
+
+
+def test_a_split_is_drawn_by_its_walk(cells: InlineSweep, draft: Path) -> None:
+    job = jobs_of(cells, "split")[0]
+    assert job.spec["walk"] == "reference"
+    identity = np.repeat(np.arange(25), np.random.default_rng(0).integers(2, 30, size=25))
+    drawn = {}
+    for walk in ("reference", "corrected"):
+        context = context_of(cells, changed(job, num_forget=2, split_seed=0, walk=walk), draft)
+        rows = len(context.identities)
+        context.__dict__["identities"] = np.resize(identity, rows)
+        data.split(context)
+        drawn[walk] = json.loads((draft / "split.json").read_text())["train"]
+    assert drawn["reference"] != drawn["corrected"]
 
 
 def test_a_split_is_drawn_by_its_two_seeds(cells: InlineSweep, draft: Path) -> None:

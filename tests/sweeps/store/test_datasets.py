@@ -10,6 +10,7 @@ from rich.console import Console
 from support.object_server import ObjectServer
 from support.processes import python
 
+from oneshui.data.contents import fingerprint
 from oneshui.data.registry import load_dataset
 from oneshui.errors import DataError, InputError
 from oneshui.faces.generate import FacesSpec, generate_celebahq
@@ -164,7 +165,7 @@ def test_a_sweep_reads_its_pictures_from_a_bucket(
     entry = store.find("index", index.key)
     assert entry is not None
     here = load_dataset("celebahq", tmp_path / "data")
-    assert entry.value["fingerprint"] == here.fingerprint
+    assert entry.value["fingerprint"] == fingerprint(here)
     # Another machine decodes the pictures.
     datasets._compared.clear()
     monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "cache of another"))

@@ -9,6 +9,7 @@ import pytest
 from support.text_files import edit
 
 from oneshui import load_dataset
+from oneshui.data.contents import fingerprint
 from oneshui.data.loaders.celeba import ATTRIBUTES, FOLDER, IDENTITIES, IMAGES
 from oneshui.errors import DataError
 from oneshui.faces import picture_labels
@@ -44,10 +45,10 @@ def test_identities_are_ordered_by_first_appearance(data_dir: Path) -> None:
 
 
 def test_the_partition_and_other_files_are_not_needed(data_dir: Path) -> None:
-    before = load_dataset("celeba", data_dir).fingerprint
+    before = fingerprint(load_dataset("celeba", data_dir))
     (data_dir / FOLDER / "list_eval_partition.txt").unlink()
     (data_dir / FOLDER / "list_attr_celeba.csv").write_text("Kaggle's\n")
-    assert load_dataset("celeba", data_dir).fingerprint == before
+    assert fingerprint(load_dataset("celeba", data_dir)) == before
 
 
 def test_a_subset_is_a_dataset(data_dir: Path) -> None:
@@ -57,20 +58,101 @@ def test_a_subset_is_a_dataset(data_dir: Path) -> None:
 
 
 def test_tabs_and_windows_line_ends_are_read(data_dir: Path) -> None:
-    before = load_dataset("celeba", data_dir).fingerprint
+    before = fingerprint(load_dataset("celeba", data_dir))
     path = data_dir / FOLDER / ATTRIBUTES
     text = path.read_text().replace(" ", "\t").replace("\n", "\r\n")
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert load_dataset("celeba", data_dir).fingerprint == before
+    assert fingerprint(load_dataset("celeba", data_dir)) == before
+
+
+def as_kaggle(root: Path) -> None:
+    """Pictures one folder deeper, commas, a heading and no count."""
+    (root / IMAGES).rename(root / "moved")
+    (root / IMAGES).mkdir()
+    (root / "moved").rename(root / IMAGES / IMAGES)
+    for name, heading in ((ATTRIBUTES, "image_id"), (IDENTITIES, "image_id identity")):
+        lines = (root / name).read_text().splitlines()
+        if name == ATTRIBUTES:
+            heading, lines = f"{heading} {lines[1]}", lines[2:]
+        text = "".join(",".join(line.split()) + "\r\n" for line in [heading, *lines])
+        (root / name).with_suffix(".csv").write_text(text)
+        (root / name).unlink()
+
+
+def as_drive(root: Path) -> None:
+    for folder, names in (("Anno", (ATTRIBUTES, IDENTITIES)), ("Img", (IMAGES,))):
+        (root / folder).mkdir()
+        for name in names:
+            (root / name).rename(root / folder / name)
+
+
+@pytest.mark.parametrize("arrange", [as_kaggle, as_drive])
+def test_other_editions_are_the_same_dataset(
+    data_dir: Path, arrange: Callable[[Path], None]
+) -> None:
+    before = fingerprint(load_dataset("celeba", data_dir))
+    arrange(data_dir / FOLDER)
+    assert fingerprint(load_dataset("celeba", data_dir)) == before
+
+
+def test_blank_lines_at_the_end_do_not_count(data_dir: Path) -> None:
+    before = fingerprint(load_dataset("celeba", data_dir))
+    for name in (ATTRIBUTES, IDENTITIES):
+        with (data_dir / FOLDER / name).open("a") as stream:
+            stream.write("\n  \n")
+    assert fingerprint(load_dataset("celeba", data_dir)) == before
+
+
+def rename(root: Path, name: str) -> None:
+    for file in (ATTRIBUTES, IDENTITIES):
+        edit(root / file, lambda lines: [line.replace("000003.jpg", name) for line in lines])
+
+
+def packed(root: Path) -> None:
+    shutil.rmtree(root / IMAGES)
+    (root / f"{IMAGES}.zip").touch()
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "says"),
+    [
+        (ATTRIBUTES, lambda x: [*x[:3], x[3][:-2], *x[4:]], r"\.csv line 4 has 39 values"),
+        (ATTRIBUTES, lambda x: [*x[:3], x[3] + "5", *x[4:]], r"\.csv line 4: Young is '-?15'"),
+        (ATTRIBUTES, lambda x: ["image_id,a,b", *x[1:]], r"\.csv line 1 must hold 40 .*not 2"),
+        (ATTRIBUTES, lambda x: x[:1], r"\.csv lists no picture"),
+        (ATTRIBUTES, lambda _: [], r"\.csv line 1 must hold 40"),
+        (IDENTITIES, lambda x: [*x[:3], "000003.jpg,x", *x[4:]], r"\.csv line 4: '000003.jpg,x'"),
+        (IDENTITIES, lambda x: x[:-1], r"\.csv has no line for 1 pictures"),
+    ],
+)
+def test_names_the_line_of_kaggles_files(
+    data_dir: Path, file: str, change: Callable[[list[str]], list[str]], says: str
+) -> None:
+    as_kaggle(data_dir / FOLDER)
+    edit((data_dir / FOLDER / file).with_suffix(".csv"), change)
+    with pytest.raises(DataError, match=says):
+        load_dataset("celeba", data_dir)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (packed, r"img_align_celeba is absent: unpack .*img_align_celeba.zip there"),
+        (
+            lambda root: rename(root, "../000003.jpg"),
+            r"lists \.\./000003.jpg: write names without \. and \.\., of files in ",
+        ),
+        (
+            lambda root: rename(root, "/000003.jpg"),
+            r"lists /000003.jpg: write names without",
+        ),
         (lambda root: shutil.rmtree(root), r"celeba is absent.*set data_dir.*sweep=demo"),
         (lambda root: shutil.rmtree(root / IMAGES), r"img_align_celeba is absent"),
         (lambda root: (root / ATTRIBUTES).unlink(), r"list_attr_celeba.txt is absent"),
-        (lambda root: (root / IDENTITIES).unlink(), r"identity_CelebA.txt is absent"),
+        (
+            lambda root: (root / IDENTITIES).unlink(),
+            r"identity_CelebA.txt is absent: .*Kaggle's edition has none.*Anno",
+        ),
         (
             lambda root: edit(root / ATTRIBUTES, lambda x: x[:-3]),
             r"line 1 announces 24 .* 21 lines",

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from oneshui import load_dataset
+from oneshui.data.contents import fingerprint
 from oneshui.data.loaders import own_table
 from oneshui.errors import DataError
 
@@ -92,12 +93,72 @@ def test_a_column_called_label_holds_classes(
     assert table.label.tolist() == index
 
 
+@each_format
+def test_truth_values_and_fractions_of_0_are_the_same_in_both_formats(
+    folder: Path, name: str
+) -> None:
+    table = frame(smiling=[False, True, True, False], hat=[1.0, 1.0, 1.0, 0.0])
+    table["identity"] = [7.0, 7.0, 3.0, 4.0]
+    save(table, folder / name)
+    loaded = load_dataset("table", folder)
+    assert loaded.label.tolist() == [[0, 1], [1, 1], [1, 1], [0, 0]]
+    assert loaded.identity.tolist() == [7, 7, 3, 4]
+    save(classes([2.0, 0.0, 0.0, 2.0]), folder / name)
+    assert load_dataset("table", folder).label.tolist() == [2, 0, 0, 2]
+    save(classes(["None", "None", "cap", "cap"]), folder / name)
+    assert load_dataset("table", folder).class_names == ("None", "cap")
+
+
+@each_format
+def test_a_letter_with_an_accent_has_one_spelling(folder: Path, name: str) -> None:
+    table = frame(identity=["Zo\u00eb", "Zoe\u0308", "Bob", "Bob"])
+    save(table.rename(columns={"hat": "be\u0301ret"}), folder / name)
+    loaded = load_dataset("table", folder)
+    assert loaded.identity.tolist() == [0, 0, 1, 1]
+    assert loaded.class_names == ("smiling", "b\u00e9ret")
+    save(table.rename(columns={"hat": "e\u0301", "smiling": "\u00e9"}), folder / name)
+    with pytest.raises(DataError, match="column 4 is called 'é'"):
+        load_dataset("table", folder)
+
+
+@each_format
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x0b", "\x0c", "\x1c", "\x85", "\n"])
+def test_what_looks_like_the_end_of_a_line_is_a_part_of_a_cell(
+    folder: Path, name: str, mark: str
+) -> None:
+    (folder / "b.png").rename(folder / f"b{mark}b.png")
+    people = [f"Ann{mark}Lee", f"Ann{mark}Lee", "Bob", "Cem"]
+    save(
+        frame(path=["a/1.png", "a/2.png", f"b{mark}b.png", "c.png"], identity=people), folder / name
+    )
+    loaded = load_dataset("table", folder)
+    assert loaded.paths[2] == f"b{mark}b.png"
+    assert loaded.identity.tolist() == [0, 0, 1, 2]
+    (folder / f"b{mark}b.png").unlink()
+    with pytest.raises(DataError, match="1 pictures listed") as caught:
+        load_dataset("table", folder)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("column", ["label", "identity", "path"])
+def test_a_list_is_no_cell(folder: Path, column: str) -> None:
+    table = classes(["old", "young", "old", "old"]).astype(object)
+    table[column] = [[0, 1], [1, 0], [0, 1], [1, 1]]
+    save(table, folder / "images.parquet")
+    with pytest.raises(DataError, match=f"row 1, column {column}: the cell holds a list, but"):
+        load_dataset("table", folder)
+    table[column] = [b"x", b"y", b"z", b"z"]
+    save(table, folder / "images.parquet")
+    with pytest.raises(DataError, match=f"row 1, column {column}: the cell holds a bytes, but"):
+        load_dataset("table", folder)
+
+
 def test_both_formats_and_places_give_the_same_fingerprint(folder: Path, tmp_path: Path) -> None:
-    csv = load_dataset("table", save(frame(), folder / "mine.csv"))
-    parquet = load_dataset("table", save(frame(), folder / "mine.parquet"))
+    csv = fingerprint(load_dataset("table", save(frame(), folder / "mine.csv")))
+    parquet = fingerprint(load_dataset("table", save(frame(), folder / "mine.parquet")))
     moved = folder.rename(tmp_path.with_name(f"{tmp_path.name}-moved"))
-    assert csv.fingerprint == parquet.fingerprint
-    assert load_dataset("table", moved / "mine.csv").fingerprint == csv.fingerprint
+    assert csv == parquet
+    assert fingerprint(load_dataset("table", moved / "mine.csv")) == csv
     moved.rename(tmp_path)
 
 
@@ -131,6 +192,28 @@ def test_parquets_own_types_are_understood(folder: Path) -> None:
         (frame(hat=["1", "yes", "0", "0"]), "hat", 2, "'yes' is neither 0 nor 1"),
         (frame(hat=["1", "1", "", "0"]), "hat", 3, "'' is neither 0 nor 1"),
         (frame(hat=[1, None, 0, 0]).astype({"hat": "Int8"}), "hat", 2, "'' is neither 0 nor 1"),
+        (
+            frame(path=["p/../../a.png", "a/2.png", "b.png", "c.png"]),
+            "path",
+            1,
+            "and the file below",
+        ),
+        (
+            frame(path=["b.png", "a/2.png", "a/../b.png", "c.png"]),
+            "path",
+            3,
+            r"a/\.\./b.png is listed a second time, first in (line 2|row 1)",
+        ),
+        (
+            frame(path=["a/1.png", "\u00e9.png", "e\u0301.png", "c.png"]),
+            "path",
+            3,
+            "is listed a second time",
+        ),
+        (frame(identity=["x", "nan", "y", "z"]), "identity", 2, "'nan' is what programs write for"),
+        (frame(identity=["x", "<NA>", "y", "z"]), "identity", 2, "fill it, or remove the row"),
+        (frame(identity=["x", "y", "None", "z"]), "identity", 3, "'None' is what programs write"),
+        (classes(["old", "NaN", "young", "old"]), "label", 2, "'NaN' is what programs write"),
         (classes(["old", "young", None, "old"]), "label", 3, "is empty"),
         (classes([0, 1, -1, 0]), "label", 3, "-1 is below 0"),
         (classes([0, 1, 99, 0]), "label", 3, "class 99 of only 4 pictures"),
@@ -194,8 +277,8 @@ def written(name: str, text: str) -> Callable[[Path], Path]:
         (written("table.xlsx", "x"), "its name must end in .csv or .parquet"),
         (written("t.parquet", "x"), "t.parquet cannot be read as Parquet"),
         (written("t.csv", ""), "has no column path; it has none"),
-        (written("t.csv", "path,identity,hat,hat\n"), "line 1: column 4 is called 'hat'"),
-        (written("t.csv", "path,identity,\n"), "line 1: column 3 is called ''"),
+        (written("t.csv", "path,identity,hat,hat\n"), "t.csv: column 4 is called 'hat'"),
+        (written("t.csv", "path,identity,\n"), "t.csv: column 3 is called ''"),
         (written("t.csv", "path,identity,hat\nb.png,1\n"), "line 2 has 2 cells"),
     ],
 )
