@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oneshui.errors import DataAccessError, InputError, NumericalError
+from oneshui.errors import DataAccessError, InputError, NumericalError, NurseryLostError
 from sweeps.graph.job import Job, log_path
 from sweeps.schedule.failure import Failure, FailureKind
 from sweeps.stages.context import WorkerEnvironment
@@ -105,7 +105,10 @@ def execute(
         env.store.discard(error.stage, error.key)
         failure = Failure(kind="damaged", message=str(error), damaged=error.key)
         return Outcome(failure=failure)
-    except Exception as error:
+    except NurseryLostError:
+        # From this process no clean one can be forked any more: it ends, and another takes the job.
+        raise
+    except (Exception, SystemExit) as error:
         return Outcome(failure=Failure(kind=classify(error), message=_one_line(error, env)))
     numbers = {k: float(v) for k, v in entry.cost.items() if isinstance(v, int | float)}
     return Outcome(cost=numbers)
@@ -117,14 +120,14 @@ def _logged(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
         logger.info("%s (%s) starts", job.label, job.key)
         try:
             entry = run(job, jobs, env)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("%s failed", job.label)
             raise
         logger.info("%s done in %.2f s", job.label, time.perf_counter() - start)
         return entry
 
 
-def _one_line(error: Exception, env: WorkerEnvironment) -> str:
+def _one_line(error: Exception | SystemExit, env: WorkerEnvironment) -> str:
     if classify(error) == "disk":
         reason = error.strerror if isinstance(error, OSError) else error
         return (

@@ -40,10 +40,15 @@ class _Place(Protocol):
 
 
 class Checkpoint:
-    """The checkpoint of one job; its lease keeps others away from it."""
+    """The checkpoint of one job; its lease keeps others away from it.
+
+    Attributes:
+        folder: Where it is, if that is a folder.
+    """
 
     def __init__(self, place: Path | _Place) -> None:
         """Name the place, or a folder, which is made when something is saved."""
+        self.folder = place if isinstance(place, Path) else None
         self._place = _Folder(place) if isinstance(place, Path) else place
 
     def save(self, progress: TrainingState) -> None:
