@@ -59,12 +59,12 @@ def statistics_bytes(model: nn.Module) -> int:
     Two float64 numbers for every weight, and for every entry of the second moments of what enters
     and what leaves each layer.
     """
-    numbers = sum(weight.numel() for weight in model.state_dict().values())
+    numbers: int = sum(weight.numel() for weight in model.state_dict().values())
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-            outputs = layer.weight.shape[0] // groups
-            inputs = layer.weight[0].numel()
+            outputs = int(layer.weight.shape[0]) // groups
+            inputs = int(layer.weight[0].numel())
             numbers += groups * (inputs**2 + outputs**2)
     return 2 * 8 * numbers
 

@@ -159,7 +159,8 @@ def write_report(
 
 def _statistics(frame: pd.DataFrame) -> tuple[list[PairedTest], tuple[str, ...]]:
     tests = comparisons(frame)
-    return tests, tables.notes(noise_floor(frame), tests)
+    said = tables.notes(noise_floor(frame), tests)
+    return tests, (*said, *tables.protection_notes(frame))
 
 
 def _config(plan: Plan) -> str:

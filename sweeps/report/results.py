@@ -8,16 +8,18 @@ from typing import Any
 import pandas as pd
 
 from oneshui.spec import Role
+from sweeps.graph.artifacts import PREPARED
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 
 IDENTITY = ("dataset", "num_forget", "seed", "method", "role", "access", "task", "tuning")
-COLUMNS = (*IDENTITY, *CATALOGUE, "job_key")
+COLUMNS = (*IDENTITY, *CATALOGUE, "protection", "job_key")
 """Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
 
 "tuning" is the objective that the row's hyperparameters were chosen by; null where they are used as
-they are. Gaps and the normalised ToW may be negative, the weight distance above 1.
+they are. "protection" is what kept the method from the data when it unlearned; null where it had
+full access. Gaps and the normalised ToW may be negative, the weight distance above 1.
 """
 
 Entries = Mapping[str, Entry]
@@ -67,9 +69,14 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
     if row.row.role is not Role.PRETRAIN:
-        values |= _cost("unlearn", entries.get(row.model_key))
+        unlearned = entries.get(row.model_key)
+        values |= _cost("unlearn", unlearned)
+        values["protection"] = None if unlearned is None else unlearned.cost.get("protection")
     if row.prepare_key is not None:
-        values |= _cost("prepare", entries.get(row.prepare_key))
+        prepared = entries.get(row.prepare_key)
+        values |= _cost("prepare", prepared)
+        if prepared is not None:
+            values["prepared_bytes"] = float(prepared.files[PREPARED]["bytes"])
     return values
 
 
@@ -93,4 +100,4 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     """
     frame = pd.DataFrame([row_values(row, entries) for row in plan.results], columns=list(COLUMNS))
     types = {**dict.fromkeys(CATALOGUE, "float64"), "num_forget": "int64", "seed": "int64"}
-    return frame.astype({**types, "task": "str", "tuning": "str"})
+    return frame.astype({**types, "task": "str", "tuning": "str", "protection": "str"})

@@ -257,3 +257,22 @@ def notes(
         )
     said = support_statement(tests)
     return (noise, said) if said else (noise,)
+
+
+def protection_notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    """What must be said where the kernel did not keep every one-shot row from the data, or not all
+    rows in the same way; nothing otherwise.
+
+    Args:
+        frame: From ``sweeps.report.results.results_frame``.
+    """
+    known = frame["protection"].dropna().value_counts()
+    if not len(known) or (len(known) == 1 and str(known.index[0]).startswith("landlock")):
+        return ()
+    counts = ", ".join(
+        f"{how} ({count} {'row' if count == 1 else 'rows'})" for how, count in known.items()
+    )
+    return (
+        f"What kept one-shot methods from the data after deletion: {counts}. Under audit native code "
+        "can open files: docs/security.md.",
+    )

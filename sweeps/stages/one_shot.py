@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from oneshui.enclosure import Walls
     from oneshui.methods import Method
     from oneshui.spec import Task
+    from oneshui.training.train import TrainingState
 
 State = dict[str, "torch.Tensor"]
 
@@ -152,16 +153,18 @@ def prepared(context: JobContext, method: Method, handed: Preparation) -> State:
     folder = kept.folder
     if folder is not None:
         folder.mkdir(exist_ok=True)
-    relay = _Relay(kept)
+        checkpoint, before = kept, None
+    else:
+        checkpoint, before = None, kept.load()
     found = enclosed(
-        partial(_prepare, handed, method.name, hyperparameters(method), folder, relay.before()),
+        partial(_prepare, handed, method.name, hyperparameters(method), checkpoint, before),
         _walls(
             context,
             method,
             handed=(handed.model.weights, *handed.pictures.files.values()),
             writable=() if folder is None else (folder,),
         ),
-        look=relay if folder is None else lambda _private: None,
+        look=_Relay(kept) if folder is None else lambda _private: None,
     )
     _note(context, found.value["cost"], found.protection)
     return found.tensors
@@ -174,10 +177,6 @@ class _Relay:
         self._kept = kept
         self._epoch = -1
 
-    def before(self) -> Any:
-        """What an earlier attempt has reached, if it is not in a folder that can be handed."""
-        return self._kept.load() if self._kept.folder is None else None
-
     def __call__(self, private: Path) -> None:
         reached = Checkpoint(private / "checkpoint").load()
         if reached is not None and reached.epoch > self._epoch:
@@ -189,8 +188,8 @@ def _prepare(
     handed: Preparation,
     name: str,
     hyperparameters: Mapping[str, Any],
-    folder: Path | None,
-    before: Any,
+    checkpoint: Checkpoint | None,
+    before: TrainingState | None,
     private: Path,
 ) -> tuple[State, dict[str, Any]]:
     import torch
@@ -200,7 +199,8 @@ def _prepare(
 
     method = methods.build(name, hyperparameters)
     assert isinstance(method, methods.PreparedMethod)
-    checkpoint = Checkpoint(folder or private / "checkpoint")
+    if checkpoint is None:
+        checkpoint = Checkpoint(private / "checkpoint")
     if before is not None:
         checkpoint.save(before)
     request = PrepareRequest(
