@@ -35,8 +35,8 @@ from sweeps.store import Entry
 FORBIDDEN = (LabelledImages, ImageTable, Split, Entry, np.memmap, Path, FullAccessRequest)
 tries = itertools.count()
 """Makes every job of a test another one, which the store does not have."""
-seen: list[UnlearnRequest] = []
-attack: list[Callable[[], object]] = []
+attack: list[Callable[[UnlearnRequest], object]] = []
+"""What the curious method does with its request, in the process that it runs in."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
 
 @pytest.fixture
 def method(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A method for this test alone: it keeps its request, then does what ``attack`` says."""
+    """A method for this test alone, which does what ``attack`` says."""
     base.names()
     monkeypatch.setattr(base.METHODS, "known", dict(base.METHODS.known))
 
@@ -70,12 +70,10 @@ def method(monkeypatch: pytest.MonkeyPatch) -> None:
         importance: str = "batch"
 
         def unlearn(self, request: UnlearnRequest) -> nn.Module:
-            seen.append(request)
             for action in attack:
-                action()
+                action(request)
             return copy.deepcopy(request.model)
 
-    seen.clear()
     attack.clear()
 
 
@@ -119,15 +117,26 @@ def assert_only_support(sweep: InlineSweep, objects: list[object], support: Supp
 @pytest.mark.usefixtures("method")
 @pytest.mark.parametrize("like", ["ssd", "metaunlearn"])
 def test_nothing_reachable_from_the_request_opens_a_picture(sweep: InlineSweep, like: str) -> None:
-    assert sweep.execute(curious_job(sweep, like)) is None
-    (request,) = seen
-    objects = reachable(request)
-    assert len(objects) > 100
-    assert_only_support(sweep, objects, request.support)
     split = next(job for job in sweep.plan.jobs.values() if job.stage == "split")
     entry = sweep.store.find("split", split.key)
     assert entry is not None
-    assert len(request.support) == entry.value["num_identities"]["forget"]
+    people = entry.value["num_identities"]["forget"]
+
+    def look(request: UnlearnRequest) -> None:
+        objects = reachable(request)
+        assert len(objects) > 100
+        assert_only_support(sweep, objects, request.support)
+        assert len(request.support) == people
+        raise LookedError("at all of it")
+
+    attack.append(look)
+    failure = sweep.execute(curious_job(sweep, like))
+    assert failure is not None
+    assert failure.message == "LookedError: at all of it"
+
+
+class LookedError(Exception):
+    """Raised at the end: a method's own process brings nothing else back."""
 
 
 def files_of(sweep: InlineSweep) -> tuple[Path, Path]:
@@ -155,7 +164,7 @@ def test_a_hostile_method_is_stopped_and_named(
     sweep: InlineSweep, way: Callable[[Path, Path], object]
 ) -> None:
     pixels, picture = files_of(sweep)
-    attack.append(lambda: way(pixels, picture))
+    attack.append(lambda _request: way(pixels, picture))
     failure = sweep.execute(curious_job(sweep, "ssd"))
     assert failure is not None
     assert failure.kind == "access"
@@ -165,7 +174,7 @@ def test_a_hostile_method_is_stopped_and_named(
 
 def test_the_guard_sleeps_before_and_after(sweep: InlineSweep) -> None:
     pixels, picture = files_of(sweep)
-    with deleted(sweep.env.training_data, "somebody"), pytest.raises(PermissionError):
+    with deleted(sweep.env.protected, "somebody"), pytest.raises(PermissionError):
         picture.read_bytes()
     assert picture.read_bytes()
     assert np.load(pixels, mmap_mode="r").shape[1] == 3
@@ -286,14 +295,17 @@ def test_a_hostile_method_is_stopped_while_points_are_chosen_among(
     tuned: InlineSweep, objective: str, way: Callable[[Path, Path], object]
 ) -> None:
     pixels, picture = files_of(tuned)
-    attack.append(lambda: way(pixels, picture))
+
+    def look(request: UnlearnRequest) -> None:
+        for value in reachable(request):
+            assert not isinstance(value, FORBIDDEN), type(value)
+        way(pixels, picture)
+
+    attack.append(look)
     failure = tuned.execute(choice_job(tuned, objective, method="curious"))
     assert failure is not None
     assert failure.kind == "access"
     assert "DataAccessError: method curious tried to open" in failure.message
-    assert len(seen) == 1
-    for value in reachable(seen[0]):
-        assert not isinstance(value, FORBIDDEN), type(value)
 
 
 def test_a_full_access_row_says_so_and_gets_the_data(sweep: InlineSweep) -> None:
