@@ -260,19 +260,16 @@ def notes(
 
 
 def protection_notes(frame: pd.DataFrame) -> tuple[str, ...]:
-    """What must be said where the kernel did not keep every one-shot row from the data, or not all
-    rows in the same way; nothing otherwise.
+    """What must be said unless the kernel kept all one-shot rows from the data in the same way.
 
     Args:
         frame: From ``sweeps.report.results.results_frame``.
     """
     known = frame["protection"].dropna().value_counts()
-    if not len(known) or (len(known) == 1 and str(known.index[0]).startswith("landlock")):
+    if known.empty or (len(known) == 1 and str(known.index[0]).startswith("landlock")):
         return ()
-    counts = ", ".join(
-        f"{how} ({count} {'row' if count == 1 else 'rows'})" for how, count in known.items()
-    )
+    counts = ", ".join(f"{how} in {count} of {known.sum()} rows" for how, count in known.items())
     return (
-        f"What kept one-shot methods from the data after deletion: {counts}. Under audit native code "
-        "can open files: docs/security.md.",
+        f"What kept one-shot methods from the data after deletion: {counts}. Under audit, native "
+        "code can open files: docs/security.md.",
     )

@@ -90,7 +90,7 @@ def _unlearn(
             try:
                 state = method.unlearn(request).state_dict()
             except NumericalError as error:
-                errors[number] = str(error)
+                errors[str(number)] = str(error)
             else:
                 found.update({f"{number}.{key}": value for key, value in state.items()})
 
