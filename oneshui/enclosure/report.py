@@ -54,13 +54,13 @@ def _write(number: int, data: bytes) -> None:
 
 
 def read_result(
-    method: str, status: int | None, tensors: IO[bytes], report: IO[bytes]
+    method: str, status: int, tensors: IO[bytes], report: IO[bytes]
 ) -> tuple[dict[str, torch.Tensor], Any]:
     """What the process left.
 
     Args:
         method: Whose code it ran.
-        status: How it ended, as ``os.waitpid`` says; None if that is not known.
+        status: How it ended, as ``os.waitpid`` says.
         tensors: The file of tensors.
         report: The file of the report.
 
@@ -71,7 +71,7 @@ def read_result(
     """
     report.seek(0)
     tensors.seek(0)
-    if status is not None and os.WIFSIGNALED(status):
+    if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGKILL:
             raise MemoryError(f"the process of method {method} was killed, as if memory ran out")
@@ -83,13 +83,14 @@ def read_result(
         document = json.loads(report.read())
         error = document.get("error")
         value = document.get("value")
-    except (ValueError, AttributeError):
-        code = os.waitstatus_to_exitcode(status or 0)
+        raised = None if error is None else _rebuilt(method, error)
+    except (ValueError, AttributeError, KeyError, TypeError):
+        code = os.waitstatus_to_exitcode(status)
         raise MethodError(
             f"method {method} ended its process with status {code} instead of returning"
         ) from None
-    if error is not None:
-        raise _rebuilt(method, error)
+    if raised is not None:
+        raise raised
     from safetensors import SafetensorError
     from safetensors.torch import load
 
