@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
@@ -77,11 +78,14 @@ def _holds_pictures(tensor: torch.Tensor, train: LabelledImages) -> bool:
     rows = rows[torch.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).long()].double()
     middle = slice(width // 2, width // 2 + _LOOKED_AT)
     flat = train.pixels.reshape(len(train.pixels), width)
-    marks = {flat[row, middle].tobytes(): row for row in train.rows}
+    marks = defaultdict(list)
+    for row in train.rows:
+        marks[flat[row, middle].tobytes()].append(row)
     for values in (rows, rows * 255, (rows + 1) * 127.5):
-        pictures = values.round().clamp(0, 255).to(torch.uint8).numpy()
-        for picture in pictures:
-            row = marks.get(picture[middle].tobytes())
-            if row is not None and np.array_equal(picture, flat[row]):
+        for picture in values.round().clamp(0, 255).to(torch.uint8).numpy():
+            # A picture of one colour says nothing, and a tensor of zeros is none.
+            if picture.min() < picture.max() and any(
+                np.array_equal(picture, flat[row]) for row in marks[picture[middle].tobytes()]
+            ):
                 return True
     return False
