@@ -135,6 +135,8 @@ def _one_line(error: Exception | SystemExit, env: WorkerEnvironment) -> str:
             "space or set output_dir to another disk, and run the same command again"
         )
     message = str(error).strip() or traceback.format_exception_only(error)[-1].strip()
-    if not isinstance(error, InputError):
+    if isinstance(error, SystemExit):
+        message = f"its code called sys.exit({error.code!r})"
+    elif not isinstance(error, InputError):
         message = f"{type(error).__name__}: {message}"
     return message.splitlines()[0]
