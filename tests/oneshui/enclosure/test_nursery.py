@@ -180,6 +180,16 @@ def test_a_forged_report_is_refused(report: bytes, message: str) -> None:
         read_result("odd", 0, io.BytesIO(b"no tensors"), io.BytesIO(report))
 
 
+def read_number(number: int, _: Path) -> Result:
+    return {}, os.pread(number, 10, 0).decode()
+
+
+def test_what_the_asking_process_has_open_is_closed(walls: Walls, tmp_path: Path) -> None:
+    (tmp_path / "data" / "1").write_text("secret")
+    with (tmp_path / "data" / "1").open() as stream:
+        assert enclosed(partial(read_number, stream.fileno()), walls).value == ""
+
+
 def leave_process(_: Path) -> Result:
     pid = os.fork()
     if pid == 0:
