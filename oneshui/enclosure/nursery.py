@@ -90,8 +90,7 @@ def enclosed(
     Args:
         action: Can be pickled; everything it refers to is handed over by that.
         walls: What it is kept from and what it keeps.
-        look: Called with the private folder every two seconds, and at the end before it is
-            removed.
+        look: Called with the private folder every two seconds, and when the action has failed.
 
     Raises:
         MethodError, OneshuiError, MemoryError: See ``oneshui.enclosure.report.read_result``.
@@ -110,8 +109,10 @@ def enclosed(
         else:
             with contextlib.closing(_Nursery()) as nursery:
                 found = nursery.run(action, walls, private, look, how)
-        look(private)
         return found
+    except Exception:
+        look(private)
+        raise
     finally:
         shutil.rmtree(private, ignore_errors=True)
 
