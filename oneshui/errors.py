@@ -5,6 +5,8 @@
     |   +-- DataError       a dataset on disk is absent, incomplete or damaged
     +-- DataAccessError     code reached for data that its phase must not see
     +-- NumericalError      a computation left the finite numbers
+    +-- MethodError         a method failed, or ended, in a process of its own
+    +-- NurseryLostError    the process that such processes are forked from is gone
 
 The command line turns an InputError into exit code 2 without a traceback.
 """
@@ -41,6 +43,18 @@ class DataAccessError(OneshuiError, PermissionError):
 
 class NumericalError(OneshuiError, ArithmeticError):
     """A computation produced NaN or infinity where finite numbers are required."""
+
+
+class MethodError(OneshuiError):
+    """A method failed, or ended, in a process of its own."""
+
+
+class NurseryLostError(OneshuiError):
+    """The process that clean ones are forked from has been ended by somebody."""
+
+
+ON_PURPOSE = ("InputError", "DataError", "DataAccessError", "NumericalError")
+"""Names of those that mean the same whichever process raises them."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

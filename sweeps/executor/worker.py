@@ -15,7 +15,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from oneshui.errors import DataAccessError, InputError, NumericalError
+from oneshui.errors import DataAccessError, InputError, NumericalError, NurseryLostError
 from oneshui.printable import printable
 from sweeps.graph.job import Job, log_path
 from sweeps.schedule.failure import Failure, FailureKind
@@ -116,7 +116,10 @@ def execute(
         env.store.discard(error.stage, error.key)
         failure = Failure(kind="damaged", message=str(error), damaged=error.key)
         return Outcome(failure=failure)
-    except Exception as error:
+    except NurseryLostError:
+        # From this process no clean one can be forked any more: it ends, and another takes the job.
+        raise
+    except (Exception, SystemExit) as error:
         return Outcome(failure=Failure(kind=classify(error), message=_one_line(error, env)))
     numbers = {k: float(v) for k, v in entry.cost.items() if isinstance(v, int | float)}
     return Outcome(cost=numbers)
@@ -128,14 +131,14 @@ def _logged(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
         logger.info("%s (%s) starts", job.label, job.key)
         try:
             entry = run(job, jobs, env)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("%s failed", job.label)
             raise
         logger.info("%s done in %.2f s", job.label, time.perf_counter() - start)
         return entry
 
 
-def _one_line(error: Exception, env: WorkerEnvironment) -> str:
+def _one_line(error: Exception | SystemExit, env: WorkerEnvironment) -> str:
     if classify(error) == "disk":
         reason = error.strerror if isinstance(error, OSError) else error
         return (
@@ -146,4 +149,6 @@ def _one_line(error: Exception, env: WorkerEnvironment) -> str:
     if isinstance(error, InputError):
         # One sentence; a line that ends within is a file's name.
         return printable(message)
+    if isinstance(error, SystemExit):
+        return f"its code called sys.exit({error.code!r})"
     return f"{type(error).__name__}: {message}".splitlines()[0]

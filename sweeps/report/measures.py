@@ -106,6 +106,7 @@ _MEASURES = (
     Measure("weight_distance", "weight_distance", unit="number"),
     Measure("num_attributes", "num_attributes", unit="number"),
     Measure("nomus", "nomus"),
+    Measure("prepared_bytes", "cost/prepared_bytes", unit="bytes"),
     Measure("unlearn_peak_bytes", "cost/unlearn_peak_bytes", unit="bytes"),
     Measure("prepare_peak_bytes", "cost/prepare_peak_bytes", unit="bytes"),
     Measure("unlearn_peak_gpu_bytes", "cost/unlearn_peak_gpu_bytes", unit="bytes"),

@@ -162,7 +162,8 @@ def _statistics(
     frame: pd.DataFrame, summary: pd.DataFrame
 ) -> tuple[list[PairedTest], tuple[str, ...]]:
     tests = comparisons(frame)
-    return tests, tables.notes(summary, noise_floor(frame), tests)
+    said = tables.notes(summary, noise_floor(frame), tests)
+    return tests, (*said, *tables.protection_notes(frame))
 
 
 def _config(plan: Plan) -> str:

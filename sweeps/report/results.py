@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from oneshui.spec import Role
+from sweeps.graph.artifacts import PREPARED
 from sweeps.graph.job import Stage
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
@@ -17,12 +18,13 @@ IDENTITY = ("dataset", "num_forget", "seed", "method", "role", "access", "task",
 MADE = ("device", "precision", "versions", "commit")
 """What the jobs behind a row were computed with; several values are joined by ALSO."""
 ALSO = " + "
-COLUMNS = (*IDENTITY, *CATALOGUE, "method_source", *MADE, "job_key")
+COLUMNS = (*IDENTITY, *CATALOGUE, "method_source", "protection", *MADE, "job_key")
 """Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
 
 "tuning" is the objective that the row's hyperparameters were chosen by; null where they are used as
 they are. Gaps and the normalised ToW may be negative, the weight distance above 1. "method_source"
-is the hash of the method's code, ``oneshui.methods.source``.
+is the hash of the method's code, ``oneshui.methods.source``; "protection" what kept the method from
+the data when it unlearned, null where it had full access.
 """
 
 _COPYING: frozenset[Stage] = frozenset({"index", "cache", "split", "weights"})
@@ -76,9 +78,14 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
     if row.row.role is not Role.PRETRAIN:
-        values |= _cost("unlearn", entries.get(row.model_key))
+        unlearned = entries.get(row.model_key)
+        values |= _cost("unlearn", unlearned)
+        values["protection"] = None if unlearned is None else unlearned.cost.get("protection")
     if row.prepare_key is not None:
-        values |= _cost("prepare", entries.get(row.prepare_key))
+        prepared = entries.get(row.prepare_key)
+        values |= _cost("prepare", prepared)
+        if prepared is not None:
+            values["prepared_bytes"] = float(prepared.files[PREPARED]["bytes"])
     return values
 
 
@@ -123,5 +130,5 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     rows = [row_values(row, entries) | made_of(plan, row, entries) for row in plan.results]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     types = {**dict.fromkeys(CATALOGUE, "float64"), "num_forget": "int64", "seed": "int64"}
-    texts = dict.fromkeys(("task", "tuning", *MADE), "str")
+    texts = dict.fromkeys(("task", "tuning", "protection", *MADE), "str")
     return frame.astype({**types, **texts})

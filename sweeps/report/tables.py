@@ -283,3 +283,19 @@ def notes(
             "must be; the row retrain_again in sweep.methods gives one."
         )
     return tuple(filter(None, [noise, support_statement(tests), mixture_note(summary)]))
+
+
+def protection_notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    """What must be said unless the kernel kept all one-shot rows from the data in the same way.
+
+    Args:
+        frame: From ``sweeps.report.results.results_frame``.
+    """
+    known = frame["protection"].dropna().value_counts()
+    if known.empty or (len(known) == 1 and str(known.index[0]).startswith("landlock")):
+        return ()
+    counts = ", ".join(f"{how} in {count} of {known.sum()} rows" for how, count in known.items())
+    return (
+        f"What kept one-shot methods from the data after deletion: {counts}. Under audit, native "
+        "code can open files: docs/security.md.",
+    )

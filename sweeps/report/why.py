@@ -128,4 +128,6 @@ def _seconds(entry: Entry) -> str:
     found = ", ".join(
         f"{name} {value:.3g}" for name, value in entry.cost.items() if isinstance(value, float)
     )
+    if "protection" in entry.cost:
+        found += f", kept from the data by {entry.cost['protection']}"
     return found or "no cost recorded"

@@ -6,7 +6,6 @@ Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,8 +18,9 @@ import pandas as pd
 
 from sweeps.graph.artifacts import IMAGES, PIXELS, SPLIT, WEIGHTS
 from sweeps.graph.job import Job
-from sweeps.stages.memory import PeakMemory
+from sweeps.stages.memory import measured
 from sweeps.store import Entry, Store
+from sweeps.store.cache import cache_folder
 from sweeps.store.datasets import RemoteFolder
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class WorkerEnvironment:
     Attributes:
         store: Where inputs come from and results go.
         data_folders: Folder of each dataset, by the key of its index job; may be in a bucket.
-        logs: Folder of the log files.
+        logs: Folder of the log files, in the output folder.
         weights_file: That the starting weights are read from; None if they are from no file.
         device: Torch device.
         threads: Threads that torch uses for one job.
@@ -61,10 +61,10 @@ class WorkerEnvironment:
     node: str = ""
 
     @property
-    def training_data(self) -> tuple[Path, ...]:
-        """Folders in which pictures of the training set are, as files or decoded."""
+    def protected(self) -> tuple[Path, ...]:
+        """Folders of pictures and results: no method may reach them when the data are deleted."""
         folders = (it if isinstance(it, Path) else it.folder for it in self.data_folders.values())
-        return (*folders, self.store.root / "cache", self.store.root / "index")
+        return (*folders, self.store.root, self.logs.parent, cache_folder())
 
     def data_folder(self, key: str) -> Path:
         """Folder of a dataset on this machine, fetched if it is in a bucket.
@@ -90,7 +90,8 @@ class JobContext:
         contents: Content of each input, by its name in ``Job.needed``.
         folder: Where to write files.
         env: The worker's environment.
-        cost: Seconds of named parts and peak memory in bytes, filled by the stage.
+        cost: Seconds of named parts, peak memory in bytes and how a method's code was kept from
+            the data, filled by the stage.
     """
 
     job: Job
@@ -99,7 +100,7 @@ class JobContext:
     env: WorkerEnvironment
     series: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     contents: Mapping[str, str] = field(default_factory=dict)
-    cost: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def identities(self) -> npt.NDArray[np.int64]:
@@ -117,11 +118,8 @@ class JobContext:
 
     def timed(self, name: str, action: Callable[[], T]) -> T:
         """Run the action and note its seconds and peak memory."""
-        with PeakMemory(self.env.device) as peak:
-            start = time.perf_counter()
-            result = action()
-            self.cost[name] = time.perf_counter() - start
-        self.cost.update(peak.cost)
+        result, cost = measured(self.env.device, name, action)
+        self.cost.update(cost)
         return result
 
 
@@ -142,23 +140,40 @@ def load_split(context: JobContext) -> Split:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """All pictures of a dataset, not opened yet.
+
+    Attributes:
+        files: Those of the network's size as "cache", and larger ones as "crops" if there are any.
+        labels: uint8 [N, C] or int64 [N].
+        identities: int64 [N].
+    """
+
+    files: Mapping[str, Path]
+    labels: npt.NDArray[np.uint8] | npt.NDArray[np.int64]
+    identities: npt.NDArray[np.int64]
+
+    def select(self, rows: npt.NDArray[np.int64]) -> LabelledImages:
+        """Some of them, int64 [n]."""
+        from oneshui.data.cache import open_cache
+        from oneshui.data.images import make_images
+
+        opened = {role: open_cache(path) for role, path in self.files.items()}
+        detail = opened.get("crops")
+        return make_images(opened["cache"], self.labels, self.identities, rows, detail=detail)
+
+
+def pictures(context: JobContext) -> Pictures:
+    """The pictures of the job's dataset."""
+    roles = ("cache", "crops")
+    files = {r: context.entries[r].file(PIXELS) for r in roles if r in context.entries}
+    return Pictures(files=files, labels=context.labels, identities=context.identities)
+
+
 def images(context: JobContext, split: Split, name: SetName | Literal["train"]) -> LabelledImages:
     """One set of the job's cell."""
-    from oneshui.data.cache import open_cache
-    from oneshui.data.images import make_images
-
-    opened = {
-        role: open_cache(context.entries[role].file(PIXELS))
-        for role in ("cache", "crops")
-        if role in context.entries
-    }
-    return make_images(
-        opened["cache"],
-        context.labels,
-        context.identities,
-        split.images(name),
-        detail=opened.get("crops"),
-    )
+    return pictures(context).select(split.images(name))
 
 
 def device(context: JobContext) -> torch.device:
@@ -184,9 +199,48 @@ def new_model(context: JobContext, seed: int) -> nn.Module:
     return make_model(spec, context.entries["split"].value["num_outputs"], seed)
 
 
-def stored_model(context: JobContext, role: str) -> nn.Module:
-    """The job's model with the weights of an input."""
-    from oneshui.training.models import load_weights, make_model
+@dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """A model in the store, not loaded yet.
 
-    model = make_model(model_spec(context.job), context.entries["split"].value["num_outputs"], 0)
-    return load_weights(model, context.entries[role].file(WEIGHTS)).to(device(context))
+    Attributes:
+        spec: Of the network.
+        num_outputs: Attributes or classes.
+        weights: Their file.
+        device: Where to compute.
+    """
+
+    spec: Mapping[str, Any]
+    num_outputs: int
+    weights: Path
+    device: str
+
+    def load(self) -> nn.Module:
+        """The model, on its device."""
+        from oneshui.spec import ModelSpec
+        from oneshui.training.models import load_weights, make_model
+
+        spec = ModelSpec(**{**self.spec, "weights": "random"})
+        return load_weights(make_model(spec, self.num_outputs, 0), self.weights).to(self.device)
+
+    def shapes(self) -> dict[str, list[int]]:
+        """Shape of every weight, by name."""
+        from safetensors import safe_open
+
+        with safe_open(self.weights, "pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+
+
+def model_of(context: JobContext, role: str) -> StoredModel:
+    """The job's model with the weights of an input."""
+    return StoredModel(
+        spec=context.job.spec["model"],
+        num_outputs=context.entries["split"].value["num_outputs"],
+        weights=context.entries[role].file(WEIGHTS),
+        device=context.env.device,
+    )
+
+
+def stored_model(context: JobContext, role: str) -> nn.Module:
+    """The same, loaded."""
+    return model_of(context, role).load()

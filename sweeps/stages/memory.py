@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
+T = TypeVar("T")
 _RESET_PEAK = "5"
 """What /proc/self/clear_refs takes to set the peak back to what is in use (Linux, proc(5))."""
 
@@ -67,3 +71,12 @@ class PeakMemory:
         except (OSError, StopIteration):
             unit = 1 if sys.platform == "darwin" else 1024
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def measured(device: str, name: str, action: Callable[[], T]) -> tuple[T, dict[str, float]]:
+    """What the action returns, and its seconds, by this name, and peak memory."""
+    with PeakMemory(device) as peak:
+        start = time.perf_counter()
+        result = action()
+        seconds = time.perf_counter() - start
+    return result, {name: seconds, **peak.cost}

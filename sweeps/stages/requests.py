@@ -9,19 +9,20 @@ from __future__ import annotations
 import dataclasses
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oneshui.errors import InputError
 from oneshui.seeding import derive_seed
 from sweeps.graph.artifacts import PREPARED, SUPPORT
-from sweeps.stages.context import JobContext, device, new_model, stored_model
+from sweeps.stages.context import JobContext, StoredModel, model_of, new_model
 
 if TYPE_CHECKING:
-    import torch
-
     from oneshui.data.images import LabelledImages
     from oneshui.methods import Method
-    from oneshui.requests import FullAccessRequest, UnlearnRequest
+    from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
+    from oneshui.spec import Task
 
 
 def method_of(context: JobContext, varied: Mapping[str, Any] | None = None) -> Method:
@@ -47,34 +48,75 @@ def method_of(context: JobContext, varied: Mapping[str, Any] | None = None) -> M
     return method
 
 
-def prepared_state(context: JobContext) -> dict[str, torch.Tensor]:
-    """What the method prepared before deletion, by name; empty if it prepares nothing."""
-    from safetensors.torch import load_file
+@dataclass(frozen=True, kw_only=True)
+class Handed:
+    """All that a one-shot method is handed, not read yet; holds no way to anything else.
 
-    if "prepared" not in context.entries:
-        return {}
-    return load_file(context.entries["prepared"].file(PREPARED))
+    Attributes:
+        model: The pretrained model.
+        task: "multilabel" or "multiclass".
+        seed: Of everything random.
+        support: S, or the file of it.
+        prepared: File of what the method prepared; None if it prepares nothing.
+    """
+
+    model: StoredModel
+    task: Task
+    seed: int
+    support: Path | SupportSet
+    prepared: Path | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What has to be read."""
+        found = (self.model.weights, self.support, self.prepared)
+        return tuple(path for path in found if isinstance(path, Path))
+
+    def request(self) -> UnlearnRequest:
+        """The request, which opens no picture of the training data."""
+        import torch
+        from safetensors.torch import load_file
+
+        from oneshui.requests import SupportSet, UnlearnRequest
+
+        support = self.support
+        return UnlearnRequest(
+            model=self.model.load(),
+            task=self.task,
+            seed=self.seed,
+            device=torch.device(self.model.device),
+            support=SupportSet(**load_file(support)) if isinstance(support, Path) else support,
+            prepared=load_file(self.prepared) if self.prepared else {},
+        )
 
 
-def real_request(context: JobContext, unlearning_seed: int) -> UnlearnRequest:
-    """The request of the cell's real S, which opens no picture of the training data.
+def handed(context: JobContext, seed: int, support: SupportSet | None = None) -> Handed:
+    """What the job's method is handed.
 
     Args:
         context: Of a job whose spec names model and method.
+        seed: Of everything random.
+        support: The support set of a simulated request; None for the cell's real S.
+    """
+    prepared = context.entries.get("prepared")
+    return Handed(
+        model=model_of(context, "pretrained"),
+        task=context.entries["split"].value["task"],
+        seed=seed,
+        support=context.entries["split"].file(SUPPORT) if support is None else support,
+        prepared=None if prepared is None else prepared.file(PREPARED),
+    )
+
+
+def handed_in_earnest(context: JobContext, unlearning_seed: int) -> Handed:
+    """What the method is handed for the cell's real S.
+
+    Args:
+        context: As above.
         unlearning_seed: The cell's; a study's job has those of several cells among its inputs.
     """
-    from safetensors.torch import load_file
-
-    from oneshui.requests import SupportSet, UnlearnRequest
-
-    return UnlearnRequest(
-        model=stored_model(context, "pretrained"),
-        task=context.entries["split"].value["task"],
-        seed=derive_seed(unlearning_seed, context.job.spec["method"], "unlearn"),
-        device=device(context),
-        support=SupportSet(**load_file(context.entries["split"].file(SUPPORT))),
-        prepared=prepared_state(context),
-    )
+    seed = derive_seed(unlearning_seed, context.job.spec["method"], "unlearn")
+    return handed(context, seed)
 
 
 def full_access_request(

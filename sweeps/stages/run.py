@@ -84,7 +84,12 @@ def limit_threads(threads: int) -> None:
 
 
 def warm_up(env: WorkerEnvironment) -> None:
-    """Import what jobs need, so that the first one does not wait for it."""
+    """Import what jobs need, so that the first one does not wait for it.
+
+    Methods' own processes are forked from what this leaves: a process that has read nothing yet.
+    """
+    from oneshui.enclosure import keep_nursery
+
     limit_threads(env.threads)
     import oneshui.methods
     import oneshui.training.models
@@ -92,6 +97,7 @@ def warm_up(env: WorkerEnvironment) -> None:
     import oneshui.training.train
 
     oneshui.methods.names()
+    keep_nursery()
 
 
 STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {

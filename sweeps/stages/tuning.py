@@ -5,11 +5,12 @@ Runs in a worker; must not import Ray or MLflow.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,14 @@ from sweeps.graph.artifacts import IMPORTANCES, PREDICTIONS, REQUESTS
 from sweeps.graph.job import PICTURES
 from sweeps.sampler import next_point
 from sweeps.stages.context import JobContext, device, images, load_split, spec_of, stored_model
-from sweeps.stages.requests import full_access_request, method_of, prepared_state, real_request
+from sweeps.stages.one_shot import unlearned
+from sweeps.stages.requests import (
+    Handed,
+    full_access_request,
+    handed,
+    handed_in_earnest,
+    method_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -139,33 +147,42 @@ def _try(cell: JobContext, method: Method) -> list[Run]:
     """Unlearn every simulated request of a cell and look at what became of it."""
     from safetensors.torch import load_file
 
-    from oneshui.requests import UnlearnRequest
     from oneshui.tuning.score import Run, Scores
     from oneshui.tuning.simulated import movement, scores_of, support_of
 
     split, task, where = load_split(cell), _task(cell), device(cell)
     train, val = images(cell, split, "train"), images(cell, split, "val")
-    simulated, prepared = _simulated(cell), prepared_state(cell)
+    simulated = _simulated(cell)
     importance = load_file(cell.entries["simulated"].file(IMPORTANCES))
     pretrained = stored_model(cell, "pretrained")
     seed = spec_of(cell.entries["simulated"])["unlearning_seed"]
-    runs = []
-    for number, request in enumerate(simulated.requests):
-        asked = UnlearnRequest(
-            model=pretrained,
-            task=task,
-            seed=derive_seed(seed, cell.job.spec["method"], "rehearsal", number),
-            device=where,
-            support=support_of(train, request),
-            prepared=prepared,
+    asked = [
+        handed(
+            cell,
+            derive_seed(seed, cell.job.spec["method"], "rehearsal", number),
+            support_of(train, request),
         )
-        if cell.job.spec["access"] == "full":
-            forget = train.select(_positions([*request.forget, *request.support]))
-            identities = set(request.identities)
-            rest = [i for i, p in enumerate(train.identities.tolist()) if p not in identities]
-            retain = train.select(_positions(rest))
-            asked = full_access_request(cell, asked, forget=forget, retain=retain, val=val)
-        model = _unlearned(method, asked)
+        for number, request in enumerate(simulated.requests)
+    ]
+
+    def with_full_access(number: int) -> nn.Module | None:
+        request = simulated.requests[number]
+        forget = train.select(_positions([*request.forget, *request.support]))
+        identities = set(request.identities)
+        rest = [i for i, p in enumerate(train.identities.tolist()) if p not in identities]
+        retain = train.select(_positions(rest))
+        own = asked[number].request()
+        return _unlearned(
+            method, full_access_request(cell, own, forget=forget, retain=retain, val=val)
+        )
+
+    models = (
+        map(with_full_access, range(len(asked)))
+        if cell.job.spec["access"] == "full"
+        else _enclosed(cell, method, asked, pretrained)
+    )
+    runs = []
+    for number, (request, model) in enumerate(zip(simulated.requests, models, strict=True)):
         if model is None:
             runs.append(
                 Run(before=_before(cell, number), after=Scores.undefined(), movement=math.nan)
@@ -175,6 +192,19 @@ def _try(cell: JobContext, method: Method) -> list[Run]:
         moved = movement(model, pretrained, importance)
         runs.append(Run(before=_before(cell, number), after=after, movement=moved))
     return runs
+
+
+def _enclosed(
+    cell: JobContext, method: Method, asked: Sequence[Handed], like: nn.Module
+) -> Iterator[nn.Module | None]:
+    """As ``_unlearned`` for several requests, behind walls; each model when it is wanted."""
+    for state in unlearned(cell, method, asked):
+        if isinstance(state, NumericalError):
+            yield None
+        else:
+            model = copy.deepcopy(like)
+            model.load_state_dict(state)
+            yield model
 
 
 def _unlearned(method: Method, request: UnlearnRequest) -> nn.Module | None:
@@ -242,10 +272,10 @@ def _by_support(
     """By S and, if the objective says so, by D_v: the training data are deleted meanwhile."""
     from safetensors.torch import load_file
 
-    from oneshui.deletion import deleted
     from oneshui.tuning.objectives import SupportAndValChoice, SupportOnlyChoice
 
-    request = _real_request(cell)
+    asked = _asked_in_earnest(cell)
+    request = asked.request()
     importance = load_file(cell.entries["simulated"].file(IMPORTANCES))
     if cell.job.spec["objective"] == "support_only":
         assert not cell.entries.keys() & PICTURES
@@ -255,8 +285,7 @@ def _by_support(
         choice = SupportAndValChoice(study=study, request=request, importance=importance, val=val)
     scores = {}
     for point, method in candidates.items():
-        with deleted(cell.env.training_data, method.name):
-            model = _unlearned(method, request)
+        (model,) = _enclosed(cell, method, [asked], request.model)
         scores[point] = 0.0 if model is None else choice.score(point, model)
     return scores
 
@@ -278,7 +307,7 @@ def _alone(chosen: LabelledImages, folder: Path) -> LabelledImages:
 def _by_oracle(cell: JobContext, candidates: Mapping[int, Method]) -> dict[int, float]:
     from oneshui.tuning.objectives import OracleChoice
 
-    request, split = _real_request(cell), load_split(cell)
+    request, split = _asked_in_earnest(cell).request(), load_split(cell)
     sets = {name: images(cell, split, name) for name in ("retain", "forget", "test")}
     if cell.job.spec["access"] == "full":
         request = full_access_request(
@@ -296,9 +325,9 @@ def _by_oracle(cell: JobContext, candidates: Mapping[int, Method]) -> dict[int, 
     return scores
 
 
-def _real_request(cell: JobContext) -> UnlearnRequest:
-    """The request that the row itself would unlearn with on this cell."""
-    return real_request(cell, spec_of(cell.entries["simulated"])["unlearning_seed"])
+def _asked_in_earnest(cell: JobContext) -> Handed:
+    """What the row itself would unlearn with on this cell."""
+    return handed_in_earnest(cell, spec_of(cell.entries["simulated"])["unlearning_seed"])
 
 
 def _retrained_scores(cell: JobContext) -> dict[str, float]:
@@ -318,7 +347,7 @@ def true_tow(context: JobContext) -> dict[str, Any]:
     from oneshui.tuning.score import to_stored
 
     method = method_of(context, context.entries["trial"].value["point"])
-    request = _real_request(context)
+    request = _asked_in_earnest(context).request()
     split = load_split(context)
     sets = {name: images(context, split, name) for name in ("retain", "forget", "test", "val")}
     asked = request

@@ -40,7 +40,11 @@ class _Place(Protocol):
 
 
 class Checkpoint:
-    """The checkpoint of one job; its lease keeps others away from it."""
+    """The checkpoint of one job; its lease keeps others away from it.
+
+    Attributes:
+        folder: Where it is, if that is a folder.
+    """
 
     def __init__(self, place: Path | _Place, inputs: Mapping[str, str] | None = None) -> None:
         """Name the place; nothing is made before something is saved.
@@ -49,6 +53,7 @@ class Checkpoint:
             place: Or a folder.
             inputs: Content of each input of the job; what was reached from others is dropped.
         """
+        self.folder = place if isinstance(place, Path) else None
         self._place = _Folder(place) if isinstance(place, Path) else place
         self._inputs = dict(inputs or {})
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 from support.worker_jobs import JOBS, PRETRAIN, SPLIT, Do, found, write_hello
 
-from oneshui.errors import DataAccessError, DataError, InputError, NumericalError
+from oneshui.errors import DataAccessError, DataError, InputError, NumericalError, NurseryLostError
 from sweeps.executor.worker import classify, execute
 from sweeps.graph.job import Stage
 from sweeps.stages.context import JobContext, WorkerEnvironment
@@ -167,13 +167,14 @@ class OutOfMemoryError(RuntimeError):
         (ValueError("first line\nsecond line"), "error", "ValueError: first line"),
         (InputError("a\n\x1b[31m.jpg is no picture"), "input", r"a\n\x1b[31m.jpg is no picture"),
         (KeyError("x"), "error", "KeyError: 'x'"),
+        (SystemExit(3), "error", "its code called sys.exit(3)"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_an_exception_becomes_a_failure_of_its_class(
     env: WorkerEnvironment,
     stage: Callable[[Stage, Do], None],
-    error: Exception,
+    error: BaseException,
     kind: str,
     says: str,
 ) -> None:
@@ -201,6 +202,18 @@ def test_an_exception_becomes_a_failure_of_its_class(
     # The next attempt may succeed.
     stage("split", write_hello)
     assert execute(SPLIT, JOBS, env).failure is None
+
+
+def test_a_worker_whose_nursery_is_lost_ends(
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None]
+) -> None:
+    def lose(_: JobContext) -> NoReturn:
+        raise NurseryLostError("it is gone")
+
+    stage("split", lose)
+    with pytest.raises(NurseryLostError):
+        execute(SPLIT, JOBS, env)
+    assert leftovers(env) == []
 
 
 def test_a_disk_that_is_full_when_the_lease_is_written_is_said_so(

@@ -19,9 +19,9 @@ tow mia_auc mia_acc mia_threshold_auc rmia_auc rmia_tpr
 unlearn_seconds prepare_seconds
 retain_gap forget_gap test_gap tow_normalised tow_with_mia mia_reference_auc mia_reference_acc
 rmia_fpr rmia_a rmia_references rmia_reference_auc js_forget js_test weight_distance
-num_attributes nomus
+num_attributes nomus prepared_bytes
 unlearn_peak_bytes prepare_peak_bytes unlearn_peak_gpu_bytes prepare_peak_gpu_bytes
-method_source device precision versions commit job_key
+method_source protection device precision versions commit job_key
 """
 MLFLOW = """
 retain/score forget/score test/score val/score support/score
@@ -30,7 +30,7 @@ tow mia/auc mia/accuracy mia/threshold_auc rmia/auc rmia/tpr
 cost/unlearn_seconds cost/prepare_seconds
 gap/retain gap/forget gap/test tow_normalised tow_with_mia mia/reference_auc
 mia/reference_accuracy rmia/fpr rmia/a rmia/references rmia/reference_auc js/forget js/test
-weight_distance num_attributes nomus
+weight_distance num_attributes nomus cost/prepared_bytes
 cost/unlearn_peak_bytes cost/prepare_peak_bytes cost/unlearn_peak_gpu_bytes
 cost/prepare_peak_gpu_bytes
 """

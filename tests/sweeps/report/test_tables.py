@@ -192,6 +192,24 @@ def test_notes_say_what_the_noise_floor_is_or_that_there_is_none(ranked: pd.Data
     assert "retrain_again" in none
 
 
+@pytest.mark.parametrize(
+    ("protections", "said"),
+    [
+        (["landlock 7", "landlock 7", None], None),
+        ([None, None, None], None),
+        (["landlock 7", "landlock 5", "landlock 7"], "landlock 7 in 2 of 3 rows, landlock 5 in 1"),
+        (["audit", None, "audit"], "audit in 2 of 2 rows. Under audit, native code can open files"),
+    ],
+)
+def test_a_note_says_when_the_kernel_did_not_keep_all_from_the_data_alike(
+    protections: list[str | None], said: str | None
+) -> None:
+    frame = frame_of([row("ssd", s, 0.9, protection=p) for s, p in enumerate(protections)])
+    notes = tables.protection_notes(frame)
+    assert len(notes) == (said is not None)
+    assert (said or "") in "".join(notes)
+
+
 def test_markdown_has_one_cell_per_column(two_sizes: pd.DataFrame) -> None:
     page = formats.markdown(summarise(two_sizes), ["A note."])
     blocks = [b.splitlines() for b in page.split("\n\n") if b.startswith("|")]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.inline_sweep import InlineSweep, inline_sweep
 
+from oneshui.enclosure import protection
 from oneshui.errors import InputError
 from sweeps.config import load
 from sweeps.graph.plan import Plan, expand
@@ -54,6 +55,15 @@ def test_it_names_value_jobs_inputs_logs_and_configuration(
         assert f"{role} {sweep.plan.jobs[key].stage}/{key}" in text
     for said in ('"alpha": 50.0', '"epochs": 2', "convnext_atto", "fingerprint"):
         assert said in text
+    kept = frame.loc[frame["method"] == "ssd", "protection"]
+    assert set(kept) == {protection()}
+    assert text.count(f", kept from the data by {protection()}") == 4
+    assert frame.loc[frame["method"] == "retrain", "protection"].isna().all()
+    sizes = frame.loc[frame["method"] == "ssd", "prepared_bytes"]
+    assert row.prepare_key is not None
+    prepared = sweep.store.find("prepare", row.prepare_key)
+    assert prepared is not None
+    assert sizes.iloc[1] == (prepared.folder / "prepared.safetensors").stat().st_size
 
 
 def test_a_title_of_the_tables_is_as_good_as_a_column(sweep: InlineSweep, folder: Path) -> None:

@@ -13,6 +13,7 @@ from support.inline_sweep import InlineSweep, inline_sweep
 from support.stage_contexts import Asked, moved, run_jobs
 from torch import nn
 
+from oneshui.enclosure import nursery
 from oneshui.methods import base
 from oneshui.requests import PrepareRequest, UnlearnRequest
 from oneshui.spec import Access
@@ -71,10 +72,12 @@ def studied(cells: InlineSweep, study_plan: Plan) -> InlineSweep:
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """Two methods for this test alone, and what they were asked.
 
+    They run in this process, as where none can be forked: otherwise nobody heard what they hear.
     "curious" has a preparation, "nosy" full access; both move each weight a little.
     """
     base.names()
     monkeypatch.setattr(base.METHODS, "known", dict(base.METHODS.known))
+    monkeypatch.setattr(nursery, "_can_fork", lambda: False)
     told = Asked()
 
     @dataclass(frozen=True, kw_only=True)

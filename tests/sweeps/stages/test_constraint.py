@@ -6,11 +6,15 @@ import copy
 import dataclasses
 import gc
 import itertools
+import os
+import re
+import signal
+import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -25,19 +29,21 @@ from oneshui.data.images import LabelledImages
 from oneshui.data.splits import Split
 from oneshui.data.table import ImageTable
 from oneshui.deletion import deleted
+from oneshui.enclosure import protection
 from oneshui.methods import base
-from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
+from oneshui.requests import FullAccessRequest, PrepareRequest, SupportSet, UnlearnRequest
 from oneshui.spec import Access
 from oneshui.tuning import objectives
 from sweeps.graph.artifacts import WEIGHTS
 from sweeps.graph.job import Job
+from sweeps.stages.context import JobContext
 from sweeps.store import Entry
 
 FORBIDDEN = (LabelledImages, ImageTable, Split, Entry, np.memmap, Path, FullAccessRequest)
 tries = itertools.count()
 """Makes every job of a test another one, which the store does not have."""
-seen: list[UnlearnRequest] = []
-attack: list[Callable[[], object]] = []
+attack: list[Callable[[Any], object]] = []
+"""What the curious method does with its request, in the process that it runs in."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +60,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
 
 @pytest.fixture
 def method(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A method for this test alone: it keeps its request, then does what ``attack`` says."""
+    """A method for this test alone, which does what ``attack`` says."""
     base.names()
     monkeypatch.setattr(base.METHODS, "known", dict(base.METHODS.known))
 
@@ -71,12 +77,22 @@ def method(monkeypatch: pytest.MonkeyPatch) -> None:
         importance: str = "batch"
 
         def unlearn(self, request: UnlearnRequest) -> nn.Module:
-            seen.append(request)
             for action in attack:
-                action()
+                action(request)
             return copy.deepcopy(request.model)
 
-    seen.clear()
+    @base.register
+    @dataclass(frozen=True, kw_only=True)
+    class Provident(Curious):
+        name: ClassVar[str] = "provident"
+        access: ClassVar[Access] = Access.PREPARED
+        prepare_fields: ClassVar[tuple[str, ...]] = ()
+
+        def prepare(self, request: PrepareRequest) -> dict[str, torch.Tensor]:
+            for action in attack:
+                action(request)
+            return {"numbers": torch.ones(3)}
+
     attack.clear()
 
 
@@ -122,15 +138,26 @@ def assert_only_support(sweep: InlineSweep, objects: list[object], support: Supp
 @pytest.mark.usefixtures("method")
 @pytest.mark.parametrize("like", ["ssd", "metaunlearn"])
 def test_nothing_reachable_from_the_request_opens_a_picture(sweep: InlineSweep, like: str) -> None:
-    assert sweep.execute(curious_job(sweep, like)) is None
-    (request,) = seen
-    objects = reachable(request)
-    assert len(objects) > 100
-    assert_only_support(sweep, objects, request.support)
     split = next(job for job in sweep.plan.jobs.values() if job.stage == "split")
     entry = sweep.store.find("split", split.key)
     assert entry is not None
-    assert len(request.support) == entry.value["num_identities"]["forget"]
+    people = entry.value["num_identities"]["forget"]
+
+    def look(request: UnlearnRequest) -> None:
+        objects = reachable(request)
+        assert len(objects) > 100
+        assert_only_support(sweep, objects, request.support)
+        assert len(request.support) == people
+        raise LookedError("at all of it")
+
+    attack.append(look)
+    failure = sweep.execute(curious_job(sweep, like))
+    assert failure is not None
+    assert failure.message == "LookedError: at all of it"
+
+
+class LookedError(Exception):
+    """Raised at the end: a method's own process brings nothing else back."""
 
 
 def files_of(sweep: InlineSweep) -> tuple[Path, Path]:
@@ -158,7 +185,7 @@ def test_a_hostile_method_is_stopped_and_named(
     sweep: InlineSweep, way: Callable[[Path, Path], object]
 ) -> None:
     pixels, picture = files_of(sweep)
-    attack.append(lambda: way(pixels, picture))
+    attack.append(lambda _request: way(pixels, picture))
     failure = sweep.execute(curious_job(sweep, "ssd"))
     assert failure is not None
     assert failure.kind == "access"
@@ -166,9 +193,94 @@ def test_a_hostile_method_is_stopped_and_named(
     assert "declare Access.FULL" in failure.message
 
 
+@pytest.mark.usefixtures("method")
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        (lambda _: sys.exit(5), r"method curious raised SystemExit\(5\)"),
+        (lambda _: os._exit(0), "method curious ended its process with status 0"),
+        (lambda _: os.kill(os.getpid(), signal.SIGSEGV), "method curious ended its .* SIGSEGV"),
+    ],
+)
+def test_a_method_that_ends_its_process_fails_its_job_and_no_more(
+    sweep: InlineSweep, ending: Callable[[object], object], reason: str
+) -> None:
+    attack.append(ending)
+    job = curious_job(sweep, "ssd")
+    failure = sweep.execute(job)
+    assert failure is not None
+    assert failure.kind == "error"
+    assert re.search(reason, failure.message)
+    attack.clear()
+    assert sweep.execute(job) is None
+    entry = sweep.store.find("unlearn", job.key)
+    assert entry is not None
+    assert entry.cost["protection"] == protection()
+
+
+@pytest.mark.usefixtures("method")
+def test_another_model_is_no_answer(sweep: InlineSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base.get("curious"), "unlearn", lambda _self, _request: nn.Linear(2, 3))
+    failure = sweep.execute(curious_job(sweep, "ssd"))
+    assert failure is not None
+    assert "method curious returned another model than it was handed: bias differs" in (
+        failure.message
+    )
+
+
+def provident_job(sweep: InlineSweep) -> Job:
+    job = next(job for job in sweep.plan.jobs.values() if job.stage == "prepare")
+    changes = {"method": "provident", "hyperparameters": {}, "try": next(tries)}
+    return Job(
+        stage="prepare", spec={**job.spec, **changes}, inputs=job.inputs, label="prepare provident"
+    )
+
+
+@pytest.mark.usefixtures("method")
+@pytest.mark.parametrize("wanted", ["split/*/split.json", "retrain/*/weights.safetensors"])
+def test_a_preparation_learns_neither_who_will_ask_nor_the_answer(
+    sweep: InlineSweep, wanted: str
+) -> None:
+    assert sweep.execute(provident_job(sweep)) is None
+    (path, *_) = sweep.store.root.glob(wanted)
+    attack.append(lambda _: path.read_bytes())
+    failure = sweep.execute(provident_job(sweep))
+    assert failure is not None
+    assert (failure.kind, path.name in failure.message) == ("access", True)
+
+
+@pytest.mark.usefixtures("method")
+def test_a_preparation_reaches_the_training_set_and_not_the_split(sweep: InlineSweep) -> None:
+    def look(request: PrepareRequest) -> None:
+        assert request.train.raw().shape[0] == len(request.train) > len(request.val) > 0
+        frame: types.FrameType | None = sys._getframe()
+        while frame is not None:
+            for value in frame.f_locals.values():
+                assert not isinstance(value, (Split, Entry, JobContext))
+            frame = frame.f_back if frame.f_code.co_name != "_work" else None
+        raise LookedError("at all of it")
+
+    attack.append(look)
+    failure = sweep.execute(provident_job(sweep))
+    assert failure is not None
+    assert failure.message == "LookedError: at all of it"
+
+
+@pytest.mark.usefixtures("method")
+def test_a_preparation_that_holds_pictures_is_refused(
+    sweep: InlineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        base.get("provident"), "prepare", lambda _self, request: {"kept": request.train.raw()}
+    )
+    failure = sweep.execute(provident_job(sweep))
+    assert failure is not None
+    assert "preparation of method provident holds training pictures in kept" in failure.message
+
+
 def test_the_guard_sleeps_before_and_after(sweep: InlineSweep) -> None:
     pixels, picture = files_of(sweep)
-    with deleted(sweep.env.training_data, "somebody"), pytest.raises(PermissionError):
+    with deleted(sweep.env.protected, "somebody"), pytest.raises(PermissionError):
         picture.read_bytes()
     assert picture.read_bytes()
     assert np.load(pixels, mmap_mode="r").shape[1] == 3
@@ -289,14 +401,17 @@ def test_a_hostile_method_is_stopped_while_points_are_chosen_among(
     tuned: InlineSweep, objective: str, way: Callable[[Path, Path], object]
 ) -> None:
     pixels, picture = files_of(tuned)
-    attack.append(lambda: way(pixels, picture))
+
+    def look(request: UnlearnRequest) -> None:
+        for value in reachable(request):
+            assert not isinstance(value, FORBIDDEN), type(value)
+        way(pixels, picture)
+
+    attack.append(look)
     failure = tuned.execute(choice_job(tuned, objective, method="curious"))
     assert failure is not None
     assert failure.kind == "access"
     assert "DataAccessError: method curious tried to open" in failure.message
-    assert len(seen) == 1
-    for value in reachable(seen[0]):
-        assert not isinstance(value, FORBIDDEN), type(value)
 
 
 def test_a_full_access_row_says_so_and_gets_the_data(sweep: InlineSweep) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from support.inline_sweep import InlineSweep
 from support.stage_contexts import context_of, jobs_of
 
@@ -13,14 +14,22 @@ from sweeps.store import LocalStore
 from sweeps.store.datasets import RemoteFolder
 
 
-def test_training_data_are_the_datasets_and_what_was_read_of_them(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path / "store")
+def test_protected_are_data_results_and_what_is_kept_of_buckets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "copies"))
+    store = LocalStore(tmp_path / "elsewhere" / "store")
     remote = RemoteFolder(uri="s3://bucket/data", name="faces")
-    env = WorkerEnvironment(
-        store=store, data_folders={"a": tmp_path / "faces", "b": remote}, logs=tmp_path
-    )
-    expected = {tmp_path / "faces", remote.folder, store.root / "cache", store.root / "index"}
-    assert set(env.training_data) == expected
+    folders: dict[str, Path | RemoteFolder] = {"a": tmp_path / "faces", "b": remote}
+    env = WorkerEnvironment(store=store, data_folders=folders, logs=tmp_path / "out" / "logs")
+    expected = {
+        tmp_path / "faces",
+        remote.folder,
+        store.root,
+        tmp_path / "out",
+        tmp_path / "copies",
+    }
+    assert set(env.protected) == expected
 
 
 def test_a_part_of_a_job_is_measured_from_its_own_begin(cells: InlineSweep, draft: Path) -> None:

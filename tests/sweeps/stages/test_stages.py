@@ -38,7 +38,11 @@ def problem(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyProblem]:
     for stage in (training, unlearning):
         monkeypatch.setattr(stage, "load_split", lambda _: tiny.split)
         monkeypatch.setattr(stage, "images", lambda _context, _split, name: tiny.images(name))
-    monkeypatch.setattr(unlearning, "stored_model", lambda _context, _role: tiny_model("convnext"))
+    model = SimpleNamespace(load=lambda: tiny_model("convnext"))
+    monkeypatch.setattr(unlearning, "model_of", lambda _context, _role: model)
+    train = SimpleNamespace(select=lambda _rows: tiny.images("train"))
+    monkeypatch.setattr(unlearning, "pictures", lambda _context: train)
+    monkeypatch.setattr(unlearning, "prepared", lambda _context, method, _: method.prepare(None))
     monkeypatch.setitem(STAGES, "split", write_hello)
     yield tiny
     torch.set_num_threads(threads)

@@ -26,7 +26,7 @@ from oneshui.seeding import derive_seed
 from oneshui.spec import ModelSpec
 from oneshui.training.models import make_model
 from sweeps.graph.job import Job
-from sweeps.stages import unlearning
+from sweeps.stages import one_shot, unlearning
 from sweeps.store.checkpoints import PacedPrepareCheckpoint
 
 
@@ -53,7 +53,7 @@ def test_a_preparation_gets_the_whole_training_set(
             paces.append(seconds)
             super().__init__(checkpoint, seconds)
 
-    monkeypatch.setattr(unlearning, "PacedPrepareCheckpoint", Paced)
+    monkeypatch.setattr(one_shot, "PacedPrepareCheckpoint", Paced)
     values = {"method": "curious", "hyperparameters": {}, "num_forget": 2}
     job = cell_job(cells, "prepare", cell, **values)
     assert unlearning.prepare(context_of(cells, job, draft)) == {"tensors": 1}

@@ -177,4 +177,4 @@ def test_a_sweep_reads_its_pictures_from_a_bucket(
     assert outcome.failure is None
     assert server.requests["GET"] == len(files)
     # What was fetched is what a one-shot method must not see.
-    assert os.fspath(env.training_data[0]).startswith(str(tmp_path / "cache of another"))
+    assert os.fspath(env.protected[0]).startswith(str(tmp_path / "cache of another"))
