@@ -231,9 +231,8 @@ def test_another_model_is_no_answer(sweep: InlineSweep, monkeypatch: pytest.Monk
 def provident_job(sweep: InlineSweep) -> Job:
     job = next(job for job in sweep.plan.jobs.values() if job.stage == "prepare")
     changes = {"method": "provident", "hyperparameters": {}, "try": next(tries)}
-    return Job(
-        stage="prepare", spec={**job.spec, **changes}, inputs=job.inputs, label="prepare provident"
-    )
+    spec = with_source({**job.spec, **changes})
+    return Job(stage="prepare", spec=spec, inputs=job.inputs, label="prepare provident")
 
 
 @pytest.mark.usefixtures("method")
