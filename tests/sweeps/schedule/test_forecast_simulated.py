@@ -81,6 +81,13 @@ def test_interruptions_cost_at_most_an_epoch_or_a_short_job() -> None:
     assert simulate(whole, known, often).lost_seconds > 60
 
 
+def test_machines_are_taken_back_at_the_rate_that_was_said() -> None:
+    jobs, seconds = flat(400, 3600.0, epochs=3600)
+    found = simulate(jobs, seconds, Machines(most=4, always_on=True, interruptions_per_hour=0.5))
+    # About 400 machine-hours: 200 of them, and three times the root of that beside.
+    assert 158 <= found.interruptions <= 242
+
+
 def test_the_same_seed_gives_the_same_numbers() -> None:
     jobs, seconds = flat(50, 500.0)
     often = Machines(most=5, interruptions_per_hour=1.0)
