@@ -290,6 +290,7 @@ def test_crops_of_the_network_s_own_size_are_cut_from_its_own_cache() -> None:
     for crop_size, caches in ((40, 1), (48, 2)):
         found = keys(
             "cache",
+            "sweep.preprocessing=reference",
             "sweep.model.image_size=40",
             f"datasets.synthetic_tiny.crop_size={crop_size}",
         )
