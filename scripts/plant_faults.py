@@ -36,6 +36,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from queue import Queue
 from typing import Literal
 
@@ -134,8 +135,8 @@ def copy_project(folder: Path) -> Path:
 
 
 def foreign_modules(root: Path) -> list[str]:
-    """Modules of other packages that the code and its tests import anywhere."""
-    names = set()
+    """Modules of other packages that the code and its tests import anywhere, pytest at least."""
+    names = {"pytest"}
     for path in (
         file for room in ("oneshui", "sweeps", "tests") for file in root.glob(f"{room}/**/*.py")
     ):
@@ -148,16 +149,12 @@ def foreign_modules(root: Path) -> list[str]:
     return sorted(name for name in names if name.partition(".")[0] not in own)
 
 
-def _run_tests(root: Path, tests: Sequence[str], keep_bytecode: bool) -> None:
+def _run_tests(root: Path, tests: Sequence[str]) -> None:
     """In a process of its own: run the fast tests among these in a copy; leave the exit status."""
     os.setsid()
     os.chdir(root)
     sys.path.insert(0, str(root))
     os.environ |= {"PYTHONPATH": str(root), "ONESHUI_GOLDEN": str(root / "tests" / "golden")}
-    if not keep_bytecode:
-        # What is compiled of a planted file would pass for the mended one of the same second.
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        sys.dont_write_bytecode = True
     with _log(root).open("wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -179,17 +176,16 @@ def _outcome(root: Path) -> Path:
     return root.parent / "outcome"
 
 
-def failing(root: Path, tests: Sequence[str], keep_bytecode: bool = False) -> str:
+def failing(root: Path, tests: Sequence[str]) -> str:
     """Which of the fast tests among these fails first in a copy; empty if none does.
 
     Args:
         root: The copy.
         tests: Files and folders, relative to the copy.
-        keep_bytecode: Whether what is compiled may stay, for later rounds.
     """
     outcome = _outcome(root)
     outcome.unlink(missing_ok=True)
-    process = FORKED.Process(target=_run_tests, args=(root, list(tests), keep_bytecode))
+    process = FORKED.Process(target=_run_tests, args=(root, list(tests)))
     process.start()
     process.join(SECONDS_A_ROUND)
     if process.is_alive() and process.pid is not None:
@@ -264,9 +260,10 @@ def plant(wanted: Sequence[Fault], jobs: int) -> dict[str, Round | None]:
     FORKED.set_forkserver_preload(foreign_modules(PROJECT))
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
         first = copy_project(Path(scratch) / "0")
-        compileall.compile_dir(first, quiet=2)
+        # By its hash: two versions of a file may have the same size and be of the same second.
+        compileall.compile_dir(first, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         near = {t for fault in wanted for t in next(rounds(fault.file, first / "tests"))[1]}
-        if test := failing(first, sorted(near), keep_bytecode=True):
+        if test := failing(first, sorted(near)):
             log = _log(first).read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{log}\n{test} fails without any fault; mend it first")
         copies: Queue[Path] = Queue()

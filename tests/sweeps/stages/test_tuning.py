@@ -36,6 +36,7 @@ from oneshui.requests import FullAccessRequest
 from oneshui.seeding import derive_seed
 from oneshui.tuning import objectives, simulated
 from sweeps.graph.job import Job
+from sweeps.sampler import next_point
 from sweeps.stages import tuning
 from sweeps.stages.context import JobContext
 
@@ -88,6 +89,28 @@ def test_requests_are_simulated_among_those_who_stay(
     for request in drawn:
         assert not set(request["identities"]) & set(document["forget"])
         assert len(request["identities"]) == len(document["forget"])
+
+
+def test_each_method_s_study_draws_points_of_its_own(
+    studied: InlineSweep, draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DrawnError(Exception):
+        """The point is known: the rest of the trial is not wanted."""
+
+    drawn: list[dict[str, Any]] = []
+
+    def draw(*arguments: Any, **more: Any) -> None:
+        drawn.append(next_point(*arguments, **more))
+        raise DrawnError
+
+    monkeypatch.setattr(tuning, "next_point", draw)
+    job = studied.plan.jobs[study_of(studied, "ssd").trials[1]]
+    for method in ("ssd", "lfssd", "ssd"):
+        with pytest.raises(DrawnError):
+            tuning.trial(context_of(studied, changed(job, method=method, sampler="random"), draft))
+    assert drawn[0].keys() == drawn[1].keys() == {"alpha", "dampening"}
+    assert drawn[0] == drawn[2]
+    assert all(drawn[0][name] != drawn[1][name] for name in drawn[0])
 
 
 @pytest.mark.parametrize("method", ["curious", "nosy"])
