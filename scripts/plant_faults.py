@@ -4,10 +4,10 @@
 
 The faults are a fixed list, ``scripts/faults/*.toml``: where a text stands, and what to put in its
 place. Each is planted in a copy of the working tree in which only the project's own files are, so
-that golden data beside the checkout do not count. First the tests that mirror the file run, then
-those of its folder, then all fast ones; a fault is noticed if any of them fails. Faults marked
-``equivalent`` change nothing that anybody could see; they are set apart, and only the nearest tests
-are asked, since to run all of them in vain takes as long as many faults do.
+that golden data beside the checkout do not count. First the tests that mirror the file run, or
+import it where none has its name, then those of its folder, then all fast ones; a fault is noticed
+if any of them fails. Faults marked ``equivalent`` change nothing that anybody could see; they are
+set apart, and only the nearest tests are asked: to run all in vain takes as long as many faults do.
 
 Tests run in processes forked from one that has the foreign packages loaded already: that is most
 of what the few tests of a file take otherwise.
@@ -107,15 +107,23 @@ def rounds(file: str, tests: Path) -> Iterator[tuple[Round, list[str]]]:
         file: Relative to the project.
         tests: The project's folder of tests.
     """
-    place = Path(file)
-    name = place.parent.name if place.stem == "__init__" else place.stem.removeprefix("_")
+    place = Path(file).with_suffix("")
+    module = place.parent if place.name == "__init__" else place
     folder = tests / place.parent
-    near = sorted(folder.glob(f"test_{name}*.py"))
+    near = sorted(folder.glob(f"test_{module.name.removeprefix('_')}*.py")) or [
+        path for path in sorted(folder.rglob("test_*.py")) if _imports(path, module)
+    ]
     if near:
         yield "nearest", [str(path.relative_to(tests.parent)) for path in near]
     if folder.is_dir():
         yield "folder", [str(folder.relative_to(tests.parent))]
     yield "all", [str(tests.relative_to(tests.parent))]
+
+
+def _imports(test: Path, module: Path) -> bool:
+    package, dotted = (".".join(place.parts) for place in (module.parent, module))
+    pattern = rf"from ({re.escape(dotted)} import|{re.escape(package)} import .*\b{module.name}\b)"
+    return re.search(pattern, test.read_text(encoding="utf-8")) is not None
 
 
 def copy_project(folder: Path) -> Path:
