@@ -30,7 +30,7 @@ from support.stage_contexts import (
 )
 
 from oneshui import methods
-from oneshui.errors import NumericalError
+from oneshui.errors import DataAccessError, NumericalError
 from oneshui.measures import set_scores
 from oneshui.requests import FullAccessRequest
 from oneshui.seeding import derive_seed
@@ -248,6 +248,28 @@ def choice_job(studied: InlineSweep, objective: str, **spec: Any) -> Job:
     return changed(dataclasses.replace(job, series=series), **spec)
 
 
+def choose_curious(studied: InlineSweep, draft: Path, objective: str) -> dict[str, Any]:
+    """The choice among points that say nothing, of the method of these tests."""
+    job = choice_job(studied, objective, method="curious", hyperparameters={})
+    trials = [
+        SimpleNamespace(value={**entry_of(studied, key).value, "point": {}})
+        for key in job.series["trials"]
+    ]
+    context = context_of(studied, job, draft)
+    series: Any = {**context.series, "trials": tuple(trials)}
+    return tuning.choose(dataclasses.replace(context, series=series))
+
+
+@pytest.mark.parametrize("objective", ["support_only", "support_and_val"])
+def test_the_training_data_cannot_be_opened_while_candidates_unlearn(
+    studied: InlineSweep, asked: Asked, draft: Path, objective: str
+) -> None:
+    (index,) = [job for job in studied.plan.jobs.values() if job.stage == "index"]
+    asked.does = entry_of(studied, index.key).file("images.parquet").read_bytes
+    with pytest.raises(DataAccessError, match="curious"):
+        choose_curious(studied, draft, objective)
+
+
 @pytest.mark.parametrize("objective", ["support_only", "support_and_val", "oracle"])
 @pytest.mark.usefixtures("asked")
 def test_a_candidate_that_leaves_the_finite_numbers_is_worth_nothing(
@@ -257,14 +279,7 @@ def test_a_candidate_that_leaves_the_finite_numbers_is_worth_nothing(
         raise NumericalError("left the finite numbers")
 
     monkeypatch.setattr(methods.get("curious"), "unlearn", fail)
-    job = choice_job(studied, objective, method="curious", hyperparameters={})
-    trials = [
-        SimpleNamespace(value={**entry_of(studied, key).value, "point": {}})
-        for key in job.series["trials"]
-    ]
-    context = context_of(studied, job, draft)
-    series: Any = {**context.series, "trials": tuple(trials)}
-    found = tuning.choose(dataclasses.replace(context, series=series))
+    found = choose_curious(studied, draft, objective)
     assert set(found["scores"]) == {0.0}
     assert found["point"] == 0
 
