@@ -4,9 +4,13 @@
 
 The faults are a fixed list, ``scripts/faults/*.toml``: where a text stands, and what to put in its
 place. Each is planted in a copy of the working tree in which only the project's own files are, so
-that golden data beside the checkout do not count. First the tests that mirror the file run, then
-those of its folder, then all fast ones; a fault is noticed if any of them fails. Faults marked
-``equivalent`` change nothing that anybody could see; they are planted too, and set apart.
+that golden data beside the checkout do not count. First the tests that mirror the file run, or
+import it where none has its name, then those of its folder, then all fast ones; a fault is noticed
+if any of them fails. Faults marked ``equivalent`` change nothing that anybody could see; they are
+set apart, and only the nearest tests are asked: to run all in vain takes as long as many faults do.
+
+Tests run in processes forked from one that has the foreign packages loaded already: that is most
+of what the few tests of a file take otherwise.
 
 Exit status 0 if at least the share ``--least`` is noticed, 1 if not, 2 if a fault does not fit the
 code any more or the tests fail without one.
@@ -16,18 +20,25 @@ from __future__ import annotations
 
 import argparse
 import ast
+import compileall
+import multiprocessing
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from queue import Queue
+from typing import Literal
 
 PROJECT = Path(__file__).parents[1]
 LISTS = Path(__file__).parent / "faults"
@@ -35,6 +46,9 @@ FAST = "not slow and not long"
 SECONDS_A_ROUND = 3600.0
 """A round that is stopped counts as noticed, so this is more than all tests take on a busy machine;
 a test that a fault makes hang is ended long before, by pytest's own timeout."""
+
+Round = Literal["nearest", "folder", "all"]
+FORKED = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,22 +100,30 @@ def faults(patterns: Sequence[str] = ()) -> list[Fault]:
     ]
 
 
-def rounds(file: str, tests: Path) -> Iterator[list[str]]:
+def rounds(file: str, tests: Path) -> Iterator[tuple[Round, list[str]]]:
     """Tests to run for a fault in a file, from the nearest to all of them.
 
     Args:
         file: Relative to the project.
         tests: The project's folder of tests.
     """
-    place = Path(file)
-    name = place.parent.name if place.stem == "__init__" else place.stem.removeprefix("_")
+    place = Path(file).with_suffix("")
+    module = place.parent if place.name == "__init__" else place
     folder = tests / place.parent
-    near = sorted(folder.glob(f"test_{name}*.py"))
+    near = sorted(folder.glob(f"test_{module.name.removeprefix('_')}*.py")) or [
+        path for path in sorted(folder.rglob("test_*.py")) if _imports(path, module)
+    ]
     if near:
-        yield [str(path.relative_to(tests.parent)) for path in near]
+        yield "nearest", [str(path.relative_to(tests.parent)) for path in near]
     if folder.is_dir():
-        yield [str(folder.relative_to(tests.parent))]
-    yield [str(tests.relative_to(tests.parent))]
+        yield "folder", [str(folder.relative_to(tests.parent))]
+    yield "all", [str(tests.relative_to(tests.parent))]
+
+
+def _imports(test: Path, module: Path) -> bool:
+    package, dotted = (".".join(place.parts) for place in (module.parent, module))
+    pattern = rf"from ({re.escape(dotted)} import|{re.escape(package)} import .*\b{module.name}\b)"
+    return re.search(pattern, test.read_text(encoding="utf-8")) is not None
 
 
 def copy_project(folder: Path) -> Path:
@@ -120,39 +142,97 @@ def copy_project(folder: Path) -> Path:
     return root
 
 
-def passes(root: Path, tests: Sequence[str]) -> bool:
-    """Whether the fast tests among these pass in a copy; none to run is a pass."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(root),
-        "ONESHUI_GOLDEN": str(root / "tests" / "golden"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
-    try:
-        done = subprocess.run(
-            [*command, "-m", FAST, *tests],
-            cwd=root,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=SECONDS_A_ROUND,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode in (0, 5)
+def foreign_modules(root: Path) -> list[str]:
+    """Modules of other packages that the code and its tests import anywhere, pytest at least."""
+    names = {"pytest"}
+    for path in (
+        file for room in ("oneshui", "sweeps", "tests") for file in root.glob(f"{room}/**/*.py")
+    ):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module)
+    own = {path.stem for folder in (root, root / "tests") for path in folder.iterdir()}
+    return sorted(name for name in names if name.partition(".")[0] not in own)
 
 
-def is_noticed(fault: Fault, root: Path) -> bool:
-    """Plant the fault in a copy, run tests until one fails, and mend the copy again."""
+def _run_tests(root: Path, tests: Sequence[str]) -> None:
+    """In a process of its own: run the fast tests among these in a copy; leave the exit status."""
+    os.setsid()
+    os.chdir(root)
+    sys.path.insert(0, str(root))
+    os.environ |= {"PYTHONPATH": str(root), "ONESHUI_GOLDEN": str(root / "tests" / "golden")}
+    with _log(root).open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    import pytest
+
+    # Plugins that are loaded already cannot have their assertions rewritten.
+    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider"]
+    status = pytest.main(["-x", "-q", "-n", "0", *quiet, "-m", FAST, *tests])
+    _outcome(root).write_text(str(int(status)))
+    sys.stdout.flush()
+    os._exit(0)  # whatever threads are left
+
+
+def _log(root: Path) -> Path:
+    return root.parent / "tests.log"
+
+
+def _outcome(root: Path) -> Path:
+    return root.parent / "outcome"
+
+
+def failing(root: Path, tests: Sequence[str]) -> str:
+    """Which of the fast tests among these fails first in a copy; empty if none does.
+
+    Args:
+        root: The copy.
+        tests: Files and folders, relative to the copy.
+    """
+    outcome = _outcome(root)
+    outcome.unlink(missing_ok=True)
+    process = FORKED.Process(target=_run_tests, args=(root, list(tests)))
+    process.start()
+    process.join(SECONDS_A_ROUND)
+    if process.is_alive() and process.pid is not None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+    status = outcome.read_text() if outcome.is_file() else "none"
+    if status in ("0", "5"):  # pytest's for success, and for nothing to run
+        return ""
+    log = _log(root).read_text(errors="replace")
+    named = re.search(r"^(?:FAILED|ERROR) (\S.*?)(?: - |$)", log, re.M)
+    return named[1] if named else f"pytest's exit status {status}"
+
+
+def noticed_by(fault: Fault, root: Path) -> tuple[Round, str] | None:
+    """Plant the fault in a copy, run tests until one fails, and mend the copy again.
+
+    Returns:
+        The round in which the fault was noticed, and the test that failed; None if none did.
+
+    Raises:
+        RuntimeError: The test fails without the fault as well.
+    """
     path = root / fault.file
     text = path.read_text(encoding="utf-8")
-    path.write_text(fault.planted(text), encoding="utf-8")
-    try:
-        return any(not passes(root, tests) for tests in rounds(fault.file, root / "tests"))
-    finally:
-        path.write_text(text, encoding="utf-8")
+    for name, tests in rounds(fault.file, root / "tests"):
+        if fault.equivalent and name != "nearest":
+            break
+        path.write_text(fault.planted(text), encoding="utf-8")
+        try:
+            test = failing(root, tests)
+        finally:
+            path.write_text(text, encoding="utf-8")
+        # The nearest tests of all faults were seen to pass before.
+        again = test and name != "nearest" and (root / test.partition("::")[0]).exists()
+        if again and failing(root, [test]):
+            raise RuntimeError(f"{test} fails without any fault; mend it first")
+        if test:
+            return name, test
+    return None
 
 
 def main() -> int:
@@ -169,54 +249,73 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    begun = time.monotonic()
-    noticed: dict[str, bool] = {}
-    with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
-        copies: Queue[Path] = Queue()
-        for number in range(asked.jobs):
-            copies.put(copy_project(Path(scratch) / str(number)))
-        root = copies.get()
-        folders = sorted(
-            {tests for one in wanted for tests in next(rounds(one.file, root / "tests"))}
-        )
-        if not passes(root, folders):
-            print("the tests fail without any fault; mend them first", file=sys.stderr)
-            return 2
-        copies.put(root)
-
-        def plant(fault: Fault) -> None:
-            own = copies.get()
-            try:
-                noticed[fault.name] = is_noticed(fault, own)
-            finally:
-                copies.put(own)
-            done = len(noticed)
-            left = (time.monotonic() - begun) / done * (len(wanted) - done)
-            mark = "noticed" if noticed[fault.name] else "MISSED"
-            line = f"{done}/{len(wanted)} {mark:<7} {fault.file}: {fault.name}"
-            print(f"{line} (about {left / 60:.0f} min left)", flush=True)
-
-        with ThreadPoolExecutor(asked.jobs) as pool:
-            list(pool.map(plant, wanted))
+    try:
+        noticed = plant(wanted, asked.jobs)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 2
     return report(wanted, noticed, asked.least)
 
 
-def report(wanted: Sequence[Fault], noticed: dict[str, bool], least: float) -> int:
+def plant(wanted: Sequence[Fault], jobs: int) -> dict[str, Round | None]:
+    """Plant the faults one by one in each copy; the round in which each one was noticed.
+
+    Raises:
+        RuntimeError: Tests fail without any fault.
+    """
+    begun = time.monotonic()
+    noticed: dict[str, Round | None] = {}
+    FORKED.set_forkserver_preload(foreign_modules(PROJECT))
+    with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
+        first = copy_project(Path(scratch) / "0")
+        # By its hash: two versions of a file may have the same size and be of the same second.
+        compileall.compile_dir(first, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+        near = {t for fault in wanted for t in next(rounds(fault.file, first / "tests"))[1]}
+        if test := failing(first, sorted(near)):
+            log = _log(first).read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{log}\n{test} fails without any fault; mend it first")
+        copies: Queue[Path] = Queue()
+        copies.put(first)
+        for number in range(1, jobs):
+            copies.put(shutil.copytree(first, Path(scratch) / str(number) / "project"))
+
+        def plant_one(fault: Fault) -> None:
+            own = copies.get()
+            try:
+                found = noticed_by(fault, own)
+            finally:
+                copies.put(own)
+            noticed[fault.name] = found[0] if found else None
+            done = len(noticed)
+            left = (time.monotonic() - begun) / done * (len(wanted) - done) / 60
+            how = f"{found[0]:<7} {found[1]}" if found else "MISSED"
+            line = f"{done}/{len(wanted)} {fault.file}: {fault.name}: {how}"
+            print(f"{line} (about {left:.0f} min left)", flush=True)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(plant_one, wanted))
+    return noticed
+
+
+def report(wanted: Sequence[Fault], noticed: Mapping[str, Round | None], least: float) -> int:
     """Print a line a room, the faults that were missed, and the share; the exit status."""
+    columns: tuple[Round | None, ...] = ("nearest", "folder", "all", None)
+    by_room: dict[str, Counter[Round | None]] = defaultdict(Counter)
     true = [fault for fault in wanted if not fault.equivalent]
-    by_room: dict[str, list[Fault]] = {}
     for fault in true:
-        by_room.setdefault(str(Path(fault.file).parent), []).append(fault)
-    print()
-    for room, those in sorted(by_room.items()):
-        print(f"{room:<36} {sum(noticed[f.name] for f in those):>3} of {len(those)}")
+        by_room[str(Path(fault.file).parent)][noticed[fault.name]] += 1
+    heads = ("nearest", "folder", "all", "missed")
+    print(f"\n{'noticed by the tests that are':<36}" + "".join(f"{head:>9}" for head in heads))
+    for room, counts in sorted(by_room.items()):
+        print(f"{room:<36}" + "".join(f"{counts[column]:>9}" for column in columns))
     for fault in true:
         if not noticed[fault.name]:
             print(f"missed: {fault.file}: {fault.name}")
     for fault in wanted:
         if fault.equivalent:
-            print(f"equivalent: {fault.file}: {fault.name} ({fault.equivalent})")
-    count = sum(noticed[fault.name] for fault in true)
+            mark = "equivalent, yet noticed" if noticed[fault.name] else "equivalent"
+            print(f"{mark}: {fault.file}: {fault.name} ({fault.equivalent})")
+    count = sum(noticed[fault.name] is not None for fault in true)
     share = count / len(true) if true else 1.0
     print(f"{count} of {len(true)} faults noticed by the fast tests: {share:.1%}")
     return 0 if share >= least else 1

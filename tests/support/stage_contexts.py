@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,21 @@ from sweeps.store import Entry
 
 @dataclass
 class Asked:
-    """What methods of a test were asked: fields alpha and beta of each, and the requests."""
+    """What methods of a test were asked, and how they answer.
+
+    Attributes:
+        methods: Alpha and beta of each method that unlearned.
+        unlearn: The requests to unlearn.
+        prepare: The requests to prepare.
+        prepared: What they prepare.
+        does: What else they do while they unlearn.
+    """
 
     methods: list[tuple[float, float]] = field(default_factory=list)
     unlearn: list[UnlearnRequest] = field(default_factory=list)
     prepare: list[PrepareRequest] = field(default_factory=list)
+    prepared: dict[str, torch.Tensor] = field(default_factory=lambda: {"kept": torch.ones(3)})
+    does: Callable[[], object] = lambda: None
 
 
 def run_jobs(sweep: InlineSweep, keys: Iterable[str]) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from typing import Any
 
 import pytest
+from support.job_graphs import DIAMOND, by_key, graph
 
+from oneshui.spec import RECIPE_VERSION, FacesSpec
 from sweeps.config import load
+from sweeps.graph import cells
+from sweeps.graph.cells import index_job, remaining_chain
 from sweeps.graph.job import canonical_json
 from sweeps.graph.plan import Plan, expand
+from sweeps.graph.spec import DatasetSpec
 
 BASE = (
     "sweep=leak_cost",
@@ -182,3 +188,110 @@ def test_true_tows_are_measured_cell_by_cell() -> None:
             assert made.jobs[job.inputs["pretrained"]].spec["training_seed"] == place
             assert made.jobs[job.inputs["simulated"]].spec["unlearning_seed"] == place
             assert made.jobs[job.inputs["prepared"]].spec["unlearning_seed"] == place
+
+
+DRAWN = DatasetSpec(name="drawn", layout="celebahq", generate=FacesSpec())
+BROUGHT = DatasetSpec(name="brought", layout="celebahq")
+SMOKE = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.seeds=[0]")
+
+
+@pytest.mark.parametrize(
+    "change", [{"identities": 401}, {"pictures": 9}, {"size": 65}, {"seed": 1}], ids=str
+)
+def test_faces_drawn_otherwise_are_another_dataset(change: dict[str, int]) -> None:
+    other = dataclasses.replace(DRAWN, generate=FacesSpec(**change))
+    assert index_job(other).key != index_job(DRAWN).key
+
+
+def test_another_recipe_of_drawing_or_layout_is_another_dataset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = [index_job(dataset).key for dataset in (DRAWN, BROUGHT)]
+    assert index_job(dataclasses.replace(DRAWN, layout="celeba")).key != before[0]
+    assert index_job(dataclasses.replace(BROUGHT, layout="celeba")).key != before[1]
+    monkeypatch.setattr(cells, "RECIPE_VERSION", RECIPE_VERSION + 1)
+    drawn, brought = (index_job(dataset).key for dataset in (DRAWN, BROUGHT))
+    assert drawn != before[0]
+    assert brought == before[1], "nobody drew it"
+
+
+def test_brought_datasets_are_told_apart_by_name_and_drawn_ones_by_their_recipe() -> None:
+    for dataset in (BROUGHT, DRAWN):
+        other = index_job(dataclasses.replace(dataset, name="renamed"))
+        assert (other.key == index_job(dataset).key) == (dataset is DRAWN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"path": "x"}, {"crop_size": 64}, {"forget_sizes": (3,)}, {"training": {"epochs": 1}}],
+    ids=str,
+)
+def test_what_is_done_with_a_dataset_does_not_make_another(change: dict[str, Any]) -> None:
+    assert index_job(dataclasses.replace(BROUGHT, **change)).key == index_job(BROUGHT).key
+
+
+def keys(stage: str, *overrides: str) -> set[str]:
+    jobs = expand(load([*SMOKE, "sweep.methods=[pretrain,ssd]", *overrides]).sweep).jobs
+    return {key for key, job in jobs.items() if job.stage == stage}
+
+
+@pytest.mark.parametrize(
+    ("override", "changes"),
+    [
+        ("sweep.preprocessing=reference", True),
+        ("sweep.model.image_size=32", True),
+        ("datasets.synthetic_tiny.crop_size=48", False),
+        ("sweep.forget_sizes=[3]", False),
+    ],
+)
+def test_decoded_pictures_depend_on_how_they_are_resized(override: str, changes: bool) -> None:
+    (before,) = keys("cache", "sweep.model.image_size=40")
+    assert (before not in keys("cache", "sweep.model.image_size=40", override)) == changes
+    # All that is computed from them changes with them.
+    kept = keys("pretrain", "sweep.model.image_size=40") & keys(
+        "pretrain", "sweep.model.image_size=40", override
+    )
+    assert not (changes and kept)
+
+
+def test_crops_are_cut_from_pictures_resized_as_the_reference_trains() -> None:
+    larger = ("sweep.model.image_size=40", "datasets.synthetic_tiny.crop_size=48")
+    both = [
+        keys("cache", *larger, f"sweep.preprocessing={how}") for how in ("corrected", "reference")
+    ]
+    assert [len(found) for found in both] == [2, 2]
+    assert len(both[0] & both[1]) == 1
+
+
+def test_the_longest_of_the_chains_behind_a_job_counts() -> None:
+    jobs = graph(DIAMOND | {"e": ["d"], "f": ["b"]})
+    seconds = {"a": 1.0, "b": 20.0, "c": 300.0, "d": 4000.0, "e": 50000.0, "f": 600000.0}
+    found = remaining_chain(by_key(jobs), lambda job: seconds[job.label])
+    assert {name: found[job.key] for name, job in jobs.items()} == {
+        "a": 600021.0,
+        "b": 600020.0,
+        "c": 54300.0,
+        "d": 54000.0,
+        "e": 50000.0,
+        "f": 600000.0,
+    }
+
+
+def test_only_the_pretrained_model_s_features_are_kept() -> None:
+    made = plan("sweep.reference_copies=true", "profile=paper")
+    evaluated = [job for job in made.jobs.values() if job.stage == "evaluate"]
+    of_pretrained = [made.jobs[job.inputs["weights"]].stage == "pretrain" for job in evaluated]
+    assert [job.spec["features"] for job in evaluated] == of_pretrained
+    assert of_pretrained.count(True) == 1
+    assert of_pretrained.count(False) > 3
+
+
+def test_crops_of_the_network_s_own_size_are_cut_from_its_own_cache() -> None:
+    for crop_size, caches in ((40, 1), (48, 2)):
+        found = keys(
+            "cache",
+            "sweep.preprocessing=reference",
+            "sweep.model.image_size=40",
+            f"datasets.synthetic_tiny.crop_size={crop_size}",
+        )
+        assert len(found) == caches

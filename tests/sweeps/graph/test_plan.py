@@ -198,13 +198,6 @@ def test_a_is_tuned_with_another_split_s_retrained_model() -> None:
         assert all("paired" not in alone.jobs[row.score_key].inputs for row in alone.results)
 
 
-def test_only_the_pretrained_model_s_features_are_kept() -> None:
-    made = plan(*AGAIN)
-    for row in made.results:
-        kept = made.jobs[row.evaluate_key].spec["features"]
-        assert kept == (row.row.method == "pretrain")
-
-
 def test_the_longest_chain_of_a_cell_runs_through_training() -> None:
     made = plan("sweep=smoke", "sweep.seeds=[0]")
     chain = remaining_chain(made.jobs, lambda _: 1.0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from reference.analyses import cosine_distance
 from safetensors.numpy import load_file, save_file
 from support.inline_sweep import InlineSweep, inline_sweep
 
@@ -71,6 +72,37 @@ def test_people_and_figures_are_written_without_a_model(sweep: InlineSweep, tmp_
         assert list(fitted.index) == METHODS
         assert fitted.loc["ssd", "num_points"] == (points["method"] == "ssd").sum()
         assert pd.notna(fitted.loc["ssd", "pearson"])
+
+
+def test_distances_are_those_of_people_in_the_pretrained_model_s_features(
+    sweep: InlineSweep, tmp_path: Path
+) -> None:
+    entries = scan(sweep.plan, sweep.store, discard=False).entries
+    tables = analyses.write(sweep.plan, entries, tmp_path)
+    row = next(row for row in sweep.plan.results if row.row.name == "ssd" and row.cell.seed == 1)
+    pretrained = sweep.plan.jobs[row.score_key].inputs["pretrained"]
+    stored = load_file(entries[pretrained].folder / FEATURES)
+    centre = {
+        person: stored["train.features"][stored["train.identities"] == person].mean(0).tolist()
+        for person in set(stored["train.identities"].tolist())
+    }
+    forgotten = stored["support.identities"].tolist()
+    support = dict(zip(forgotten, stored["support.features"].tolist(), strict=True))
+
+    def distances(name: str) -> dict[int, float]:
+        points = tables[name]
+        own = points[(points["method"] == "ssd") & (points["seed"] == 1)]
+        return dict(zip(own["identity"].tolist(), own["distance"].tolist(), strict=True))
+
+    hardness, drop = distances("hardness.csv"), distances("retain_drop.csv")
+    assert hardness.keys() == set(forgotten)
+    assert drop.keys() == centre.keys() - set(forgotten)
+    for person, distance in hardness.items():
+        expected = cosine_distance(support[person], centre[person])
+        assert distance == pytest.approx(expected, abs=1e-6)
+    for person, distance in drop.items():
+        expected = min(cosine_distance(centre[person], centre[other]) for other in forgotten)
+        assert distance == pytest.approx(expected, abs=1e-6)
 
 
 def test_without_results_the_tables_are_empty(sweep: InlineSweep, tmp_path: Path) -> None:

@@ -85,6 +85,17 @@ def test_a_job_that_every_row_shares_is_repeated_by_one_row(plan: Plan) -> None:
     assert len(small.results) == 1
 
 
+@pytest.mark.parametrize("planned", [True, False])
+def test_the_smallest_command_writes_elsewhere_than_the_sweep(plan: Plan, planned: bool) -> None:
+    key = plan.results[0].model_key if planned else "nothing of this plan"
+    typed = [*COMMAND, "output_dir=here", "mode=report"]
+    places = ("output_dir=there", "store.uri=here/store")
+    words = shlex.split(smallest_command(plan, key, typed, plan_of, places))
+    assert {"output_dir=there", "store.uri=here/store"} <= set(words)
+    assert not {"output_dir=here", "mode=report"} & set(words)
+    assert "sweep=smoke" in words
+
+
 def test_a_cause_is_told_in_three_lines() -> None:
     cause = Cause(
         cause="broken",

@@ -4,9 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweeps.config import load
 from sweeps.graph.cells import remaining_chain
 from sweeps.graph.job import STAGES, Job
-from sweeps.schedule.forecast import makespan, useful_workers
+from sweeps.graph.plan import expand
+from sweeps.graph.spec import ClusterSpec
+from sweeps.schedule.estimates import Estimates
+from sweeps.schedule.forecast import forecast, makespan, useful_workers
+from sweeps.schedule.resources import ResourceRequests
 
 Graph = tuple[dict[str, Job], dict[str, float]]
 
@@ -99,3 +104,36 @@ def test_how_many_workers_help() -> None:
     assert useful_workers(*line(*[1.0] * 7, chained=False)) == 7
     assert useful_workers(*line(10.0, *[1.0] * 10, chained=False)) == 2
     assert makespan({}, {}, 3) == 0.0
+
+
+def test_only_what_must_run_is_forecast() -> None:
+    one_cell = ["sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.seeds=[0]"]
+    plan = expand(load([*one_cell, "sweep.methods=[pretrain,retrain,ssd]"]).sweep)
+    (row,) = [row for row in plan.results if row.row.name == "ssd"]
+    left = {row.model_key: "new", row.evaluate_key: "needs", row.score_key: "needs"}
+    found = forecast(
+        plan,
+        left,
+        Estimates(plan.jobs, [(job, 100.0) for job in plan.jobs.values()]),
+        ResourceRequests(plan.sweep, ClusterSpec(), plan.jobs, has_gpu=True),
+        interruptions_per_hour=0.0,
+    )
+    assert {stage: (of.jobs, of.done) for stage, of in found.stages.items()} == {
+        "index": (1, 1),
+        "cache": (1, 1),
+        "split": (1, 1),
+        "pretrain": (1, 1),
+        "retrain": (1, 1),
+        "prepare": (1, 1),
+        "unlearn": (1, 0),
+        "evaluate": (3, 2),
+        "score": (3, 2),
+    }
+    assert found.stages["evaluate"].reasons == {"needs": 1}
+    assert found.chain_seconds == 300.0
+    assert found.seconds == {1: 300.0}
+    assert found.useful_workers == 1
+    # Two share a GPU; a machine comes after four minutes.
+    assert found.gpu_hours == pytest.approx(300 * 0.5 / 3600)
+    assert found.places == 2
+    assert {of.seconds for pair in found.simulated.values() for of in pair} == {540.0}

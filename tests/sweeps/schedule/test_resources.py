@@ -175,3 +175,18 @@ def test_no_job_is_enlarged_beyond_a_whole_gpu(share: float, enlarged: float) ->
     own = requests(gpus_per_worker=share, pack_gpus=False)
     own.enlarge(find(TRAINING))
     assert own.request(find(TRAINING)).gpus == enlarged
+
+
+@pytest.mark.parametrize(("has_gb", "gets"), [(6.0, (0.25, 6.0)), (5.0, (0.25, 3.0))])
+def test_no_job_asks_for_memory_that_no_machine_has(
+    has_gb: float, gets: tuple[float, float]
+) -> None:
+    own = requests(measured={TRAINING: 0.05}, memory_gb_per_worker=3.0)
+    own.enlarge(find(TRAINING), lambda request: request.memory_gb <= has_gb)
+    assert own.request(find(TRAINING)) == Request(cpus=1, gpus=gets[0], memory_gb=gets[1])
+
+
+def test_a_job_that_no_machine_could_give_more_asks_for_what_it_had() -> None:
+    own = requests(measured={TRAINING: 0.05}, memory_gb_per_worker=3.0)
+    own.enlarge(find(TRAINING), lambda request: request.gpus < 0.25)
+    assert own.request(find(TRAINING)) == Request(cpus=1, gpus=0.125, memory_gb=3.0)

@@ -56,6 +56,19 @@ def test_the_longest_remaining_chain_comes_first() -> None:
     assert first.label == "long"
 
 
+@pytest.mark.parametrize("large", ["short", "long"])
+def test_the_longest_remaining_chain_comes_first_whatever_it_asks_for(large: str) -> None:
+    jobs = graph(
+        {"short": [], "long": [], "after": ["long"]},
+        {"short": "split", "long": "split", "after": "pretrain"},
+    )
+    scheduler = Scheduler(
+        by_key(jobs), request=lambda job: Request(cpus=2 if job.label == large else 1)
+    )
+    handed_out = [scheduler.next(), scheduler.next()]
+    assert [job.label for job in handed_out if job] == ["long", "short"]
+
+
 def test_what_is_done_is_not_handed_out() -> None:
     jobs = graph(DIAMOND)
     scheduler = Scheduler(by_key(jobs), [jobs["a"].key, jobs["b"].key])

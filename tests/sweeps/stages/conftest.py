@@ -89,6 +89,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         def unlearn(self, request: UnlearnRequest) -> nn.Module:
             told.methods.append((self.alpha, self.beta))
             told.unlearn.append(request)
+            told.does()
             return moved(request.model)
 
     @base.register
@@ -100,7 +101,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
         def prepare(self, request: PrepareRequest) -> dict[str, torch.Tensor]:
             told.prepare.append(request)
-            return {"kept": torch.ones(3)}
+            return told.prepared
 
     @base.register
     @dataclass(frozen=True, kw_only=True)

@@ -31,12 +31,13 @@ from support.stage_contexts import (
 )
 
 from oneshui import methods
-from oneshui.errors import NumericalError
+from oneshui.errors import DataAccessError, NumericalError
 from oneshui.measures import set_scores
 from oneshui.requests import FullAccessRequest
 from oneshui.seeding import derive_seed
 from oneshui.tuning import objectives, simulated
 from sweeps.graph.job import Job
+from sweeps.sampler import next_point
 from sweeps.stages import tuning
 from sweeps.stages.context import JobContext
 from sweeps.stages.requests import method_of
@@ -90,6 +91,28 @@ def test_requests_are_simulated_among_those_who_stay(
     for request in drawn:
         assert not set(request["identities"]) & set(document["forget"])
         assert len(request["identities"]) == len(document["forget"])
+
+
+def test_each_method_s_study_draws_points_of_its_own(
+    studied: InlineSweep, draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DrawnError(Exception):
+        """The point is known: the rest of the trial is not wanted."""
+
+    drawn: list[dict[str, Any]] = []
+
+    def draw(*arguments: Any, **more: Any) -> None:
+        drawn.append(next_point(*arguments, **more))
+        raise DrawnError
+
+    monkeypatch.setattr(tuning, "next_point", draw)
+    job = studied.plan.jobs[study_of(studied, "ssd").trials[1]]
+    for method in ("ssd", "lfssd", "ssd"):
+        with pytest.raises(DrawnError):
+            tuning.trial(context_of(studied, changed(job, method=method, sampler="random"), draft))
+    assert drawn[0].keys() == drawn[1].keys() == {"alpha", "dampening"}
+    assert drawn[0] == drawn[2]
+    assert all(drawn[0][name] != drawn[1][name] for name in drawn[0])
 
 
 @pytest.mark.parametrize("method", ["curious", "nosy"])
@@ -227,6 +250,28 @@ def choice_job(studied: InlineSweep, objective: str, **spec: Any) -> Job:
     return changed(dataclasses.replace(job, series=series), **spec)
 
 
+def choose_curious(studied: InlineSweep, draft: Path, objective: str) -> dict[str, Any]:
+    """The choice among points that say nothing, of the method of these tests."""
+    job = choice_job(studied, objective, method="curious", hyperparameters={})
+    trials = [
+        SimpleNamespace(value={**entry_of(studied, key).value, "point": {}})
+        for key in job.series["trials"]
+    ]
+    context = context_of(studied, job, draft)
+    series: Any = {**context.series, "trials": tuple(trials)}
+    return tuning.choose(dataclasses.replace(context, series=series))
+
+
+@pytest.mark.parametrize("objective", ["support_only", "support_and_val"])
+def test_the_training_data_cannot_be_opened_while_candidates_unlearn(
+    studied: InlineSweep, asked: Asked, draft: Path, objective: str
+) -> None:
+    (index,) = [job for job in studied.plan.jobs.values() if job.stage == "index"]
+    asked.does = entry_of(studied, index.key).file("images.parquet").read_bytes
+    with pytest.raises(DataAccessError, match="curious"):
+        choose_curious(studied, draft, objective)
+
+
 @pytest.mark.parametrize("objective", ["support_only", "support_and_val", "oracle"])
 @pytest.mark.usefixtures("asked")
 def test_a_candidate_that_leaves_the_finite_numbers_is_worth_nothing(
@@ -236,14 +281,7 @@ def test_a_candidate_that_leaves_the_finite_numbers_is_worth_nothing(
         raise NumericalError("left the finite numbers")
 
     monkeypatch.setattr(methods.get("curious"), "unlearn", fail)
-    job = choice_job(studied, objective, method="curious", hyperparameters={})
-    trials = [
-        SimpleNamespace(value={**entry_of(studied, key).value, "point": {}})
-        for key in job.series["trials"]
-    ]
-    context = context_of(studied, job, draft)
-    series: Any = {**context.series, "trials": tuple(trials)}
-    found = tuning.choose(dataclasses.replace(context, series=series))
+    found = choose_curious(studied, draft, objective)
     assert set(found["scores"]) == {0.0}
     assert found["point"] == 0
 

@@ -21,6 +21,7 @@ from support.stage_contexts import (
     with_source,
 )
 
+from oneshui.errors import DataAccessError, NumericalError
 from oneshui.requests import FullAccessRequest
 from oneshui.seeding import derive_seed
 from oneshui.spec import ModelSpec
@@ -131,3 +132,34 @@ def test_what_a_study_chose_is_used_and_told(cells: InlineSweep, asked: Asked, d
     assert asked.methods == [(1.0, 7.0), (3.0, 7.0)]
     assert {"method_seconds", "peak_bytes"} <= context.cost.keys()
     assert 0 < context.cost["method_seconds"] < 600
+
+
+def test_a_preparation_with_one_number_that_is_not_finite_is_not_kept(
+    cells: InlineSweep, asked: Asked, draft: Path
+) -> None:
+    job = cell_job(cells, "prepare", 0, method="curious", hyperparameters={}, num_forget=2)
+    asked.prepared = {"good": torch.ones(2), "bad": torch.tensor([1.0, float("nan"), 1.0])}
+    with pytest.raises(NumericalError, match="curious prepared bad"):
+        unlearning.prepare(context_of(cells, job, draft))
+    assert not list(draft.iterdir())
+
+
+def test_only_a_method_with_full_access_can_open_the_training_data(
+    cells: InlineSweep, asked: Asked, draft: Path
+) -> None:
+    protected = [
+        next(path for path in sorted(folder.rglob("*")) if path.is_file())
+        for folder in cells.env.training_data
+    ]
+    assert len(protected) == 3
+    recipe = jobs_of(cells, "retrain", training_seed=0)[0].spec["training"]
+    full = {"method": "nosy", "hyperparameters": {}, "training": recipe, "training_seed": 0}
+    one_shot = cell_job(cells, "unlearn", 0, method="curious", hyperparameters={})
+    one_shot = dataclasses.replace(
+        one_shot, inputs={role: one_shot.inputs[role] for role in ("pretrained", "split")}
+    )
+    for path in protected:
+        asked.does = path.read_bytes
+        unlearning.unlearn(context_of(cells, cell_job(cells, "unlearn", 0, **full), draft))
+        with pytest.raises(DataAccessError, match="curious"):
+            unlearning.unlearn(context_of(cells, one_shot, draft))

@@ -280,7 +280,8 @@ def test_old_leftovers_are_swept_and_the_rest_kept(
     entry = publish(store, job())
     publish(store, job(1))
     store.discard("split", job(1).key)
-    for name in (f"split/{job().key}/lost/data.txt", "pretrain/abc/lost/weights", ".work/probe"):
+    lost = (f"split/{job().key}/lost/data.txt", "pretrain/abc/lost/weights", ".work/probe")
+    for name in (*lost, ".checkpoints/pretrain-abc.json"):
         bucket.put(name, b"half")
     before = names(bucket)
     store.sweep_leftovers()

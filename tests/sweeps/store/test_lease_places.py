@@ -13,8 +13,32 @@ from support.object_server import ObjectServer
 
 from sweeps.store import objects
 from sweeps.store.bucket import RemoteStore
+from sweeps.store.lease_places import LeaseObjects
 from sweeps.store.leases import name_of
 from sweeps.store.objects import Bucket, StoreUnreachableError
+
+
+def test_a_lease_whose_answer_got_lost_is_ours_and_another_s_is_not(
+    store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Bucket.create
+
+    def create(self: Bucket, name: str, data: bytes) -> None:
+        """Written at the first try, of whose answer nothing came; the second finds it there."""
+        real(self, name, data)
+
+    monkeypatch.setattr(Bucket, "create", create)
+    lease = store.leases.acquire(job())
+    assert lease is not None
+    before = store.leases.holders()[lease.name].beat
+    lease.beat()
+    assert store.leases.holders()[lease.name].beat != before
+    ours, theirs = (LeaseObjects(Bucket(store.address)) for _ in range(2))
+    assert ours.create("split-abc", 1, "ours")
+    assert not theirs.create("split-abc", 1, "theirs")
+    read = theirs.read("split-abc", 1)
+    assert read is not None
+    assert read[0] == "ours"
 
 
 def test_a_beat_whose_answer_got_lost_is_followed_by_others(

@@ -3,11 +3,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-import pickle
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from contracts.store_contract import StoreContract, job, publish
 from oneshui.errors import InputError
 from sweeps.graph.job import Stage
 from sweeps.store import DamagedEntryError, LocalStore, open_store, store_exists
-from sweeps.store.base import STALE_WORK_SECONDS
 
 
 class TestLocalStore(StoreContract):
@@ -48,31 +45,10 @@ def test_a_process_killed_while_it_writes_leaves_no_entry(tmp_path: Path) -> Non
     assert publish(store, job()).file("data.txt").read_text() == "hello"
 
 
-def test_old_leftovers_are_swept_and_young_ones_kept(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    old, young = tmp_path / ".work" / "old", tmp_path / ".work" / "young"
-    for folder in (old, young):
-        folder.mkdir()
-    past = time.time() - STALE_WORK_SECONDS - 60
-    os.utime(old, (past, past))
-    store.sweep_leftovers()
-    assert not old.exists()
-    assert young.exists()
-
-
 def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file.store cannot be written"):
         open_store(str(tmp_path / "file" / "store"))
-
-
-def test_damage_can_travel_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(DamagedEntryError("split", "abc", "gone")))
-    assert (error.stage, error.key, str(error)) == (
-        "split",
-        "abc",
-        "store entry split/abc is damaged: gone",
-    )
 
 
 def test_an_entry_that_appears_while_it_is_looked_for_is_not_taken_for_damaged(
@@ -170,18 +146,6 @@ def test_what_is_discarded_is_kept_for_inspection(tmp_path: Path) -> None:
         store.discard("split", job().key)
     kept = sorted((tmp_path / ".discarded").glob(f"split-{job().key}-*/data.txt"))
     assert sorted(path.read_text() for path in kept) == ["one", "two"]
-
-
-def test_a_file_that_changes_after_it_was_read_is_found(tmp_path: Path) -> None:
-    entry = publish(LocalStore(tmp_path), job())
-    path = entry.file("data.txt")
-    before = path.stat().st_mtime_ns
-    path.write_text("hellp")
-    os.utime(path, ns=(before + 1, before + 1))
-    with pytest.raises(DamagedEntryError, match="has changed"):
-        entry.file("data.txt")
-    with pytest.raises(DamagedEntryError, match=r"does not name other.txt"):
-        entry.file("other.txt")
 
 
 def test_a_job_file_of_another_job_and_a_folder_without_manifest_are_damage(

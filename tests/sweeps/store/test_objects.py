@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 import socket
 import sys
@@ -167,6 +168,27 @@ def test_a_further_service_is_one_entry(
     monkeypatch.setattr(objects, "RETRY_SECONDS", 0.2)
     with pytest.raises(InputError, match=r"there are no credentials .*; ask Ann for a key"):
         open_store(store.address)
+
+
+def test_a_file_of_many_pieces_arrives_whole_though_the_disk_takes_few_bytes_at_once(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, real = bytes(range(40)), os.pwrite
+    bucket.put("some/file", whole)
+    monkeypatch.setattr(objects, "PIECE_BYTES", 7)
+    monkeypatch.setattr(os, "pwrite", lambda to, data, start: real(to, data[:3], start))
+    bucket.download("some/file", tmp_path / "file", 40)
+    assert (tmp_path / "file").read_bytes() == whole
+
+
+def test_an_object_is_replaced_only_while_it_is_what_was_read(bucket: Bucket) -> None:
+    first = bucket.create("some/object", b"one")
+    assert first is not None
+    assert bucket.replace("some/object", b"two", first) is not None
+    assert bucket.replace("some/object", b"three", first) is None
+    read = bucket.get("some/object")
+    assert read is not None
+    assert read[0] == b"two"
 
 
 def test_a_folder_needs_nothing_of_all_this(tmp_path: Path) -> None:

@@ -245,8 +245,10 @@ def test_an_update_is_adam_s_with_amsgrad_and_without_decay() -> None:
         labels=batches["support"].labels,
         index=sets["support"].identities,
     )
-    groups = [BatchGroup(forget=batches["forget"], val=batches["val"])]
-    ours, plain = small_net(method), small_net(method)
+    # What amsgrad keeps is the large gradient of the first request; those of the others are small.
+    near = BatchGroup(forget=batches["val"], val=batches["val"])
+    requests = [[BatchGroup(forget=batches["forget"], val=batches["val"])], *[[near]] * 7]
+    ours = small_net(method)
     trainer = MetaTrainer(
         view=view,
         start=start,
@@ -256,15 +258,23 @@ def test_an_update_is_adam_s_with_amsgrad_and_without_decay() -> None:
         learning_rate=1e-2,
         step_size=0.1,
     )
-    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2, amsgrad=True)
-    for _ in range(4):
-        terms = forget_terms(view, outer, groups)
-        step = meta_step(plain, view, start, support, terms, step_size=0.1)
-        for name, parameter in plain.named_parameters():
-            parameter.grad = step.gradients[name]
-        optimizer.step()
-        assert trainer.update(support, groups) == pytest.approx(step.value)
-    assert largest_difference(ours.state_dict(), plain.state_dict()) < 1e-6
+    found = [trainer.update(support, groups) for groups in requests]
+    apart = {}
+    for amsgrad in (True, False):
+        plain, values = small_net(method), []
+        optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2, amsgrad=amsgrad)
+        for groups in requests:
+            terms = forget_terms(view, outer, groups)
+            step = meta_step(plain, view, start, support, terms, step_size=0.1)
+            for name, parameter in plain.named_parameters():
+                parameter.grad = step.gradients[name]
+            optimizer.step()
+            values.append(step.value)
+        apart[amsgrad] = largest_difference(ours.state_dict(), plain.state_dict())
+        if amsgrad:
+            assert found == pytest.approx(values)
+    assert apart[True] < 1e-6
+    assert apart[False] > 1e-5
 
 
 class Golden:

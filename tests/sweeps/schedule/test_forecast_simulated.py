@@ -68,6 +68,13 @@ def test_an_empty_machine_leaves() -> None:
     assert found.machine_seconds == 1000 + 10 + 50
 
 
+def test_machines_are_taken_back_at_the_rate_that_was_said() -> None:
+    jobs, seconds = flat(40, 3600.0, epochs=360_000)
+    found = simulate(jobs, seconds, Machines(most=4, always_on=True, interruptions_per_hour=5.0))
+    # About 40 machine-hours: 200 of them, and three times the root of that beside.
+    assert 158 <= found.interruptions <= 242
+
+
 def test_interruptions_cost_at_most_an_epoch_or_a_short_job() -> None:
     often = Machines(most=4, start_seconds=10, interruptions_per_hour=2.0)
     jobs, seconds = flat(20, 3600.0, epochs=60)

@@ -26,6 +26,22 @@ def test_a_request_has_room_on_one_node_not_on_the_sum() -> None:
     assert not fits([], [SMALL])
 
 
+@pytest.mark.parametrize(
+    ("machines", "asked"),
+    [
+        ([Node(cpus=2), Node(cpus=1)], [SMALL, LARGE]),
+        ([Node(cpus=3, gpus=1), Node(cpus=3)], [Request(cpus=3), HALF]),
+        ([Node(cpus=2, memory_gb=8), Node(cpus=2)], [LARGE, Request(cpus=1, memory_gb=8)]),
+    ],
+    ids=["processors", "GPUs", "memory"],
+)
+def test_the_small_takes_no_room_that_the_large_needs(
+    machines: list[Node], asked: list[Request]
+) -> None:
+    assert fits(machines, asked)
+    assert fits(machines, asked[::-1])
+
+
 def test_shares_that_add_up_in_floating_point_fit() -> None:
     shares = [Request(cpus=0.1, gpus=0.1)] * 10
     assert fits([Node(cpus=1, gpus=1)], shares)
