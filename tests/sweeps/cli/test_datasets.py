@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
-from sweeps.cli.datasets import check_requests, folder_of, is_current
+from sweeps.cli.datasets import check_requests, folder_of, is_current, prepare_datasets
 from sweeps.config import load
 from sweeps.graph.cells import index_job
 from sweeps.graph.spec import Places, SweepSpec
@@ -107,3 +109,52 @@ def test_faces_of_another_recipe_are_drawn_into_another_folder(tmp_path: Path) -
         for more in ((), ("datasets.synthetic_tiny.generate.seed=9",), ("sweep.seeds=[1]",))
     )
     assert one == same != other
+
+
+def test_only_what_counts_makes_another_index(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(80):
+        pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.bmp")
+        rows.append(f"{number}.bmp,{number // 4},{number % 2}")
+    table = folder / "images.csv"
+    table.write_text("\n".join(["path,identity,hat", *rows]))
+    command = [
+        "+datasets.own={layout: table, path: own, forget_sizes: [2]}",
+        *("sweep=smoke", "sweep.datasets=[own]", "sweep.seeds=[0]"),
+        *(f"data_dir={tmp_path}", f"output_dir={tmp_path / 'out'}"),
+    ]
+    spec = load(command)
+    (tmp_path / "out").mkdir()
+    store = LocalStore(tmp_path / "store")
+    job = index_job(spec.sweep.datasets["own"])
+
+    def content() -> str:
+        console = Console(file=io.StringIO())
+        prepare_datasets(spec.sweep, spec.places, store, tmp_path, console)
+        entry = store.find("index", job.key)
+        assert entry is not None
+        return entry.content
+
+    seen = {content()}
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    table.write_text("\r\n".join(["path, identity,hat", *rows, ""]))
+    seen.add(content())
+    assert len(seen) == 1
+    one, other = folder / "7.bmp", folder / "50.bmp"
+    pictures = one.read_bytes(), other.read_bytes()
+    one.write_bytes(pictures[1])
+    other.write_bytes(pictures[0])
+    seen.add(content())
+    table.write_text("\n".join(["path,identity,cap", *rows]))
+    seen.add(content())
+    table.write_text("\n".join(["path,identity,cap", *rows[1:], rows[0]]))
+    seen.add(content())
+    table.write_text("\n".join(["path,identity,cap", *rows[1:], rows[0][:-1] + "1"]))
+    seen.add(content())
+    assert len(seen) == 5
+    assert {path.suffix for path in folder.iterdir()} == {".bmp", ".csv"}

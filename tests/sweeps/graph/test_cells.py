@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.job_graphs import DIAMOND, by_key, graph
 
+from oneshui.errors import InputError
 from oneshui.spec import RECIPE_VERSION, FacesSpec
 from sweeps.config import load
 from sweeps.graph import cells
@@ -252,6 +253,23 @@ def test_decoded_pictures_depend_on_how_they_are_resized(override: str, changes:
         "pretrain", "sweep.model.image_size=40", override
     )
     assert not (changes and kept)
+
+
+def test_the_walk_is_part_of_the_split_and_of_all_that_comes_of_it() -> None:
+    other = "datasets.synthetic_tiny.walk=corrected"
+    for stage, changes in (("index", False), ("cache", False), ("split", True), ("pretrain", True)):
+        before = keys(stage)
+        assert bool(before & keys(stage, other)) != changes, stage
+        # The layout's own way, said aloud, is no other.
+        assert keys(stage, "datasets.synthetic_tiny.walk=reference") == before
+
+
+def test_a_dataset_of_ones_own_is_split_by_the_corrected_walk() -> None:
+    own = DatasetSpec(name="own", layout="table")
+    assert (own.split_walk, BROUGHT.split_walk) == ("corrected", "reference")
+    assert dataclasses.replace(own, walk="reference").split_walk == "reference"
+    with pytest.raises(InputError, match=r"datasets\.synthetic_tiny\.walk is 'other'"):
+        load([*SMOKE, "datasets.synthetic_tiny.walk=other"])
 
 
 def test_crops_are_cut_from_pictures_resized_as_the_reference_trains() -> None:

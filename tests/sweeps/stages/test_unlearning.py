@@ -21,7 +21,7 @@ from support.stage_contexts import (
     with_source,
 )
 
-from oneshui.errors import DataAccessError, NumericalError
+from oneshui.errors import NumericalError
 from oneshui.requests import FullAccessRequest
 from oneshui.seeding import derive_seed
 from oneshui.spec import ModelSpec
@@ -142,24 +142,3 @@ def test_a_preparation_with_one_number_that_is_not_finite_is_not_kept(
     with pytest.raises(NumericalError, match="curious prepared bad"):
         unlearning.prepare(context_of(cells, job, draft))
     assert not list(draft.iterdir())
-
-
-def test_only_a_method_with_full_access_can_open_the_training_data(
-    cells: InlineSweep, asked: Asked, draft: Path
-) -> None:
-    protected = [
-        next(path for path in sorted(folder.rglob("*")) if path.is_file())
-        for folder in cells.env.training_data
-    ]
-    assert len(protected) == 3
-    recipe = jobs_of(cells, "retrain", training_seed=0)[0].spec["training"]
-    full = {"method": "nosy", "hyperparameters": {}, "training": recipe, "training_seed": 0}
-    one_shot = cell_job(cells, "unlearn", 0, method="curious", hyperparameters={})
-    one_shot = dataclasses.replace(
-        one_shot, inputs={role: one_shot.inputs[role] for role in ("pretrained", "split")}
-    )
-    for path in protected:
-        asked.does = path.read_bytes
-        unlearning.unlearn(context_of(cells, cell_job(cells, "unlearn", 0, **full), draft))
-        with pytest.raises(DataAccessError, match="curious"):
-            unlearning.unlearn(context_of(cells, one_shot, draft))

@@ -115,6 +115,10 @@ def cells(place: int, value: str) -> Callable[[list[str]], list[str]]:
         (lambda root: edit(root / TRAIN, cells(2, "ab")), r"train.*line 3: age class 'ab'"),
         (lambda root: edit(root / TRAIN, cells(2, "")), r"train.*line 3: age class ''"),
         (lambda root: edit(root / TRAIN, cells(1, " ")), r"line 3 lacks a family, a person"),
+        (
+            lambda root: edit(root / TRAIN, cells(3, "../val_images/x.jpg")),
+            r"train_dataset.csv lists train_images/\.\./val_images/x.jpg: write names without",
+        ),
         (lambda root: edit(root / TRAIN, cells(3, "a,b")), r"line 3 has 5 cells.*header has 4"),
         (
             lambda root: edit(root / TRAIN, lambda x: [*x, x[1]]),
