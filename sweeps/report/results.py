@@ -84,7 +84,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.prepare_key is not None:
         prepared = entries.get(row.prepare_key)
         values |= _cost("prepare", prepared)
-        if prepared is not None:
+        if prepared is not None and PREPARED in prepared.files:
             values["prepared_bytes"] = float(prepared.files[PREPARED]["bytes"])
     return values
 
