@@ -251,7 +251,8 @@ class Bucket:
             from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
         except ImportError:
             raise InputError(
-                f"{self._key} {self.uri} needs the package obstore; install oneshui[cloud]"
+                f"{self._key} {self.uri} needs the package obstore: uv sync --extra cloud, or "
+                "pip install 'oneshui[cloud]'"
             ) from None
         try:
             yield

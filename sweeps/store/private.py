@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock
 
+from oneshui.errors import InputError
+
 
 def make_private(folder: Path) -> None:
     """Make a folder that its owner alone may enter, whatever the umask.
@@ -37,7 +39,7 @@ def runtime_folder() -> Path:
     folder for temporary files, where others may have taken the name, or the home folder.
 
     Raises:
-        OSError: There is none.
+        InputError: There is none.
     """
     user = os.getuid()
     for folder in _candidates(user):
@@ -48,7 +50,9 @@ def runtime_folder() -> Path:
             continue
         if stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o077:
             return folder
-    raise PermissionError(f"no folder for locks is this user's alone: make {folder} one")
+    raise InputError(
+        f"no folder for locks is yours alone: make {folder} one that only you may enter"
+    )
 
 
 def _candidates(user: int) -> Iterator[Path]:

@@ -139,7 +139,7 @@ def test_without_the_package_it_says_what_to_install(
 ) -> None:
     for name in ("obstore", "obstore.store", "obstore.exceptions"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(InputError, match=r"install oneshui\[cloud\]"):
+    with pytest.raises(InputError, match=r"install 'oneshui\[cloud\]'"):
         open_store(address)
 
 

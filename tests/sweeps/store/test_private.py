@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
+from oneshui.errors import InputError
 from sweeps.store import private
 from sweeps.store.private import lock_of, make_private, runtime_folder
 
@@ -93,6 +94,16 @@ def test_a_name_that_somebody_took_is_passed_over(
         case _:
             taken.touch()
     assert runtime_folder() == places / "home" / ".oneshui"
+
+
+def test_where_every_name_is_taken_it_is_said(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    for taken in (places / "tmp" / f"oneshui-{os.getuid()}", places / "home" / ".oneshui"):
+        taken.touch()
+    with pytest.raises(InputError, match=r"make .*/home/\.oneshui one that only you may enter"):
+        runtime_folder()
 
 
 def test_a_stranger_s_lock_keeps_nobody_out_but_the_user_s_own_do(
