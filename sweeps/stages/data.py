@@ -19,11 +19,13 @@ from sweeps.graph.artifacts import (
     SPLIT,
     SUPPORT,
 )
+from sweeps.graph.job import digest
 from sweeps.stages.context import (
     JobContext,
     images,
     spec_of,
 )
+from sweeps.store.status import PICTURES_ALONE
 
 if TYPE_CHECKING:
     from oneshui.data.table import ImageTable
@@ -61,6 +63,7 @@ def index(context: JobContext) -> dict[str, Any]:
     )
     return {
         "fingerprint": fingerprint(table, contents),
+        PICTURES_ALONE: digest(list(contents)),
         "task": table.task,
         "class_names": list(table.class_names),
         "num_images": len(table),

@@ -18,6 +18,7 @@ from sweeps.stages.context import (
     WorkerEnvironment,
 )
 from sweeps.store import DamagedEntryError, Entry
+from sweeps.store.status import what_counts
 
 logger = logging.getLogger("oneshui.worker")
 
@@ -41,7 +42,7 @@ def run(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
         if entry is None:
             raise DamagedEntryError(jobs[key].stage, key, "it has disappeared")
         found[key] = entry
-    contents = {name: found[key].content for name, key in job.needed.items()}
+    contents = {name: what_counts(job, found[key]) for name, key in job.needed.items()}
     known = env.store.find(job.stage, job.key)
     if known is not None:
         if known.inputs == contents:

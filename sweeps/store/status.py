@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.graph.job import CODE_AND_FILES, STAGE_VERSION, Job, Reason
@@ -46,7 +46,7 @@ def scan(plan: Plan, store: Store, *, discard: bool, is_thorough: bool = False) 
     reasons: dict[str, Reason] = {}
     damage: list[str] = []
     stored = {stage: store.keys(stage) for stage in plan.counts()}
-    halves = {stage: {key[:8]: key for key in sorted(keys)} for stage, keys in stored.items()}
+    halves = {stage: _by_half(keys) for stage, keys in stored.items()}
     earlier: dict[str, str] = {}
     found = store.find_all(job for job in plan.jobs.values() if job.key in stored[job.stage])
     for key, job in plan.jobs.items():
@@ -62,6 +62,7 @@ def scan(plan: Plan, store: Store, *, discard: bool, is_thorough: bool = False) 
             reasons[key] = "input changed"
         else:
             entries[key] = entry
+            _note_earlier(job, halves[job.stage], earlier)
         if discard and reasons.get(key) in ("damaged", "input changed"):
             store.discard(job.stage, key)
     return Scan(entries=entries, reasons=reasons, damage=tuple(damage))
@@ -80,14 +81,17 @@ def _compared(entry: Entry) -> Entry | DamagedEntryError:
 
 
 def _why_absent(
-    job: Job, stored: Collection[str], halves: Mapping[str, str], earlier: dict[str, str]
+    job: Job,
+    stored: Collection[str],
+    halves: Mapping[str, Sequence[str]],
+    earlier: dict[str, str],
 ) -> Reason:
     """Whether the store has the same job's result under a key that it had before.
 
     Args:
         job: A job that is not in the store.
         stored: Keys of the stage that are.
-        halves: One of them by each first half, which stays when code or files change.
+        halves: The same by their first halves, which stay when code or files change.
         earlier: By key of a job before this one, the key that it is stored under; added to.
     """
     for version in range(STAGE_VERSION[job.stage], 0, -1):
@@ -98,9 +102,41 @@ def _why_absent(
     meant = job.key_at(STAGE_VERSION[job.stage], earlier)[:8]
     for name, reason in CODE_AND_FILES.items():
         if name in job.spec and meant in halves:
-            earlier[job.key] = halves[meant]
+            earlier[job.key] = halves[meant][0]
             return reason
     return "new"
+
+
+def _by_half(keys: Collection[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        found.setdefault(key[:8], []).append(key)
+    return found
+
+
+def _note_earlier(job: Job, halves: Mapping[str, Sequence[str]], earlier: dict[str, str]) -> None:
+    """Remember which results a job's followers may have had before its code or file changed."""
+    if job.spec.keys() & CODE_AND_FILES.keys():
+        others = [key for key in halves.get(job.key[:8], ()) if key != job.key]
+        if others:
+            earlier[job.key] = others[0]
+
+
+PICTURES_ALONE = "pictures"
+"""In the value of an index: the hash of its pictures, whatever is said about them."""
+
+
+def what_counts(job: Job, entry: Entry) -> str:
+    """The content of an input, as far as the job looks at it.
+
+    Args:
+        job: Whose input it is.
+        entry: The input.
+    """
+    if job.stage == "cache" and PICTURES_ALONE in entry.value:
+        # Decoding knows no labels: correcting one need not decode all pictures again.
+        return str(entry.value[PICTURES_ALONE])
+    return entry.content
 
 
 def _is_outdated(
@@ -116,7 +152,7 @@ def _is_outdated(
     """
     for name, key in job.needed.items():
         if key in entries:
-            if entries[key].content != entry.inputs.get(name):
+            if what_counts(job, entries[key]) != entry.inputs.get(name):
                 return True
         elif reasons.get(key) == "input changed":
             return True
