@@ -62,6 +62,10 @@ def test_the_command_ends_with_the_status_and_the_sentence_of_main(tmp_path: Pat
         ("sweep=smoek", "did you mean 'smoke'"),
         ("sweep.methods=[jot]", "did you mean 'jit'"),
         ("sweep.sedes=[0]", "did you mean 'sweep.seeds'"),
+        ("sweep.rows.sdd.alpha=1", "did you mean 'ssd'"),
+        ("sweep.rows.ssd.alpha=inf", "sweep.rows.ssd.alpha is inf, but numbers must be finite"),
+        ("sweep.seeds=[1", "the argument 'sweep.seeds=[1' cannot be read: its brackets"),
+        ("sweep.name=a\x1b[31m\nb", r"the argument $'sweep.name=a\x1b[31m\nb' cannot be read"),
     ],
 )
 def test_a_wrong_word_is_named_with_the_nearest_right_one(
@@ -89,8 +93,8 @@ TUNED = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.methods=[ssd]"
         ("tuning.trials=0", "tuning.trials is 0"),
         ("tuning.rows=[sdd]", "did you mean 'ssd'"),
         ("tuning.objective=oracle", "tuning.i_know=true"),
-        ("+sweep.rows.ssd.space={alpha: [9, 9]}", "its range 9 to 9 is empty"),
-        ("+sweep.rows.ssd.space={alhpa: [1, 9]}", "did you mean 'alpha'"),
+        ("sweep.rows.ssd.space={alpha: [9, 9]}", "its range 9 to 9 is empty"),
+        ("sweep.rows.ssd.space={alhpa: [1, 9]}", "did you mean 'alpha'"),
     ],
 )
 def test_what_cannot_be_tuned(
@@ -181,7 +185,7 @@ def test_a_method_that_does_not_fit_is_refused_before_anything_trains(tmp_path: 
         "sweep=smoke",
         "sweep.datasets=[synthetic_tiny_mufac]",
         "sweep.methods=[wrong]",
-        "+sweep.rows.wrong={method: scrub, divergence: bernoulli}",
+        "sweep.rows.wrong={method: scrub, divergence: bernoulli}",
         f"output_dir={tmp_path}",
         says="scrub cannot be used here",
     )
@@ -234,7 +238,7 @@ def test_a_request_that_no_machine_can_hold_is_refused_before_the_first_job(tmp_
     done = launch(
         "sweep=smoke",
         ONE,
-        "+datasets.synthetic_tiny.resources.score.memory_gb=1e6",
+        "datasets.synthetic_tiny.resources.score.memory_gb=1e6",
         f"output_dir={tmp_path}",
     )
     assert done.status == 2, done.out + done.err

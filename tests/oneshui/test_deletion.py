@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import mmap
 import os
+import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from oneshui import deletion
 from oneshui.deletion import deleted
 from oneshui.errors import DataAccessError
 
@@ -81,6 +86,56 @@ def test_links_lead_to_what_they_point_at(data: Path, tmp_path: Path) -> None:
             opened(tmp_path / "other" / "cache.npy")
     with deleted([tmp_path / "other"], "jit"), pytest.raises(DataAccessError):
         opened(data / "cache.npy")
+
+
+def test_where_links_among_the_data_lead_is_protected_too(data: Path, tmp_path: Path) -> None:
+    (data / "deep" / "disk").symlink_to(tmp_path / "databank")
+    (data / "one.png").symlink_to(tmp_path / "single.png")
+    (tmp_path / "single.png").write_text("x")
+    opened(tmp_path / "single.png")
+    with deleted([data], "jit"):
+        for path in (tmp_path / "databank" / "cache.npy", tmp_path / "single.png"):
+            with pytest.raises(DataAccessError):
+                opened(path)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda data, own: os.link(data / "cache.npy", own / "hard"),
+        lambda data, own: (own / "soft").symlink_to(data / "cache.npy"),
+        lambda data, own: (data / "cache.npy").rename(own / "moved"),
+        lambda data, own: (own / "mine").rename(data / "cache.npy"),
+        lambda data, _: os.truncate(data / "cache.npy", 0),
+        lambda data, _: (data / "cache.npy").unlink(),
+        lambda data, _: os.open(data.parent, os.O_RDONLY),
+        lambda data, _: os.chdir(data),
+        lambda data, _: sqlite3.connect(data / "cache.npy"),
+        lambda data, _: subprocess.run(["cat", data / "cache.npy"], check=False),
+        lambda _, __: ctypes.CDLL(None),
+        lambda _, __: gc.get_objects(),
+        lambda _, __: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
+    ],
+)
+def test_ways_around_opening_are_refused(
+    data: Path, tmp_path: Path, way: Callable[[Path, Path], object]
+) -> None:
+    (tmp_path / "mine").write_text("x")
+    with deleted([data], "jit"), pytest.raises(DataAccessError):
+        way(data, tmp_path)
+    assert np.load(data / "cache.npy").tolist() == [0, 0, 0]
+
+
+def test_what_was_handed_can_be_opened_among_what_is_protected(data: Path) -> None:
+    with deleted([data.parent], "jit", [data / "deep"]):
+        decoded(data / "deep" / "1.png")
+        with pytest.raises(DataAccessError):
+            opened(data / "cache.npy")
+
+
+def test_taking_the_guard_away_is_noticed(data: Path) -> None:
+    with pytest.raises(DataAccessError, match="jit took away what guards"), deleted([data], "jit"):
+        deletion._active.clear()
 
 
 def test_relative_names_count_from_where_the_process_is(

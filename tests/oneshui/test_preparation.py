@@ -59,13 +59,17 @@ def test_numbers_of_a_picture_s_shape_are_no_pictures(train: LabelledImages) -> 
     for fine in (torch.rand(shape), torch.zeros(shape), mean, torch.zeros(0), torch.ones(2, 2)):
         refuse_pictures({"fine": fine}, "odd", train, MODEL)
     # Somebody else's picture.
-    other = make_images(
-        train.pixels,
-        np.zeros(len(train.pixels), int),
-        np.zeros(len(train.pixels), int),
-        train.rows[:4],
-    )
-    refuse_pictures({"fine": train.raw(slice(6, 7))}, "odd", other, MODEL)
+    refuse_pictures({"fine": train.raw(slice(6, 7))}, "odd", train.select(torch.arange(4)), MODEL)
+
+
+def test_pictures_of_one_colour_and_such_with_equal_middles_are_told_apart() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 16, 16), dtype=np.uint8)
+    pixels[0] = 0
+    pixels[1, 1] = pixels[2, 1]
+    some = make_images(pixels, np.zeros(3, int), np.zeros(3, int), np.arange(3))
+    refuse_pictures({"zeros": torch.zeros(1, 3, 16, 16)}, "odd", some, MODEL)
+    for row in (1, 2):
+        refused(torch.from_numpy(pixels[row]), some)
 
 
 def test_what_depends_on_the_model_alone_is_never_too_large(train: LabelledImages) -> None:

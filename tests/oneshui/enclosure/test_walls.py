@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import tempfile
@@ -41,12 +42,12 @@ def test_packages_of_a_module() -> None:
 
 
 def look(paths: dict[str, Path], private: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    found = {}
+    found, libc = {}, ctypes.CDLL(None)
     for name, path in paths.items():
-        try:
-            found[name] = path.read_text()
-        except OSError as error:
-            found[name] = type(error).__name__
+        # Not Python's way: the kernel's answer is asked for, not the audit hook's.
+        number, content = libc.open(os.fsencode(path), 0), ctypes.create_string_buffer(100)
+        libc.read(number, content, 99)
+        found[name] = content.value.decode() if number >= 0 else "refused"
     for name in ("library", "handed", "writable"):
         try:
             (paths[name].parent / "new").write_text("x")
@@ -83,11 +84,11 @@ def test_what_was_handed_can_be_read_and_what_is_beside_it_cannot(tmp_path: Path
     globals()["act"] = act
     assert enclosed(act, walls).value == {
         "handed": "out/store/handed/kit",
-        "beside": "DataAccessError",
+        "beside": "refused",
         "library": "lib/code",
-        "in library": "DataAccessError",
+        "in library": "refused",
         "writable": "work/w",
-        "account": "PermissionError",
+        "account": "refused",
         "write library": "PermissionError",
         "write handed": "DataAccessError",
         "write writable": "done",
