@@ -22,7 +22,7 @@ from sweeps.store.leases import Holder, Lease, Leases, Watch, _started, name_of,
 
 NAME = name_of("split", job().key)
 HOUR = 3600.0
-ABSENT = object()
+ABSENT = "absent"
 
 
 @pytest.fixture(params=["folder", "s3", "gs"])
