@@ -175,7 +175,7 @@ def explain(spec: LaunchSpec, console: Console) -> int:
     Raises:
         InputError: There is no store, or no such row or metric.
     """
-    from sweeps.report.why import explanation
+    from sweeps.cli.why import explanation
 
     store = _existing_store(spec)
     plan = expand(spec.sweep)

@@ -21,6 +21,7 @@ from support.result_frames import frame_of, row
 from oneshui.errors import InputError
 from sweeps import sampler
 from sweeps.cli import run
+from sweeps.cli.why import explanation
 from sweeps.config import load
 from sweeps.graph.job import Job
 from sweeps.graph.plan import ResultRow
@@ -40,7 +41,6 @@ from sweeps.report.studies import (
 )
 from sweeps.report.summary import summarise
 from sweeps.report.tables import tables_of
-from sweeps.report.why import explanation
 from sweeps.store import Entry
 from sweeps.store.status import scan
 from sweeps.tracking.leaderboard import wanted_runs

@@ -10,10 +10,10 @@ from support.inline_sweep import InlineSweep, inline_sweep
 
 from oneshui.enclosure import protection
 from oneshui.errors import InputError
+from sweeps.cli.why import explanation
 from sweeps.config import load
 from sweeps.graph.plan import Plan, expand
 from sweeps.report.results import results_frame
-from sweeps.report.why import explanation
 from sweeps.store.status import scan
 
 COMMAND = [
