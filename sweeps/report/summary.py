@@ -52,7 +52,11 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         "task": groups["task"].first(),
         "n": groups["retain_score"].count(),
         "seeds": groups.size(),
-        "mixed": groups[list(MADE)].apply(_mixed),
+        "mixed": pd.Series(
+            [_mixed(rows) for _, rows in groups[list(MADE)]],
+            index=groups.size().index,
+            dtype="str",
+        ),
     }
     values = [rows for _, rows in groups[list(SUMMARISED)]]
     for measure in SUMMARISED:
