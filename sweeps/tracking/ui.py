@@ -117,6 +117,8 @@ def serve(
             # A group of its own: Ctrl-C reaches us alone, and the group can be ended whole.
             start_new_session=True,
         )
+        words.write(f"MLflow's server of {without_secrets(uri)} at {address}\n")
+        words.flush()
         said = threading.Thread(target=_copy, args=(process.stdout, words), daemon=True)
         said.start()
         try:
