@@ -297,8 +297,17 @@ def _shadowing(owner: Any, known: Mapping[str, Any]) -> list[str]:
     """New attributes of a class that stand before those of its base classes."""
     if not isinstance(owner, type):
         return []
-    added = [name for name in vars(owner) if name not in known and callable(vars(owner)[name])]
-    return [name for name in added if any(name in vars(base) for base in owner.__mro__[1:])]
+    added = {name: it for name, it in vars(owner).items() if name not in known and callable(it)}
+    return [
+        name
+        for name, it in added.items()
+        if not _is_timed(it) and any(name in vars(base) for base in owner.__mro__[1:])
+    ]
+
+
+def _is_timed(it: Any) -> bool:
+    """Whether it is an optimiser's step, which torch wraps when the first one is made."""
+    return hasattr(it, "hooked")
 
 
 def _registries() -> Iterator[Registry[Any]]:
@@ -370,9 +379,7 @@ class KnownState:
             now = vars(owner)
             for name, it in known.items():
                 found = now.get(name, _ABSENT)
-                # Torch wraps an optimiser's step itself when the first one is made.
-                timed = getattr(found, "__wrapped__", None) if hasattr(found, "hooked") else found
-                if timed is not it:
+                if (found.__wrapped__ if _is_timed(found) else found) is not it:
                     setattr(owner, name, it)
                     yield f"{owner.__name__}.{name}"
             for name in _shadowing(owner, known):

@@ -158,6 +158,13 @@ def test_what_cannot_even_be_asked_for_ends_the_process(monkeypatch: pytest.Monk
             assert "precision of products" in known.left()
 
 
+def test_an_optimiser_that_is_made_changes_nothing() -> None:
+    with taken() as known:
+        for kind in (torch.optim.SGD, torch.optim.AdamW):
+            kind([torch.zeros(1, requires_grad=True)])
+        assert known.restore() == []
+
+
 def test_hooks_of_saved_tensors_cannot_be_put_back() -> None:
     with taken() as known:
         with torch.autograd.graph.saved_tensors_hooks(nothing, nothing):
