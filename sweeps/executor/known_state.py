@@ -379,7 +379,7 @@ class KnownState:
             now = vars(owner)
             for name, it in known.items():
                 found = now.get(name, _ABSENT)
-                if (found.__wrapped__ if _is_timed(found) else found) is not it:
+                if found is not it and not (_is_timed(found) and found.__wrapped__ is it):
                     setattr(owner, name, it)
                     yield f"{owner.__name__}.{name}"
             for name in _shadowing(owner, known):

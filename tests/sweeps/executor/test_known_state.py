@@ -12,15 +12,16 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import timm.layers
 import torch
 from PIL import Image
 from support.worker_jobs import JOBS, SPLIT
+from timm.layers.config import set_fused_attn
 from torch.utils.flop_counter import FlopCounterMode
 
 import oneshui.data.images
@@ -64,13 +65,13 @@ POISON: dict[str, Callable[[], Any]] = {
     "autocast": lambda: torch.set_autocast_enabled("cpu", True),
     "backends of torch": lambda: setattr(torch.backends.cudnn, "benchmark", True),
     "kernels of torch": lambda: torch.backends.cuda.enable_math_sdp(False),
-    "fused attention": lambda: timm.layers.set_fused_attn(False),
+    "fused attention": lambda: set_fused_attn(False),
     "threads of gradients": lambda: torch._C._set_multithreading_enabled(False),
     "filling of memory": lambda: setattr(
         torch.utils.deterministic, "fill_uninitialized_memory", False
     ),
     "numpy's printing": lambda: np.set_printoptions(precision=2),
-    "finders of modules": lambda: sys.meta_path.append(nothing),
+    "finders of modules": lambda: sys.meta_path.append(PathFinder),
     "profiling": lambda: sys.setprofile(nothing),
     "builtins.sum": lambda: setattr(builtins, "sum", nothing),
     "Linear.forward": lambda: setattr(torch.nn.Linear, "forward", nothing),
@@ -117,14 +118,16 @@ def test_what_a_job_changed_is_put_back_and_named(name: str) -> None:
 
 @pytest.mark.parametrize("setting", ["autocast", "backends of torch"])
 def test_a_precision_of_one_kind_of_kernel_is_put_back(setting: str) -> None:
+    backend: Any = torch.backends.mkldnn
+    convolutions = backend.conv
     with taken() as known:
         if setting == "autocast":
             torch.set_autocast_dtype("cpu", torch.float16)
         else:
-            torch.backends.mkldnn.conv.fp32_precision = "bf16"
+            convolutions.fp32_precision = "bf16"
         assert known.restore() == [setting]
         assert torch.get_autocast_dtype("cpu") is torch.bfloat16
-        assert torch.backends.mkldnn.conv.fp32_precision == "none"
+        assert convolutions.fp32_precision == "none"
 
 
 def test_what_is_changed_in_its_place_cannot_be_put_back() -> None:
@@ -167,7 +170,7 @@ def test_an_optimiser_that_is_made_changes_nothing() -> None:
 
 def test_hooks_of_saved_tensors_cannot_be_put_back() -> None:
     with taken() as known:
-        with torch.autograd.graph.saved_tensors_hooks(nothing, nothing):
+        with torch.autograd.graph.saved_tensors_hooks(torch.neg, torch.neg):
             assert known.left() == ["a mode of torch"]
         assert known.left() == []
 
