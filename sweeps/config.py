@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -103,6 +104,16 @@ class _Config:
     cluster: ClusterSpec
 
 
+def _require_address(key: str, uri: str | None) -> None:
+    try:
+        urlsplit(uri or "")
+    except ValueError:
+        # Without the reason, which may hold a part of a password.
+        raise InputError(
+            f"{key} is no address; write brackets in a name or password as %5B and %5D"
+        ) from None
+
+
 def load(overrides: Sequence[str]) -> LaunchSpec:
     """Compose and check the configuration of one command.
 
@@ -117,6 +128,8 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
     if re.search(r"://\S*\s.*@", config.tracking.uri or ""):
         # It would tell where the password ends, which is hidden from all that is written.
         raise InputError("tracking.uri holds a space before its @; write %20 in its place")
+    _require_address("tracking.uri", config.tracking.uri)
+    _require_address("store.uri", config.store.uri)
     output_dir = str(Path(config.output_dir or f"runs/{config.sweep.name}").absolute())
     return LaunchSpec(
         mode=config.mode,

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from oneshui.errors import DataError
 
@@ -88,7 +88,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         # Pillow scales to 16 bits, but leaves the 12 bits of a TIFF as they are.
         bits = image.tag_v2[BITSPERSAMPLE][0] if isinstance(image, TiffImageFile) else 16
-        return _grey(np.asarray(image).astype(np.float64) / (2**bits - 1))
+        values = np.asarray(image).astype(np.float64) / (2**bits - 1)
+        return _grey(values, image)
     if image.mode == "I":
         raise DataError("grey of 32 bits says not which value is white: save it with 8 or 16 bits")
     if image.mode == "F":
@@ -98,12 +99,15 @@ def _eight_bits(image: Image.Image) -> Image.Image:
                 "grey in floating point must lie in 0 to 1, but here is "
                 f"{values.min():g} to {values.max():g}: save it with 8 or 16 bits"
             )
-        return _grey(values)
+        return _grey(values, image)
     return image
 
 
-def _grey(values: npt.NDArray[np.float64]) -> Image.Image:
+def _grey(values: npt.NDArray[np.float64], image: Image.Image) -> Image.Image:
     """float64 [H, W] in 0..1 as a picture of 8 bits."""
+    # In a TIFF 0 may be white, which Pillow heeds where values have at most 8 bits.
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0:
+        values = 1 - values
     return Image.fromarray(np.rint(255 * values).astype(np.uint8))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from oneshui.errors import InputError
 
 _OURS = "oneshui.methods"
+_ROOT = Path(__file__).resolve().parents[2]
 _FRAME = frozenset({"", ".base", ".fields", ".source"})
 """Modules of our own package that hold the methods together; no number comes from them."""
 
@@ -25,8 +26,9 @@ _FRAME = frozenset({"", ".base", ".fields", ".source"})
 def source_of(cls: type) -> str:
     """Hash over the source of a method's class, the same wherever the files lie.
 
-    It covers the file of the class and, if they belong to the same package or plugin, whatever it
-    imports and they import in turn, inside functions too. Line ends do not count; comments do.
+    It covers the file of the class and, if they belong to the same package or plugin or are our
+    methods, whatever it imports and they import in turn, inside functions too. Line ends do not
+    count; comments do.
 
     Args:
         cls: Of a method.
@@ -73,7 +75,9 @@ def sources(module: str) -> dict[str, bytes]:
 def _file_of(module: str) -> Path:
     loaded = sys.modules.get(module)
     file = getattr(loaded, "__file__", None)
-    if file is None or not Path(file).is_file():
+    # dataclasses.make_dataclass says that a class is Python's own.
+    is_python = module.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
+    if is_python or file is None or not Path(file).is_file():
         raise InputError(
             f"the methods of module {module} have no source file, so nobody could tell their "
             "results from those of other code; put them into a file and import it"
@@ -102,19 +106,17 @@ def _beside(imported: str, module: str, root: Path) -> Iterator[tuple[str, Path]
         root: Folder in which the method's top package or file lies.
     """
     top = module.partition(".")[0]
-    is_ours = module.startswith(f"{_OURS}.")
     installed = root.name in ("site-packages", "dist-packages")
     parts = imported.split(".")
     for count in range(1, len(parts) + 1):
         name = ".".join(parts[:count])
-        if is_ours:
-            belongs = name.startswith(f"{_OURS}.") and name.removeprefix(_OURS) not in _FRAME
-        else:
-            # A single file's neighbours are its own, unless they are everybody's.
-            belongs = parts[0] == top or not (installed or parts[0] in ("oneshui", "sweeps"))
-        if not belongs:
+        is_ours = name.startswith(f"{_OURS}.") and name.removeprefix(_OURS) not in _FRAME
+        # A single file's neighbours are its own, unless they are everybody's.
+        belongs = parts[0] not in ("oneshui", "sweeps") and (parts[0] == top or not installed)
+        if not (is_ours or belongs):
             continue
-        folder = root.joinpath(*parts[:count])
+        # Whoever builds on a method of ours has its code as part of his.
+        folder = (_ROOT if is_ours else root).joinpath(*parts[:count])
         for file in (folder.with_name(f"{folder.name}.py"), folder / "__init__.py"):
             if file.is_file():
                 yield name, file

@@ -87,17 +87,28 @@ def limit_threads(threads: int) -> None:
 def warm_up(env: WorkerEnvironment) -> None:
     """Import what jobs need, so that the first one does not wait for it.
 
+    What a job finds imported is also what can be watched, and put back if a method changes it.
     Methods' own processes are forked from what this leaves: a process that has read nothing yet.
     """
     from oneshui.enclosure import keep_nursery
 
     limit_threads(env.threads)
+    import oneshui.attacks.rmia
+    import oneshui.data.cache
+    import oneshui.data.simulated_requests
+    import oneshui.measures
     import oneshui.methods
+    import oneshui.preparation
     import oneshui.training.models
     import oneshui.training.predict
     import oneshui.training.train
+    import oneshui.tuning.objectives
+    import oneshui.tuning.simulated
+    from oneshui.data.registry import DATASETS
+    from oneshui.metrics.registry import MEASURES
 
-    oneshui.methods.names()
+    for known in (oneshui.methods, DATASETS, MEASURES):
+        known.names()
     keep_nursery()
 
 

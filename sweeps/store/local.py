@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from oneshui.errors import InputError
-from sweeps.graph.job import Job, Stage
+from sweeps.graph.job import STAGES, Job, Stage
+from sweeps.store.aside import set_aside
 from sweeps.store.base import (
     MANIFEST,
     DamagedEntryError,
@@ -42,18 +44,28 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+_OWN = (".work", ".discarded", ".leases", ".checkpoints")
+logger = logging.getLogger("oneshui.store")
+
+
 class LocalStore:
     """A store in a folder of this machine or of a shared file system."""
 
     def __init__(self, root: Path) -> None:
         """Create the folder if need be.
 
+        A file in the place of one of its folders is kept under another name.
+
         Raises:
             InputError: It cannot be written.
         """
         self.root = root
         try:
-            for folder in (".work", ".discarded", ".leases", ".checkpoints"):
+            for path in (root / name for name in (*_OWN, *STAGES)):
+                if path.is_file():
+                    kept = set_aside(path)
+                    logger.warning("%s is no folder; it is called %s now", path, kept.name)
+            for folder in _OWN:
                 (root / folder).mkdir(parents=True, exist_ok=True)
             probe = root / ".work" / f"probe-{uuid.uuid4().hex}"
             probe.touch()

@@ -142,6 +142,7 @@ def test_a_dataset_changes_its_own_training_values() -> None:
             ["tracking.uri=http://me:pass word@host"],
             "^tracking.uri holds a space before its @; wri",
         ),
+        (["tracking.uri=http://me:pass[word@host"], "^tracking.uri is no address; write brackets"),
         (["sweep.seeds.0=1"], "sweep.seeds is .0, 1, 2. and no map"),
         (
             ["sweep=full", "profile=paper", "sweep.forget_sizes=[7]"],

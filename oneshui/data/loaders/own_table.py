@@ -245,8 +245,9 @@ def _read_parquet(path: Path) -> _Columns:
 
     try:
         frame = pd.read_parquet(path)
-    except (OSError, ValueError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+    # What a damaged table makes the library raise is no list that anybody keeps.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} cannot be read as Parquet ({reason})") from None
     cells = frame.astype(object).where(frame.notna(), None)
     columns = [cells.iloc[:, place].to_numpy(dtype=object) for place in range(cells.shape[1])]

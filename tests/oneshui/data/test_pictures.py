@@ -164,3 +164,15 @@ def test_a_large_picture_is_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MOST_PIXELS", 63)
     with pytest.raises(DataError, match=r"million pixels, more than .* make it smaller"):
         read_rgb(content)
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
+def test_a_tiff_in_which_0_is_white_is_no_negative(dtype: Any, white: int) -> None:
+    values = (RAMP[:1] * (white / 255)).astype(dtype)
+    content = bytearray(saved(Image.fromarray(values), "TIFF"))
+    # The tag of the photometric interpretation (262), one short number: 0 for 1.
+    field = struct.pack("<HHI", 262, 3, 1)
+    place = content.index(field) + len(field)
+    assert content[place] == 1
+    content[place] = 0
+    assert np.asarray(read_rgb(bytes(content)))[0, :, 0].tolist() == (255 - RAMP[0]).tolist()

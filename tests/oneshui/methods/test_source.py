@@ -96,6 +96,7 @@ def test_a_single_file_s_neighbours_are_its_own(
 
 
 def test_our_methods_know_their_helpers_and_not_the_frame_that_holds_them() -> None:
+    assert "scrub" in methods.names()
     assert set(sources("oneshui.methods.scrub")) == {
         f"oneshui.methods.{name}" for name in ("scrub", "_distillation", "_sgd", "_teachers")
     }
@@ -116,3 +117,18 @@ def test_code_that_nobody_could_read_again_is_refused() -> None:
             source_of(typed)
     finally:
         del sys.modules["typed_in"]
+
+
+def test_a_method_that_builds_on_one_of_ours_has_its_code_too(plugin: Path) -> None:
+    (plugin / "steps.py").write_text("from oneshui.methods.ssd import SSD as step\n")
+    hash_now()
+    found = sources("theplugin.erase")
+    assert {"oneshui.methods.ssd", "oneshui.methods._importance"} <= set(found)
+    assert not set(found) & {"oneshui.methods", "oneshui.methods.base", "oneshui.spec"}
+
+
+def test_a_class_that_calls_itself_python_s_own_has_no_source() -> None:
+    made = types.new_class("Made")
+    made.__module__ = "types"
+    with pytest.raises(InputError, match="module types have no source file"):
+        source_of(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import gc
 import os
@@ -11,6 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,16 @@ import pytest
 import torch
 from PIL import Image
 from support.worker_jobs import JOBS, SPLIT
+from timm.layers.config import set_fused_attn
 from torch.utils.flop_counter import FlopCounterMode
 
 import oneshui.data.images
+import oneshui.data.splits
 import oneshui.training.losses
+from oneshui.methods.base import METHODS
+from oneshui.methods.neggrad_plus import NegGradPlus
 from oneshui.methods.ssd import SSD
+from sweeps.executor import known_state
 from sweeps.executor.known_state import KnownState
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.run import run
@@ -56,8 +63,26 @@ POISON: dict[str, Callable[[], Any]] = {
     "precision of products": lambda: torch.set_float32_matmul_precision("medium"),
     "denormal numbers": lambda: torch.set_flush_denormal(True),
     "autocast": lambda: torch.set_autocast_enabled("cpu", True),
-    "autocast on the GPU": lambda: torch.set_autocast_enabled("cuda", True),
-    "settings of cuDNN": lambda: setattr(torch.backends.cudnn, "benchmark", True),
+    "backends of torch": lambda: setattr(torch.backends.cudnn, "benchmark", True),
+    "kernels of torch": lambda: torch.backends.cuda.enable_math_sdp(False),
+    "fused attention": lambda: set_fused_attn(False),
+    "threads of gradients": lambda: torch._C._set_multithreading_enabled(False),
+    "filling of memory": lambda: setattr(
+        torch.utils.deterministic, "fill_uninitialized_memory", False
+    ),
+    "numpy's printing": lambda: np.set_printoptions(precision=2),
+    "finders of modules": lambda: sys.meta_path.append(PathFinder),
+    "profiling": lambda: sys.setprofile(nothing),
+    "builtins.sum": lambda: setattr(builtins, "sum", nothing),
+    "Linear.forward": lambda: setattr(torch.nn.Linear, "forward", nothing),
+    "SSD.prepare_fields": lambda: setattr(SSD, "prepare_fields", ()),
+    "oneshui.data.images._MINUS_ONE": lambda: setattr(
+        oneshui.data.images, "_MINUS_ONE", torch.tensor(5.0)
+    ),
+    "what is registered as ssd": lambda: METHODS.known.update(ssd=NegGradPlus),
+    "module oneshui.training.losses": lambda: sys.modules.update(
+        {"oneshui.training.losses": oneshui.data.images}
+    ),
     "numpy's errors": lambda: np.seterr(all="ignore", over="raise"),
     "filters of warnings": lambda: warnings.simplefilter("ignore", BytesWarning),
     "Pillow's limits": lambda: setattr(Image, "MAX_IMAGE_PIXELS", 1),
@@ -89,6 +114,65 @@ def test_what_a_job_changed_is_put_back_and_named(name: str) -> None:
         assert name in known.restore()
         assert known.left() == []
         assert known.restore() == []
+
+
+@pytest.mark.parametrize("setting", ["autocast", "backends of torch"])
+def test_a_precision_of_one_kind_of_kernel_is_put_back(setting: str) -> None:
+    backend: Any = torch.backends.mkldnn
+    convolutions = backend.conv
+    with taken() as known:
+        if setting == "autocast":
+            torch.set_autocast_dtype("cpu", torch.float16)
+        else:
+            convolutions.fp32_precision = "bf16"
+        assert known.restore() == [setting]
+        assert torch.get_autocast_dtype("cpu") is torch.bfloat16
+        assert convolutions.fp32_precision == "none"
+
+
+def test_what_is_changed_in_its_place_cannot_be_put_back() -> None:
+    constant, shares = oneshui.data.images._MINUS_ONE, oneshui.data.splits.SHARES
+    assert isinstance(shares, dict)
+    with taken() as known:
+        constant.fill_(7.0)
+        shares["val"] = 0.5
+        SSD.unlearn.__code__, code = nothing.__code__, SSD.unlearn.__code__
+        try:
+            assert set(known.left()) == {
+                "content of oneshui.data.images._MINUS_ONE",
+                "content of oneshui.data.splits.SHARES",
+                "content of SSD.unlearn",
+            }
+        finally:
+            constant.fill_(-1.0)
+            shares["val"] = 0.2
+            SSD.unlearn.__code__ = code
+        assert known.left() == []
+
+
+def test_what_cannot_even_be_asked_for_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("a mix of the legacy and new APIs")
+
+    with taken() as known:
+        setting = known_state._SETTINGS["precision of products"]
+        with monkeypatch.context() as patched:
+            patched.setitem(known_state._SETTINGS, "precision of products", (refuse, setting[1]))
+            assert "precision of products" in known.left()
+
+
+def test_an_optimiser_that_is_made_changes_nothing() -> None:
+    with taken() as known:
+        for kind in (torch.optim.SGD, torch.optim.AdamW):
+            kind([torch.zeros(1, requires_grad=True)])
+        assert known.restore() == []
+
+
+def test_hooks_of_saved_tensors_cannot_be_put_back() -> None:
+    with taken() as known:
+        with torch.autograd.graph.saved_tensors_hooks(torch.neg, torch.neg):
+            assert known.left() == ["a mode of torch"]
+        assert known.left() == []
 
 
 def test_a_thread_that_still_runs_cannot_be_put_back() -> None:

@@ -183,3 +183,19 @@ def test_bytes_that_are_no_text_are_damage_as_is_a_file_in_an_entrys_place(tmp_p
     with pytest.raises(DamagedEntryError):
         store.find("split", job().key)
     assert publish(store, job()).file("data.txt").read_text() == "hello"
+
+
+@pytest.mark.parametrize("name", ["split", ".leases", ".discarded"])
+def test_a_file_in_the_place_of_one_of_its_folders_is_kept_and_the_store_goes_on(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    LocalStore(tmp_path)
+    place = tmp_path / name
+    if place.exists():
+        place.rmdir()
+    place.write_text("a file")
+    store = LocalStore(tmp_path)
+    assert f"{place} is no folder; it is called {name}.unreadable-1 now" in caplog.text
+    assert store.keys("split") == set()
+    assert publish(store, job()).file("data.txt").read_text() == "hello"
+    assert (tmp_path / f"{name}.unreadable-1").read_text() == "a file"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -306,3 +307,15 @@ def test_the_guides_example_prints_what_it_says(
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(script))
     assert capsys.readouterr().out == blocks["text"]
+
+
+def test_a_damaged_parquet_file_is_named_whatever_its_reader_raises(folder: Path) -> None:
+    table = folder / "images.parquet"
+    frame().to_parquet(table)
+    # In the footer pandas describes the columns; its reader raises a bare KeyError there.
+    described = pyarrow.parquet.read_table(table).replace_schema_metadata(
+        {b"pandas": b'{"index_columns": [{"kind": "range"}], "columns": [{}]}'}
+    )
+    pyarrow.parquet.write_table(described, table)
+    with pytest.raises(DataError, match=f"{re.escape(str(table))} cannot be read as Parquet"):
+        load_dataset("table", table)
