@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from oneshui.origin import origin_of
 from sweeps.graph.artifacts import IMAGES, PIXELS, SPLIT, WEIGHTS
 from sweeps.graph.job import Job
 from sweeps.stages.memory import measured
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from oneshui.spec import ModelSpec
 
 T = TypeVar("T")
+RESUMABLE = ("device", "precision", "versions")
+"""Of what a result was made with, that which must stay while a training goes on: half a training
+on another device would be a result of neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,12 @@ class JobContext:
     series: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     contents: Mapping[str, str] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reached_with(self) -> dict[str, str]:
+        """What a checkpoint holds good for: these inputs, on such a device, with these versions."""
+        made = origin_of(self.env.device)
+        return {**self.contents, **{name: made[name] for name in RESUMABLE}}
 
     @cached_property
     def identities(self) -> npt.NDArray[np.int64]:

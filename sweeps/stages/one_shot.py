@@ -151,7 +151,7 @@ def prepared(context: JobContext, method: Method, handed: Preparation) -> State:
     from oneshui.enclosure import enclosed
     from oneshui.methods import hyperparameters
 
-    kept = context.env.store.checkpoint(context.job, context.contents)
+    kept = context.env.store.checkpoint(context.job, context.reached_with)
     folder = kept.folder
     if folder is not None:
         folder.mkdir(exist_ok=True)

@@ -32,7 +32,7 @@ def _train(context: JobContext, set_name: SetName | Literal["train"]) -> dict[st
     seed = derive_seed(spec["training_seed"], spec["reseed"])
     model = new_model(context, seed)
     data, val = images(context, split, set_name), images(context, split, "val")
-    checkpoint = context.env.store.checkpoint(context.job, context.contents)
+    checkpoint = context.env.store.checkpoint(context.job, context.reached_with)
     resume = checkpoint.load()
     paced = PacedCheckpoint(checkpoint, context.env.checkpoint_seconds)
 

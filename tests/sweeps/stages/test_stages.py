@@ -12,6 +12,7 @@ import torch
 from support.tiny import TinyProblem, tiny_model
 from support.worker_jobs import JOBS, PREPARE, PRETRAIN, SPLIT, found, write_hello
 
+from oneshui.origin import origin_of
 from oneshui.requests import PrepareRequest, UnlearnRequest
 from oneshui.spec import Access
 from oneshui.training.train import TrainingState
@@ -122,11 +123,13 @@ def test_a_training_that_was_interrupted_goes_on_and_gives_the_same(
     assert outcome.failure is not None
     assert outcome.failure.kind == "error"
     contents = {name: found(env, JOBS[key]).content for name, key in PRETRAIN.needed.items()}
-    checkpoint = env.store.checkpoint(PRETRAIN, contents)
+    made = {n: it for n, it in origin_of("cpu").items() if n != "commit"}
+    checkpoint = env.store.checkpoint(PRETRAIN, {**contents, **made})
     known = checkpoint.load()
     assert known is not None
     assert known.epoch == 2
-    assert env.store.checkpoint(PRETRAIN, {**contents, "index": "relabelled"}).load() is None
+    for changed in ({"index": "relabelled"}, {"device": "cuda"}, {"versions": "torch 1"}):
+        assert env.store.checkpoint(PRETRAIN, {**contents, **made, **changed}).load() is None
     monkeypatch.setattr(Checkpoint, "save", save)
     saved.clear()
     outcome = execute(PRETRAIN, JOBS, env)
