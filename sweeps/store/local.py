@@ -12,6 +12,7 @@ from typing import Any
 
 from oneshui.errors import InputError
 from sweeps.graph.job import Job, Stage
+from sweeps.store.aside import make_room
 from sweeps.store.base import (
     MANIFEST,
     DamagedEntryError,
@@ -54,6 +55,7 @@ class LocalStore:
         self.root = root
         try:
             for folder in (".work", ".discarded", ".leases", ".checkpoints"):
+                make_room(root / folder, for_folder=True)
                 (root / folder).mkdir(parents=True, exist_ok=True)
             probe = root / ".work" / f"probe-{uuid.uuid4().hex}"
             probe.touch()
@@ -128,6 +130,8 @@ class LocalStore:
             return {path.name for path in (self.root / stage).iterdir()}
         except FileNotFoundError:
             return set()
+        except NotADirectoryError:
+            raise DamagedEntryError(stage, "", "a file stands in its folder's place") from None
 
     def work(self, job: Job) -> contextlib.AbstractContextManager[EntryDraft]:
         """See ``Store.work``."""

@@ -65,14 +65,13 @@ def connect(uri: str) -> MlflowClient:
     if not is_sqlite(uri):
         return MlflowClient(tracking_uri=uri)
     path = database(uri)
+    if path.exists() and not path.is_file():
+        raise UnusableDatabaseError("it is no file")
     if not path.exists():
         make_database(path)
     _wait_for_no_disk(path)
     try:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != ("ok",):
-            raise sqlite3.DatabaseError(*found)
+        _check(path)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:
@@ -83,6 +82,24 @@ def connect(uri: str) -> MlflowClient:
                 engine.dispose()
         raise UnusableDatabaseError(f"{type(error).__name__}: {error}") from error
     return client
+
+
+def _check(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != ("ok",):
+        raise sqlite3.DatabaseError(*found)
+
+
+def is_lost(path: Path) -> bool:
+    """Whether a database is absent or damaged, as far as sqlite itself can tell."""
+    if not path.is_file():
+        return True
+    try:
+        _check(path)
+    except sqlite3.DatabaseError as error:
+        return not _may_pass(error)
+    return False
 
 
 class UnusableDatabaseError(OneshuiError):
