@@ -86,6 +86,7 @@ def prepare_datasets(
                 job = index_job(dataset)
                 table = registry.load_dataset(dataset.layout, env.data_folder(job.key))
                 check_requests(table, sweep, dataset.name, console)
+                _name_damage(store, job, console)
                 _index(job, table, env, bar)
     return folders
 
@@ -100,6 +101,7 @@ def prepare_weights(sweep: SweepSpec, store: Store, logs: Path, console: Console
     if job is None:
         return
     with alone(store.root / ".weights.lock", "prepares the starting weights", console):
+        _name_damage(store, job, console)
         if not are_current(store, job):
             store.discard(job.stage, job.key)
             console.print(f"preparing the {job.label}", soft_wrap=True)
@@ -114,6 +116,13 @@ def _index(job: Job, table: ImageTable, env: WorkerEnvironment, progress: Progre
     if is_current(env.store, job, found) is None:
         env.store.discard(job.stage, job.key)
         run(job, {}, env)
+
+
+def _name_damage(store: Store, job: Job, console: Console) -> None:
+    try:
+        store.find(job.stage, job.key)
+    except DamagedEntryError as error:
+        console.print(f"{error}; it is computed again", soft_wrap=True)
 
 
 def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: Console) -> None:
