@@ -160,15 +160,18 @@ def _publish(
     output = Path(spec.places.output_dir)
     studies: list[StudyResult] = []
     if plan.studies:
-        from sweeps.report.studies import study_results, write_studies
+        from sweeps.report.studies import study_results
 
         studies = study_results(plan, entries)
-        write_studies(studies, output)
 
     known = (plan, frame, summary, entries, causes, blocked, output, spec.command)
     write = partial(write_report, *known, studies=studies)
     rows = [row for row in plan.results if is_complete(row, entries)]
     page = _drawn_and_published(write, rows, entries, publisher, console)
+    if studies:
+        from sweeps.report.studies import write_studies
+
+        write_studies(studies, output)
     with Bar(console, "publishing in MLflow") as bar:
         return publisher.close("FAILED" if is_incomplete else "FINISHED", page, summary, bar)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,18 +71,8 @@ def folder(path: Path, _rng: random.Random, _others: Sequence[Path]) -> None:
     (path / "file").write_text("hello\n")
 
 
-def replaced(path: Path, _rng: random.Random, _others: Sequence[Path]) -> None:
-    """A file stands in the place of the folder that it was in."""
-    shutil.rmtree(path.parent)
-    path.parent.write_text("hello\n")
-
-
-def unreadable(path: Path, _rng: random.Random, _others: Sequence[Path]) -> None:
-    """Nobody may read it any more (but the administrator, for whom it stays sound)."""
-    path.chmod(0)
-
-
-KINDS: tuple[Callable[[Path, random.Random, Sequence[Path]], None], ...] = (
+Kind = Callable[[Path, random.Random, Sequence[Path]], None]
+KINDS: tuple[Kind, ...] = (
     flip,
     flip,
     cut,
