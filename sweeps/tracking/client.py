@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from sqlalchemy.engine import Engine
 
+COMPANIONS = ("-wal", "-shm")
+"""Endings of the names of files that belong to a database."""
+
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -68,6 +71,10 @@ def connect(uri: str) -> MlflowClient:
     if path.exists() and not path.is_file():
         raise UnusableDatabaseError("it is no file")
     if not path.exists():
+        # What was left of one that is gone would be read into the new one.
+        _let_go(path)
+        for ending in COMPANIONS:
+            path.with_name(path.name + ending).unlink(missing_ok=True)
         make_database(path)
     _wait_for_no_disk(path)
     try:
@@ -77,11 +84,16 @@ def connect(uri: str) -> MlflowClient:
     except Exception as error:
         if _may_pass(error):
             raise
-        for engine in _engines:
-            if engine.url.database == str(path):
-                engine.dispose()
+        _let_go(path)
         raise UnusableDatabaseError(f"{type(error).__name__}: {error}") from error
     return client
+
+
+def _let_go(path: Path) -> None:
+    """Close this process's connections to a database: they would go on with the old file."""
+    for engine in _engines:
+        if engine.url.database == str(path):
+            engine.dispose()
 
 
 def _check(path: Path) -> None:

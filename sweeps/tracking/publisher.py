@@ -33,6 +33,7 @@ from sweeps.store import Entry
 from sweeps.store.aside import make_room, set_aside
 from sweeps.tracking import leaderboard, views
 from sweeps.tracking.client import (
+    COMPANIONS,
     UnusableDatabaseError,
     connect,
     database,
@@ -194,7 +195,7 @@ class Publisher:
                     f"{path} cannot be used by this version of MLflow ({error}); move it away, or "
                     "set tracking.uri to another"
                 ) from error
-            kept = set_aside(path, ("-wal", "-shm"))
+            kept = set_aside(path, COMPANIONS)
             self._remarks.append(
                 f"MLflow could not use {path}: it is kept as {kept.name} and written again"
             )
