@@ -145,7 +145,7 @@ def test_a_damaged_input_is_computed_again_before_its_dependant() -> None:
 
 
 def test_every_damaged_input_of_a_job_is_computed_again_and_told() -> None:
-    inputs = {name: [] for name in "abcde"}
+    inputs: dict[str, list[str]] = {name: [] for name in "abcde"}
     jobs = graph({**inputs, "z": list(inputs)})
     scheduler = Scheduler(by_key(jobs), [jobs[name].key for name in inputs])
     damaged = [jobs[name] for name in inputs]
