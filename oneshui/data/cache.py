@@ -203,6 +203,9 @@ class _Unfinished:
                 logger.warning("%d blocks are not as noted", len(noted) - len(whole))
         else:
             self._file.parent.mkdir(parents=True, exist_ok=True)
+            for path in (self._file, self._journal):
+                if path.is_dir():
+                    shutil.rmtree(path)
             pixels = np.lib.format.open_memmap(
                 self._file, mode="w+", dtype=np.uint8, shape=self._shape
             )
@@ -241,7 +244,7 @@ class _Unfinished:
                 record = json.loads(line)
                 if record["of"] == self._source(int(record["block"])):
                     noted[int(record["block"])] = record["sha256"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError):
             # What was read up to a damaged line is compared with the pixels like all the rest.
             return noted
         return noted

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import hashlib
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -54,6 +55,8 @@ __all__ = [
 ]
 
 MARKER: Final = "faces.json"
+SUMS: Final = "faces.sha256"
+"""Of a set that an earlier version drew there is none; its files count as whole if not empty."""
 
 _CHUNK: Final = 16
 _SCRATCH_SUFFIX: Final = ".partial"
@@ -76,6 +79,16 @@ class _Set:
     def pictures(self) -> list[Picture]:
         """All pictures in the layout's order."""
         return self.layout.pictures(self.spec)
+
+    @property
+    def wanted(self) -> set[str]:
+        """The files of the set, as paths in its folder."""
+        return {*self.layout.table_files, *(picture.path for picture in self.pictures)}
+
+    @property
+    def marker_text(self) -> str:
+        """The content of the marker file."""
+        return json.dumps(self.marker, indent=2) + "\n"
 
     @property
     def marker(self) -> dict[str, Any]:
@@ -148,10 +161,29 @@ def generate(
             )
             with _writing_into(folder.parent):
                 _write_tables(faces, scratch)
+                known = _sums(folder)
+                if known is not None or faces.wanted <= lacking:
+                    _write_sums(scratch, known or {})
                 _move(faces, scratch, folder, lacking)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return True
+
+
+def spoiled(layout: str, spec: FacesSpec, folder: Path) -> list[str]:
+    """What a folder lacks of a set that is there, as paths in it: ``generate`` draws it again.
+
+    Args:
+        layout: In which layout.
+        spec: Which set.
+        folder: As ``generate`` takes it.
+
+    Raises:
+        InputError: As ``generate`` does.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return []
+    return sorted(_lacking(_Set(layout_name=layout, spec=spec), folder))
 
 
 def generate_celebahq(
@@ -225,21 +257,77 @@ def _lacking(faces: _Set, folder: Path) -> set[str]:
     Raises:
         InputError: If the folder holds anything but this set.
     """
-    wanted = {*faces.layout.table_files, *(picture.path for picture in faces.pictures)}
+    everything = faces.wanted | {MARKER, SUMS}
     if not folder.exists():
-        return wanted | {MARKER}
+        return everything
     if not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder for the synthetic faces")
     present = [entry.name for entry in folder.iterdir()]
     if not present:
-        return wanted | {MARKER}
+        return everything
+    sums = _sums(folder)
     reason = _foreign(faces, folder)
-    if reason is not None:
+    lacking: set[str] = {SUMS} if sums is not None and not sums else set()
+    if reason is not None and sums and sums.get(MARKER) == _sha256(faces.marker_text.encode()):
+        # The marker was written for this set, and is not what it was.
+        lacking.add(MARKER)
+    elif reason is not None:
         raise InputError(
             f"{folder} holds something else than the synthetic faces that were asked for"
             f" ({reason}); choose another folder, or remove this one"
         )
-    return wanted - _files_in(faces, folder)
+    return lacking | (faces.wanted - _whole(faces, folder, sums))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sums(folder: Path) -> Mapping[str, str] | None:
+    """sha256 of every file as it was drawn; empty if the record is damaged, None if there is none.
+
+    The record's first line is the sha256 of the others.
+    """
+    try:
+        text = (folder / SUMS).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return {}
+    seal, _, body = text.partition(b"\n")
+    if seal != _sha256(body).encode():
+        return {}
+    lines = (line.split("  ", 1) for line in body.decode().splitlines())
+    return {path: digest for digest, path in lines}
+
+
+def _write_sums(scratch: Path, known: Mapping[str, str]) -> None:
+    """Note the files of the scratch folder, and of others what was known."""
+    drawn = {
+        str(path.relative_to(scratch)): _sha256(path.read_bytes())
+        for path in scratch.rglob("*")
+        if path.is_file()
+    }
+    sums = {**known, **drawn}
+    body = "".join(f"{sums[path]}  {path}\n" for path in sorted(sums)).encode()
+    (scratch / SUMS).write_bytes(_sha256(body).encode() + b"\n" + body)
+
+
+def _whole(faces: _Set, folder: Path, sums: Mapping[str, str] | None) -> set[str]:
+    """The files that are there as they were drawn, as paths in the set's folder.
+
+    Only what changed after the sums were written is read.
+    """
+    present = _files_in(faces, folder)
+    if sums is None:
+        return set(present)
+    written = (folder / SUMS).stat().st_mtime_ns
+    return {
+        path
+        for path, changed in present.items()
+        if path in sums
+        and (changed <= written or _sha256((folder / path).read_bytes()) == sums[path])
+    }
 
 
 def _foreign(faces: _Set, folder: Path) -> str | None:
@@ -248,7 +336,7 @@ def _foreign(faces: _Set, folder: Path) -> str | None:
         found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return f"it has no {MARKER}"
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return f"its {MARKER} cannot be read"
     if found == faces.marker:
         return None
@@ -263,16 +351,17 @@ def _foreign(faces: _Set, folder: Path) -> str | None:
     return ", ".join(other) or f"its {MARKER} says more than ours"
 
 
-def _files_in(faces: _Set, folder: Path) -> set[str]:
-    """The files of the layout's folders that are not empty, as paths in the set's folder."""
-    found: set[str] = set()
+def _files_in(faces: _Set, folder: Path) -> dict[str, int]:
+    """When the files of the layout's folders changed that are not empty, by path in the set's."""
+    found: dict[str, int] = {}
     for level in faces.layout.folders:
         if (folder / level).is_dir():
             with os.scandir(folder / level) as entries:
+                files = ((entry.name, entry.stat()) for entry in entries if entry.is_file())
                 found.update(
-                    f"{level}/{entry.name}"
-                    for entry in entries
-                    if entry.is_file() and entry.stat().st_size > 0
+                    (f"{level}/{name}", max(status.st_mtime_ns, status.st_ctime_ns))
+                    for name, status in files
+                    if status.st_size > 0
                 )
     return found
 
@@ -334,13 +423,12 @@ def _write_tables(faces: _Set, scratch: Path) -> None:
     tables: Mapping[str, str] = faces.layout.tables(faces.spec, faces.pictures)
     for name, text in tables.items():
         (scratch / name).write_text(text, encoding="utf-8")
-    marker = json.dumps(faces.marker, indent=2) + "\n"
-    (scratch / MARKER).write_text(marker, encoding="utf-8")
+    (scratch / MARKER).write_text(faces.marker_text, encoding="utf-8")
 
 
 def _move(faces: _Set, scratch: Path, folder: Path, lacking: set[str]) -> None:
     """Moves a whole set, or what a damaged one lacks, from the scratch folder to its place."""
-    if MARKER in lacking:
+    if not folder.is_dir() or not any(folder.iterdir()):
         try:
             scratch.rename(folder)
         except OSError:
@@ -349,6 +437,12 @@ def _move(faces: _Set, scratch: Path, folder: Path, lacking: set[str]) -> None:
                 raise
         return
     for level in faces.layout.folders:
+        if (folder / level).is_file():
+            (folder / level).unlink()
         (folder / level).mkdir(parents=True, exist_ok=True)
-    for path in sorted(lacking):
+    # The sums come last: whatever is interrupted before is compared again.
+    sums = [SUMS] if (scratch / SUMS).exists() else []
+    for path in [*sorted(lacking - {SUMS}), *sums]:
+        if (folder / path).is_dir():
+            shutil.rmtree(folder / path)
         (scratch / path).replace(folder / path)

@@ -18,9 +18,10 @@ from oneshui.errors import InputError
 from oneshui.printable import printable
 from oneshui.spawning import leave_if_importing
 from sweeps.cli.console import PrintableConsole
-from sweeps.cli.finish import finish
+from sweeps.cli.finish import finish, say_damage
 from sweeps.cli.locks import PUBLISH_LOCK
 from sweeps.cli.progress import SweepProgress
+from sweeps.cli.written import journal_set_aside
 from sweeps.command import program, quoted, shell_line, without_secrets
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
@@ -114,9 +115,8 @@ def _healed(mode: Callable[[LaunchSpec, Console], int], spec: LaunchSpec, consol
             store.discard(error.stage, error.key)
             found = scan(expand(spec.sweep), store, discard=True, is_thorough=True)
             known |= {error.key, *(key for key, why in found.reasons.items() if why == "damaged")}
-            again = "it is" if spec.mode == "run" else "the next run has it"
-            for line in (str(error), *found.damage):
-                console.print(f"{line}; {again} computed again", soft_wrap=True)
+            who = "it is" if spec.mode == "run" else "the next run has it"
+            say_damage((str(error), *found.damage), console, who)
 
 
 def _complain(sentence: str) -> None:
@@ -179,9 +179,10 @@ def explain(spec: LaunchSpec, console: Console) -> int:
 
     store = _existing_store(spec)
     plan = expand(spec.sweep)
-    entries = scan(plan, store, discard=False).entries
+    found = scan(plan, store, discard=False)
+    say_damage(found.damage, console, "the next run has it")
     output = Path(spec.places.output_dir)
-    for line in explanation(spec.row, plan, entries, output, spec.command):
+    for line in explanation(spec.row, plan, found.entries, output, spec.command):
         console.print(line, soft_wrap=True)
     return DONE
 
@@ -204,8 +205,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
     prepare_weights(spec.sweep, store, output / "logs", console)
     folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
     found = scan(plan, store, discard=True)
-    for line in found.damage:
-        console.print(f"{line}; it is computed again", soft_wrap=True)
+    say_damage(found.damage, console, "it is")
     publisher = _publisher(spec, plan)
     if not found.reasons:
         console.print(
@@ -219,14 +219,22 @@ def run(spec: LaunchSpec, console: Console) -> int:
     )
     with _live(publisher, output):
         scheduler = _run_jobs(spec, console, plan, store, found, folders, publisher)
+    say_damage(scheduler.damage, console, "it was")
     return _status(finish(spec, console, plan, store, scheduler, publisher))
 
 
 def _check_journal(plan: Plan, output: Path, console: Console) -> None:
-    """Refuse a folder whose studies had other search spaces; a file that is no journal is kept."""
+    """Refuse a folder whose studies had other search spaces; what is no journal of ours is kept."""
     from sweeps.report.studies import JOURNAL
     from sweeps.sampler import UnreadableJournalError, check_journal
 
+    kept = journal_set_aside(output)
+    if kept is not None:
+        console.print(
+            f"{output / JOURNAL} is not as it was written: it is kept as {kept.name} and written "
+            "again",
+            soft_wrap=True,
+        )
     spaces = {study.name: study.space for study in plan.studies}
     try:
         check_journal(output / JOURNAL, spaces)

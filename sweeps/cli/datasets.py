@@ -14,7 +14,7 @@ from oneshui.data.contents import fingerprint
 from oneshui.data.splits import make_split, most_requests, require_shared_labels
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
-from oneshui.faces.generate import generate
+from oneshui.faces.generate import generate, spoiled
 from oneshui.spec import ProgressCallback
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
@@ -26,6 +26,7 @@ from sweeps.stages.data import contents_of
 from sweeps.stages.run import run
 from sweeps.stages.weights import are_current
 from sweeps.store import DamagedEntryError, Entry, Store
+from sweeps.store.aside import make_room
 from sweeps.store.datasets import RemoteFolder
 
 
@@ -56,6 +57,7 @@ def ensure_generated(
     if dataset.generate is None:
         return False
     folder = _generated_folder(dataset, places)
+    make_room(folder, for_folder=True)
     return generate(dataset.layout, dataset.generate, folder, workers=workers, progress=progress)
 
 
@@ -79,6 +81,7 @@ def prepare_datasets(
             if isinstance(folder, RemoteFolder):
                 with Bar(console, f"fetching the pictures of {dataset.name}") as bar:
                     folder.fetch(bar)
+            _name_spoiled(dataset, places, console)
             with Bar(console, f"drawing faces for {dataset.name}") as bar:
                 ensure_generated(dataset, places, bar, os.cpu_count() or 1)
             env = WorkerEnvironment(store=store, data_folders=folders, logs=logs)
@@ -86,6 +89,7 @@ def prepare_datasets(
                 job = index_job(dataset)
                 table = registry.load_dataset(dataset.layout, env.data_folder(job.key))
                 check_requests(table, sweep, dataset.name, console)
+                _name_damage(store, job, console)
                 _index(job, table, env, bar)
     return folders
 
@@ -100,6 +104,7 @@ def prepare_weights(sweep: SweepSpec, store: Store, logs: Path, console: Console
     if job is None:
         return
     with alone(store.root / ".weights.lock", "prepares the starting weights", console):
+        _name_damage(store, job, console)
         if not are_current(store, job):
             store.discard(job.stage, job.key)
             console.print(f"preparing the {job.label}", soft_wrap=True)
@@ -114,6 +119,26 @@ def _index(job: Job, table: ImageTable, env: WorkerEnvironment, progress: Progre
     if is_current(env.store, job, found) is None:
         env.store.discard(job.stage, job.key)
         run(job, {}, env)
+
+
+def _name_spoiled(dataset: DatasetSpec, places: Places, console: Console) -> None:
+    if dataset.generate is None:
+        return
+    folder = _generated_folder(dataset, places)
+    lost = spoiled(dataset.layout, dataset.generate, folder)
+    if lost:
+        console.print(
+            f"{len(lost)} of the files in {folder} are not as they were drawn, for example "
+            f"{', '.join(lost[:3])}; they are drawn again",
+            soft_wrap=True,
+        )
+
+
+def _name_damage(store: Store, job: Job, console: Console) -> None:
+    try:
+        store.find(job.stage, job.key)
+    except DamagedEntryError as error:
+        console.print(f"{error}; it is computed again", soft_wrap=True)
 
 
 def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: Console) -> None:

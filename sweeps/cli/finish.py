@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from rich.console import Console
 from oneshui.errors import InputError
 from sweeps.cli.locks import PUBLISH_LOCK, alone
 from sweeps.cli.progress import Bar
+from sweeps.cli.written import Written
 from sweeps.graph.job import digest
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
@@ -58,16 +57,19 @@ def finish(
     if stopped:
         publisher.close("FAILED")
         raise InputError(stopped[0].message)
-    entries = scan(plan, store, discard=False).entries
+    found = scan(plan, store, discard=False)
+    entries = found.entries
+    if spec.mode == "report":
+        say_damage(found.damage, console, "the next run has it")
     num_missing = sum(key not in entries for key in plan.jobs)
-    state = _State(
+    state = Written(
         sweep=plan.sweep.name,
         plan=digest(sorted(plan.jobs)),
         contents=digest({key: entry.content for key, entry in entries.items()}),
         is_whole=not num_missing,
     )
     if spec.mode == "report" and not spec.replace:
-        _keep_finished(_State.read(output), state, output)
+        _keep_finished(Written.read(output), state, output)
     frame = results_frame(plan, entries)
     summary = summarise(frame)
     terminal(summary, console)
@@ -78,7 +80,7 @@ def finish(
         console.print(f"{num_missing} of {len(plan.jobs)} jobs have no result; run again to retry")
     page = output / "report" / "index.html"
     with alone(output / PUBLISH_LOCK, "writes the report", console):
-        is_current = _State.read(output) == state
+        is_current = _is_current(state, output, publisher, console)
         if spec.mode == "report" or failures or not is_current:
             problems = _publish(
                 spec,
@@ -105,38 +107,24 @@ def finish(
     return not num_missing
 
 
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    """What a report was written from.
-
-    Attributes:
-        sweep: Name of the sweep.
-        plan: Digest of the keys of its jobs.
-        contents: Digest of the results.
-        is_whole: Whether no result was missing.
-    """
-
-    sweep: str
-    plan: str
-    contents: str
-    is_whole: bool
-
-    @classmethod
-    def read(cls, output: Path) -> _State | None:
-        """That of the report which is there; None if there is none, or it does not say."""
-        try:
-            return cls(**json.loads((output / _STATE).read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def write(self, output: Path) -> None:
-        (output / _STATE).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+def _is_current(new: Written, output: Path, publisher: Publisher, console: Console) -> bool:
+    """Whether what is there was written from the same results, and is as it was written."""
+    there = Written.read(output)
+    if there is None or there != new:
+        return False
+    lost = [*(output / name for name in there.changed(output)), *publisher.lost()]
+    for path in lost:
+        console.print(f"{path} is not as it was written; it is written again", soft_wrap=True)
+    return not lost
 
 
-_STATE = Path("report") / ".state"
+def say_damage(lines: Iterable[str], console: Console, who: str) -> None:
+    """Name what was found damaged, and who has it computed again."""
+    for line in lines:
+        console.print(f"{line}; {who} computed again", soft_wrap=True)
 
 
-def _keep_finished(there: _State | None, new: _State, output: Path) -> None:
+def _keep_finished(there: Written | None, new: Written, output: Path) -> None:
     """Refuse to replace a finished report by one of another sweep, or with gaps.
 
     Raises:
@@ -172,15 +160,18 @@ def _publish(
     output = Path(spec.places.output_dir)
     studies: list[StudyResult] = []
     if plan.studies:
-        from sweeps.report.studies import study_results, write_studies
+        from sweeps.report.studies import study_results
 
         studies = study_results(plan, entries)
-        write_studies(studies, output)
 
     known = (plan, frame, summary, entries, causes, blocked, output, spec.command)
     write = partial(write_report, *known, studies=studies)
     rows = [row for row in plan.results if is_complete(row, entries)]
     page = _drawn_and_published(write, rows, entries, publisher, console)
+    if studies:
+        from sweeps.report.studies import write_studies
+
+        write_studies(studies, output)
     with Bar(console, "publishing in MLflow") as bar:
         return publisher.close("FAILED" if is_incomplete else "FINISHED", page, summary, bar)
 

@@ -22,6 +22,7 @@ from sweeps.schedule.failure import Failure, FailureKind
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.run import run
 from sweeps.store import DISK_ERRORS, DamagedEntryError, Entry
+from sweeps.store.aside import make_room
 from sweeps.store.objects import StoreUnreachableError
 
 logger = logging.getLogger("oneshui.worker")
@@ -38,7 +39,9 @@ class _Formatter(logging.Formatter):
 @contextlib.contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Send all log records and warnings of this process into the job's own file."""
+    make_room(path.parent, for_folder=True)
     path.parent.mkdir(parents=True, exist_ok=True)
+    make_room(path)
     handler = logging.FileHandler(path, mode="a", encoding="utf-8")
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -38,6 +38,7 @@ from sweeps.report.studies import (
     write_study_tables,
 )
 from sweeps.store import Entry
+from sweeps.store.aside import make_room
 
 LEFTOVER_SECONDS = 3600.0
 _TEST_COLUMNS = [field.name for field in dataclasses.fields(PairedTest)]
@@ -187,6 +188,7 @@ def _replacing(target: Path) -> Iterator[Path]:
     for leftover in target.parent.glob(f".{target.name}-*"):
         if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
             shutil.rmtree(leftover, ignore_errors=True)
+    make_room(target, for_folder=True)
     mark = uuid.uuid4().hex[:8]
     new, old = (target.with_name(f".{target.name}-{which}-{mark}") for which in ("new", "old"))
     new.mkdir(parents=True)

@@ -67,6 +67,11 @@ def read(path: Path) -> pd.DataFrame:
             )
         table[name] = numbers
     filled = table[table["paper_mean"].notna()]
+    endless = filled.index[~filled[["num_forget", "paper_mean"]].map(math.isfinite).all(axis=1)]
+    if len(endless):
+        raise InputError(
+            f"{path}, line {endless[0] + 2}: num_forget and paper_mean must be finite numbers"
+        )
     unknown = filled.loc[~filled["measure"].isin(SUMMARISED), "measure"]
     if len(unknown):
         raise InputError(

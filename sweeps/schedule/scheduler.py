@@ -54,7 +54,7 @@ class Snapshot:
 class _Status:
     state: State = "waiting"
     missing: int = 0
-    failures: Counter[FailureKind] = field(default_factory=Counter)
+    failures: Counter[tuple[FailureKind, str]] = field(default_factory=Counter)
     failure: Failure | None = None
     started: float = 0.0
     request: Request = field(default_factory=Request)
@@ -66,6 +66,9 @@ class Scheduler:
 
     May be called from several threads. Order and outcome of jobs do not change any result: jobs
     are functions of their inputs.
+
+    Attributes:
+        damage: Inputs that running jobs found damaged, one line each.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Scheduler:
         self._place = {key: place for place, key in enumerate(jobs)}
         self._open = len(jobs)
         self._stopped = False
+        self.damage: list[str] = []
         self._start = clock()
         for job in jobs.values():
             self._counts[job.stage]["waiting"] += 1
@@ -247,10 +251,13 @@ class Scheduler:
         """
         with self._lock:
             status = self._status[key]
-            status.failures[failure.kind] += 1
+            # A job may meet as many damaged inputs as it has: what counts is how often the same.
+            met = (failure.kind, failure.damaged)
+            status.failures[met] += 1
             status.failure = failure
-            again = status.failures[failure.kind] < ATTEMPTS[failure.kind]
+            again = status.failures[met] < ATTEMPTS[failure.kind]
             if failure.damaged and again:
+                self.damage.append(failure.message)
                 self._recompute(failure.damaged)
             if again:
                 self._set(key, "waiting")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from sweeps.stages.context import (
     images,
     spec_of,
 )
+from sweeps.store.aside import make_room
 from sweeps.store.status import PICTURES_ALONE
 
 if TYPE_CHECKING:
@@ -48,7 +50,10 @@ def contents_of(
     """
     place = f"{socket.gethostname()} {table.root.resolve()}"
     name = hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
-    return picture_contents(table, store.root / ".pictures" / name, progress=progress)
+    record = store.root / ".pictures" / name
+    make_room(record.parent, for_folder=True)
+    make_room(record)
+    return picture_contents(table, record, progress=progress)
 
 
 def index(context: JobContext) -> dict[str, Any]:
@@ -84,6 +89,7 @@ def cache(context: JobContext) -> dict[str, Any]:
         raise DataError(f"the annotations of {folder} changed while the sweep ran; start it again")
     spec = context.job.spec
     unfinished = context.env.store.unfinished(context.job)
+    make_room(unfinished, for_folder=True)
     unfinished.mkdir(exist_ok=True)
     build_cache(
         table,
@@ -93,7 +99,7 @@ def cache(context: JobContext) -> dict[str, Any]:
         variant=spec["variant"],
         partial=unfinished / PIXELS,
     )
-    unfinished.rmdir()
+    shutil.rmtree(unfinished)
     return {"size": spec["size"], "num_images": len(table)}
 
 

@@ -152,9 +152,8 @@ def prepared(context: JobContext, method: Method, handed: Preparation) -> State:
     from oneshui.methods import hyperparameters
 
     kept = context.env.store.checkpoint(context.job, context.reached_with)
-    folder = kept.folder
+    folder = kept.make_folder()
     if folder is not None:
-        folder.mkdir(exist_ok=True)
         checkpoint, before = kept, None
     else:
         checkpoint, before = None, kept.load()

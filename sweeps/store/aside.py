@@ -6,6 +6,17 @@ import itertools
 from pathlib import Path
 
 
+def make_room(path: Path, *, for_folder: bool = False) -> Path | None:
+    """Set aside what stands in the place of a file of ours and is none; its new name, if it did.
+
+    Args:
+        path: Of the file.
+        for_folder: Whether a folder belongs there.
+    """
+    fits = path.is_dir() if for_folder else path.is_file()
+    return None if fits or not path.exists() else set_aside(path)
+
+
 def set_aside(path: Path, companions: tuple[str, ...] = ()) -> Path:
     """Give a file another name, so that it can be made anew; what it is called then.
 

@@ -309,7 +309,12 @@ class Store(Protocol):
         ...
 
     def keys(self, stage: Stage) -> set[str]:
-        """Keys of a stage that something is stored under, whole or damaged."""
+        """Keys of a stage that something is stored under, whole or damaged.
+
+        Raises:
+            DamagedEntryError: With an empty key: the stage's place holds something else, which
+                ``discard`` takes out of the way by the same key.
+        """
         ...
 
     def work(self, job: Job) -> contextlib.AbstractContextManager[EntryDraft]:

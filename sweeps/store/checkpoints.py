@@ -57,6 +57,12 @@ class Checkpoint:
         self._place = _Folder(place) if isinstance(place, Path) else place
         self._inputs = dict(inputs or {})
 
+    def make_folder(self) -> Path | None:
+        """Make its folder, if it is in one, so that it can be handed to another process."""
+        if isinstance(self._place, _Folder):
+            self._place.make()
+        return self.folder
+
     def save(self, progress: TrainingState) -> None:
         """Replace what was saved before.
 
@@ -89,7 +95,7 @@ class Checkpoint:
             return None
         except StoreUnreachableError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             logger.warning("checkpoint in %s cannot be read (%s)", self._place, error)
             return None
         if document.get("sha256") != expected:
@@ -162,8 +168,22 @@ class _Folder:
     def __str__(self) -> str:
         return str(self._folder)
 
-    def write(self, name: str, record: bytes, data: bytes) -> None:
+    def make(self) -> None:
+        if not self._folder.is_dir():
+            self._folder.unlink(missing_ok=True)
         self._folder.mkdir(exist_ok=True)
+
+    def write(self, name: str, record: bytes, data: bytes) -> None:
+        self.make()
+        try:
+            self._replace(name, record, data)
+        except IsADirectoryError:
+            # Something else stands where a file of ours belongs.
+            self.clear()
+            self.make()
+            self._replace(name, record, data)
+
+    def _replace(self, name: str, record: bytes, data: bytes) -> None:
         _write(self._folder / name, data)
         _write(self._folder / LATEST, record)
         for path in self._folder.glob("*.safetensors"):

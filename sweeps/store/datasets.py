@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from oneshui.errors import DataError, InputError
 from oneshui.spec import ProgressCallback
+from sweeps.store.aside import make_room
 from sweeps.store.cache import PLACE, cache_folder
 from sweeps.store.objects import Bucket, Object
 from sweeps.store.private import lock_of
@@ -73,6 +74,9 @@ class RemoteFolder:
             listed = self._listed(bucket)
             record = folder.with_suffix(".json")
             known = _read(record)
+            if known is None:
+                # Sizes alone do not tell whether the copies are of what is there now.
+                known = {one.name: "" for one in listed}
             if any(_is_other(folder, one, known) for one in listed):
                 self._download(bucket, listed, known, progress or _Log(self.uri))
             names = {one.name for one in listed}
@@ -151,17 +155,21 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
-def _read(record: Path) -> dict[str, str]:
+def _read(record: Path) -> dict[str, str] | None:
+    """Tags of what was fetched, none before the first time; None if the record is damaged."""
     try:
         found: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
         return {}
-    return found
+    except (IsADirectoryError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _write(record: Path, tags: Mapping[str, str]) -> None:
     partial = record.with_suffix(".partial")
     partial.write_text(json.dumps(tags), encoding="utf-8")
+    make_room(record)
     partial.replace(record)
 
 

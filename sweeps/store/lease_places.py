@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ class LeaseFolder:
         found: dict[tuple[str, int], Beat] = {}
         for path in self._folder.iterdir():
             name, _, generation = path.name.rpartition(".")
-            if generation.isdigit():
+            if generation.isdecimal():
                 with contextlib.suppress(FileNotFoundError):
                     found[name, int(generation)] = path.stat().st_mtime_ns
         return found
@@ -37,7 +38,7 @@ class LeaseFolder:
     def generations(self, name: str) -> list[int]:
         """See ``LeasePlace.generations``."""
         found = (path.name.rpartition(".") for path in self._folder.glob(f"{name}.*"))
-        return sorted(int(generation) for _, _, generation in found if generation.isdigit())
+        return sorted(int(generation) for _, _, generation in found if generation.isdecimal())
 
     def read(self, name: str, generation: int, beat: Beat | None = None) -> tuple[str, Beat] | None:  # noqa: ARG002
         """See ``LeasePlace.read``; a file system's clock is too coarse to remember by."""
@@ -47,6 +48,8 @@ class LeaseFolder:
             return path.read_text(encoding="utf-8", errors="replace"), now
         except FileNotFoundError:
             return None
+        except IsADirectoryError:
+            return "", now
 
     def create(self, name: str, generation: int, text: str) -> bool:
         """See ``LeasePlace.create``."""
@@ -70,7 +73,11 @@ class LeaseFolder:
     def remove(self, name: str, generations: Sequence[int]) -> None:
         """See ``LeasePlace.remove``."""
         for generation in generations:
-            self._path(name, generation).unlink(missing_ok=True)
+            path = self._path(name, generation)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 class LeaseObjects:
@@ -91,7 +98,7 @@ class LeaseObjects:
         found: dict[tuple[str, int], Beat] = {}
         for one in self._bucket.list(FOLDER):
             name, _, generation = one.name.removeprefix(f"{FOLDER}/").rpartition("/")
-            if generation.isdigit():
+            if generation.isdecimal():
                 found[name, int(generation)] = one.tag
         known = {_path(name, generation) for name, generation in found}
         # Another thread may be reading.
@@ -101,7 +108,7 @@ class LeaseObjects:
     def generations(self, name: str) -> list[int]:
         """See ``LeasePlace.generations``."""
         found = (one.name.rpartition("/")[2] for one in self._bucket.list(f"{FOLDER}/{name}"))
-        return sorted(int(generation) for generation in found if generation.isdigit())
+        return sorted(int(generation) for generation in found if generation.isdecimal())
 
     def read(self, name: str, generation: int, beat: Beat | None = None) -> tuple[str, Beat] | None:
         """See ``LeasePlace.read``; asks only if the lease has changed since."""

@@ -192,9 +192,11 @@ class Leases:
         try:
             document: dict[str, Any] = json.loads(text)
             holder = Holder(generation=generation, beat=now, **document)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return unwritten
-        return holder if isinstance(holder.pid, int) else unwritten
+        texts = (holder.host, holder.started, holder.node)
+        is_sound = isinstance(holder.pid, int) and all(isinstance(it, str) for it in texts)
+        return holder if is_sound else unwritten
 
     def acquire(self, job: Job, *, stale: int = 0, node: str = "") -> Lease | None:
         """Take the job's lease, or take it over from a dead holder.

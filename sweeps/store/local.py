@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import uuid
 from collections.abc import Iterable, Mapping
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from oneshui.errors import InputError
-from sweeps.graph.job import STAGES, Job, Stage
-from sweeps.store.aside import set_aside
+from sweeps.graph.job import Job, Stage
+from sweeps.store.aside import make_room
 from sweeps.store.base import (
     MANIFEST,
     DamagedEntryError,
@@ -45,7 +44,6 @@ def _sync(path: Path) -> None:
 
 
 _OWN = (".work", ".discarded", ".leases", ".checkpoints")
-logger = logging.getLogger("oneshui.store")
 
 
 class LocalStore:
@@ -61,11 +59,8 @@ class LocalStore:
         """
         self.root = root
         try:
-            for path in (root / name for name in (*_OWN, *STAGES)):
-                if path.is_file():
-                    kept = set_aside(path)
-                    logger.warning("%s is no folder; it is called %s now", path, kept.name)
             for folder in _OWN:
+                make_room(root / folder, for_folder=True)
                 (root / folder).mkdir(parents=True, exist_ok=True)
             probe = root / ".work" / f"probe-{uuid.uuid4().hex}"
             probe.touch()
@@ -140,6 +135,8 @@ class LocalStore:
             return {path.name for path in (self.root / stage).iterdir()}
         except FileNotFoundError:
             return set()
+        except NotADirectoryError:
+            raise DamagedEntryError(stage, "", "a file stands in its folder's place") from None
 
     def work(self, job: Job) -> contextlib.AbstractContextManager[EntryDraft]:
         """See ``Store.work``."""

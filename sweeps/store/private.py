@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock
 
 from oneshui.errors import InputError
+from sweeps.store.aside import make_room
 
 
 def make_private(folder: Path) -> None:
@@ -75,4 +76,5 @@ def lock_of(path: Path) -> BaseFileLock:
     if is_strange:
         name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
         path = runtime_folder() / f"{name}.lock"
+    make_room(path)
     return FileLock(path)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeps.graph.job import CODE_AND_FILES, STAGE_VERSION, Job, Reason
+from sweeps.graph.job import CODE_AND_FILES, STAGE_VERSION, Job, Reason, Stage
 from sweeps.graph.plan import Plan
 from sweeps.store.base import DamagedEntryError, Entry, Store
 
@@ -45,7 +45,7 @@ def scan(plan: Plan, store: Store, *, discard: bool, is_thorough: bool = False) 
     entries: dict[str, Entry] = {}
     reasons: dict[str, Reason] = {}
     damage: list[str] = []
-    stored = {stage: store.keys(stage) for stage in plan.counts()}
+    stored = {stage: _keys(stage, store, damage, discard=discard) for stage in plan.counts()}
     halves = {stage: _by_half(keys) for stage, keys in stored.items()}
     earlier: dict[str, str] = {}
     found = store.find_all(job for job in plan.jobs.values() if job.key in stored[job.stage])
@@ -66,6 +66,16 @@ def scan(plan: Plan, store: Store, *, discard: bool, is_thorough: bool = False) 
         if discard and reasons.get(key) in ("damaged", "input changed"):
             store.discard(job.stage, key)
     return Scan(entries=entries, reasons=reasons, damage=tuple(damage))
+
+
+def _keys(stage: Stage, store: Store, damage: list[str], *, discard: bool) -> set[str]:
+    try:
+        return store.keys(stage)
+    except DamagedEntryError as error:
+        damage.append(str(error))
+        if discard:
+            store.discard(error.stage, error.key)
+        return set()
 
 
 _REPORTED = frozenset({"split", "evaluate", "score"})

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from sqlalchemy.engine import Engine
 
+COMPANIONS = ("-wal", "-shm")
+"""Endings of the names of files that belong to a database."""
+
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -65,24 +68,50 @@ def connect(uri: str) -> MlflowClient:
     if not is_sqlite(uri):
         return MlflowClient(tracking_uri=uri)
     path = database(uri)
+    if path.exists() and not path.is_file():
+        raise UnusableDatabaseError("it is no file")
     if not path.exists():
+        # What was left of one that is gone would be read into the new one.
+        _let_go(path)
+        for ending in COMPANIONS:
+            path.with_name(path.name + ending).unlink(missing_ok=True)
         make_database(path)
     _wait_for_no_disk(path)
     try:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != ("ok",):
-            raise sqlite3.DatabaseError(*found)
+        _check(path)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:
         if _may_pass(error):
             raise
-        for engine in _engines:
-            if engine.url.database == str(path):
-                engine.dispose()
+        _let_go(path)
         raise UnusableDatabaseError(f"{type(error).__name__}: {error}") from error
     return client
+
+
+def _let_go(path: Path) -> None:
+    """Close this process's connections to a database: they would go on with the old file."""
+    for engine in _engines:
+        if engine.url.database == str(path):
+            engine.dispose()
+
+
+def _check(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != ("ok",):
+        raise sqlite3.DatabaseError(*found)
+
+
+def is_lost(path: Path) -> bool:
+    """Whether a database is absent or damaged, as far as sqlite itself can tell."""
+    if not path.is_file():
+        return True
+    try:
+        _check(path)
+    except sqlite3.DatabaseError as error:
+        return not _may_pass(error)
+    return False
 
 
 class UnusableDatabaseError(OneshuiError):

@@ -30,17 +30,19 @@ from sweeps.command import lasting, shell_line, without_secrets
 from sweeps.graph.job import digest
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.store import Entry
-from sweeps.store.aside import set_aside
+from sweeps.store.aside import make_room, set_aside
 from sweeps.tracking import leaderboard, views
 from sweeps.tracking.client import (
+    COMPANIONS,
     UnusableDatabaseError,
     connect,
     database,
+    is_lost,
     is_server,
     tracking_uri,
 )
 from sweeps.tracking.rows import wanted_run
-from sweeps.tracking.runs import Runs, all_runs, experiment_named
+from sweeps.tracking.runs import ARTIFACTS, Runs, all_runs, experiment_named
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -151,6 +153,11 @@ class Publisher:
                 return [*self._problems, self._line("it takes too long")]
         return list(self._problems)
 
+    def lost(self) -> list[Path]:
+        """Our own database if it is absent or damaged; one that was given is its owner's."""
+        path = database(self._uri)
+        return [path] if not self._given and is_lost(path) else []
+
     def hints(self) -> list[str]:
         """How to look at the runs: a command, if a server must be started, and links."""
         server = without_secrets(self._uri).rstrip("/") if is_server(self._uri) else UI
@@ -188,7 +195,7 @@ class Publisher:
                     f"{path} cannot be used by this version of MLflow ({error}); move it away, or "
                     "set tracking.uri to another"
                 ) from error
-            kept = set_aside(path, ("-wal", "-shm"))
+            kept = set_aside(path, COMPANIONS)
             self._remarks.append(
                 f"MLflow could not use {path}: it is kept as {kept.name} and written again"
             )
@@ -225,7 +232,9 @@ class Publisher:
 
 def links(output: Path, uri: str) -> dict[str, str]:
     """Paths of the pages of a published sweep by what they show; empty if it is not published."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+    ):
         known = json.loads((output / NOTE).read_text(encoding="utf-8"))
         if known["tracking"] == without_secrets(uri):
             return {str(name): str(path) for name, path in known["links"].items()}
@@ -235,6 +244,7 @@ def links(output: Path, uri: str) -> dict[str, str]:
 def _write_links(output: Path, uri: str, found: Mapping[str, str]) -> None:
     """Remember the pages, so that hints need not open the database."""
     note = {"tracking": without_secrets(uri), "links": dict(found)}
+    make_room(output / NOTE)
     (output / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
@@ -245,6 +255,7 @@ class _SweepView:
         self._client = client = connect(uri)
         self._plan = plan
         name = plan.sweep.name
+        make_room(output / ARTIFACTS, for_folder=True)
         self._experiment = experiment_named(client, name, uri, output)
         self._board = experiment_named(client, leaderboard.name_of(name), uri, output)
         known = all_runs(client, self._experiment.experiment_id)

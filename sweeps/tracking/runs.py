@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CONTENT = "oneshui.content"
 """Tag that is written with the last of a run's numbers: without it a run is not whole."""
+ARTIFACTS = "mlartifacts"
 PARENT = "mlflow.parentRunId"
 LATEST, EARLIER = "latest", "earlier"
 GRID = "grid"
@@ -51,7 +52,7 @@ class _Known:
     is_finished: bool
     tags: Mapping[str, str]
     params: Mapping[str, str]
-    metrics: frozenset[str]
+    metrics: Mapping[str, float]
     has_inputs: bool
 
 
@@ -66,7 +67,7 @@ def experiment_named(client: MlflowClient, name: str, uri: str, output: Path) ->
     """
     found = client.get_experiment_by_name(name)
     if found is None:
-        place = None if is_server(uri) else (output / "mlartifacts").as_uri()
+        place = None if is_server(uri) else (output / ARTIFACTS).as_uri()
         return client.get_experiment(client.create_experiment(name, artifact_location=place))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
@@ -121,7 +122,7 @@ class Runs:
                 is_finished=run.info.status == "FINISHED",
                 tags=tags,
                 params=run.data.params,
-                metrics=frozenset(run.data.metrics),
+                metrics=run.data.metrics,
                 has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
             )
 
@@ -131,7 +132,7 @@ class Runs:
 
         key = tuple(wanted.tags[name] for name in self._identity)
         known = self._known.get(key)
-        if known and known.is_finished and wanted.tags.items() <= known.tags.items():
+        if known and known.is_finished and _says(known, wanted):
             return known.run_id
         if known and not _can_become(known, wanted):
             self._client.delete_run(known.run_id)
@@ -162,7 +163,7 @@ class Runs:
             is_finished=True,
             tags=dict(wanted.tags),
             params=wanted.params,
-            metrics=frozenset(wanted.metrics),
+            metrics=wanted.metrics,
             has_inputs=bool(wanted.inputs) or bool(known and known.has_inputs),
         )
         return run_id
@@ -177,11 +178,20 @@ class Runs:
                 )
 
 
+def _says(known: _Known, wanted: Wanted) -> bool:
+    """Whether all that is wanted is there; a database may have changed since it was written."""
+    return (
+        wanted.tags.items() <= known.tags.items()
+        and wanted.params.items() <= known.params.items()
+        and wanted.metrics.items() <= known.metrics.items()
+    )
+
+
 def _can_become(known: _Known, wanted: Wanted) -> bool:
     """Params cannot change, and a metric that is no longer measured cannot be taken back."""
     changed = any(known.params.get(k, v) != v for k, v in wanted.params.items())
     return (
         not changed
         and known.params.keys() <= wanted.params.keys()
-        and known.metrics <= wanted.metrics.keys()
+        and known.metrics.keys() <= wanted.metrics.keys()
     )

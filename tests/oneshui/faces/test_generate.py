@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,9 +26,11 @@ from oneshui.faces.generate import (
     IDENTITY,
     IMAGES,
     MARKER,
+    SUMS,
     FacesSpec,
     generate_celebahq,
     picture_jpeg,
+    spoiled,
 )
 
 SPEC = FacesSpec(identities=12, pictures=3, size=20, seed=4)
@@ -87,7 +90,7 @@ def test_the_layout_is_celebahqs(made: Path) -> None:
         with Image.open(path) as image:
             image.load()
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (20, 20))
-    assert {p.name for p in made.iterdir()} == {MARKER, "CelebAMask-HQ"}
+    assert {p.name for p in made.iterdir()} == {MARKER, SUMS, "CelebAMask-HQ"}
     assert [p.name for p in made.parent.iterdir()] == ["faces"]
 
 
@@ -158,6 +161,41 @@ def test_a_set_that_lost_files_gets_only_those_back(made: Path, tmp_path: Path) 
     (folder / "notes.txt").unlink()
     assert contents(folder) == contents(made)
     assert [p.name for p in tmp_path.iterdir()] == ["faces"]
+
+
+@pytest.mark.parametrize("name", [f"{IMAGES}/7.jpg", IDENTITY, MARKER, SUMS])
+@pytest.mark.parametrize("damage", ["a bit", "a folder in its place"])
+def test_what_is_not_as_it_was_drawn_is_drawn_again(
+    made: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    folder = tmp_path / "faces"
+    shutil.copytree(made, folder)
+    assert not generate_celebahq(SPEC, folder)
+    assert spoiled("celebahq", SPEC, folder) == []
+    data = bytearray((folder / name).read_bytes())
+    if damage == "a bit":
+        data[len(data) // 2] ^= 4
+        (folder / name).write_bytes(data)
+    else:
+        (folder / name).unlink()
+        (folder / name / "within").mkdir(parents=True)
+    lost = spoiled("celebahq", SPEC, folder)
+    assert lost == [name] if name != SUMS else len(lost) == 36 + 2 + 1
+    assert generate_celebahq(SPEC, folder)
+    assert contents(folder) == contents(made)
+    assert not generate_celebahq(SPEC, folder)
+
+
+def test_a_set_of_an_earlier_version_stays_as_it_is(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "faces"
+    shutil.copytree(made, folder)
+    (folder / SUMS).unlink()
+    (folder / IMAGES / "7.jpg").write_bytes(b"of another library")
+    assert not generate_celebahq(SPEC, folder)
+    (folder / IMAGES / "8.jpg").unlink()
+    assert generate_celebahq(SPEC, folder)
+    assert (folder / IMAGES / "7.jpg").read_bytes() == b"of another library"
+    assert not (folder / SUMS).exists()
 
 
 def test_a_set_that_lost_all_its_pictures_is_repaired(made: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from support.publishing import COMMAND, PLAN
 
 from oneshui.errors import InputError
 from sweeps.cli.finish import finish
+from sweeps.cli.written import Written
 from sweeps.config import load
 from sweeps.graph.job import digest
 from sweeps.schedule.failure import Failure, FailureKind
@@ -36,6 +37,9 @@ class Closed:
         self.status.append(status)
         return []
 
+    def lost(self) -> list[Path]:
+        return []
+
     def hints(self) -> list[str]:
         return ["see there"]
 
@@ -56,15 +60,11 @@ def end(
 def is_published(tmp_path: Path) -> None:
     """Say that the report of an empty store is written."""
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / ".state").write_text(json.dumps(STATE))
+    (tmp_path / "report" / "results.csv").write_text("of an empty store\n")
+    STATE.write(tmp_path)
 
 
-STATE = {
-    "sweep": "smoke",
-    "plan": digest(sorted(PLAN.jobs)),
-    "contents": digest({}),
-    "is_whole": False,
-}
+STATE = Written(sweep="smoke", plan=digest(sorted(PLAN.jobs)), contents=digest({}), is_whole=False)
 
 
 def failed(kind: FailureKind) -> Scheduler:
@@ -107,10 +107,53 @@ def test_a_report_that_is_asked_for_is_written_and_says_that_the_sweep_is_not_wh
     assert publisher.status == ["FAILED"]
     assert (tmp_path / "report" / "index.html").is_file()
     assert "report: " in said
-    assert json.loads((tmp_path / "report" / ".state").read_text()) == STATE
+    assert Written.read(tmp_path) == STATE
 
 
-@pytest.mark.parametrize("found", [b"", b"\xff\xfe", b"{}", b"[1]", digest({}).encode()])
+@pytest.mark.parametrize("damage", ["a bit", "its place"])
+def test_a_report_that_is_not_as_it_was_written_is_named_and_written_again(
+    tmp_path: Path, damage: str
+) -> None:
+    is_published(tmp_path)
+    path = tmp_path / "report" / "results.csv"
+    if damage == "a bit":
+        path.write_text("of an empty storf\n")
+    else:
+        path.unlink()
+        path.mkdir()
+    _, publisher, said = end(tmp_path, Scheduler(PLAN.jobs))
+    assert f"{path} is not as it was written; it is written again" in said
+    assert publisher.status == ["FAILED"]
+    assert path.read_text().startswith("dataset,")
+    assert end(tmp_path, Scheduler(PLAN.jobs))[1].status == []
+
+
+def test_a_person_s_table_may_change_without_a_new_report(tmp_path: Path) -> None:
+    is_published(tmp_path)
+    (tmp_path / "report" / "paper_numbers.csv").write_text("filled\n")
+    assert end(tmp_path, Scheduler(PLAN.jobs))[1].status == []
+
+
+def test_the_note_is_believed_only_as_it_was_written(tmp_path: Path) -> None:
+    is_published(tmp_path)
+    note = tmp_path / "report" / ".state"
+    assert Written.read(tmp_path) == STATE
+    note.write_text(note.read_text().replace('"smoke"', '"smokf"'))
+    assert Written.read(tmp_path) is None
+
+
+def test_what_a_command_names_as_damaged_is_computed_by_the_next_run(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    job = next(job for job in PLAN.jobs.values() if job.stage == "index")
+    with store.work(job) as work:
+        work.publish({}, {}, {})
+    (tmp_path / "store" / "index" / job.key / "result.json").write_bytes(b"\xff")
+    _, _, said = end(tmp_path, None, mode="report")
+    assert f"store entry index/{job.key} is damaged: " in said
+    assert "; the next run has it computed again" in said
+
+
+@pytest.mark.parametrize("found", [b"", b"\xff\xfe", b"{}", b"[1]", b"[" * 100_000])
 def test_a_note_about_the_report_that_says_nothing_counts_as_none(
     tmp_path: Path, found: bytes
 ) -> None:
@@ -118,7 +161,7 @@ def test_a_note_about_the_report_that_says_nothing_counts_as_none(
     (tmp_path / "report" / ".state").write_bytes(found)
     _, publisher, _ = end(tmp_path, Scheduler(PLAN.jobs))
     assert publisher.status == ["FAILED"]
-    assert json.loads((tmp_path / "report" / ".state").read_text()) == STATE
+    assert Written.read(tmp_path) == STATE
 
 
 @pytest.mark.parametrize(
@@ -135,18 +178,18 @@ def test_a_note_about_the_report_that_says_nothing_counts_as_none(
     ],
 )
 def test_a_finished_report_is_replaced_by_another_sweep_s_only_if_that_is_asked_for(
-    tmp_path: Path, there: dict[str, str], says: str
+    tmp_path: Path, there: dict[str, Any], says: str
 ) -> None:
     is_published(tmp_path)
-    text = json.dumps({**STATE, "is_whole": True, **there})
-    (tmp_path / "report" / ".state").write_text(text)
+    replace(STATE, is_whole=True, **there).write(tmp_path)
+    text = (tmp_path / "report" / ".state").read_text()
     with pytest.raises(InputError, match=says):
         end(tmp_path, None, mode="report")
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [".state"]
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {".state", "results.csv"}
     assert (tmp_path / "report" / ".state").read_text() == text
     done, _, _ = end(tmp_path, None, mode="report", further=("replace=true",))
     assert not done
-    assert json.loads((tmp_path / "report" / ".state").read_text()) == STATE
+    assert Written.read(tmp_path) == STATE
 
 
 def test_a_cause_of_failures_is_told_with_its_command(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from support.worker_jobs import JOBS, PRETRAIN, SPLIT, Do, found, write_hello
 
 from oneshui.errors import DataAccessError, DataError, InputError, NumericalError, NurseryLostError
 from sweeps.executor.worker import classify, execute
-from sweeps.graph.job import Stage
+from sweeps.graph.job import Stage, log_path
 from sweeps.stages.context import JobContext, WorkerEnvironment
 from sweeps.stages.run import STAGES
 from sweeps.store import DamagedEntryError, LocalStore
@@ -301,3 +301,16 @@ def test_a_store_that_does_not_answer_is_as_good_as_a_lost_worker() -> None:
 
 def test_damage_is_of_its_own_class() -> None:
     assert classify(DamagedEntryError("split", "abc", "gone")) == "damaged"
+
+
+@pytest.mark.parametrize("place", ["the folder", "the job's file"])
+def test_what_else_stands_in_the_place_of_logs_makes_room(
+    env: WorkerEnvironment, stage: Callable[[Stage, Do], None], place: str
+) -> None:
+    stage("split", write_hello)
+    if place == "the folder":
+        env.logs.write_text("hello")
+    else:
+        log_path(env.logs, SPLIT.key).mkdir(parents=True)
+    assert execute(SPLIT, JOBS, env).failure is None
+    assert "done in" in log_path(env.logs, SPLIT.key).read_text()

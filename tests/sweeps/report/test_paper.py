@@ -65,6 +65,14 @@ def test_bad_tables_are_refused_by_line(tmp_path: Path, text: str, reason: str) 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("number", ["", "inf", "nan"])
+def test_a_filled_line_without_a_size_is_refused(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "paper_numbers.csv"
+    path.write_text(f"dataset,num_forget,method,measure,paper_mean\nd,{number},m,tow,90\n")
+    with pytest.raises(InputError, match="line 2: num_forget and paper_mean must be finite"):
+        paper.read(path)
+
+
 def test_a_table_without_numbers_is_made_anew_for_a_grown_sweep(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     old = written(tmp_path, HEAD + "synthetic,20,ssd,tow,,,\n")

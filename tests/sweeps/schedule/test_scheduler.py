@@ -144,6 +144,23 @@ def test_a_damaged_input_is_computed_again_before_its_dependant() -> None:
     assert not scheduler.failures()
 
 
+def test_every_damaged_input_of_a_job_is_computed_again_and_told() -> None:
+    inputs: dict[str, list[str]] = {name: [] for name in "abcde"}
+    jobs = graph({**inputs, "z": list(inputs)})
+    scheduler = Scheduler(by_key(jobs), [jobs[name].key for name in inputs])
+    damaged = [jobs[name] for name in inputs]
+
+    def execute(job: Job) -> Failure | None:
+        if job.label == "z" and damaged:
+            return Failure(kind="damaged", message=damaged[0].label, damaged=damaged[0].key)
+        damaged[:] = [it for it in damaged if it.key != job.key]
+        return None
+
+    run_inline(scheduler, execute)
+    assert not scheduler.failures()
+    assert scheduler.damage == list("abcde")
+
+
 def test_bad_input_ends_the_sweep() -> None:
     jobs = graph({"a": [], "b": [], "c": ["b"]})
     scheduler = Scheduler(by_key(jobs))

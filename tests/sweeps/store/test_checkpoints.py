@@ -255,3 +255,24 @@ def test_a_bucket_that_does_not_answer_costs_a_checkpoint_and_not_the_training(
     # Whether there is one is not known, so the job must not start again from nothing.
     with pytest.raises(StoreUnreachableError):
         in_bucket.load()
+
+
+@pytest.mark.parametrize("place", [".", LATEST, "3.safetensors", "3.partial", "latest.partial"])
+def test_what_else_stands_in_its_place_makes_room(folder: Path, place: str) -> None:
+    checkpoint = Checkpoint(folder)
+    if place == ".":
+        folder.write_text("hello")
+    else:
+        checkpoint.save(progress(2))
+        (folder / place).unlink(missing_ok=True)
+        (folder / place / "within").mkdir(parents=True)
+    assert checkpoint.load() is None or place not in (".", LATEST)
+    checkpoint.save(progress(3))
+    assert equal(checkpoint.load(), progress(3))
+
+
+def test_a_record_that_is_nested_without_end_is_as_good_as_none(folder: Path) -> None:
+    checkpoint = Checkpoint(folder)
+    checkpoint.save(progress(2))
+    (folder / LATEST).write_bytes(b"[" * 100_000)
+    assert checkpoint.load() is None

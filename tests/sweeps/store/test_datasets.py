@@ -178,3 +178,21 @@ def test_a_sweep_reads_its_pictures_from_a_bucket(
     assert server.requests["GET"] == len(files)
     # What was fetched is what a one-shot method must not see.
     assert os.fspath(env.protected[0]).startswith(str(tmp_path / "cache of another"))
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"[" * 100_000, b"[]", None])
+def test_where_the_record_is_damaged_all_is_fetched_again(
+    pictures: RemoteFolder, bucket: Bucket, text: bytes | None
+) -> None:
+    fetched(pictures)
+    record = pictures.folder.with_suffix(".json")
+    if text is None:
+        record.unlink()
+        record.mkdir()
+    else:
+        record.write_bytes(text)
+    # Of equal size: only the record could have told.
+    bucket.put(f"own/{NAMES[3]}", NAMES[4].encode())
+    found = fetched(pictures)
+    assert found[f"own/{NAMES[3]}"] == NAMES[4].encode()
+    assert record.is_file()

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -13,8 +14,8 @@ from support.object_server import ObjectServer
 
 from sweeps.store import objects
 from sweeps.store.bucket import RemoteStore
-from sweeps.store.lease_places import LeaseObjects
-from sweeps.store.leases import name_of
+from sweeps.store.lease_places import LeaseFolder, LeaseObjects
+from sweeps.store.leases import Leases, name_of
 from sweeps.store.objects import Bucket, StoreUnreachableError
 
 
@@ -128,3 +129,23 @@ def test_racing_beats_and_looks_do_no_harm(store: RemoteStore) -> None:
                 lease.beat()
         done.set()
         assert all(each.result() > 0 for each in looking)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"host": 5}', '{"node": null}'])
+def test_a_lease_of_another_form_is_held_by_nobody_that_is_known(tmp_path: Path, text: str) -> None:
+    place = LeaseFolder(tmp_path)
+    assert place.create("split-a", 1, text)
+    assert Leases(place).holders()["split-a"].host == ""
+
+
+def test_what_is_no_lease_by_name_or_by_kind_does_no_harm(tmp_path: Path) -> None:
+    one = job()
+    name = name_of(one.stage, one.key)
+    (tmp_path / f"{name}.\N{SUPERSCRIPT TWO}").write_text("{}")
+    (tmp_path / f"{name}.3").mkdir()
+    leases = Leases(LeaseFolder(tmp_path))
+    assert leases.acquire(one) is None
+    lease = leases.acquire(one, stale=3)
+    assert lease is not None
+    leases.release(one, lease)
+    assert leases.holders() == {}

@@ -185,17 +185,20 @@ def test_bytes_that_are_no_text_are_damage_as_is_a_file_in_an_entrys_place(tmp_p
     assert publish(store, job()).file("data.txt").read_text() == "hello"
 
 
-@pytest.mark.parametrize("name", ["split", ".leases", ".discarded"])
-def test_a_file_in_the_place_of_one_of_its_folders_is_kept_and_the_store_goes_on(
-    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_in_the_place_of_a_stage_is_damage_and_makes_room(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    (tmp_path / "store" / "score").write_text("hello")
+    with pytest.raises(DamagedEntryError, match="a file stands in its folder's place") as caught:
+        store.keys("score")
+    store.discard(caught.value.stage, caught.value.key)
+    assert store.keys("score") == set()
+    (kept,) = (tmp_path / "store" / ".discarded").iterdir()
+    assert kept.read_text() == "hello"
+
+
+def test_files_in_the_places_of_a_store_s_own_folders_make_room(tmp_path: Path) -> None:
+    for name in (".work", ".discarded", ".leases", ".checkpoints"):
+        (tmp_path / name).write_text("hello")
     LocalStore(tmp_path)
-    place = tmp_path / name
-    if place.exists():
-        place.rmdir()
-    place.write_text("a file")
-    store = LocalStore(tmp_path)
-    assert f"{place} is no folder; it is called {name}.unreadable-1 now" in caplog.text
-    assert store.keys("split") == set()
-    assert publish(store, job()).file("data.txt").read_text() == "hello"
-    assert (tmp_path / f"{name}.unreadable-1").read_text() == "a file"
+    assert sum(path.is_dir() for path in tmp_path.iterdir()) == 4
+    assert len(list(tmp_path.glob(".*.unreadable-1"))) == 4

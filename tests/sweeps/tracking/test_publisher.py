@@ -25,7 +25,7 @@ from sweeps.graph.plan import Plan
 from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 from sweeps.tracking import Publisher
-from sweeps.tracking.client import database, tracking_uri
+from sweeps.tracking.client import database, is_lost, tracking_uri
 from sweeps.tracking.publisher import Status
 from sweeps.tracking.rows import wanted_run
 
@@ -437,6 +437,10 @@ def spoil(database: Path, how: str) -> None:
     if how == "text":
         database.write_text("this is no database")
         return
+    if how == "a folder":
+        database.unlink()
+        database.mkdir()
+        return
     if how == "older":
         with contextlib.closing(sqlite3.connect(database)) as connection, connection:
             connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
@@ -446,7 +450,7 @@ def spoil(database: Path, how: str) -> None:
     database.write_bytes(content)
 
 
-@pytest.mark.parametrize("how", ["text", "older", "damaged"])
+@pytest.mark.parametrize("how", ["text", "older", "damaged", "a folder"])
 def test_a_database_of_our_own_that_cannot_be_used_is_kept_and_written_again(
     tmp_path: Path, how: str
 ) -> None:
@@ -459,15 +463,44 @@ def test_a_database_of_our_own_that_cannot_be_used_is_kept_and_written_again(
     ):
         source.backup(target)
     spoil(spoilt, how)
-    content = spoilt.read_bytes()
+    content = spoilt.read_bytes() if spoilt.is_file() else None
     publisher = Publisher("", PLAN, tmp_path, COMMAND)
     publisher.start()
     for row in PLAN.results:
         publisher.offer(row, entries_of(PLAN))
     assert publisher.close("FINISHED") == []
     assert "kept as mlflow.db.unreadable-1 and written again" in publisher.hints()[0]
-    assert (tmp_path / "mlflow.db.unreadable-1").read_bytes() == content
+    kept = tmp_path / "mlflow.db.unreadable-1"
+    assert (kept.read_bytes() if kept.is_file() else None) == content
     assert children(runs_of(tmp_path)).keys() == before
+
+
+@pytest.mark.parametrize("table", ["latest_metrics", "params"])
+def test_a_number_that_is_not_as_it_was_published_is_published_again(
+    tmp_path: Path, table: str
+) -> None:
+    publish(tmp_path)
+    before = {name: run.data.to_dictionary() for name, run in children(runs_of(tmp_path)).items()}
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+        connection.execute(f"UPDATE {table} SET value = 0.125 WHERE key IN ('tow', 'seed')")
+    publish(tmp_path)
+    after = {name: run.data.to_dictionary() for name, run in children(runs_of(tmp_path)).items()}
+    assert {name: it["metrics"] for name, it in after.items()} == {
+        name: it["metrics"] for name, it in before.items()
+    }
+    assert {name: it["params"] for name, it in after.items()} == {
+        name: it["params"] for name, it in before.items()
+    }
+
+
+def test_a_database_that_was_removed_is_made_anew_in_the_same_process(tmp_path: Path) -> None:
+    publish(tmp_path)
+    before = children(runs_of(tmp_path)).keys()
+    (tmp_path / "mlflow.db").unlink()
+    publish(tmp_path)
+    assert children(runs_of(tmp_path)).keys() == before
+    assert is_lost(tmp_path / "nowhere.db")
+    assert not is_lost(tmp_path / "mlflow.db")
 
 
 def test_a_database_that_the_user_named_is_left_as_it_is(tmp_path: Path) -> None:
