@@ -177,7 +177,7 @@ def test_damaged_results_are_named_and_computed_again(restored: Left) -> None:
     heals(restored, damage(restored.files(ENTRIES), 25, random.Random(0)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_damaged_results_are_named_and_computed_again_however_they_fall(
     restored: Left, seed: int
@@ -207,7 +207,7 @@ def test_damaged_views_are_named_and_written_again(restored: Left) -> None:
     views_heal(restored, 20, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_damaged_views_are_named_and_written_again_however_they_fall(
     restored: Left, seed: int
@@ -226,7 +226,7 @@ DATABASE: tuple[tuple[Kind, int], ...] = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "times"), DATABASE, ids=lambda it: getattr(it, "__name__", it))
 def test_a_damaged_database_of_mlflow_is_written_again(
     restored: Left, kind: Kind, times: int
@@ -332,7 +332,7 @@ def test_damaged_drawn_faces_are_named_and_drawn_again(restored: Left) -> None:
     drawn_again(restored, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 3))
 def test_damaged_drawn_faces_are_drawn_again_however_they_fall(restored: Left, seed: int) -> None:
     drawn_again(restored, seed)

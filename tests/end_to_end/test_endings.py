@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.commands import ONE, PROJECT, results
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.long, pytest.mark.ray]
 
 METHODS = '''
 """Methods that end their process instead of returning."""
