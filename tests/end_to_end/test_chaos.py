@@ -20,11 +20,11 @@ from support.commands import (
 )
 from support.processes import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.long, pytest.mark.ray]
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [8, 20])
 def test_kills_of_workers_and_drivers_change_nothing(
     kills: int, undisturbed: Path, tmp_path: Path
 ) -> None:

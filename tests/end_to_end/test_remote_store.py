@@ -15,7 +15,7 @@ from support.object_server import SECRETS, ObjectServer, object_server
 from sweeps.graph.job import STAGES
 from sweeps.store.objects import Bucket, in_parallel
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.long, pytest.mark.ray]
 
 KILLS = 10
 
@@ -57,7 +57,6 @@ def said(folder: Path) -> str:
     )
 
 
-@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_ten_kills_change_nothing_in_a_bucket(
     bucket: Bucket, undisturbed: Path, tmp_path: Path
