@@ -16,6 +16,7 @@ from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.faces.generate import generate, spoiled
 from oneshui.spec import ProgressCallback
+from sweeps.cli.finish import say_damage
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
 from sweeps.graph.cells import index_job, weights_job
@@ -138,7 +139,7 @@ def _name_damage(store: Store, job: Job, console: Console) -> None:
     try:
         store.find(job.stage, job.key)
     except DamagedEntryError as error:
-        console.print(f"{error}; it is computed again", soft_wrap=True)
+        say_damage([str(error)], console, "it is")
 
 
 def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: Console) -> None:

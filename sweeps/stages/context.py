@@ -214,24 +214,23 @@ class StoredModel:
     """A model in the store, not loaded yet.
 
     Attributes:
-        spec: Of the network.
+        spec: Of the network, with random weights.
         num_outputs: Attributes or classes.
-        weights: Their file.
+        weights: File of those to load.
         device: Where to compute.
     """
 
-    spec: Mapping[str, Any]
+    spec: ModelSpec
     num_outputs: int
     weights: Path
     device: str
 
     def load(self) -> nn.Module:
         """The model, on its device."""
-        from oneshui.spec import ModelSpec
         from oneshui.training.models import load_weights, make_model
 
-        spec = ModelSpec(**{**self.spec, "weights": "random"})
-        return load_weights(make_model(spec, self.num_outputs, 0), self.weights).to(self.device)
+        model = make_model(self.spec, self.num_outputs, 0)
+        return load_weights(model, self.weights).to(self.device)
 
     def shapes(self) -> dict[str, list[int]]:
         """Shape of every weight, by name."""
@@ -244,7 +243,7 @@ class StoredModel:
 def model_of(context: JobContext, role: str) -> StoredModel:
     """The job's model with the weights of an input."""
     return StoredModel(
-        spec=context.job.spec["model"],
+        spec=model_spec(context.job),
         num_outputs=context.entries["split"].value["num_outputs"],
         weights=context.entries[role].file(WEIGHTS),
         device=context.env.device,
