@@ -22,7 +22,7 @@ def git_commit() -> str | None:
             ["git", "-C", str(root), *arguments],
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=60,
             check=True,
         )
         return done.stdout.strip()

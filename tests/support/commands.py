@@ -60,9 +60,9 @@ def launch(
 
 
 def results(output_dir: Path) -> pd.DataFrame:
-    """The results without the columns of time and memory, which no two runs share."""
+    """The results without time, memory and the state of the checkout, which no two runs share."""
     frame = pd.read_parquet(output_dir / "report" / "results.parquet")
-    return frame.loc[:, ~frame.columns.str.contains(COSTS)]
+    return frame.loc[:, ~frame.columns.str.contains(COSTS)].drop(columns="commit")
 
 
 def half(undisturbed: Path) -> pd.DataFrame:

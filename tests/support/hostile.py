@@ -318,7 +318,7 @@ def _tcp_native(t: Target) -> bytes:
     number = libc.socket(2, 1, 0)
     where = b"\x02\x00" + t.port.to_bytes(2, "big") + bytes([127, 0, 0, 1]) + bytes(8)
     libc.connect(number, where, 16)
-    libc.recv(number, memory, SIZE, 0x40)
+    libc.recv(number, memory, SIZE, 0x100)  # MSG_WAITALL: what is under way counts
     return memory.raw
 
 
