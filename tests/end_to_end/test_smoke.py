@@ -101,6 +101,7 @@ def test_results_are_those_of_one_process_without_ray(undisturbed: Path, tmp_pat
     assert results(tmp_path).equals(results(undisturbed))
 
 
+@pytest.mark.long
 def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(undisturbed: Path, tmp_path: Path) -> None:
     with start("sweep=smoke", ONE, f"output_dir={tmp_path}") as driver:
         wait_for(lambda: finished(tmp_path, "pretrain") >= 1)
@@ -119,6 +120,7 @@ def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(undisturbed: Path, tmp_
     assert results(tmp_path).equals(half(undisturbed))
 
 
+@pytest.mark.long
 def test_a_job_that_fails_leaves_the_rest_and_status_1(undisturbed: Path, tmp_path: Path) -> None:
     done = launch(
         "sweep=smoke",
@@ -151,6 +153,7 @@ def test_a_job_that_fails_leaves_the_rest_and_status_1(undisturbed: Path, tmp_pa
         assert left.equals(right)
 
 
+@pytest.mark.long
 def test_a_damaged_result_is_reported_and_computed_again(undisturbed: Path, tmp_path: Path) -> None:
     import shutil
 
