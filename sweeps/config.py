@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from oneshui.errors import InputError, unknown_name
-from oneshui.spec import Access, ModelSpec, TrainingSpec
+from oneshui.spec import Access, ModelSpec, TrainingSpec, require
 from sweeps.graph.spec import (
     Cell,
     ClusterSpec,
@@ -49,6 +49,14 @@ T = TypeVar("T")
 @dataclass(frozen=True, kw_only=True)
 class _Uri:
     uri: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    margin: float
+
+    def __post_init__(self) -> None:
+        require(0 < self.margin < 1, "report.margin", self.margin, "a fraction of ToW above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +105,7 @@ class _Config:
     output_dir: str | None
     store: _Uri
     tracking: _Uri
+    report: _Report
     profile: Profile | None
     tuning: Mapping[str, Any]
     datasets: Mapping[str, DatasetSpec]
@@ -144,6 +153,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
         command=tuple(overrides),
         row=config.row or "",
         replace=config.replace,
+        margin=config.report.margin,
     )
 
 

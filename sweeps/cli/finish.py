@@ -25,8 +25,10 @@ from sweeps.store.status import scan
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweeps.inference.evidence import Evidence
     from sweeps.report.studies import StudyResult
     from sweeps.tracking import Publisher
+    from sweeps.tracking.publisher import Status
 
 
 def finish(
@@ -45,8 +47,10 @@ def finish(
     Raises:
         InputError: A job failed for a reason that is the user's to mend.
     """
+    from sweeps.inference.evidence import Evidence
     from sweeps.report.formats import terminal
     from sweeps.report.paper import said
+    from sweeps.report.people import resamples
     from sweeps.report.results import results_frame
     from sweeps.report.summary import summarise
 
@@ -65,13 +69,19 @@ def finish(
     state = Written(
         sweep=plan.sweep.name,
         plan=digest(sorted(plan.jobs)),
-        contents=digest({key: entry.content for key, entry in entries.items()}),
+        contents=digest(
+            {
+                "margin": spec.margin,
+                "entries": {key: entry.content for key, entry in entries.items()},
+            }
+        ),
         is_whole=not num_missing,
     )
     if spec.mode == "report" and not spec.replace:
         _keep_finished(Written.read(output), state, output)
     frame = results_frame(plan, entries)
-    summary = summarise(frame)
+    evidence = Evidence.of(frame, resamples(plan, entries), spec.margin)
+    summary = summarise(frame, evidence)
     terminal(summary, console)
     causes = _causes(spec, plan, failures, blocked)
     for cause in causes:
@@ -88,6 +98,7 @@ def finish(
                 plan,
                 frame,
                 summary,
+                evidence,
                 entries,
                 causes,
                 blocked,
@@ -147,6 +158,7 @@ def _publish(
     plan: Plan,
     frame: pd.DataFrame,
     summary: pd.DataFrame,
+    evidence: Evidence,
     entries: Mapping[str, Entry],
     causes: Sequence[Cause],
     blocked: Sequence[str],
@@ -164,7 +176,7 @@ def _publish(
 
         studies = study_results(plan, entries)
 
-    known = (plan, frame, summary, entries, causes, blocked, output, spec.command)
+    known = (plan, frame, summary, evidence, entries, causes, blocked, output, spec.command)
     write = partial(write_report, *known, studies=studies)
     rows = [row for row in plan.results if is_complete(row, entries)]
     page = _drawn_and_published(write, rows, entries, publisher, console)
@@ -173,7 +185,8 @@ def _publish(
 
         write_studies(studies, output)
     with Bar(console, "publishing in MLflow") as bar:
-        return publisher.close("FAILED" if is_incomplete else "FINISHED", page, summary, bar)
+        status: Status = "FAILED" if is_incomplete else "FINISHED"
+        return publisher.close(status, page, summary, bar, evidence.overall)
 
 
 def _drawn_and_published(

@@ -376,6 +376,10 @@ class Places:
     tracking_uri: str = ""
 
 
+EQUIVALENCE_MARGIN = 0.02
+"""Of ToW: what is shown to be so near to retraining again counts as good as retrained."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LaunchSpec:
     """All that one command asks for.
@@ -389,6 +393,8 @@ class LaunchSpec:
         command: The user's overrides, for messages that say how to go on.
         row: What mode "why" asks about: dataset, forget size, method and metric.
         replace: Whether mode "report" may replace another sweep's finished report.
+        margin: Of ToW, a fraction: rows that are shown to be so near to retraining again count as
+            good as retrained. What is computed does not depend on it.
     """
 
     mode: Literal["run", "plan", "report", "ui", "why"]
@@ -398,3 +404,4 @@ class LaunchSpec:
     command: tuple[str, ...] = field(default=())
     row: str = ""
     replace: bool = False
+    margin: float = EQUIVALENCE_MARGIN

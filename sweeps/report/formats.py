@@ -39,12 +39,13 @@ _SHORT_SEEN = {Access.SUPPORT: "S", Access.PREPARED: "S+prep", Access.FULL: "Df,
 _MARKS = {0: "", 1: "*", 2: "°"}
 _TERMINAL_LEGEND = (
     "retain, forget, test: the score; all in percent, mean ± standard deviation of n seeds",
-    "ToW 100: as retrained, ToWn 0: doing nothing; Δ: minus the retrained score; -: missing",
-    "MIA, RMIA 50: chance; MIAacc: forget images taken for non-members",
+    "ToW 100: as retrained; ToWn: mean gain over doing nothing in % of what retraining gains",
+    "Δ: minus the retrained score; -: missing, or true by definition; MIA, RMIA 50: chance",
+    "MIAacc: forget images taken for non-members",
     "sees: S support set, S+prep also the method's own preparation, Df,Dr reference rows",
-    "* best, ° second best of the ranked rows, ties within one standard error unmarked; ≈ as good "
-    "as",
-    "retrained again; forget, MIA: closest to retrain is best; all definitions: report/summary.md",
+    "* shown to be best, ° best of the rest (tests within seeds, corrected); ≈ shown to be as near",
+    "to retraining as retraining itself; forget, MIA, RMIA: closest to retrained models is best;",
+    "no mark: not shown. All definitions: report/summary.md",
 )
 _TERMINAL_TUNING = (
     "tuned by: sim simulated requests before deletion, S those and the support set, S+Dv also",
@@ -171,10 +172,10 @@ def _aligned(cells: Sequence[TableCell], measure: str) -> list[str]:
     if CATALOGUE[measure].unit == "seconds":
         spreads = [""] * len(cells)
     room = max(map(len, spreads))
-    noise = any(cell.is_noise for cell in cells)
+    noise = any(cell.is_equivalent for cell in cells)
     tails = [
         (f"±{spread:>{room}}" if spread else "").ljust(room + 1 if room else 0)
-        + (("≈" if cell.is_noise else " ") if noise else "")
+        + (("≈" if cell.is_equivalent else " ") if noise else "")
         for cell, spread in zip(cells, spreads, strict=True)
     ]
     return [_MARKS[c.rank] + c.mean + tail for c, tail in zip(cells, tails, strict=True)]
@@ -234,7 +235,7 @@ def _latex_number(cell: TableCell, measure: str) -> str:
     text = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")[cell.rank].format(text)
     if cell.spread and CATALOGUE[measure].unit != "seconds":
         text += rf"{{\tiny$\pm${cell.spread}}}"
-    return text + (r"$\approx$" if cell.is_noise else "")
+    return text + (r"$\approx$" if cell.is_equivalent else "")
 
 
 def _escape(text: str) -> str:

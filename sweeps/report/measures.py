@@ -11,8 +11,8 @@ from typing import Literal
 
 Unit = Literal["fraction", "difference", "seconds", "bytes", "number"]
 """Fractions and their signed differences are shown in percent, all others as they are."""
-Better = Literal["highest", "lowest", "retrain", "chance"]
-"""The highest or lowest mean is best, or the one closest to retrain's or to 0.5."""
+Better = Literal["highest", "lowest", "retrained"]
+"""The highest or lowest value is best, or the one closest to the retrained models of its cell."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ _MEASURES = (
     Measure("retain_score", "retain/score", is_published=True,
             title="retain", better="highest", panel=1, board="retain"),
     Measure("forget_score", "forget/score", is_published=True,
-            title="forget", better="retrain", panel=1, board="forget"),
+            title="forget", better="retrained", panel=1, board="forget"),
     Measure("test_score", "test/score", is_published=True,
             title="test", better="highest", panel=1, board="test"),
     Measure("val_score", "val/score", is_summarised=True),
@@ -75,12 +75,12 @@ _MEASURES = (
     Measure("tow", "tow", is_published=True,
             title="ToW", better="highest", panel=1, board="tow"),
     Measure("mia_auc", "mia/auc", is_published=True,
-            title="MIA AUC", short="MIA", better="retrain", panel=1, board="mia_auc"),
+            title="MIA AUC", short="MIA", better="retrained", panel=1, board="mia_auc"),
     Measure("mia_acc", "mia/accuracy", is_published=True,
-            title="MIA acc", short="MIAacc", better="retrain", panel=2, place=3, board="mia_acc"),
+            title="MIA acc", short="MIAacc", better="retrained", panel=2, place=3, board="mia_acc"),
     Measure("mia_threshold_auc", "mia/threshold_auc", is_summarised=True),
     Measure("rmia_auc", "rmia/auc", is_published=True,
-            title="RMIA AUC", short="RMIA", better="chance", panel=2, place=3, board="rmia_auc"),
+            title="RMIA AUC", short="RMIA", better="retrained", panel=2, place=3, board="rmia_auc"),
     Measure("rmia_tpr", "rmia/tpr", board="rmia_tpr"),
     Measure("unlearn_seconds", "cost/unlearn_seconds", unit="seconds",
             title="unlearn s", short="sec", better="lowest", panel=2, place=4, board="seconds"),
@@ -93,7 +93,7 @@ _MEASURES = (
     Measure("test_gap", "gap/test", unit="difference",
             title="Δ test", short="Δtest", panel=2, place=2, board="gap/test"),
     Measure("tow_normalised", "tow_normalised",
-            title="ToW norm", short="ToWn", better="highest", panel=2, place=1, board="tow_norm"),
+            title="ToW norm", short="ToWn", panel=2, place=1, board="tow_norm"),
     Measure("tow_with_mia", "tow_with_mia"),
     Measure("mia_reference_auc", "mia/reference_auc"),
     Measure("mia_reference_acc", "mia/reference_accuracy"),

@@ -20,15 +20,16 @@ from pathlib import Path
 import pandas as pd
 
 from oneshui.origin import git_commit, versions
-from oneshui.spec import Role
 from sweeps.graph.plan import Plan
+from sweeps.inference.comparisons import PairedTest
+from sweeps.inference.evidence import Evidence
 from sweeps.report import analyses, formats, paper, provenance, tables
 from sweeps.report.failures import Cause
 from sweeps.report.figures import catalogue
 from sweeps.report.figures.style import Material
+from sweeps.report.findings import findings
 from sweeps.report.rendering import render
 from sweeps.report.sheets import write_csv
-from sweeps.report.statistics import PairedTest, comparisons, is_ranked, names, noise_floor
 from sweeps.report.studies import (
     LEAK_NOTE,
     StudyResult,
@@ -45,12 +46,6 @@ _TEST_COLUMNS = [field.name for field in dataclasses.fields(PairedTest)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Finding:
-    title: str
-    sentences: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Figure:
     name: str
     alt: str
@@ -62,6 +57,7 @@ def write_report(
     plan: Plan,
     frame: pd.DataFrame,
     summary: pd.DataFrame,
+    evidence: Evidence,
     entries: Mapping[str, Entry],
     causes: Sequence[Cause],
     blocked: Sequence[str],
@@ -77,6 +73,7 @@ def write_report(
         plan: The sweep's graph.
         frame: From ``results_frame``.
         summary: From ``summarise``, of the same frame.
+        evidence: What was tested about it.
         entries: Finished jobs by key.
         causes: Why jobs failed for good.
         blocked: Keys of jobs that did not run because of those.
@@ -95,13 +92,14 @@ def write_report(
     """
     target = output_dir / "report"
     with _replacing(target) as folder:
-        tests, said = _statistics(frame, summary)
+        said = (*tables.notes(summary, evidence), *tables.protection_notes(frame))
         frame.to_parquet(folder / "results.parquet", index=False)
         write_csv(frame, folder / "results.csv")
         summary.to_parquet(folder / "summary.parquet", index=False)
         write_csv(summary, folder / "summary.csv")
-        compared = pd.DataFrame(map(dataclasses.asdict, tests), columns=_TEST_COLUMNS)
+        compared = pd.DataFrame(map(dataclasses.asdict, evidence.tests), columns=_TEST_COLUMNS)
         write_csv(compared, folder / "comparisons.csv")
+        write_csv(evidence.overall, folder / "overall.csv")
         text = formats.markdown(summary, said)
         (folder / "summary.md").write_text(text, encoding="utf-8")
         (folder / "summary.tex").write_text(formats.latex(summary, said), encoding="utf-8")
@@ -113,6 +111,7 @@ def write_report(
             entries=entries,
             frame=frame,
             summary=summary,
+            margin=evidence.margin,
             tables=found,
             studies=tuple(studies),
         )
@@ -136,8 +135,10 @@ def write_report(
             rank_note=tables.RANK_NOTE,
             reference_note=tables.REFERENCE_NOTE,
             notes=said,
-            tests=[test for test in tests if test.num_cells],
-            findings=_findings(frame),
+            compared=tables.comparison_tables(evidence),
+            overall=tables.overall_lines(evidence.overall),
+            overall_note=tables.OVERALL_NOTE,
+            findings=findings(frame, evidence),
             paper=paper.lines(comparison),
             figures=[_figure(path) for path in drawn if path.suffix == ".png"],
             num_finished=int(frame["tow"].notna().sum()),
@@ -157,14 +158,6 @@ def write_report(
         )
         (folder / "index.html").write_text(page, encoding="utf-8")
     return target / "index.html"
-
-
-def _statistics(
-    frame: pd.DataFrame, summary: pd.DataFrame
-) -> tuple[list[PairedTest], tuple[str, ...]]:
-    tests = comparisons(frame)
-    said = tables.notes(summary, noise_floor(frame), tests)
-    return tests, (*said, *tables.protection_notes(frame))
 
 
 def _config(plan: Plan) -> str:
@@ -206,49 +199,6 @@ def _replacing(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _findings(frame: pd.DataFrame) -> list[_Finding]:
-    """What the ToW column says, seed by seed against doing nothing."""
-    findings = []
-    floors = noise_floor(frame)
-    for (dataset, num_forget), rows in frame.groupby(["dataset", "num_forget"], sort=False):
-        tow = 100 * rows.pivot(index="seed", columns="method", values="tow")
-        key = (str(dataset), int(str(num_forget)))
-        nothing = next(iter(names(rows[(rows["role"] == Role.PRETRAIN) & rows["tow"].notna()])), "")
-        if not nothing:
-            continue
-        gains = tow[names(rows[is_ranked(rows)])].sub(tow[nothing], axis=0)
-        gains = gains.dropna(axis="columns", how="all")
-        sentences = [f"Doing nothing ({nothing}) has a mean ToW of {tow[nothing].mean():.1f}%."]
-        if len(gains.columns):
-            sentences += _gain_sentences(gains)
-        if key in floors:
-            sentences.append(
-                "The noise floor, the lowest ToW of a model that was retrained with another seed, "
-                f"is at {100 * floors[key].tow:.1f}%."
-            )
-        title = tables.request_title(*key)
-        findings.append(_Finding(title=title, sentences=tuple(sentences)))
-    return findings
-
-
-def _gain_sentences(gains: pd.DataFrame) -> list[str]:
-    """Which rows beat doing nothing: ToW in percent minus pretrain's, seeds by methods."""
-    means = gains.mean()
-    best = str(means.idxmax())
-    known = gains[best].dropna()
-    sentences = ["No one-shot row is better than that on average."]
-    if means[best] > 0:
-        sentences = [
-            f"The largest gain over it among the one-shot rows is that of {best}: "
-            f"{means[best]:+.1f} points, ahead with {int((known > 0).sum())} of {len(known)} "
-            f"{'seed' if len(known) == 1 else 'seeds'}."
-        ]
-    worse = [str(method) for method, gain in means.items() if gain < 0]
-    if worse:
-        sentences.append(f"Worse than doing nothing on average: {', '.join(worse)}.")
-    return sentences
 
 
 def _figure(path: Path) -> _Figure:

@@ -5,31 +5,34 @@ Frames hold fractions in [0, 1] and seconds. Must not import torch, Ray or MLflo
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from oneshui.spec import DATA_SEEN, Access, Role
+from sweeps.inference.evidence import Evidence
+from sweeps.inference.intervals import interquartile_mean, ratio_of_means, t_intervals
+from sweeps.inference.retrained import distances
+from sweeps.inference.rows import BLOCK, by_seed, is_ranked, of_role
+from sweeps.inference.testing import ALPHA, ranks
 from sweeps.report.measures import CATALOGUE, RANKED, SUMMARISED
 from sweeps.report.results import ALSO, MADE
-from sweeps.report.statistics import bootstrap_interval, interquartile_mean, is_ranked, noise_floor
 
 PARTS = ("mean", "std", "low", "high", "iqm")
-KEYS = ["dataset", "num_forget", "method"]
-_GROUP = KEYS[:2]
+KEYS = [*BLOCK, "method"]
 
 _PLACES = {Access.SUPPORT: 1, Access.PREPARED: 2, Access.FULL: 3}
 
 
-def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataFrame:
     """Means and what they are worth, over the seeds.
 
     Args:
         frame: From ``sweeps.report.results.results_frame``.
+        evidence: What was tested about it; gathered here by default.
 
     Returns:
         One row per dataset, forget size and method: within each dataset and forget size first
@@ -38,12 +41,18 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         the hyperparameters are used as given), data_seen, task, n (finished seeds), seeds
         (planned), mixed (what of
         ``sweeps.report.results.MADE`` differs among the jobs behind the row, in words; empty if
-        nothing does), within_noise (whether the mean ToW reaches the noise floor; null without
-        one), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % bootstrap
-        interval) and ``_iqm`` (interquartile mean) of ``SUMMARISED``: fractions in [0, 1] and
-        seconds, null where the seeds do not suffice; and ``<measure>_rank`` of ``RANKED``: 1 and
-        2 for best and second best, null for all others.
+        nothing does), equivalent (whether the row is shown to be as near to retraining as
+        retraining itself; null where nothing was retrained twice) and equivalent_p (its corrected
+        p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % interval of the
+        mean, Student's) and ``_iqm`` (interquartile mean) of ``SUMMARISED``: fractions in [0, 1]
+        and seconds, null where the seeds do not suffice; and ``<measure>_rank`` of ``RANKED``: 1
+        and 2 for rows that are shown to be best and best of the rest, null for all others. The
+        normalised ToW is a ratio of means: gain over doing nothing over retraining's gain (of the
+        model that was retrained again, where there is one), with Fieller's interval; it has no
+        spread, and is null where retraining's gain is not three standard errors above 0.
     """
+    frame = frame.reset_index(drop=True)
+    evidence = evidence or Evidence.of(frame)
     groups = frame.groupby(KEYS, sort=False)
     parts = {
         "role": groups["role"].first(),
@@ -58,22 +67,31 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             dtype="str",
         ),
     }
-    values = [rows for _, rows in groups[list(SUMMARISED)]]
-    for measure in SUMMARISED:
+    index = parts["n"].index
+    own, places = groups.ngroup().to_numpy(), groups.cumcount().to_numpy()
+    values = np.full((len(SUMMARISED), len(index), places.max(initial=0) + 1), np.nan)
+    values[:, own, places] = frame[list(SUMMARISED)].to_numpy(dtype="float64").T
+    for measure, by_row in zip(SUMMARISED, values, strict=True):
         parts[f"{measure}_mean"] = groups[measure].mean()
         parts[f"{measure}_std"] = groups[measure].std(ddof=1)
-        known = [rows[measure].dropna().to_numpy() for rows in values]
-        ends = np.array([bootstrap_interval(sample) for sample in known]).reshape(-1, 2)
-        index = parts[f"{measure}_mean"].index
+        ends = t_intervals(by_row)
+        if CATALOGUE[measure].unit == "fraction":
+            ends = ends.clip(0, 1)
+        known = [row[~np.isnan(row)] for row in by_row]
         parts[f"{measure}_low"] = pd.Series(ends[:, 0], index=index)
         parts[f"{measure}_high"] = pd.Series(ends[:, 1], index=index)
         parts[f"{measure}_iqm"] = pd.Series(map(interquartile_mean, known), index=index)
+    shares = _normalised(frame, index)
+    for part in PARTS:
+        found = shares[part] if part in shares else pd.Series(math.nan, index=index)
+        parts[f"tow_normalised_{part}"] = found
     table = pd.DataFrame(parts).reset_index()
     table.insert(6, "data_seen", table["access"].map(lambda access: DATA_SEEN[Access(access)]))
     table = table.loc[_order(table)].reset_index(drop=True)
-    table.insert(11, "within_noise", _within_noise(table, frame))
-    ranks = {f"{measure}_rank": _ranks(table, measure) for measure in RANKED}
-    return pd.concat([table, pd.DataFrame(ranks, index=table.index)], axis=1)
+    for place, (name, column) in enumerate(_equivalence(table, evidence).items(), start=11):
+        table.insert(place, str(name), column)
+    ranked = {f"{measure}_rank": _ranks(frame, table, measure) for measure in RANKED}
+    return pd.concat([table, pd.DataFrame(ranked, index=table.index)], axis=1)
 
 
 def _mixed(made: pd.DataFrame) -> str:
@@ -102,50 +120,62 @@ def _order(table: pd.DataFrame) -> pd.Index[int]:
     )
 
 
-def _within_noise(table: pd.DataFrame, frame: pd.DataFrame) -> pd.Series[Any]:
-    floors = noise_floor(frame)
-    found = []
-    competes = is_ranked(table) | (table["role"] == Role.PRETRAIN)
-    for row, is_compared in zip(table.to_dict("records"), competes, strict=True):
-        floor = floors.get((row["dataset"], row["num_forget"]))
-        is_known = is_compared and floor is not None and not math.isnan(row["tow_mean"])
-        found.append(row["tow_mean"] >= floor.tow if floor and is_known else None)
-    return pd.Series(found, index=table.index, dtype="boolean")
+def _equivalence(table: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
+    """Corrected p of being as near to retraining as retraining itself, and whether it is shown."""
+    p_values = {
+        (*test.block, test.method): test.p_corrected
+        for test in evidence.tests
+        if test.family == "retrained"
+    }
+    found = [p_values.get(key, math.nan) for key in _keys(table)]
+    p = pd.Series(found, index=table.index, dtype="float64")
+    is_shown = (p <= ALPHA).astype("boolean").mask(p.isna())
+    return pd.DataFrame({"equivalent": is_shown, "equivalent_p": p})
 
 
-def _ranks(table: pd.DataFrame, measure: str) -> pd.Series[Any]:
-    """Best and second best where the lead is more than one standard error."""
-    ranks = pd.Series(pd.NA, index=table.index, dtype="Int64")
-    competes = is_ranked(table)
-    for _, rows in table.groupby(_GROUP, sort=False):
-        distance = _distance(rows, measure)
-        if distance is None:
+def _normalised(frame: pd.DataFrame, index: pd.Index[Any]) -> pd.DataFrame:
+    """Mean gain of a row over doing nothing as a share of retraining's, by KEYS."""
+    found = pd.DataFrame(math.nan, index=index, columns=["mean", "low", "high"])
+    for (dataset, num_forget), rows in frame.groupby(BLOCK, sort=False):
+        nothing, goal = of_role(rows, Role.PRETRAIN), of_role(rows, Role.RETRAIN_AGAIN)
+        if nothing is None:
             continue
-        error = rows[f"{measure}_std"] / np.sqrt(rows["n"])
-        far = distance(rows[f"{measure}_mean"])
-        known = far[competes.loc[rows.index] & far.notna()].sort_values(kind="stable").index[:3]
-        for rank, (own, rival) in enumerate(itertools.pairwise(known), start=1):
-            # Without a spread there is no standard error, and a lead cannot be told from chance.
-            margin = max(error[own], error[rival])
-            if math.isnan(margin) or not far[rival] - far[own] > margin:
-                break
-            ranks[own] = rank
-    return ranks
+        tow = by_seed(rows, "tow")
+        # What defines 0 and 100 has no number of its own.
+        yardsticks = {nothing, goal, of_role(rows, Role.RETRAIN)}
+        goals = tow[goal] if goal is not None else 1.0
+        for method in tow:
+            if method in yardsticks:
+                continue
+            gains = pd.DataFrame(
+                {"own": tow[method] - tow[nothing], "way": goals - tow[nothing]}
+            ).dropna()
+            found.loc[(dataset, num_forget, method)] = ratio_of_means(gains["own"], gains["way"])
+    return found
 
 
-def _distance(
-    rows: pd.DataFrame, measure: str
-) -> Callable[[pd.Series[float]], pd.Series[float]] | None:
-    """How far means are from the best possible; None if the yardstick is missing."""
+def _ranks(frame: pd.DataFrame, table: pd.DataFrame, measure: str) -> pd.Series[Any]:
+    """1 and 2 for rows that are shown to be best and best of the rest."""
+    found = pd.Series(pd.NA, index=table.index, dtype="Int64")
+    goodness = _goodness(frame, measure)
+    competes = is_ranked(frame) & goodness.notna()
+    places = {key: i for i, key in zip(table.index, _keys(table), strict=True)}
+    for (dataset, num_forget), rows in frame[competes].groupby(BLOCK, sort=False):
+        values = goodness[rows.index].to_frame("goodness").join(rows[["seed", "method"]])
+        by_method = values.pivot(index="seed", columns="method", values="goodness")
+        for method, rank in zip(by_method, ranks(by_method.to_numpy()), strict=True):
+            if rank:
+                found[places[dataset, num_forget, method]] = rank
+    return found
+
+
+def _keys(table: pd.DataFrame) -> Iterable[tuple[Any, ...]]:
+    return table[KEYS].itertuples(index=False, name=None)
+
+
+def _goodness(frame: pd.DataFrame, measure: str) -> pd.Series[float]:
+    """Values turned so that higher is better, cell by cell; null where a yardstick is missing."""
     goal = CATALOGUE[measure].better
     if goal == "highest":
-        return lambda means: -means
-    if goal == "lowest":
-        return lambda means: means
-    if goal == "chance":
-        return lambda means: (means - 0.5).abs()
-    yardstick = rows.loc[rows["role"] == Role.RETRAIN, f"{measure}_mean"].dropna()
-    if yardstick.empty:
-        return None
-    level = float(yardstick.iloc[0])
-    return lambda means: (means - level).abs()
+        return frame[measure]
+    return -(frame[measure] if goal == "lowest" else distances(frame, measure))

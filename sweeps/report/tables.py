@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from oneshui.spec import DATA_SEEN, Access
+from oneshui.spec import DATA_SEEN, Access, Role
+from sweeps.inference.comparisons import PairedTest, support_statement
+from sweeps.inference.evidence import Evidence
 from sweeps.report.measures import CATALOGUE, RANKED
-from sweeps.report.statistics import NoiseFloor, PairedTest, support_statement
 from sweeps.report.summary import group_of
 
 PANELS: tuple[tuple[str, ...], ...] = tuple(
@@ -36,19 +37,22 @@ MIXED = "†"
 
 LEGEND = (
     "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
-    "deviation over the n finished seeds of those planned; - is missing. ToW 100: the scores of "
-    "the retrained model; ToW norm 0: doing nothing, 100: retraining. Δ: score minus the retrained "
-    "model's; Δ forget above 0 still knows too much, below 0 forgot too much. MIA AUC 50: the loss "
-    "tells nothing about membership. MIA acc: share of forget images that the attack takes for "
-    "non-members. RMIA AUC 50: comparing with retrained models tells nothing either. Data seen at "
-    "deletion time: S is the support set, one picture per identity."
+    "deviation over the n finished seeds of those planned; - is missing, or what would be true by "
+    "definition. ToW 100: the scores of the retrained model; ToW norm: the mean gain over doing "
+    "nothing in percent of what retraining gains. Δ: score minus the retrained model's; Δ forget "
+    "above 0 still knows too much, below 0 forgot too much. MIA AUC 50: the loss tells nothing "
+    "about membership. MIA acc: share of forget images that the attack takes for non-members. RMIA "
+    "AUC 50: comparing with retrained models tells nothing either. An attack is read beside its "
+    "value for a model that was retrained, which need not be 50. Data seen at deletion time: S is "
+    "the support set, one picture per identity."
 )
 RANK_NOTE = (
     "Best and second best among the ranked rows only: neither doing nothing (pretrain) nor rows "
-    "that saw the forget set D_f or the retain set D_r compete. Best is the highest retain, test "
-    "and ToW; for forget and MIA the one closest to retrain; for RMIA AUC the one closest to 50; "
-    "the lowest unlearn s. A lead within one standard error (the larger of the two rows') is a "
-    "tie and marks nothing, nor does a single seed."
+    "that saw the forget set D_f or the retain set D_r compete. A row is marked best if it is "
+    "shown to be better than each other ranked row, by tests on differences within a seed at 5 % "
+    "that are corrected for having picked it, and second best likewise among the rest: of few "
+    "seeds most columns have no mark. Better is a higher retain, test and ToW, fewer unlearn s, "
+    "and for forget, MIA and RMIA a smaller distance to the retrained models of the same seed."
 )
 TUNING_NAMES: Mapping[str, str] = {
     "support_only": "S",
@@ -70,6 +74,20 @@ REFERENCE_NOTE = (
 )
 
 
+OVERALL_NOTE = (
+    "ToW over all datasets and forget sizes, each weighing alike: mean and interquartile mean with "
+    "95 % intervals over seeds, resampled within each and stretched for their number. They hold "
+    "for these datasets; other datasets are another question."
+)
+_FAMILIES: Mapping[str, str] = {
+    "nothing": "Against doing nothing: does the ToW differ?",
+    "best": "The highest mean ToW against the other rows: is it better than each?",
+    "retrained": "Against retraining again: is the ToW as near to retraining?",
+    "attack": "Against retraining again: does an attack find more, or less?",
+    "datasets": "Over datasets, against doing nothing: does the ToW differ in general?",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableCell:
     """One number of a table, as text.
@@ -77,14 +95,14 @@ class TableCell:
     Attributes:
         mean: "-" if there is none.
         spread: Standard deviation; empty with fewer than two seeds.
-        rank: 1 best, 2 second best, 0 neither.
-        is_noise: Whether the ToW cannot be told from retraining with another seed.
+        rank: 1 shown to be best, 2 shown to be best of the rest, 0 neither.
+        is_equivalent: Whether the ToW is shown to be as near to retraining as retraining itself.
     """
 
     mean: str
     spread: str
     rank: int = 0
-    is_noise: bool = False
+    is_equivalent: bool = False
 
     def __str__(self) -> str:
         return f"{self.mean} ± {self.spread}" if self.spread else self.mean
@@ -223,21 +241,28 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
 
 
 def _cell(measure: str, row: Mapping[Hashable, Any] | None) -> TableCell:
-    if row is None or math.isnan(row[f"{measure}_mean"]):
+    if row is None or math.isnan(row[f"{measure}_mean"]) or measure in _true_by_definition(row):
         return TableCell(mean=MISSING, spread="")
     mean, spread = row[f"{measure}_mean"], row[f"{measure}_std"]
     scale, unit = CATALOGUE[measure].scale, CATALOGUE[measure].unit
     sign = "+" if unit == "difference" else ""
     digits = (2 if mean < 10 else 1 if mean < 100 else 0) if unit == "seconds" else 1
     rank = row[f"{measure}_rank"] if measure in RANKED else pd.NA
-    noise = row["within_noise"] if measure == "tow" else pd.NA
+    equivalent = row["equivalent"] if measure == "tow" else pd.NA
     return TableCell(
         # Adding 0 turns -0.0 into 0.0, whose sign would mean nothing.
         mean=f"{round(scale * mean, digits) + 0.0:{sign}.{digits}f}",
         spread="" if math.isnan(spread) else f"{scale * spread:.{digits}f}",
         rank=0 if pd.isna(rank) else int(rank),
-        is_noise=False if pd.isna(noise) else bool(noise),
+        is_equivalent=False if pd.isna(equivalent) else bool(equivalent),
     )
+
+
+def _true_by_definition(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    """Measures of a row that hold it against itself."""
+    if row["role"] == Role.RETRAIN:
+        return ("tow", "retain_gap", "forget_gap", "test_gap")
+    return ()
 
 
 def mixture_note(summary: pd.DataFrame) -> str:
@@ -255,34 +280,39 @@ def mixture_note(summary: pd.DataFrame) -> str:
     )
 
 
-def notes(
-    summary: pd.DataFrame,
-    floors: Mapping[tuple[str, int], NoiseFloor],
-    tests: Sequence[PairedTest],
-) -> tuple[str, ...]:
+def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
     """What must be said under the tables besides the legend.
 
     Args:
         summary: From ``sweeps.report.summary.summarise``.
-        floors: From ``sweeps.report.statistics.noise_floor``.
-        tests: From ``sweeps.report.statistics.comparisons``.
+        evidence: What was tested about the results.
     """
-    if floors:
-        levels = "; ".join(
-            f"{request_title(*key)}: {100 * floor.tow:.1f} at the lowest of {floor.num_pairs} "
-            f"{'pair' if floor.num_pairs == 1 else 'pairs'}"
-            for key, floor in floors.items()
+    return tuple(
+        filter(
+            None,
+            [equivalence_note(evidence), support_statement(evidence.tests), mixture_note(summary)],
         )
-        noise = (
-            "≈ after a ToW: inside the noise floor, indistinguishable from retraining with other "
-            f"random numbers. ToW of two retrained models of one split: {levels}."
+    )
+
+
+def equivalence_note(evidence: Evidence) -> str:
+    """What ≈ means, and what retrained models have among themselves."""
+    if not evidence.levels:
+        return (
+            "No cell was retrained twice, so nothing says how near to 100 a ToW must be: the row "
+            "retrain_again in sweep.methods shows it."
         )
-    else:
-        noise = (
-            "No noise floor: no cell was retrained twice, so nothing says how near to 100 a ToW "
-            "must be; the row retrain_again in sweep.methods gives one."
-        )
-    return tuple(filter(None, [noise, support_statement(tests), mixture_note(summary)]))
+    levels = "; ".join(
+        f"{request_title(*block)}: {100 * level.tow:.1f} on average of {level.num_cells} "
+        f"{'seed' if level.num_cells == 1 else 'seeds'}, {100 * level.lowest:.1f} at the lowest"
+        for block, level in evidence.levels.items()
+    )
+    return (
+        "≈ after a ToW: shown to be as near to retraining as retraining itself, its mean within "
+        f"{100 * evidence.margin:g} points of what retrained models have among themselves (two "
+        "one-sided tests, corrected for the rows); without the mark it is not shown, which is not "
+        f"shown to be different. ToW of two retrained models of one cell: {levels}."
+    )
 
 
 def protection_notes(frame: pd.DataFrame) -> tuple[str, ...]:
@@ -299,3 +329,84 @@ def protection_notes(frame: pd.DataFrame) -> tuple[str, ...]:
         f"What kept one-shot methods from the data after deletion: {counts}. Under audit, native "
         "code can open files: docs/security.md.",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One paired test as texts, in points.
+
+    Attributes:
+        request: Dataset and forget size; empty over datasets.
+        measure: Title of what is compared.
+        method: The first row.
+        other: The second.
+        num: Seeds, or datasets.
+        difference: First minus second.
+        interval: Of the mean over seeds, 95 %; "-" without one.
+        people: Interval over people within these seeds, 95 %; "-" where it is not known.
+        p: Corrected for its family.
+        is_shown: Whether the corrected test shows what is asked.
+    """
+
+    request: str
+    measure: str
+    method: str
+    other: str
+    num: str
+    difference: str
+    interval: str
+    people: str
+    p: str
+    is_shown: bool
+
+
+def comparison_tables(evidence: Evidence) -> list[tuple[str, list[Comparison]]]:
+    """The tests that have pairs, by what they ask."""
+    found = []
+    for family, question in _FAMILIES.items():
+        own = [t for t in evidence.tests if t.family == family and t.num]
+        if own:
+            found.append((question, [_comparison(test) for test in own]))
+    return found
+
+
+def _comparison(test: PairedTest) -> Comparison:
+    return Comparison(
+        request=request_title(test.dataset, test.num_forget) if test.dataset else "",
+        measure=CATALOGUE[test.measure].title,
+        method=test.method,
+        other=test.other,
+        num=str(test.num),
+        difference=f"{100 * test.difference + 0.0:+.1f}",
+        interval=_ends(test.low, test.high),
+        people=_ends(test.people_low, test.people_high),
+        p=MISSING if math.isnan(test.p_corrected) else f"{test.p_corrected:.2g}",
+        is_shown=test.is_shown,
+    )
+
+
+def _ends(low: float, high: float, sign: str = "+") -> str:
+    """An interval in percent; "-" if there is none."""
+    if math.isnan(low) or math.isnan(high):
+        return MISSING
+    return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}"
+
+
+def overall_lines(overall: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Rows over all datasets and forget sizes: name, mean, interval, the same of the middle half.
+
+    Args:
+        overall: From ``sweeps.inference.aggregate.aggregate``.
+    """
+    return [
+        (
+            str(row["method"]) + ("" if row["is_ranked"] else " (reference)"),
+            str(row["num_datasets"]),
+            str(row["num"]),
+            f"{100 * row['mean']:.1f}",
+            _ends(row["low"], row["high"], ""),
+            f"{100 * row['iqm']:.1f}",
+            _ends(row["iqm_low"], row["iqm_high"], ""),
+        )
+        for row in overall.to_dict("records")
+    ]

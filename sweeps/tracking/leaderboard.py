@@ -1,5 +1,7 @@
 """The flat experiment ``<sweep>-leaderboard``: one run per method, dataset and forget size.
 
+Where there are several, one more run per method stands for all of them together.
+
 One page of MLflow's UI shows a hundred runs and no tree, so the comparison gets an experiment of
 its own, with means that a person reads at a glance.
 """
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from oneshui.spec import DATA_SEEN, Access
 from sweeps.graph.job import digest
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.tables import NOT_TUNED
@@ -26,7 +29,9 @@ SHOWN = {key: measure.board for key, measure in CATALOGUE.items() if measure.boa
 """Names of the means, short enough to be read in a column's head."""
 DIGITS = 4
 IDENTITY = ("oneshui.board", "method", "dataset", "num_forget")
-VERSION = "2"
+VERSION = "3"
+EVERYWHERE = "all datasets"
+"""In place of a dataset's name, of a row over all datasets and forget sizes."""
 
 _METRICS = ("tow", "retain", "forget", "test", "mia_auc", "num_seeds")
 _COLUMNS = [f"metrics.{name}" for name in _METRICS] + ["params.dataset", "params.num_forget"]
@@ -44,13 +49,19 @@ def name_of(sweep: str) -> str:
     return f"{sweep}-leaderboard"
 
 
-def publish(client: MlflowClient, experiment: Experiment, summary: pd.DataFrame) -> None:
+def publish(
+    client: MlflowClient,
+    experiment: Experiment,
+    summary: pd.DataFrame,
+    overall: pd.DataFrame | None = None,
+) -> None:
     """Make the experiment show the summary, and set rows of other grids aside.
 
     Args:
         client: Of the tracking store.
         experiment: The leaderboard.
         summary: From ``sweeps.report.summary.summarise``.
+        overall: From ``sweeps.inference.aggregate.aggregate``.
 
     Raises:
         Exception: Whatever mlflow raises.
@@ -58,7 +69,8 @@ def publish(client: MlflowClient, experiment: Experiment, summary: pd.DataFrame)
     known = all_runs(client, experiment.experiment_id)
     runs = Runs(client, experiment.experiment_id, IDENTITY, known)
     shown = set()
-    for wanted in wanted_runs(summary):
+    everywhere = () if overall is None else overall_runs(overall)
+    for wanted in (*wanted_runs(summary), *everywhere):
         runs.put(wanted)
         shown.add(tuple(wanted.tags[name] for name in IDENTITY))
     runs.set_aside(shown)
@@ -86,7 +98,7 @@ def wanted_runs(summary: pd.DataFrame) -> Iterable[Wanted]:
             "access": params["access"],
             "tuning": params["tuning"],
             "seeds": f"{row['n']}/{row['seeds']}",
-            "noise_floor": _noise(row["within_noise"]),
+            "as_retrained": _shown(row["equivalent"]),
             GRID: LATEST,
             CONTENT: digest({"metrics": metrics, "params": params}),
         }
@@ -108,5 +120,36 @@ def _metrics(row: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
                 yield title, round(value, DIGITS)
 
 
-def _noise(within: Any) -> str:
-    return "unknown" if pd.isna(within) else "inside" if within else "below"
+def _shown(equivalent: Any) -> str:
+    return "unknown" if pd.isna(equivalent) else "shown" if equivalent else "not shown"
+
+
+def overall_runs(overall: pd.DataFrame) -> Iterable[Wanted]:
+    """One run per row that all datasets and forget sizes have."""
+    parts = {"mean": "tow", "low": "ci_low/tow", "high": "ci_high/tow", "iqm": "iqm/tow"}
+    parts |= {"iqm_low": "ci_low/iqm", "iqm_high": "ci_high/iqm"}
+    for row in overall.to_dict("records"):
+        metrics = {
+            name: round(float(row[part]), DIGITS)
+            for part, name in parts.items()
+            if not math.isnan(row[part])
+        }
+        metrics |= {"num_values": float(row["num"]), "num_datasets": float(row["num_datasets"])}
+        params = {
+            "method": str(row["method"]),
+            "dataset": EVERYWHERE,
+            "access": str(row["access"]),
+            "data_seen": DATA_SEEN[Access(row["access"])],
+        }
+        tags = {
+            IDENTITY[0]: VERSION,
+            "kind": "overall",
+            "method": params["method"],
+            "dataset": EVERYWHERE,
+            "num_forget": "all",
+            "access": params["access"],
+            GRID: LATEST,
+            CONTENT: digest({"metrics": metrics, "params": params}),
+        }
+        name = f"{row['method']} {EVERYWHERE}"
+        yield Wanted(name=name, tags=tags, params=params, metrics=metrics)

@@ -73,6 +73,7 @@ class _End:
     status: Status
     report: Path | None
     summary: pd.DataFrame | None
+    overall: pd.DataFrame | None
 
 
 class Publisher:
@@ -125,6 +126,7 @@ class Publisher:
         report: Path | None = None,
         summary: pd.DataFrame | None = None,
         progress: Callable[[int, int], None] | None = None,
+        overall: pd.DataFrame | None = None,
     ) -> list[str]:
         """Publish what is left, end the parent run and stop.
 
@@ -133,13 +135,15 @@ class Publisher:
             report: Path of ``index.html``; its folder becomes artefacts of the parent run.
             summary: From ``sweeps.report.summary.summarise``, for the leaderboard.
             progress: Called with the number of rows published since this call, and of all.
+            overall: From ``sweeps.inference.aggregate.aggregate``, for the leaderboard.
 
         Returns:
             What could not be published, one line each.
         """
         if self._thread is None:
             return []
-        self._queue.put(_End(status=status, report=report, summary=summary))
+        end = _End(status=status, report=report, summary=summary, overall=overall)
+        self._queue.put(end)
         self._progress = time.monotonic()
         total, shown = self._queue.qsize(), -1
         while self._thread.is_alive():
@@ -222,7 +226,7 @@ class Publisher:
                 self._report(error)
         if publish is None or failures >= MAX_FAILURES:
             return
-        for part in publish.last_parts(item.status, item.report, item.summary):
+        for part in publish.last_parts(item):
             self._progress = time.monotonic()
             try:
                 part()
@@ -294,20 +298,21 @@ class _SweepView:
         self._runs.put(wanted_run(self._plan, row, entries, self._parent))
         self._published += 1
 
-    def last_parts(
-        self, status: Status, report: Path | None, summary: pd.DataFrame | None
-    ) -> list[Callable[[], object]]:
+    def last_parts(self, end: _End) -> list[Callable[[], object]]:
         """What is published at the end, in parts that fail apart from each other."""
         own: set[tuple[str, ...]] = {
             (row.score_key, row.row.name, row.cell.dataset) for row in self._plan.results
         }
         parts: list[Callable[[], object]] = [lambda: self._runs.set_aside(own)]
         parts.append(lambda: views.save(self._client, self._experiment, [CELLS]))
+        summary, report = end.summary, end.report
         if summary is not None:
-            parts.append(lambda: leaderboard.publish(self._client, self._board, summary))
+            parts.append(
+                lambda: leaderboard.publish(self._client, self._board, summary, end.overall)
+            )
         if report is not None:
             parts.append(lambda: self._attach(report))
-        return [*parts, lambda: self._client.set_terminated(self._parent, status)]
+        return [*parts, lambda: self._client.set_terminated(self._parent, end.status)]
 
     def _attach(self, report: Path) -> None:
         """The report's folder as artefacts of the parent, its tables as the parent's note."""

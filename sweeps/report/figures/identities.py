@@ -17,8 +17,8 @@ import pandas as pd
 from oneshui.spec import Role
 from sweeps.graph.artifacts import PER_IDENTITY, SUPPORT
 from sweeps.graph.plan import ResultRow
+from sweeps.inference.rows import is_ranked, names
 from sweeps.report.figures.style import Drawing, Look, Material, looks_of, set_title
-from sweeps.report.statistics import is_ranked, names
 from sweeps.store import DamagedEntryError
 
 if TYPE_CHECKING:

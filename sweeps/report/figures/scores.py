@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from oneshui.spec import Access, Role
+from sweeps.inference.retrained import level_of
 from sweeps.report.figures.style import (
     RETRAIN_COLOUR,
     Drawing,
@@ -23,7 +24,6 @@ from sweeps.report.figures.style import (
     roles_of,
     set_title,
 )
-from sweeps.report.statistics import noise_floor
 from sweeps.report.tables import SCORE_NAMES
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def forgetting_utility(material: Material) -> Iterator[Drawing]:
 def tow(material: Material) -> Iterator[Drawing]:
     """ToW of every row, by dataset and forget size."""
     for block in material.blocks():
-        yield Drawing(name=block.stem, make=partial(_tow, block.rows, block.methods, block.title))
+        make = partial(_tow, block.rows, block.methods, block.title, material.margin)
+        yield Drawing(name=block.stem, make=make)
 
 
 def loss_mia(material: Material) -> Iterator[Drawing]:
@@ -109,21 +110,22 @@ def _forgetting_utility(rows: pd.DataFrame, methods: Mapping[str, Role], title: 
     return figure
 
 
-def _tow(rows: pd.DataFrame, methods: Mapping[str, Role], title: str) -> Figure:
+def _tow(rows: pd.DataFrame, methods: Mapping[str, Role], title: str, margin: float) -> Figure:
     shown = {name: role for name, role in methods.items() if role is not Role.RETRAIN}
     figure, axes = _rows_figure(rows, shown or methods, "tow", f"Tug of war (ToW): {title}")
     nothing = rows.loc[rows["role"] == Role.PRETRAIN, "tow"]
     if len(nothing):
         axes.axvline(100 * nothing.mean(), color="black", linestyle="--", linewidth=1, zorder=1)
         axes.plot([], [], color="black", linestyle="--", linewidth=1, label="doing nothing")
-    for floor in noise_floor(rows).values():
+    level = level_of(rows)
+    if level is not None:
         axes.axvspan(
-            100 * floor.tow,
-            100,
+            100 * (level.tow - margin),
+            min(100.0, 100 * (level.tow + margin)),
             color=RETRAIN_COLOUR,
             alpha=0.15,
             linewidth=0,
-            label="noise floor: retrained again",
+            label=f"as near as retraining again (within {100 * margin:g})",
         )
     axes.set_xlim(right=100.5)
     axes.set_xlabel("ToW (%), 100: the scores of the retrained model")

@@ -20,6 +20,7 @@ import pandas as pd
 
 from oneshui.spec import Role
 from sweeps.graph.plan import Plan
+from sweeps.graph.spec import EQUIVALENCE_MARGIN
 from sweeps.report.studies import StudyResult
 from sweeps.report.tables import request_title
 from sweeps.store import Entry
@@ -145,6 +146,7 @@ class Material:
         tables: The paper's analyses by file name, as ``sweeps.report.analyses.write`` wrote them;
             without them their figures are left out.
         studies: What tuning found.
+        margin: Of ToW, in which a row counts as good as retrained.
     """
 
     plan: Plan
@@ -153,6 +155,7 @@ class Material:
     summary: pd.DataFrame
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     studies: tuple[StudyResult, ...] = ()
+    margin: float = EQUIVALENCE_MARGIN
 
     @staticmethod
     def stem(dataset: str) -> str:

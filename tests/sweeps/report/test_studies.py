@@ -26,6 +26,7 @@ from sweeps.config import load
 from sweeps.graph.job import Job
 from sweeps.graph.plan import ResultRow
 from sweeps.graph.spec import OBJECTIVES
+from sweeps.inference.evidence import Evidence
 from sweeps.report import formats, page, provenance, studies, tables
 from sweeps.report.figures import catalogue
 from sweeps.report.figures.style import Material
@@ -302,9 +303,9 @@ def write(
     sweep: InlineSweep, entries: dict[str, Entry], results: list[StudyResult], output: Path
 ) -> Path:
     frame = results_frame(sweep.plan, entries)
-    return page.write_report(
-        sweep.plan, frame, summarise(frame), entries, [], (), output, COMMAND, studies=results
-    )
+    evidence = Evidence.of(frame)
+    known = (sweep.plan, frame, summarise(frame, evidence), evidence, entries)
+    return page.write_report(*known, [], (), output, COMMAND, studies=results)
 
 
 def test_the_report_has_a_section_figure_and_files(

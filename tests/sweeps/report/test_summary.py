@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from support.result_frames import frame_of, row
 
+from sweeps.inference.evidence import Evidence
+from sweeps.inference.intervals import t_interval
 from sweeps.report.measures import RANKED, SUMMARISED
-from sweeps.report.statistics import bootstrap_interval
 from sweeps.report.summary import PARTS, summarise
 
 
@@ -32,7 +33,7 @@ def test_means_spreads_and_intervals_are_those_by_hand() -> None:
     (found,) = summarise(frame).to_dict("records")
     assert found["tow_mean"] == pytest.approx(0.8)
     assert found["tow_std"] == pytest.approx(statistics.stdev(values))
-    assert (found["tow_low"], found["tow_high"]) == bootstrap_interval(values)
+    assert (found["tow_low"], found["tow_high"]) == pytest.approx(t_interval(values))
     assert found["tow_iqm"] == pytest.approx(0.8)
     assert (found["n"], found["seeds"]) == (3, 3)
 
@@ -54,7 +55,8 @@ def test_the_columns_are_those_of_the_contract() -> None:
     assert set(PARTS) == {"mean", "std", "low", "high", "iqm"}
     assert list(summary.columns) == [
         *keys,
-        "within_noise",
+        "equivalent",
+        "equivalent_p",
         *measures,
         *(f"{m}_rank" for m in RANKED),
     ]
@@ -68,70 +70,119 @@ def test_rows_stand_by_what_they_saw() -> None:
     assert list(summary["data_seen"]) == ["S"] * 3 + ["S + own preparation"] + ["D_f, D_r"] * 2
 
 
-def test_the_best_two_with_a_clear_lead_are_ranked() -> None:
-    assert ranks({"a": [0.9, 0.91], "b": [0.8, 0.81], "c": [0.7, 0.71]}) == {"a": 1, "b": 2}
+def test_the_best_two_that_are_shown_to_be_are_ranked() -> None:
+    clear = {"a": [0.9, 0.91, 0.9], "b": [0.8, 0.81, 0.81], "c": [0.71, 0.7, 0.7]}
+    assert ranks(clear) == {"a": 1, "b": 2}
 
 
-def test_a_lead_within_one_standard_error_is_a_tie() -> None:
-    # Standard errors: 0.02 / sqrt(2) * sqrt(2) / ... = 0.02 of a; the lead over b is 0.019.
-    assert ranks({"a": [0.88, 0.92], "b": [0.881, 0.881], "c": [0.5, 0.51]}) == {}
-    assert ranks({"a": [0.88, 0.92], "b": [0.879, 0.879], "c": [0.5, 0.51]}) == {"a": 1, "b": 2}
+def test_a_lead_that_is_not_shown_marks_nothing() -> None:
+    # Ahead in every seed, and yet by so little that chance does it.
+    assert ranks({"a": [0.9, 0.95, 0.91], "b": [0.89, 0.85, 0.9], "c": [0.5, 0.51, 0.5]}) == {}
     # Second and third tie: only the first is marked.
-    assert ranks({"a": [0.9, 0.91], "b": [0.8, 0.84], "c": [0.81, 0.81]}) == {"a": 1}
+    tied = {"a": [0.9, 0.91, 0.9], "b": [0.8, 0.82, 0.81], "c": [0.81, 0.8, 0.82]}
+    assert ranks(tied) == {"a": 1}
 
 
-def test_single_seeds_rank_nothing() -> None:
+def test_single_seeds_and_equal_seeds_rank_nothing() -> None:
     assert ranks({"a": [0.9], "b": [0.8], "c": [0.1]}) == {}
+    assert ranks({"a": [0.9] * 3, "b": [0.8] * 3, "c": [0.1] * 3}) == {}
 
 
 def test_references_and_doing_nothing_do_not_compete() -> None:
-    rows = {"pretrain": [0.99, 0.99], "scrub": [0.98, 0.98], "a": [0.5, 0.51], "b": [0.3, 0.31]}
+    rows = {
+        "pretrain": [0.99, 0.98, 0.99],
+        "scrub": [0.98, 0.98, 0.97],
+        "a": [0.5, 0.51, 0.52],
+        "b": [0.3, 0.31, 0.31],
+    }
+    # Of two rows the first is marked, and the second is alone then.
     assert ranks(rows) == {"a": 1}
 
 
-def test_the_best_forget_score_is_the_one_closest_to_retrain() -> None:
-    rows = {"retrain": [0.6, 0.6], "a": [0.3, 0.3], "b": [0.65, 0.65], "c": [0.9, 0.9]}
-    assert ranks(rows, "forget_score") == {"b": 1, "a": 2}
-    assert ranks(rows, "retain_score") == {"c": 1, "b": 2}
-    del rows["retrain"]
-    assert ranks(rows, "forget_score") == {}
-
-
-def test_the_best_relative_attack_is_the_one_at_chance_and_the_best_time_the_shortest() -> None:
-    rows = {"a": [0.3, 0.3], "b": [0.55, 0.55], "c": [0.9, 0.9]}
-    assert ranks(rows, "rmia_auc") == {"b": 1, "a": 2}
-    assert ranks(rows, "unlearn_seconds") == {"a": 1, "b": 2}
-    rows = {"a": [0.3, 0.3], "b": [0.45, 0.45], "c": [0.62, 0.62]}
-    assert ranks(rows, "rmia_auc") == {"b": 1, "c": 2}
-
-
-def test_rows_within_the_noise_of_retraining_are_known() -> None:
+def test_the_best_forget_score_is_the_one_closest_to_retrained_models_in_every_cell() -> None:
     rows = {
-        "pretrain": [0.7, 0.7],
-        "a": [0.97, 0.93],
-        "b": [0.9, 0.9],
-        "retrain": [1.0, 1.0],
-        "retrain_again": [0.94, 0.99],
+        "retrain": [0.6, 0.61, 0.6],
+        "a": [0.31, 0.3, 0.31],
+        "b": [0.65, 0.65, 0.64],
+        "c": [0.9, 0.9, 0.91],
+    }
+    assert ranks(rows, "forget_score") == {"b": 1}  # a and c are equally far
+    assert ranks(rows, "retain_score") == {"c": 1, "b": 2}
+    assert ranks({k: v for k, v in rows.items() if k != "retrain"}, "forget_score") == {}
+    # Ten points off either way is ten points off, though the mean is that of retraining.
+    swinging = {"retrain": [0.6] * 4, "a": [0.5, 0.7, 0.5, 0.71], "b": [0.63, 0.64, 0.62, 0.64]}
+    assert ranks(swinging, "forget_score") == {"b": 1}
+
+
+def test_the_best_attack_is_nearest_to_retraining_again_and_the_best_time_the_shortest() -> None:
+    rows = {
+        "retrain_again": [0.4, 0.41, 0.4],
+        "a": [0.42, 0.42, 0.41],
+        "b": [0.55, 0.56, 0.54],
+        "c": [0.9, 0.92, 0.9],
+    }
+    assert ranks(rows, "rmia_auc") == {"a": 1, "b": 2}
+    assert ranks({k: v for k, v in rows.items() if k != "retrain_again"}, "rmia_auc") == {}
+    assert ranks(rows, "unlearn_seconds") == {"a": 1, "b": 2}
+
+
+def test_rows_as_near_to_retraining_as_retraining_are_known() -> None:
+    rows = {
+        "pretrain": [0.7, 0.72, 0.7, 0.71],
+        "a": [0.981, 0.983, 0.98, 0.98],
+        "b": [0.9, 0.91, 0.9, 0.9],
+        "retrain": [0.98, 0.981, 0.982, 0.98],
+        "retrain_again": [0.981, 0.982, 0.981, 0.98],
     }
     frame = frame_of(
         [row(m, seed, v) for m, values in rows.items() for seed, v in enumerate(values)]
     )
-    found = summarise(frame).set_index("method")["within_noise"]
-    assert found[["pretrain", "a", "b"]].tolist() == [False, True, False]
-    assert found[["retrain", "retrain_again"]].isna().all()
-    alone = summarise(frame[frame["method"] != "retrain_again"])["within_noise"]
-    assert alone.isna().all()
+    found = summarise(frame).set_index("method")
+    assert found.loc[["pretrain", "a", "b"], "equivalent"].tolist() == [False, True, False]
+    assert (found["equivalent_p"] < 0.05)[["a", "b"]].tolist() == [True, False]
+    assert found.loc[["retrain", "retrain_again"], "equivalent"].isna().all()
+    strict = summarise(frame, Evidence.of(frame, margin=1e-4)).set_index("method")
+    assert not strict.loc["a", "equivalent"]
+    alone = summarise(frame[frame["method"] != "retrain_again"])
+    assert alone["equivalent"].isna().all()
+    assert alone["equivalent_p"].isna().all()
+
+
+def test_the_normalised_tow_is_a_ratio_of_mean_gains() -> None:
+    rows = {
+        "pretrain": [0.7, 0.75, 0.72],
+        "a": [0.8, 0.85, 0.84],
+        "retrain": [1.0, 1.0, 1.0],
+        "retrain_again": [0.95, 0.97, 0.96],
+    }
+    frame = frame_of(
+        [row(m, seed, v) for m, values in rows.items() for seed, v in enumerate(values)]
+    )
+    found = summarise(frame).set_index("method")
+    share = found["tow_normalised_mean"]
+    assert share["a"] == pytest.approx(np.mean([0.1, 0.1, 0.12]) / np.mean([0.25, 0.22, 0.24]))
+    assert found.loc["a", "tow_normalised_low"] < share["a"] < found.loc["a", "tow_normalised_high"]
+    assert share.drop("a").isna().all()  # 0 and 100 by definition
+    once = summarise(frame[frame["method"] != "retrain_again"]).set_index("method")
+    assert once.loc["a", "tow_normalised_mean"] == pytest.approx(
+        np.mean([0.1, 0.1, 0.12]) / np.mean([0.3, 0.25, 0.28])
+    )
+    # Where retraining gains next to nothing over doing nothing, a share of it means nothing.
+    near = frame.assign(
+        tow=frame["tow"].where(frame["method"] != "pretrain", [0.9, 0.99, 0.97] * 4)
+    )
+    assert summarise(near)["tow_normalised_mean"].isna().all()
 
 
 def test_the_yardstick_is_found_by_its_role_and_not_by_its_name() -> None:
-    levels = {"gold": 0.6, "retrain": 0.9, "pretrain": 0.88, "a": 0.62, "b": 0.3}
+    levels = {"gold": 0.6, "retrain": 0.9, "pretrain": 0.84, "a": 0.62, "b": 0.3}
     roles = {"gold": "retrain", "retrain": "method", "pretrain": "method"}
     frame = frame_of(
         [
-            row(m, s, v + s / 1000, role=roles.get(m, "method"), access="support")
+            row(m, s, v + s * (place + 1) / 10000, role=roles.get(m, "method"), access="support")
             | ({"access": "full"} if m == "gold" else {})
-            for m, v in levels.items()
-            for s in (0, 1)
+            for place, (m, v) in enumerate(levels.items())
+            for s in (0, 1, 2)
         ]
     )
     summary = summarise(frame).set_index("method")
@@ -145,9 +196,9 @@ def test_rows_tuned_with_more_than_s_are_never_ranked_whatever_they_are_called()
     tunings = {"a": "oracle", "b": "support_and_val", "c": "support_only", "d": None, "e": None}
     frame = frame_of(
         [
-            row(m, s, 0.9 - place / 10 + s / 100, tuning=tuning)
+            row(m, s, 0.9 - place / 10 + s * (place + 1) / 1000, tuning=tuning)
             for place, (m, tuning) in enumerate(tunings.items())
-            for s in (0, 1)
+            for s in (0, 1, 2)
         ]
     )
     ranks_of = summarise(frame).set_index("method")["tow_rank"].dropna()

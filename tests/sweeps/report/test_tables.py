@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 from support.result_frames import frame_of, row
 
-from sweeps.report import formats, statistics, tables
+from sweeps.inference.evidence import Evidence
+from sweeps.report import formats, tables
 from sweeps.report.summary import summarise
 
 
@@ -164,32 +165,90 @@ def test_gaps_carry_their_sign_and_zero_none_that_misleads() -> None:
 
 @pytest.fixture
 def ranked() -> pd.DataFrame:
-    levels = {"retrain": 1.0, "retrain_again": 0.95, "a": 0.96, "b": 0.8, "c": 0.7}
-    return frame_of([row(m, s, v + s / 500) for m, v in levels.items() for s in (0, 1)])
+    levels = {"retrain": 0.96, "retrain_again": 0.962, "a": 0.961, "b": 0.8, "c": 0.7}
+    wobble = (0.0, 0.002, 0.001)
+    return frame_of(
+        [
+            row(m, s, v + wobble[(s + place) % 3])
+            for place, (m, v) in enumerate(levels.items())
+            for s in (0, 1, 2)
+        ]
+    )
 
 
 def test_best_second_best_and_noise_are_marked_in_every_form(ranked: pd.DataFrame) -> None:
     summary = summarise(ranked)
     text = printed(ranked, width=100)
-    assert "*96.1±0.1≈" in text
+    assert "*96.2±0.1≈" in text
     assert "°80.1±0.1 " in text
     page = formats.markdown(summary)
-    assert "**96.1 ± 0.1** ≈ |" in page
+    assert "**96.2 ± 0.1** ≈ |" in page
     assert "| _80.1 ± 0.1_ |" in page
     source = formats.latex(summary)
-    assert r"\textbf{96.1}{\tiny$\pm$0.1}$\approx$" in source
+    assert r"\textbf{96.2}{\tiny$\pm$0.1}$\approx$" in source
     assert r"\underline{80.1}{\tiny$\pm$0.1}" in source
 
 
-def test_notes_say_what_the_noise_floor_is_or_that_there_is_none(ranked: pd.DataFrame) -> None:
-    tests = statistics.comparisons(ranked)
+def test_notes_say_what_as_good_as_retrained_means_or_that_nothing_says_it(
+    ranked: pd.DataFrame,
+) -> None:
     summary = summarise(ranked)
-    noise, support = tables.notes(summary, statistics.noise_floor(ranked), tests)
-    assert "synthetic, 20 forget identities: 95.0 at the lowest of 2 pairs" in noise
-    assert "2 cells" in support
-    (none,) = tables.notes(summary, {}, [])
-    assert "No noise floor" in none
+    (alike,) = tables.notes(summary, Evidence.of(ranked, margin=0.03))
+    assert "its mean within 3 points of what retrained models have among themselves" in alike
+    assert "synthetic, 20 forget identities: 99.4 on average of 3 seeds, 98.8 at the low" in alike
+    once = ranked[ranked["method"] != "retrain_again"]
+    (none,) = tables.notes(summarise(once), Evidence.of(once))
+    assert none.startswith("No cell was retrained twice")
     assert "retrain_again" in none
+
+
+def test_what_is_true_by_definition_is_no_number() -> None:
+    frame = frame_of(
+        [
+            row(m, s, v, retain_gap=g, forget_gap=g, test_gap=g)
+            for m, v, g in (("pretrain", 0.7, 0.1), ("retrain", 1.0, 0.0), ("ssd", 0.8, 0.05))
+            for s in (0, 1, 2)
+        ]
+    )
+    (table,) = tables.tables_of(summarise(frame))
+    cells = {line.method: line.cells for line in table.lines}
+    for measure in ("tow", "retain_gap", "forget_gap", "test_gap", "tow_normalised"):
+        assert str(cells["retrain"][20, measure]) == tables.MISSING, measure
+    assert str(cells["pretrain"][20, "tow_normalised"]) == tables.MISSING
+    assert str(cells["pretrain"][20, "tow"]).startswith("70.0")
+    assert str(cells["retrain"][20, "forget_score"]).startswith("100.0")
+
+
+def test_comparisons_are_texts_by_what_they_ask() -> None:
+    gains = {"pretrain": (0.5, 0.5, 0.51), "a": (0.6, 0.61, 0.6), "b": (0.7, 0.69, 0.7)}
+    frame = frame_of([row(m, s, v) for m, values in gains.items() for s, v in enumerate(values)])
+    asked = dict(tables.comparison_tables(Evidence.of(frame)))
+    assert [(len(lines), lines[0].method) for lines in asked.values()] == [(2, "a"), (1, "b")]
+    first = next(iter(asked.values()))[0]
+    assert (first.request, first.measure, first.other, first.num) == (
+        "synthetic, 20 forget identities",
+        "ToW",
+        "pretrain",
+        "3",
+    )
+    assert (first.difference, first.interval) == ("+10.0", "+7.5 to +12.5")
+    assert (first.people, first.is_shown) == (tables.MISSING, True)
+
+
+def test_rows_over_all_datasets_are_texts() -> None:
+    frame = frame_of(
+        [
+            row("ssd", s, v + s / 100, dataset=d)
+            for d, v in (("x", 0.5), ("y", 0.7))
+            for s in (0, 1, 2)
+        ]
+    )
+    ((name, datasets, values, mean, interval, *_),) = tables.overall_lines(
+        Evidence.of(frame).overall
+    )
+    assert (name, datasets, values, mean) == ("ssd", "2", "6", "61.0")
+    low, high = map(float, interval.split(" to "))
+    assert low < 61 < high
 
 
 @pytest.mark.parametrize(
@@ -282,8 +341,7 @@ def test_latex_compiles_with_booktabs_alone_and_fits_the_page(
     two_sizes: pd.DataFrame, ranked: pd.DataFrame, tmp_path: Path
 ) -> None:
     everything = pd.concat([two_sizes, two_sizes.assign(dataset=r"a_b%\c"), ranked])
-    floors, tests = statistics.noise_floor(ranked), statistics.comparisons(ranked)
-    notes = tables.notes(summarise(ranked), floors, tests)
+    notes = tables.notes(summarise(ranked), Evidence.of(ranked))
     source = tmp_path / "t.tex"
     source.write_text(
         "\\documentclass[a4paper,twocolumn]{article}\n\\usepackage{booktabs}\n"
@@ -318,7 +376,7 @@ def test_rows_whose_jobs_were_not_computed_alike_are_marked_wherever_they_stand(
     assert mixed == {"pretrain": "", "ssd": "device, precision", "jit": "device"}
     (table,) = tables.tables_of(summary)
     assert [line.title for line in table.lines] == ["pretrain", "jit †", "ssd †"]
-    *_, note = tables.notes(summary, {}, [])
+    *_, note = tables.notes(summary, Evidence.of(frame))
     assert note.startswith("† the jobs behind the row differ in device and precision:")
     assert "`ssd †`" in formats.markdown(summary)
     assert r"ssd $\dagger$ &" in formats.latex(summary)

@@ -1,0 +1,1 @@
+"""What the numbers of a sweep can support: intervals, tests, selection, equivalence."""

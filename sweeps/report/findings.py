@@ -1,0 +1,141 @@
+"""What the ToW column says, in sentences that the tests behind them carry.
+
+Must not import torch, Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from oneshui.spec import Role
+from sweeps.inference.comparisons import Block, PairedTest, best_of, blocks
+from sweeps.inference.evidence import Evidence
+from sweeps.inference.rows import by_seed, of_role
+from sweeps.inference.testing import cross_fitted_gain
+from sweeps.report.tables import request_title
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Sentences under one title.
+
+    Attributes:
+        title: Dataset and forget size in words, or what is taken together.
+        sentences: Each whole.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+
+
+def findings(frame: pd.DataFrame, evidence: Evidence) -> list[Finding]:
+    """What can be said about every dataset and forget size, and over datasets.
+
+    Args:
+        frame: From ``sweeps.report.results.results_frame``.
+        evidence: What was tested about it.
+    """
+    found = []
+    for block, rows in blocks(frame):
+        nothing = of_role(rows, Role.PRETRAIN)
+        if nothing is None:
+            continue
+        tow = by_seed(rows, "tow")
+        sentences = [
+            f"Doing nothing ({nothing}) has a mean ToW of {100 * tow[nothing].mean():.1f}%."
+        ]
+        tests = evidence.of_family("nothing", block)
+        if tests:
+            gains = tow[[test.method for test in tests]].sub(tow[nothing], axis=0)
+            sentences += _against_nothing(tests, gains)
+            sentences += _best(evidence, block)
+        sentences += _retrained(evidence, block)
+        found.append(Finding(title=request_title(*block), sentences=tuple(sentences)))
+    across = _over_datasets([test for test in evidence.tests if test.family == "datasets"])
+    return [*found, *across]
+
+
+def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[str]:
+    """The largest gain with what it is worth, and which rows are shown to help or to harm."""
+    top = max(tests, key=lambda test: test.difference)
+    competed = f"{len(tests)} one-shot {'row' if len(tests) == 1 else 'rows'} competed"
+    fresh = cross_fitted_gain(gains.dropna(how="all").dropna(axis="columns").to_numpy())
+    if top.difference <= 0:
+        who = f"None of the {len(tests)} one-shot rows has a"
+        sentences = [f"{who if len(tests) > 1 else 'The one-shot row has no'} higher mean."]
+    elif top.is_shown:
+        sentences = [
+            f"{top.method} is shown to be better: {_points(top)}, p {top.p_corrected:.2g} after "
+            f"correction for the rows ({competed}, {top.num} seeds)."
+        ]
+    else:
+        chance = "; the highest of several means is above zero by chance alone"
+        sentences = [
+            f"The largest mean gain over it is that of {top.method}, {_points(top)}, but it is not "
+            f"shown to be one ({competed} over {_seeds(top.num)}{chance if len(tests) > 1 else ''})."
+        ]
+    if top.difference > 0 and not math.isnan(fresh) and len(tests) > 1:
+        sentences.append(
+            f"Chosen on the other seeds than it is counted on, the best row gains "
+            f"{100 * fresh + 0.0:+.1f} points."
+        )
+    better = [t.method for t in tests if t.is_shown and t.difference > 0 and t is not top]
+    worse = [t.method for t in tests if t.is_shown and t.difference < 0]
+    if better:
+        sentences.append(f"Shown to be better as well: {', '.join(better)}.")
+    if worse:
+        sentences.append(f"Shown to be worse than doing nothing: {', '.join(worse)}.")
+    return sentences
+
+
+def _points(test: PairedTest) -> str:
+    """A difference with its interval, or without one where a single seed has none."""
+    said = f"{100 * test.difference:+.1f} points"
+    if math.isnan(test.low):
+        return said
+    return f"{said} (95 % interval {100 * test.low:+.1f} to {100 * test.high:+.1f})"
+
+
+def _seeds(num: int) -> str:
+    return "1 seed" if num == 1 else f"{num} seeds"
+
+
+def _best(evidence: Evidence, block: Block) -> list[str]:
+    best, is_shown = best_of(evidence.tests, block)
+    if best is None or not is_shown:
+        return []
+    return [f"{best} is shown to be the best of them."]
+
+
+def _retrained(evidence: Evidence, block: Block) -> list[str]:
+    """Which rows are as good as retrained, by the definition that the table's mark has."""
+    level = evidence.levels.get(block)
+    if level is None:
+        return []
+    alike = [test.method for test in evidence.shown("retrained", block)]
+    among = f"Models that were retrained have a ToW of {100 * level.tow:.1f}% among themselves"
+    within = f"within {100 * evidence.margin:g} points of that"
+    if alike:
+        return [f"{among}; shown to be {within}: {', '.join(alike)}."]
+    return [f"{among}; no one-shot row is shown to be {within}."]
+
+
+def _over_datasets(tests: Sequence[PairedTest]) -> list[Finding]:
+    if not tests:
+        return []
+    most = max(test.num for test in tests)
+    shown = [test for test in tests if test.is_shown]
+    better = [f"{t.method} {_points(t)}" for t in shown if t.difference > 0]
+    worse = [f"{t.method} {_points(t)}" for t in shown if t.difference < 0]
+    sentences = [f"{most} datasets, each counted once, are a sample of datasets."]
+    if better:
+        sentences.append(f"Shown to be better than doing nothing: {'; '.join(better)}.")
+    if worse:
+        sentences.append(f"Shown to be worse: {'; '.join(worse)}.")
+    if not shown:
+        sentences.append("Over so few no row is shown to differ from doing nothing in general.")
+    return [Finding(title="Over datasets", sentences=tuple(sentences))]
