@@ -269,7 +269,7 @@ def main() -> None:
     """Print the shares, one JSON object a line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    many, few = (20_000, 200) if parser.parse_args().quick else (200_000, 2000)
+    many, few = (20_000, 200) if parser.parse_args().quick else (200_000, 1000)
     report: dict[str, Any] = {}
     for kind in KINDS:
         report[f"coverage, {kind}"] = {n: coverage(kind, many // n, n) for n in SEEDS}
