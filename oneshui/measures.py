@@ -26,6 +26,7 @@ def measure(
     pretrained: pd.DataFrame | None = None,
     *,
     task: Task,
+    attack: LossMIA | None = None,
 ) -> dict[str, Any]:
     """What one model's predictions say beside the retrained model's.
 
@@ -34,6 +35,7 @@ def measure(
         retrained: Of the retrained model of the same cell, on the same images.
         pretrained: Of the pretrained model, for the normalised ToW.
         task: "multilabel" or "multiclass".
+        attack: What ``loss_attack`` gives of the model, where that is there already.
 
     Returns:
         Fractions in [0, 1] but for losses: ``<set>_score`` (mAP or accuracy) and ``<set>_loss``
@@ -54,7 +56,7 @@ def measure(
             raise InputError("predictions of the model and of the retrained model differ in images")
     own, theirs = set_scores(predictions, task), set_scores(retrained, task)
     losses, retrained_losses = _losses(predictions), _losses(retrained)
-    attack, on_retrained = _attack(losses), _attack(retrained_losses)
+    attack, on_retrained = attack or _attack(losses), _attack(retrained_losses)
     reference = _attack(losses, "reference")
     value = tow(own, theirs)
     normalised = None
@@ -101,6 +103,15 @@ def average_precision_table(predictions: pd.DataFrame) -> pd.DataFrame:
             )
         )
     return pd.concat(frames, ignore_index=True)
+
+
+def loss_attack(predictions: pd.DataFrame) -> LossMIA:
+    """The loss attack on one model, with the votes of its forest.
+
+    Args:
+        predictions: Of the model, as ``oneshui.training.predict.predict`` gives them.
+    """
+    return _attack(_losses(predictions))
 
 
 def _losses(predictions: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:

@@ -14,7 +14,7 @@ imbalance of retain and validation set stays untreated, as there (A2): the prior
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -31,19 +31,25 @@ REFERENCE_TREES: tuple[int, ...] = (20, 50, 100)
 """Sizes of the authors' forests; on a single feature gini and entropy give the same forest."""
 
 
+Votes: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
 @dataclass(frozen=True)
 class LossMIA:
-    """What the attack achieves; both in [0, 1].
+    """What the attack achieves, as fractions in [0, 1].
 
     Attributes:
         auc: Area under the ROC curve of the forest's vote for "member", forget images as
             positives and test images as negatives. 0.5 is what retraining should give.
         accuracy: The reference's "acc": the share of forget images that the attack calls
             non-members. Larger is better for the defender.
+        votes: The forest's for "member" on forget [n] and test images [m], float64; None where
+            the authors' variant reports no forest.
     """
 
     auc: float
     accuracy: float
+    votes: Votes | None = field(default=None, compare=False, repr=False)
 
 
 def loss_mia(
@@ -93,7 +99,8 @@ def forest_attack(sets: dict[str, npt.NDArray[Any]], *, trees: int, seed: int) -
     asked = np.concatenate([sets["forget"], sets["test"]])
     votes = forest_votes(known, is_member, asked, trees=trees, seed=seed % 2**32)
     forget, test = np.split(votes, [len(sets["forget"])])
-    return LossMIA(auc=auc(forget, test), accuracy=float((forget <= 0.5).mean()))
+    accuracy = float((forget <= 0.5).mean())
+    return LossMIA(auc=auc(forget, test), accuracy=accuracy, votes=(forget, test))
 
 
 def threshold_auc(forget_losses: Losses, test_losses: Losses) -> float:

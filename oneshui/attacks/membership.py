@@ -1,8 +1,10 @@
 """RMIA of one model from stored losses of views: which sets, which references, which ``a``.
 
 The forget images are attacked, test images are the non-members, validation images the
-population. Reference models never saw any of them: retrained models, and copies of these that
-have unlearned as the attacked model did. ``oneshui.attacks.rmia`` is the attack itself.
+population. Reference models never trained on any of them: retrained models, the same for all
+models that are to be compared. Copies of retrained models that have unlearned as the attacked model
+did may have seen the forget images while they prepared; with them the attack is a second one.
+``oneshui.attacks.rmia`` is the attack itself.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from oneshui.attacks.rmia import PUBLISHED_A, RMIA, Signals, rmia, tune_offline_a
-from oneshui.attacks.roc import resolvable_fprs, tpr_at_fpr
+from oneshui.attacks.roc import reportable_fprs, tpr_at_fpr
 from oneshui.errors import InputError
 from oneshui.seeding import derive_seed
 
 FPRS = (0.001, 0.01, 0.05, 0.1)
-"""The reported TPR is at the smallest of these that the non-members resolve."""
+"""The reported TPR is at the smallest of these that is at least ten non-members."""
 
 REFERENCE_IMAGES = 2000
 """The authors' variant costs the product of its sets; larger ones are drawn down to this."""
@@ -47,9 +49,10 @@ class Membership:
     """What RMIA says about one model.
 
     Attributes:
-        values: ``rmia_auc``, ``rmia_tpr`` and ``rmia_fpr`` (None if no FPR is resolved),
-            ``rmia_a``, ``rmia_references`` and ``rmia_reference_auc`` (the authors' variant).
-        attack: With the scores of every image.
+        values: ``rmia_auc``, ``rmia_tpr`` and ``rmia_fpr`` (None if the non-members are too few
+            for any FPR), ``rmia_a``, ``rmia_references``, ``rmia_copies_auc`` (with the copies as
+            further references; None without) and ``rmia_reference_auc`` (the authors' variant).
+        attack: With the scores of every image; the copies take no part in it.
     """
 
     values: dict[str, float | int | None]
@@ -57,7 +60,10 @@ class Membership:
 
 
 def membership(
-    target: pd.DataFrame, references: Sequence[pd.DataFrame], paired: Paired | None = None
+    target: pd.DataFrame,
+    references: Sequence[pd.DataFrame],
+    paired: Paired | None = None,
+    copies: Sequence[pd.DataFrame] = (),
 ) -> Membership:
     """Attack one model.
 
@@ -65,16 +71,16 @@ def membership(
         target: Of the model, as ``oneshui.attacks.views.predict_views`` gives them.
         references: The same of models that saw neither forget, test nor validation images.
         paired: To tune ``a``, without anything of the target; the published 0.3 without.
+        copies: The same of retrained models that have unlearned as the target did.
 
     Raises:
         InputError: There is no reference, or two tables are not about the same images.
     """
     if not references:
         raise InputError("RMIA needs at least one reference model")
-    sets = {name: _signals(target, references, name) for name in ("forget", "test", "val")}
     a = PUBLISHED_A if paired is None else tuned_a(paired)
-    attack = rmia(forget=sets["forget"], nonmembers=sets["test"], population=sets["val"], a=a)
-    fpr = next(iter(resolvable_fprs(len(attack.nonmember_scores), FPRS)), None)
+    attack = _attack(target, references, a)
+    fpr = next(iter(reportable_fprs(len(attack.nonmember_scores), FPRS)), None)
     return Membership(
         values={
             "rmia_auc": attack.auc,
@@ -84,10 +90,16 @@ def membership(
             "rmia_fpr": fpr,
             "rmia_a": a,
             "rmia_references": len(references),
+            "rmia_copies_auc": _attack(target, [*references, *copies], a).auc if copies else None,
             "rmia_reference_auc": reference_auc(target, references),
         },
         attack=attack,
     )
+
+
+def _attack(target: pd.DataFrame, references: Sequence[pd.DataFrame], a: float) -> RMIA:
+    sets = {name: _signals(target, references, name) for name in ("forget", "test", "val")}
+    return rmia(forget=sets["forget"], nonmembers=sets["test"], population=sets["val"], a=a)
 
 
 def tuned_a(paired: Paired) -> float:

@@ -29,7 +29,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from oneshui.attacks.roc import auc, resolvable_fprs, roc, tpr_at_fpr
+from oneshui.attacks.roc import auc, reportable_fprs, roc, tpr_at_fpr
 from oneshui.errors import InputError
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -125,8 +125,8 @@ class RMIA:
     Attributes:
         auc: In [0, 1]; 0.5 is what retraining should give.
         tpr: True-positive rate by false-positive rate, for those of ``oneshui.attacks.roc.FPRS``
-            that the non-members resolve. Of the reference variant: at 1e-4 only, interpolated as
-            there, however few non-members there are.
+            that are at least ten non-members. Of the reference variant: at 1e-4 only,
+            interpolated as there, however few non-members there are.
         a: Which was used.
         gamma: Which was used.
         forget_scores: Membership scores, larger for members, float64 [n]; in [0, 1], or in
@@ -213,7 +213,7 @@ def rmia(
     others = _scores(_probabilities(nonmembers), z, a, gamma)
     return RMIA(
         auc=auc(members, others),
-        tpr={fpr: tpr_at_fpr(members, others, fpr=fpr) for fpr in resolvable_fprs(len(others))},
+        tpr={fpr: tpr_at_fpr(members, others, fpr=fpr) for fpr in reportable_fprs(len(others))},
         a=a,
         gamma=gamma,
         forget_scores=members,

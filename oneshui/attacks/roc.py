@@ -2,7 +2,7 @@
 
 Members (the images under attack) are the positives; a larger score means "member". Everything is
 a fraction in [0, 1]. A false-positive rate below 1/m cannot be observed on m non-members: nothing
-here interpolates one.
+here interpolates one. One of 1/m is a single image; rates are reported from 10/m on.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ Array = npt.NDArray[np.float64]
 
 FPRS: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """The false-positive rates at which attacks are compared, where the sample resolves them."""
+
+FEWEST_FALSE_POSITIVES = 10
+"""Of a rate that is reported: what hangs on fewer images says more of them than of the attack."""
 
 _ROUNDING = 1e-9
 
@@ -81,8 +84,8 @@ def auc(member_scores: ScoreArray, nonmember_scores: ScoreArray) -> float:
     return float((below + not_above).mean() / (2 * len(nonmembers)))
 
 
-def resolvable_fprs(num_nonmembers: int, fprs: Sequence[float] = FPRS) -> tuple[float, ...]:
-    """Those false-positive rates that this many non-members can resolve, at least 1/m.
+def reportable_fprs(num_nonmembers: int, fprs: Sequence[float] = FPRS) -> tuple[float, ...]:
+    """Those false-positive rates that are ten or more of this many non-members, at least 10/m.
 
     Args:
         num_nonmembers: m.
@@ -93,7 +96,8 @@ def resolvable_fprs(num_nonmembers: int, fprs: Sequence[float] = FPRS) -> tuple[
     """
     if num_nonmembers < 1:
         raise InputError("no false-positive rate can be observed without a non-member")
-    return tuple(fpr for fpr in fprs if fpr * num_nonmembers >= 1 - _ROUNDING)
+    fewest = FEWEST_FALSE_POSITIVES - _ROUNDING
+    return tuple(fpr for fpr in fprs if fpr * num_nonmembers >= fewest)
 
 
 def tpr_at_fpr(member_scores: ScoreArray, nonmember_scores: ScoreArray, *, fpr: float) -> float:
@@ -110,7 +114,7 @@ def tpr_at_fpr(member_scores: ScoreArray, nonmember_scores: ScoreArray, *, fpr: 
         InputError: As ``auc``, or m non-members cannot resolve ``fpr``.
     """
     members, nonmembers = _sorted_pair(member_scores, nonmember_scores)
-    if not fpr <= 1 or fpr not in resolvable_fprs(len(nonmembers), (fpr,)):
+    if not fpr <= 1 or fpr * len(nonmembers) < 1 - _ROUNDING:
         raise InputError(
             f"TPR at FPR {fpr:g} cannot be measured with {len(nonmembers)} non-members: the "
             f"smallest FPR that they resolve is {1 / len(nonmembers):g} (and the largest is 1)"

@@ -129,15 +129,16 @@ def _cell(
         of_other = base_of(graph, sweep, other)
         shared["paired"] = evaluated(f"retrain of s{other.seed} on", of_other.retrained)
         shared["paired_split"] = of_other.data["split"]
-    again = [
+    again = dict.fromkeys(
         evaluated(row.name, _retrained(graph, cell, base, row))
         for row in sweep.rows[cell]
-        if row.role.is_retrained
-    ]
-    references = list(dict.fromkeys([retrained, *again]))
+        if row.role is Role.RETRAIN_AGAIN
+    )
+    # The first that retrains again is what rows are compared with: it is attacked as they are.
+    references = (retrained, *list(again)[1:])
     results = []
     for row in sweep.rows[cell]:
-        prepared, copies, tuned = None, [], None
+        prepared, tuned, copies = None, None, tuple[str, ...]()
         if row.objective is not None:
             tuned = studies[study_key(cell, row)].choices[row.objective]
         if row.role is Role.PRETRAIN:
@@ -148,14 +149,14 @@ def _cell(
             prepared, weights = _unlearn(graph, cell, row, base, base.pretrained, tuned)
             if sweep.reference_copies and row.access is not Access.FULL:
                 _, copy = _unlearn(graph, cell, row, base, base.retrained, tuned, " on retrain")
-                copies = [evaluated(f"{row.name} on retrain", copy)]
+                copies = (evaluated(f"{row.name} on retrain", copy),)
         predictions = evaluated(row.name, weights)
-        attacked_with = tuple(key for key in [*references, *copies] if key != predictions)
+        attackers = () if predictions in references else references
         scores = graph.add(
             "score",
             f"score {row.name} {cell_name(cell)}",
             {},
-            {"references": attacked_with},
+            {"references": attackers, "copies": copies},
             predictions=predictions,
             **shared,
         )

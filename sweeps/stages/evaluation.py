@@ -6,13 +6,15 @@ Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from sweeps.graph.artifacts import (
     ATTRIBUTES,
     FEATURES,
+    PEOPLE,
     PER_IDENTITY,
     PREDICTIONS,
     RETAIN,
@@ -23,6 +25,11 @@ from sweeps.graph.artifacts import (
 )
 from sweeps.stages.context import JobContext, device, images, load_split, spec_of, stored_model
 from sweeps.store import Entry
+
+if TYPE_CHECKING:
+    from oneshui.attacks.loss_mia import LossMIA
+    from oneshui.attacks.membership import Membership
+    from oneshui.metrics.resampling import Judged
 
 
 def evaluate(context: JobContext) -> dict[str, Any]:
@@ -85,9 +92,8 @@ def _save_features(context: JobContext, model: Any) -> None:
 
 def score(context: JobContext) -> dict[str, Any]:
     """Every measure of one row, without a model."""
-    from oneshui.attacks.membership import Paired, membership
     from oneshui.attacks.roc import log_log_points
-    from oneshui.measures import average_precision_table, measure
+    from oneshui.measures import average_precision_table, loss_attack, measure
     from oneshui.metrics.identities import per_identity
 
     own = context.entries["predictions"]
@@ -96,24 +102,17 @@ def score(context: JobContext) -> dict[str, Any]:
         pd.read_parquet(context.entries[role].file(PREDICTIONS))
         for role in ("predictions", "retrained", "pretrained")
     )
-    values = measure(predictions, retrained, pretrained, task=task)
+    attack = loss_attack(predictions)
+    values = measure(predictions, retrained, pretrained, task=task, attack=attack)
     values["weight_distance"] = own.value["weight_distance"]
-    references = [_views(entry) for entry in context.series["references"]]
-    paired, scores = None, None
-    if "paired" in context.entries:
-        other = context.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
-        paired = Paired(
-            target=_views(context.entries["retrained"]),
-            reference=_views(context.entries["paired"]),
-            seen=set(json.loads(other)["retain"]),
-        )
     values["rmia_references"] = 0
-    if references:
-        found = membership(_views(own), references, paired)
+    scores, judged = None, None
+    found = _membership(context)
+    if found is not None:
         values |= found.values
-        scores = found.attack.forget_scores
-        points = log_log_points(scores, found.attack.nonmember_scores)
-        points.to_parquet(context.folder / ROC, index=False)
+        scores, others = judged = found.attack.forget_scores, found.attack.nonmember_scores
+        log_log_points(scores, others).to_parquet(context.folder / ROC, index=False)
+    values |= _people(context, predictions, retrained, values, attack, judged)
     forget, theirs = (part[part["set"] == "forget"] for part in (predictions, retrained))
     table = per_identity(forget, theirs, scores, task=task)
     table.to_parquet(context.folder / PER_IDENTITY, index=False)
@@ -127,6 +126,58 @@ def score(context: JobContext) -> dict[str, Any]:
         precisions = average_precision_table(predictions)
         precisions.to_parquet(context.folder / ATTRIBUTES, index=False)
     return values
+
+
+def _membership(context: JobContext) -> Membership | None:
+    """The relative attack; None on a model that is one of its references, or without any."""
+    from oneshui.attacks.membership import Paired, membership
+
+    references, copies = (
+        [_views(entry) for entry in context.series[role]] for role in ("references", "copies")
+    )
+    if not references:
+        return None
+    paired = None
+    if "paired" in context.entries:
+        other = context.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
+        paired = Paired(
+            target=_views(context.entries["retrained"]),
+            reference=_views(context.entries["paired"]),
+            seen=set(json.loads(other)["retain"]),
+        )
+    return membership(_views(context.entries["predictions"]), references, paired, copies)
+
+
+def _people(
+    context: JobContext,
+    predictions: pd.DataFrame,
+    retrained: pd.DataFrame,
+    values: Mapping[str, Any],
+    attack: LossMIA,
+    membership: Judged | None,
+) -> dict[str, float | int | None]:
+    """Write measures over resamples of people; how many were judged, and the attacks' intervals."""
+    from oneshui.metrics.resampling import interval, resampled
+
+    drawn = resampled(
+        predictions,
+        retrained,
+        task=context.entries["predictions"].value["task"],
+        retain_gap=values["retain_gap"],
+        votes=attack.votes,
+        membership=membership,
+    )
+    drawn.to_parquet(context.folder / PEOPLE, index=False)
+    identities = predictions.groupby("set")["identity"]
+    people, images = identities.nunique(), identities.size()
+    found: dict[str, float | int | None] = {}
+    for name in ("forget", "test"):
+        found |= {f"{name}_people": int(people[name]), f"{name}_images": int(images[name])}
+    for name in ("mia_auc", "rmia_auc"):
+        fewest = int(people[["forget", "test"]].min())
+        ends = interval(values[name], drawn[name], fewest) if name in values else None
+        found[f"{name}_low"], found[f"{name}_high"] = ends or (None, None)
+    return found
 
 
 def _views(evaluated: Entry) -> pd.DataFrame:

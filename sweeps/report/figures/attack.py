@@ -1,11 +1,12 @@
-"""The relative membership attack's ROC curves on logarithmic scales.
+"""The relative membership attack's ROC curves on logarithmic scales, and what people say of it.
 
 Must not import torch, Ray or MLflow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from oneshui.attacks.roc import FEWEST_FALSE_POSITIVES
 from sweeps.graph.artifacts import ROC
 from sweeps.report.analyses import stored_table
 from sweeps.report.figures.style import Block, Drawing, Look, Material, looks_of, set_title
+from sweeps.report.people import mean_interval, resamples_of
 from sweeps.store import DamagedEntryError
 
 if TYPE_CHECKING:
@@ -24,22 +27,40 @@ if TYPE_CHECKING:
 GRID_POINTS = 60
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Attacked:
+    """What is drawn of a block.
+
+    Attributes:
+        curves: Every seed's curve, by row.
+        labels: In the legend: AUC and its interval over people, by row.
+        floor: Ten images of the largest test set, as a false-positive rate.
+        judged: In words: forget and test images and whose they are.
+    """
+
+    curves: Mapping[str, list[pd.DataFrame]]
+    labels: Mapping[str, str]
+    floor: float
+    judged: tuple[str, str]
+
+
 def rmia_roc(material: Material) -> Iterator[Drawing]:
     """Curves by dataset and forget size, for rows that were attacked."""
     for block in material.blocks():
-        curves, floor = _curves(material, block)
-        if curves:
-            looks = looks_of({name: block.methods[name] for name in curves})
-            yield Drawing(name=block.stem, make=partial(_figure, curves, looks, floor, block.title))
+        attacked = _attacked(material, block)
+        if attacked.curves:
+            looks = looks_of({name: block.methods[name] for name in attacked.curves})
+            yield Drawing(name=block.stem, make=partial(_figure, attacked, looks, block.title))
 
 
-def _curves(material: Material, block: Block) -> tuple[dict[str, list[pd.DataFrame]], float]:
-    """Every seed's curve by row, and the smallest false-positive rate of the largest test set."""
+def _attacked(material: Material, block: Block) -> _Attacked:
     curves: dict[str, list[pd.DataFrame]] = {}
-    test_images = [1]
-    for row in material.plan.results:
-        if (row.cell.dataset, row.cell.num_forget) != (block.dataset, block.num_forget):
-            continue
+    results = [
+        row
+        for row in material.plan.results
+        if (row.cell.dataset, row.cell.num_forget) == (block.dataset, block.num_forget)
+    ]
+    for row in results:
         entry = material.entries.get(row.score_key)
         if entry is None or ROC not in entry.files:
             continue
@@ -49,18 +70,40 @@ def _curves(material: Material, block: Block) -> tuple[dict[str, list[pd.DataFra
             continue
         if len(curve):
             curves.setdefault(row.row.name, []).append(curve)
-        split = material.entries.get(material.plan.jobs[row.evaluate_key].inputs["split"])
-        if split is not None:
-            test_images.append(int(split.value["num_images"]["test"]))
-    ordered = {method: curves[method] for method in block.methods if method in curves}
-    return ordered, 1 / max(test_images)
+    drawn = resamples_of(results, material.entries)
+    rows = block.rows[block.rows["method"].isin(curves) & block.rows["rmia_auc"].notna()]
+    return _Attacked(
+        curves={method: curves[method] for method in block.methods if method in curves},
+        labels={
+            method: _label(method, rows[rows["method"] == method], drawn[drawn["method"] == method])
+            for method in curves
+        },
+        floor=min(1.0, FEWEST_FALSE_POSITIVES / rows["test_images"].max()) if len(rows) else 1.0,
+        judged=(_judged(rows, "forget"), _judged(rows, "test")),
+    )
 
 
-def _figure(
-    curves: dict[str, list[pd.DataFrame]], looks: dict[str, Look], floor: float, title: str
-) -> Figure:
+def _label(method: str, rows: pd.DataFrame, drawn: pd.DataFrame) -> str:
+    ends = mean_interval(rows, drawn, "rmia_auc")
+    interval = "" if ends is None else f" [{100 * ends[0]:.0f}, {100 * ends[1]:.0f}]"
+    return f"{method}: {100 * rows['rmia_auc'].mean():.0f}{interval}"
+
+
+def _judged(rows: pd.DataFrame, name: str) -> str:
+    """Such as "136 to 140 forget images of 20 people"."""
+    images, people = (_range(rows[f"{name}_{what}"]) for what in ("images", "people"))
+    return f"{images} {name} images of {people} people"
+
+
+def _range(numbers: pd.Series[float]) -> str:
+    low, high = f"{numbers.min():.0f}", f"{numbers.max():.0f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _figure(attacked: _Attacked, looks: dict[str, Look], title: str) -> Figure:
     from matplotlib.figure import Figure
 
+    curves, floor = attacked.curves, attacked.floor
     height = max(4.6, 0.6 + 0.27 * (len(curves) + 2))
     figure = Figure(figsize=(7.2, height), layout="constrained")
     axes = figure.add_subplot()
@@ -82,10 +125,12 @@ def _figure(
             marker=look.marker,
             markersize=5,
             markevery=(number % 7, 9),
-            label=method,
+            label=attacked.labels[method],
         )
     axes.plot([floor / 2, 1], [floor / 2, 1], color="black", linestyle=":", label="guessing")
-    axes.axvline(floor, color="#777777", linestyle="--", label=f"smallest FPR, {100 * floor:.2g}%")
+    axes.axvline(
+        floor, color="#777777", linestyle="--", label=f"ten test images, {100 * floor:.2g}%"
+    )
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
@@ -93,10 +138,11 @@ def _figure(
         axis.set_minor_formatter(lambda _rate, _place: "")
     axes.set_xlim(floor / 1.6, 1)
     axes.set_ylim(min(lowest / 1.3, floor), 1.05)
-    axes.set_xlabel("false-positive rate (test images)")
-    axes.set_ylabel("true-positive rate (forget images)")
+    forget, test = attacked.judged
+    axes.set_xlabel(f"false-positive rate (a seed: {test})")
+    axes.set_ylabel(f"true-positive rate ({forget})")
     set_title(figure, f"Relative membership attack: {title}")
-    figure.legend(loc="outside right center")
+    figure.legend(loc="outside right center", title="AUC in % [95 % over people]")
     return figure
 
 

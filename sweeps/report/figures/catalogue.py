@@ -62,8 +62,11 @@ KINDS: dict[str, FigureKind] = {
     ),
     "rmia_roc": FigureKind(
         caption="The relative attack where it matters, at few false accusations. One line a row, "
-        "the mean over seeds; on the dotted diagonal the attacker guesses. Left of the dashed "
-        "line one false accusation is already more than the test set can resolve.",
+        "the mean over seeds; on the dotted diagonal the attacker guesses. Nothing is shown left "
+        "of the dashed line: there fewer than ten test images decide. The legend gives the area "
+        "under the curve with its 95% interval over people, not images, for a person's images are "
+        "not independent. Compare with the row that retrains again, not with 50: its interval is "
+        "what chance does to a model that never saw these people.",
         drawings=attack.rmia_roc,
     ),
     "hardness": FigureKind(

@@ -112,8 +112,7 @@ def test_a_memorising_model_is_found_out_and_a_retrained_one_is_not(
         forget=signals(generator, 100, member=True), nonmembers=nonmembers, population=population
     )
     assert found.auc > 0.9
-    assert set(found.tpr) == {0.01, 0.1}
-    assert found.tpr[0.01] <= found.tpr[0.1]
+    assert set(found.tpr) == {0.1}
     clean = rmia(forget=signals(generator, 100), nonmembers=nonmembers, population=population)
     assert clean.auc == pytest.approx(0.5, abs=2 * auc_error(100, 400))
 

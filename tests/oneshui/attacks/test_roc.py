@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from oneshui.attacks.roc import (
     auc,
     log_log_points,
-    resolvable_fprs,
+    reportable_fprs,
     roc,
     tpr_at_fpr,
 )
@@ -50,16 +50,19 @@ def test_the_curve_is_sklearn_s() -> None:
 
 
 def test_an_fpr_below_one_non_member_is_refused_and_the_smallest_is_named() -> None:
-    assert [resolvable_fprs(number) for number in (9, 10, 99)] == [(), (0.1,), (0.1,)]
-    assert resolvable_fprs(100) == resolvable_fprs(300) == (0.01, 0.1)
-    assert resolvable_fprs(1000) == (0.001, 0.01, 0.1)
     with pytest.raises(InputError, match=r"smallest FPR that they resolve is 0\.00333"):
         tpr_at_fpr(MEMBERS, OTHERS, fpr=1e-4)
     for fpr in (0.0, 1.1, np.nan):
         with pytest.raises(InputError, match="cannot be measured"):
             tpr_at_fpr(MEMBERS, OTHERS, fpr=fpr)
+
+
+def test_a_rate_is_reported_from_ten_non_members_on() -> None:
+    assert [reportable_fprs(number) for number in (99, 100, 999)] == [(), (0.1,), (0.1,)]
+    assert reportable_fprs(1000) == reportable_fprs(3000) == (0.01, 0.1)
+    assert reportable_fprs(10_000) == (0.001, 0.01, 0.1)
     with pytest.raises(InputError, match="without a non-member"):
-        resolvable_fprs(0)
+        reportable_fprs(0)
 
 
 def test_log_log_points_are_observable_points_of_the_curve() -> None:

@@ -149,35 +149,54 @@ AGAIN = (
 )
 
 
-def references(made: Plan) -> dict[tuple[int, str], list[str]]:
+def attackers(made: Plan, role: str) -> dict[tuple[int, str], list[str]]:
     """Keys of the evaluations that each row is attacked with, by seed and row."""
     return {
-        (row.cell.seed, row.row.name): list(made.jobs[row.score_key].series["references"])
+        (row.cell.seed, row.row.name): list(made.jobs[row.score_key].series[role])
         for row in made.results
     }
 
 
-def test_a_row_is_attacked_with_the_other_retrained_models_of_its_cell() -> None:
-    made = plan(*AGAIN)
-    own = {(row.cell.seed, row.row.name): row.evaluate_key for row in made.results}
-    for (seed, name), keys in references(made).items():
-        retrained = [own[seed, "retrain"], own[seed, "retrain_again"]]
-        assert keys == [key for key in retrained if key != own[seed, name]]
-    alone = references(plan("sweep=smoke", ONE, "sweep.methods=[retrain,ssd]", "sweep.seeds=[0]"))
-    assert alone[0, "retrain"] == []
-    assert len(alone[0, "ssd"]) == 1
-
-
-def test_unlearned_copies_of_the_retrained_model_join_the_references() -> None:
-    made = plan(*AGAIN, "sweep.reference_copies=true")
-    found = references(made)
-    assert [len(found[0, name]) for name in ("pretrain", "retrain", "ssd", "jit", "scrub")] == [
-        2,
-        1,
-        3,
-        3,
-        2,
+@pytest.mark.parametrize("further", [(), ("third", "fourth")])
+def test_all_rows_of_a_cell_are_attacked_with_the_same_retrained_models(
+    further: tuple[str, ...],
+) -> None:
+    rows = [
+        f"+sweep.rows.{name}={{method: retrain, reseed: {place + 2}}}"
+        for place, name in enumerate(further)
     ]
+    methods = ["pretrain", "retrain", "ssd", "retrain_again", *further, "scrub"]
+    made = plan(*AGAIN, f"sweep.methods=[{','.join(methods)}]", *rows)
+    own = {(row.cell.seed, row.row.name): row.evaluate_key for row in made.results}
+    found = attackers(made, "references")
+    assert found.keys() == own.keys()
+    for (seed, name), keys in found.items():
+        # The first that retrains again is attacked as methods are; a reference is not attacked.
+        fixed = [own[seed, other] for other in ("retrain", *further)]
+        assert keys == ([] if name in ("retrain", *further) else fixed)
+
+
+def test_without_retraining_again_the_retrained_model_is_the_reference() -> None:
+    made = plan("sweep=smoke", ONE, "sweep.methods=[retrain,ssd]", "sweep.seeds=[0]")
+    found = attackers(made, "references")
+    own = {row.row.name: row.evaluate_key for row in made.results}
+    assert found == {(0, "retrain"): [], (0, "ssd"): [own["retrain"]]}
+
+
+def test_rows_that_retrain_with_the_same_random_numbers_are_one_model() -> None:
+    twice = "+sweep.rows.twice={method: retrain, reseed: 1}"
+    made = plan(*AGAIN, "sweep.methods=[pretrain,retrain,retrain_again,twice]", twice)
+    found = attackers(made, "references")
+    assert len(found[0, "pretrain"]) == len(found[0, "twice"]) == 1
+
+
+def test_unlearned_copies_of_the_retrained_model_are_references_of_their_own() -> None:
+    made = plan(*AGAIN, "sweep.reference_copies=true")
+    assert attackers(made, "references") == attackers(plan(*AGAIN), "references")
+    assert not any(attackers(plan(*AGAIN), "copies").values())
+    found = attackers(made, "copies")
+    copied = {name: len(found[0, name]) for name in ("pretrain", "retrain", "ssd", "jit", "scrub")}
+    assert copied == {"pretrain": 0, "retrain": 0, "ssd": 1, "jit": 1, "scrub": 0}
     copy = made.jobs[made.jobs[found[0, "ssd"][-1]].inputs["weights"]]
     assert made.jobs[copy.inputs["pretrained"]].stage == "retrain"
     assert set(copy.inputs) == {"pretrained", "split", "prepared"}

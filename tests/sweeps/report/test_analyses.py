@@ -14,7 +14,7 @@ from reference.analyses import cosine_distance
 from safetensors.numpy import load_file, save_file
 from support.inline_sweep import InlineSweep, inline_sweep
 
-from sweeps.graph.artifacts import ATTRIBUTES, FEATURES, PER_IDENTITY, ROC
+from sweeps.graph.artifacts import ATTRIBUTES, FEATURES, PEOPLE, PER_IDENTITY, ROC
 from sweeps.report import analyses
 from sweeps.report.results import results_frame
 from sweeps.store.status import scan
@@ -39,10 +39,16 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
 def test_every_row_has_its_measures(sweep: InlineSweep) -> None:
     entries = scan(sweep.plan, sweep.store, discard=False).entries
     frame: Any = results_frame(sweep.plan, entries).set_index("method")
-    assert frame["rmia_auc"].between(0, 1).all()
-    assert frame["rmia_a"].between(0, 1).all()
-    assert frame.loc["ssd", "rmia_references"].tolist() == [3, 3]
-    assert frame.loc["retrain", "rmia_references"].tolist() == [1, 1]
+    attacked = frame.drop(index="retrain")
+    assert (
+        attacked[["rmia_auc", "rmia_a"]].apply(lambda column: column.between(0, 1)).all(axis=None)
+    )
+    assert (attacked["rmia_references"] == 1).all()
+    assert frame.loc["retrain", "rmia_references"].tolist() == [0, 0]
+    assert frame.loc["retrain", "rmia_auc"].isna().all()
+    copies = frame["rmia_copies_auc"].notna()
+    assert set(frame.index[copies]) == {"ssd"}
+    assert (frame.loc["ssd", "rmia_copies_auc"] != frame.loc["ssd", "rmia_auc"]).any()
     assert (frame.loc["pretrain", "tow_normalised"] == 0).all()
     assert (frame.loc["retrain", ["tow", "tow_normalised", "tow_with_mia"]] == 1).all(axis=None)
     zero = ["retain_gap", "forget_gap", "test_gap", "js_forget", "js_test", "weight_distance"]
@@ -52,7 +58,8 @@ def test_every_row_has_its_measures(sweep: InlineSweep) -> None:
     assert frame["nomus"].isna().all()
     assert (frame.loc["ssd", ["unlearn_peak_bytes", "prepare_peak_bytes"]] > 0).all(axis=None)
     for row in sweep.plan.results:
-        assert {ATTRIBUTES, ROC} <= entries[row.score_key].files.keys()
+        expected = {ATTRIBUTES, PEOPLE} | ({ROC} if row.row.name != "retrain" else set())
+        assert expected <= entries[row.score_key].files.keys()
 
 
 def test_people_and_figures_are_written_without_a_model(sweep: InlineSweep, tmp_path: Path) -> None:
@@ -60,7 +67,8 @@ def test_people_and_figures_are_written_without_a_model(sweep: InlineSweep, tmp_
     analyses.write(sweep.plan, entries, tmp_path)
     people: Any = pd.read_parquet(tmp_path / "per_identity.parquet")
     assert len(people) == 2 * len(METHODS) * 4
-    assert people[["score", "gap", "loss", "membership", "js"]].notna().all(axis=None)
+    assert people[["score", "gap", "loss", "js"]].notna().all(axis=None)
+    assert (people["membership"].notna() == (people["method"] != "retrain")).all()
     assert (people.loc[people["method"] == "retrain", "gap"] == 0).all()
     hardness, drop = (pd.read_csv(tmp_path / f"{n}.csv") for n in ("hardness", "retain_drop"))
     assert len(hardness) == len(people)

@@ -22,7 +22,7 @@ from oneshui.spec import Role
 from sweeps.config import load
 from sweeps.graph.plan import expand
 from sweeps.inference.retrained import level_of
-from sweeps.report import analyses
+from sweeps.report import analyses, people
 from sweeps.report.figures import catalogue, scores
 from sweeps.report.figures.style import DPI, Material, looks_of, roles_of, style
 from sweeps.report.results import results_frame
@@ -263,17 +263,47 @@ def test_a_real_sweep_has_every_figure_that_it_can(real: Material, tmp_path: Pat
     assert "ablation" not in found
 
 
-def test_the_roc_marks_the_smallest_rate_that_the_test_set_resolves(real: Material) -> None:
+def test_the_roc_begins_where_ten_test_images_decide(real: Material) -> None:
     (axes,) = one("rmia_roc", real).axes
-    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    assert {"pretrain", "ssd", "retrain", "retrain_again"} <= set(named)
-    (mark,) = [name for name in named if name.startswith("smallest FPR")]
+    labels = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    named = {label.split(":")[0]: line for label, line in labels.items()}
+    assert {"pretrain", "ssd", "retrain_again"} <= set(named)
+    assert "retrain" not in named
+    (mark,) = [name for name in named if name.startswith("ten test images")]
     splits = [e for e in real.entries.values() if e.stage == "split"]
     largest = max(e.value["num_images"]["test"] for e in splits)
-    assert named[mark].get_xdata()[0] == pytest.approx(1 / largest)
+    assert named[mark].get_xdata()[0] == pytest.approx(10 / largest)
+    assert named["ssd"].get_xdata().min() == pytest.approx(10 / largest)
     rising = named["ssd"].get_ydata()
     assert (np.diff(rising) >= 0).all()
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_the_roc_says_the_area_with_its_interval_over_people(tmp_path: Path) -> None:
+    sweep = inline_sweep(
+        tmp_path,
+        "sweep=smoke",
+        "sweep.datasets=[synthetic_tiny]",
+        "sweep.forget_sizes=[6]",
+        "sweep.methods=[pretrain,retrain,gradient_ascent]",
+    )
+    entries = scan(sweep.plan, sweep.store, discard=False).entries
+    frame = results_frame(sweep.plan, entries)
+    material = Material(plan=sweep.plan, entries=entries, frame=frame, summary=summarise(frame))
+    (axes,) = one("rmia_roc", material).axes
+    rows = frame[frame["method"] == "gradient_ascent"]
+    drawn = people.resamples(sweep.plan, entries)
+    ends = people.mean_interval(rows, drawn[drawn["method"] == "gradient_ascent"], "rmia_auc")
+    assert ends is not None
+    low, high = (round(100 * end) for end in ends)
+    expected = f"gradient_ascent: {100 * rows['rmia_auc'].mean():.0f} [{low}, {high}]"
+    assert expected in axes.get_legend_handles_labels()[1]
+    splits = [e.value["num_images"] for e in entries.values() if e.stage == "split"]
+    forget, test = (sorted({split[name] for split in splits}) for name in ("forget", "test"))
+    assert axes.get_ylabel() == (
+        f"true-positive rate ({' to '.join(map(str, forget))} forget images of 6 people)"
+    )
+    assert f"{' to '.join(map(str, test))} test images of 10 people" in axes.get_xlabel()
 
 
 @pytest.mark.parametrize("kind", ["hardness", "retain_drop"])

@@ -18,7 +18,9 @@ retain_loss forget_loss test_loss val_loss support_loss
 tow mia_auc mia_acc mia_threshold_auc rmia_auc rmia_tpr
 unlearn_seconds prepare_seconds
 retain_gap forget_gap test_gap tow_normalised tow_with_mia mia_reference_auc mia_reference_acc
-rmia_fpr rmia_a rmia_references rmia_reference_auc js_forget js_test weight_distance
+rmia_fpr rmia_a rmia_references rmia_reference_auc rmia_copies_auc
+rmia_auc_low rmia_auc_high mia_auc_low mia_auc_high
+forget_people forget_images test_people test_images js_forget js_test weight_distance
 num_attributes nomus prepared_bytes
 unlearn_peak_bytes prepare_peak_bytes unlearn_peak_gpu_bytes prepare_peak_gpu_bytes
 method_source protection device precision versions commit job_key
@@ -29,7 +31,9 @@ retain/loss forget/loss test/loss val/loss support/loss
 tow mia/auc mia/accuracy mia/threshold_auc rmia/auc rmia/tpr
 cost/unlearn_seconds cost/prepare_seconds
 gap/retain gap/forget gap/test tow_normalised tow_with_mia mia/reference_auc
-mia/reference_accuracy rmia/fpr rmia/a rmia/references rmia/reference_auc js/forget js/test
+mia/reference_accuracy rmia/fpr rmia/a rmia/references rmia/reference_auc rmia/copies_auc
+rmia/auc_low rmia/auc_high mia/auc_low mia/auc_high
+forget/people forget/images test/people test/images js/forget js/test
 weight_distance num_attributes nomus cost/prepared_bytes
 cost/unlearn_peak_bytes cost/prepare_peak_bytes cost/unlearn_peak_gpu_bytes
 cost/prepare_peak_gpu_bytes

@@ -114,9 +114,9 @@ def test_a_score_compares_with_the_right_models(
     seen: list[Any] = []
     real = membership.membership
 
-    def attack(target: Any, references: Any, paired: Any) -> Any:
-        seen.append((target, references, paired))
-        return real(target, references, paired)
+    def attack(target: Any, references: Any, paired: Any, copies: Any) -> Any:
+        seen.append((target, references, paired, copies))
+        return real(target, references, paired, copies)
 
     monkeypatch.setattr(membership, "membership", attack)
     row = row_of(cells, "retrain_again", cell)
@@ -138,10 +138,11 @@ def test_a_score_compares_with_the_right_models(
     def stored_views(key: str) -> pd.DataFrame:
         return pd.read_parquet(entry_of(cells, key).folder / "views.parquet")
 
-    (target, references, paired), *_ = seen
+    (target, references, paired, copies), *_ = seen
     pd.testing.assert_frame_equal(target, stored_views(row.evaluate_key))
     yardstick = row_of(cells, "retrain", cell).evaluate_key
     assert len(references) == 1
+    assert copies == []
     pd.testing.assert_frame_equal(references[0], stored_views(yardstick))
     pd.testing.assert_frame_equal(paired.target, stored_views(yardstick))
     pd.testing.assert_frame_equal(paired.reference, stored_views(job.inputs["paired"]))
@@ -187,8 +188,56 @@ def test_a_curve_ends_where_everybody_is_taken_for_a_member(cells: InlineSweep) 
 
 def test_no_reference_no_attack(cells: InlineSweep, draft: Path) -> None:
     job = cells.plan.jobs[row_of(cells, "pretrain", 0).score_key]
-    alone = dataclasses.replace(job, series={"references": ()})
+    alone = dataclasses.replace(job, series={"references": (), "copies": ()})
     values = evaluation.score(context_of(cells, alone, draft))
     assert values["rmia_references"] == 0
     assert "rmia_auc" not in values
     assert not (draft / "roc.parquet").exists()
+
+
+def test_a_copy_s_evaluation_is_a_reference_beside_the_others(
+    cells: InlineSweep, draft: Path
+) -> None:
+    row, copied = (row_of(cells, name, 0) for name in ("pretrain", "retrain_again"))
+    job = cells.plan.jobs[row.score_key]
+    series = {**job.series, "copies": (copied.evaluate_key,)}
+    values = evaluation.score(context_of(cells, dataclasses.replace(job, series=series), draft))
+    stored = entry_of(cells, row.score_key).value
+    changed_by_it = {name for name in stored if values[name] != stored[name]}
+    assert changed_by_it == {"rmia_copies_auc"}
+    joined = {"references": (*job.series["references"], copied.evaluate_key), "copies": ()}
+    both = evaluation.score(context_of(cells, dataclasses.replace(job, series=joined), draft))
+    assert values["rmia_copies_auc"] == both["rmia_auc"]
+
+
+def test_a_row_s_resamples_are_paired_with_the_retrained_model_s(cells: InlineSweep) -> None:
+    def people_of(name: str) -> pd.DataFrame:
+        entry = entry_of(cells, row_of(cells, name, 0).score_key)
+        return pd.read_parquet(entry.folder / "people.parquet")
+
+    own, theirs = people_of("pretrain"), people_of("retrain")
+    value = entry_of(cells, row_of(cells, "pretrain", 0).score_key).value
+    expected = 1 - abs(value["retain_gap"])
+    # Three of four people are drawn: there are twenty ways.
+    assert 15 <= own["forget_score"].nunique() <= 20
+    for name in ("forget_score", "test_score"):
+        expected = expected * (1 - (own[name] - theirs[name]).abs())
+        assert own[name].mean() == pytest.approx(value[name], abs=3 * own[name].std())
+    np.testing.assert_allclose(own["tow"], expected, rtol=1e-12)
+    assert (theirs["tow"] == 1).all()
+    assert theirs["rmia_auc"].isna().all()
+    assert own["rmia_auc"].median() > 0.5
+
+
+def test_a_score_says_how_many_were_judged_and_no_interval_of_four_people(
+    cells: InlineSweep,
+) -> None:
+    row = row_of(cells, "pretrain", 0)
+    value = entry_of(cells, row.score_key).value
+    document = split_document(cells, cells.plan.jobs[row.evaluate_key])
+    for name in ("forget", "test"):
+        assert value[f"{name}_people"] == len(document[name])
+        assert value[f"{name}_images"] == len(rows_of(cells, document, name))
+    assert value["forget_people"] == 4
+    ends = {name: value[name] for name in value if name.endswith(("_low", "_high"))}
+    assert ends == dict.fromkeys(("mia_auc_low", "mia_auc_high", "rmia_auc_low", "rmia_auc_high"))
