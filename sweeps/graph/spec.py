@@ -226,8 +226,8 @@ class SweepSpec:
         training: Recipe of pretraining and retraining, by dataset.
         preprocessing: "corrected" resizes with antialiasing; "reference" as the authors' code.
         views: Augmented views of a picture that the relative membership attack looks at.
-        reference_copies: Whether that attack also uses the retrained model after the same
-            one-shot unlearning as a reference.
+        reference_copies: Whether that attack is run a second time, with the retrained model after
+            the same one-shot unlearning as a further reference.
         tuning: How rows with a search space are tuned.
         weights_content: sha256 of the file that ``model.weights`` names; empty if it names none.
     """

@@ -152,7 +152,9 @@ def test_without_the_pretrained_model_only_the_normalised_tow_is_absent(task: Ta
 @pytest.mark.parametrize("column", ["set", "image"])
 @pytest.mark.parametrize("which", ["retrained", "pretrained"])
 def test_predictions_on_other_images_are_refused(which: str, column: str) -> None:
-    frames = {name: predictions("multilabel", 1) for name in ("retrained", "pretrained")}
+    frames: dict[str, Any] = {
+        name: predictions("multilabel", 1) for name in ("retrained", "pretrained")
+    }
     frames[which] = frames[which].assign(**{column: frames[which][column].to_numpy()[::-1]})
     with pytest.raises(InputError, match="differ in images"):
         measure(predictions("multilabel", 2), **frames, task="multilabel")

@@ -111,7 +111,7 @@ def test_the_interval_of_a_mean_over_seeds_draws_people_in_all_of_them(
     assert found is not None
     assert found[0] < rows["rmia_auc"].mean() < found[1]
     assert people.mean_interval(rows, own[own["seed"] == 0], "rmia_auc") is None
-    retrained = [table[table["method"] == "retrain"] for table in (frame, drawn)]
-    assert people.mean_interval(*retrained, "rmia_auc") is None
+    is_reference, of_it = (table["method"] == "retrain" for table in (frame, drawn))
+    assert people.mean_interval(frame[is_reference], drawn[of_it], "rmia_auc") is None
     few = rows.assign(test_people=4)
     assert people.mean_interval(few, own, "rmia_auc") is None
