@@ -14,13 +14,12 @@ from reference.analyses import cosine_distance, ranks, share_of_right_attributes
 from oneshui.errors import InputError
 from oneshui.metrics.divergence import js_divergence
 from oneshui.metrics.identities import (
-    Trend,
     centroids,
     per_identity,
     retain_drop,
     support_hardness,
-    trend,
 )
+from oneshui.metrics.trends import Trend, trend
 from oneshui.spec import Task
 
 Array = npt.NDArray[Any]

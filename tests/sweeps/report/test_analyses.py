@@ -148,6 +148,7 @@ def test_the_fit_is_that_of_points_on_a_line() -> None:
         {
             "dataset": "faces",
             "num_forget": 5,
+            "seed": 0,
             "method": ["up"] * 4 + ["flat"] * 3 + ["two"] * 2,
             "identity": range(9),
             "distance": [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 0.5, 1.5],
