@@ -123,31 +123,24 @@ def coverage(situation: Situation, repetitions: int, seed: int = 0) -> dict[str,
     """
     generator = np.random.default_rng(seed)
     truth = situation.slope + situation.more
+    truths = {"slope": truth, "slope_minus_again": situation.more}
     held: dict[str, list[bool]] = {}
     for _ in range(repetitions):
         points = drawn(situation, generator)
-        row = points[points["method"] == ROW]
         fit = fits(points, "gap", {AGAIN}).set_index("method").loc[ROW]
-        found = {
-            "slope": (fit["slope_low"], fit["slope_high"], truth),
-            "slope_minus_again": (
-                fit["slope_minus_again_low"],
-                fit["slope_minus_again_high"],
-                situation.more,
-            ),
-            "seeds pooled": (*_of_points(row["distance"], row["gap"], 1), truth),
-            "points as people": (
-                *_of_points(*(_within(row, name) for name in ("distance", "gap")), situation.seeds),
-                truth,
-            ),
-        }
-        for name, (low, high, true) in found.items():
-            held.setdefault(name, []).append(bool(low <= true <= high))
+        for name, true in truths.items():
+            holds = fit[f"{name}_low"] <= true <= fit[f"{name}_high"]
+            held.setdefault(name, []).append(bool(holds))
+        row = points[points["method"] == ROW]
+        x, y = (row[name].to_numpy() for name in ("distance", "gap"))
+        by_seed = [values.reshape(situation.seeds, -1) for values in (x, y)]
+        u, v = ((part - part.mean(axis=1, keepdims=True)).ravel() for part in by_seed)
+        for name, (low, high) in (
+            ("seeds pooled", _of_points(x, y, 1)),
+            ("points as people", _of_points(u, v, situation.seeds)),
+        ):
+            held.setdefault(name, []).append(bool(low <= truth <= high))
     return {name: float(np.mean(values)) for name, values in held.items()}
-
-
-def _within(points: pd.DataFrame, name: str) -> Any:
-    return points[name] - points.groupby("seed")[name].transform("mean")
 
 
 def _of_points(x: Any, y: Any, intercepts: int) -> tuple[float, float]:

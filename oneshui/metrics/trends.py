@@ -147,8 +147,9 @@ def _line(x: Array, y: Array, person: Codes, seed: Codes) -> dict[str, float]:
     if not _varies(inner_y, y):
         return found
     if len(x) - len(sizes) + 1 >= FEWEST_POINTS_OF_A_CORRELATION:
-        ranks = pd.DataFrame({"x": x, "y": y}).groupby(seed).rank(pct=True).to_numpy().T
-        spearman = np.corrcoef([_within(column, seed, sizes) for column in ranks])[0, 1]
+        ranks = pd.DataFrame([x, y]).T.groupby(seed).rank(pct=True).to_numpy()
+        by_x, by_y = (_within(column, seed, sizes) for column in ranks.T)
+        spearman = np.corrcoef(by_x, by_y)[0, 1]
         found |= {"pearson": pearson, "spearman": spearman}
     if len(sums) >= FEWEST_PEOPLE:
         found |= _intervals(slope, _resampled(sums), len(sums))

@@ -124,14 +124,14 @@ def fits(
     rows: list[dict[str, Any]] = []
     for (dataset, num_forget), block in points.groupby(KEYS[:2], sort=False):
         noise = block[block["method"].isin(again)].groupby(PERSON)[outcome].mean()
+        block = block.join(noise.rename("again"), on=PERSON)
         for method, part in block.groupby("method", sort=False):
             line = _trend(part, part[outcome], outcome)
             values: dict[str, Any] = dict(zip(KEYS, (dataset, num_forget, method), strict=True))
             values |= {name: getattr(line, name) for name in (*OF_A_LINE, *OF_A_TREND)}
-            beyond = part[outcome] - part[PERSON].join(noise, on=PERSON)[outcome]
-            known = beyond.notna()
-            if method not in again and known.any() and part[outcome].nunique() > 1:
-                line = _trend(part[known], beyond[known], outcome)
+            common = part[part["again"].notna()]
+            if method not in again and len(common) and part[outcome].nunique() > 1:
+                line = _trend(common, common[outcome] - common["again"], outcome)
                 values |= zip(
                     MINUS_AGAIN, (line.slope, line.slope_low, line.slope_high), strict=True
                 )
