@@ -9,8 +9,6 @@ Source of the figures: arXiv 2407.12069. Shapes: N images, D features, K identit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,41 +17,13 @@ import pandas as pd
 
 from oneshui.errors import InputError, unknown_name
 from oneshui.metrics.divergence import js_divergence
-from oneshui.metrics.scores import ArrayLike, as_numpy
+from oneshui.metrics.scores import ArrayLike, as_numpy, finite
+from oneshui.metrics.trends import Names, Trend, trend
 from oneshui.spec import Task
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Distance = Literal["cosine", "euclidean"]
 DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
-
-FEWEST_POINTS_OF_A_CORRELATION = 3
-"""Through two points every correlation is 1 or -1."""
-ROUNDING = 1e-12
-"""Of the largest value: how far float64 sums of equal numbers may lie apart."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trend:
-    """Points of a scatter plot and what a straight line makes of them.
-
-    Attributes:
-        points: One row per identity: ``identity``, ``distance``, and the outcome (``gap`` or
-            ``drop``).
-        num_points: How many.
-        slope: Of the least-squares line outcome = slope * distance + intercept; None where all
-            distances are equal. Outcome per unit of distance.
-        intercept: Of the line, or None.
-        pearson: Correlation in [-1, 1]; None for fewer than 3 points or where a column does not
-            vary.
-        spearman: The same of ranks, equals sharing their mean rank.
-    """
-
-    points: pd.DataFrame
-    num_points: int
-    slope: float | None
-    intercept: float | None
-    pearson: float | None
-    spearman: float | None
 
 
 def per_identity(
@@ -94,7 +64,7 @@ def per_identity(
         raise InputError("predictions of the model and of the retrained model differ in images")
     scores = np.full(len(predictions), np.nan)
     if membership is not None:
-        scores = _finite(membership, (len(predictions),), "membership scores, one per prediction")
+        scores = finite(membership, (len(predictions),), "membership scores, one per prediction")
     labels = np.stack(predictions["label"].to_list())
     logits, theirs = (np.stack(part["logits"].to_list()) for part in (predictions, retrained))
     images = pd.DataFrame(
@@ -149,7 +119,7 @@ def support_hardness(
     identity_centroids: ArrayLike,
     gaps: ArrayLike,
     *,
-    identities: Sequence[int] | npt.NDArray[Any] | None = None,
+    identities: Names | None = None,
     distance: Distance = "cosine",
 ) -> Trend:
     """Is an identity harder to forget when its support image is unlike its training images?
@@ -171,6 +141,17 @@ def support_hardness(
         InputError: Shapes do not fit, there is no identity, a number is not finite, or a vector
             has length 0 under the cosine distance.
     """
+    distances = support_distances(support_features, identity_centroids, distance=distance)
+    return trend(distances, gaps, "gap", identities)
+
+
+def support_distances(
+    support_features: ArrayLike, identity_centroids: ArrayLike, *, distance: Distance = "cosine"
+) -> Array:
+    """How far every support image is from the centroid of its own identity, [K].
+
+    Arguments and errors as of ``support_hardness``.
+    """
     support = _features(support_features, "support features")
     centres = _features(identity_centroids, "centroids")
     if support.shape != centres.shape:
@@ -179,10 +160,10 @@ def support_hardness(
             "every support image is compared with the centroid of its own identity"
         )
     if _known(distance) == "cosine":
-        distances = (1 - (_unit(support) * _unit(centres)).sum(axis=1)).clip(0, 2)
+        distances: Array = (1 - (_unit(support) * _unit(centres)).sum(axis=1)).clip(0, 2)
     else:
         distances = np.linalg.norm(support - centres, axis=1)
-    return trend(distances, gaps, "gap", identities)
+    return distances
 
 
 def retain_drop(
@@ -191,7 +172,7 @@ def retain_drop(
     drops: ArrayLike,
     *,
     to: Literal["nearest", "mean"] = "nearest",
-    identities: Sequence[int] | npt.NDArray[Any] | None = None,
+    identities: Names | None = None,
     distance: Distance = "cosine",
 ) -> Trend:
     """Do those suffer more who look like the forgotten?
@@ -213,6 +194,21 @@ def retain_drop(
     Raises:
         InputError: As ``support_hardness``.
     """
+    distances = forget_distances(retain_centroids, forget_centroids, to=to, distance=distance)
+    return trend(distances, drops, "drop", identities)
+
+
+def forget_distances(
+    retain_centroids: ArrayLike,
+    forget_centroids: ArrayLike,
+    *,
+    to: Literal["nearest", "mean"] = "nearest",
+    distance: Distance = "cosine",
+) -> Array:
+    """How far every retain identity is from the forget set, [K].
+
+    Arguments and errors as of ``retain_drop``.
+    """
     retain = _features(retain_centroids, "retain centroids")
     forget = _features(forget_centroids, "forget centroids")
     if retain.shape[1] != forget.shape[1]:
@@ -227,51 +223,8 @@ def retain_drop(
     else:
         squares = (retain**2).sum(axis=1)[:, None] + (forget**2).sum(axis=1)
         matrix = np.sqrt((squares - 2 * retain @ forget.T).clip(0))
-    distances = matrix.min(axis=1) if to == "nearest" else matrix.mean(axis=1)
-    return trend(distances, drops, "drop", identities)
-
-
-def trend(
-    distances: ArrayLike,
-    outcomes: ArrayLike,
-    outcome: str,
-    identities: Sequence[int] | npt.NDArray[Any] | None = None,
-) -> Trend:
-    """A straight line and correlations of points that are there already.
-
-    Args:
-        distances: [K].
-        outcomes: [K].
-        outcome: What they are, a column of the points.
-        identities: Whose they are, [K]; 0 to K - 1 by default.
-
-    Raises:
-        InputError: Shapes do not fit or a number is not finite.
-    """
-    distances = as_numpy(distances).astype(np.float64)
-    y = _finite(outcomes, distances.shape, f"{outcome}s, one per identity")
-    names = np.arange(len(y)) if identities is None else np.asarray(identities)
-    if names.shape != y.shape:
-        raise InputError(f"got {names.shape} identities for {y.shape} {outcome}s")
-    from scipy.stats import linregress, pearsonr, spearmanr
-
-    points = pd.DataFrame({"identity": names, "distance": distances, outcome: y})
-    x_varies = _varies(distances)
-    line = linregress(distances, y) if x_varies else None
-    enough = x_varies and _varies(y) and len(y) >= FEWEST_POINTS_OF_A_CORRELATION
-    return Trend(
-        points=points,
-        num_points=len(y),
-        slope=float(line.slope) if line else None,
-        intercept=float(line.intercept) if line else None,
-        pearson=float(pearsonr(distances, y).statistic) if enough else None,
-        spearman=float(spearmanr(distances, y).statistic) if enough else None,
-    )
-
-
-def _varies(values: Array) -> bool:
-    """Whether values differ by more than rounding, of which a trend would mean nothing."""
-    return bool(np.ptp(values) > ROUNDING * np.abs(values).max())
+    distances: Array = matrix.min(axis=1) if to == "nearest" else matrix.mean(axis=1)
+    return distances
 
 
 def _correct(logits: npt.NDArray[Any], labels: npt.NDArray[Any], task: Task) -> Array:
@@ -290,7 +243,7 @@ def _correct(logits: npt.NDArray[Any], labels: npt.NDArray[Any], task: Task) -> 
 
 
 def _losses(predictions: pd.DataFrame, whose: str) -> Array:
-    return _finite(predictions["loss"].to_numpy(), (len(predictions),), f"losses of {whose}")
+    return finite(predictions["loss"].to_numpy(), (len(predictions),), f"losses of {whose}")
 
 
 def _rows(predictions: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -327,14 +280,4 @@ def _checked(values: ArrayLike, name: str) -> npt.NDArray[Any]:
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).any(axis=1).sum())
         raise InputError(f"{bad} of {len(array)} rows of {name} are not finite")
-    return array
-
-
-def _finite(values: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
-    array = as_numpy(values).astype(np.float64)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise InputError(
-            f"expected {shape[0]} finite {what}, but got shape {array.shape} with "
-            f"{int((~np.isfinite(array)).sum())} that are not finite"
-        )
     return array

@@ -173,6 +173,26 @@ def as_numpy(values: ArrayLike) -> npt.NDArray[Any]:
     return np.asarray(values)
 
 
+def finite(values: ArrayLike, shape: tuple[int, ...], what: str) -> npt.NDArray[np.float64]:
+    """The values as float64, if they are finite and as many as there must be.
+
+    Args:
+        values: As ``as_numpy`` takes them.
+        shape: That they must have.
+        what: They are, in the plural, for the error.
+
+    Raises:
+        InputError: Another shape, or a value is not finite.
+    """
+    array = as_numpy(values).astype(np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise InputError(
+            f"expected {shape[0]} finite {what}, but got shape {array.shape} with "
+            f"{int((~np.isfinite(array)).sum())} that are not finite"
+        )
+    return array
+
+
 def _average_precision(scores: npt.NDArray[np.float64], truth: npt.NDArray[Any]) -> float:
     order = np.argsort(-scores)
     ordered = scores[order]

@@ -7,6 +7,8 @@ harder (Figure 4 of arXiv 2407.12069), and whether those who look like the forgo
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +16,9 @@ import numpy as np
 import pandas as pd
 
 from oneshui.errors import InputError
-from oneshui.metrics.identities import centroids, retain_drop, support_hardness, trend
+from oneshui.metrics.identities import centroids, forget_distances, support_distances
+from oneshui.metrics.trends import Trend, trend
+from oneshui.spec import Role
 from sweeps.graph.artifacts import FEATURES, PER_IDENTITY, RETAIN
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.results import Entries
@@ -23,6 +27,10 @@ from sweeps.store import Entry
 
 _Part = tuple[ResultRow, pd.DataFrame]
 KEYS = ["dataset", "num_forget", "method"]
+PERSON = ["seed", "identity"]
+OF_A_LINE = ("num_people", "num_points", "num_seeds", "slope", "slope_low", "slope_high")
+MINUS_AGAIN = ("slope_minus_again", "slope_minus_again_low", "slope_minus_again_high")
+OF_A_TREND = ("intercept", "pearson", "pearson_low", "pearson_high", "spearman")
 SPACE = {"features": "pretrained model, input of its classifier", "distance_measure": "cosine"}
 
 
@@ -31,7 +39,7 @@ def write(plan: Plan, entries: Entries, folder: Path) -> dict[str, pd.DataFrame]
 
     ``per_identity.parquet`` (every forgotten person under every row), ``hardness.csv`` and
     ``retain_drop.csv`` (points, by seed), ``hardness_fits.csv`` and ``retain_drop_fits.csv`` (one
-    line per dataset, forget size and method, over all seeds).
+    line per dataset, forget size and method, over all seeds: ``fits``).
 
     Returns:
         The same tables by file name.
@@ -51,10 +59,18 @@ def write(plan: Plan, entries: Entries, folder: Path) -> dict[str, pd.DataFrame]
         if space is None:
             continue
         try:
-            parts["gap"].append((row, space.hardness(forgotten)))
-            parts["drop"].append((row, space.drop(retained)))
+            placed = [
+                table.assign(distance=table["identity"].map(distances))
+                for table, distances in (
+                    (forgotten, space.from_support),
+                    (retained, space.from_forgotten),
+                )
+            ]
         except InputError:  # features that have no distance leave the row out of the figures
             continue
+        for outcome, part in zip(("gap", "drop"), placed, strict=True):
+            parts[outcome].append((row, part[["identity", "distance", outcome]]))
+    again = {row.row.name for row in plan.results if row.row.role is Role.RETRAIN_AGAIN}
     identities = _joined(parts[PER_IDENTITY], ["identity", "images", "score", "gap"])
     identities.to_parquet(folder / PER_IDENTITY, index=False)
     tables = {PER_IDENTITY: identities}
@@ -65,7 +81,7 @@ def write(plan: Plan, entries: Entries, folder: Path) -> dict[str, pd.DataFrame]
     for outcome, name in outcomes:
         points = _joined(parts[outcome], ["identity", "distance", outcome]).assign(**SPACE)
         tables[f"{name}.csv"] = points
-        tables[f"{name}_fits.csv"] = fits(points, outcome)
+        tables[f"{name}_fits.csv"] = fits(points, outcome, again)
         for file in (f"{name}.csv", f"{name}_fits.csv"):
             write_csv(tables[file], folder / file)
     return tables
@@ -84,26 +100,49 @@ def stored_table(entry: Entry, name: str) -> pd.DataFrame:
     return found
 
 
-def fits(points: pd.DataFrame, outcome: Literal["gap", "drop"]) -> pd.DataFrame:
+def fits(
+    points: pd.DataFrame, outcome: Literal["gap", "drop"], again: Collection[str] = ()
+) -> pd.DataFrame:
     """A straight line and correlations for every dataset, forget size and method.
 
+    One slope over all seeds, each with an intercept of its own, and intervals over people:
+    ``oneshui.metrics.trends``. ``slope_minus_again`` says what a row shows beyond the noise of
+    training: its slope minus retraining again's on the people and seeds that both have, with the
+    paired interval. It is null for rows that retrain again and without any, and where the outcome
+    does not vary, because the row is measured against itself.
+
     Args:
-        points: Columns dataset, num_forget, method, identity, distance and the outcome.
+        points: Columns dataset, num_forget, seed, method, identity, distance and the outcome.
         outcome: Name of the column.
+        again: Rows that retrain again; of several, their mean.
 
     Returns:
-        Columns of the keys, num_points, slope, intercept, pearson, spearman and the feature space.
+        Columns of the keys, num_people, num_points, num_seeds, slope, slope_minus_again and
+        pearson, each with the ends ``_low`` and ``_high`` of its interval, intercept, spearman
+        and the feature space.
     """
     rows: list[dict[str, Any]] = []
-    for keys, part in points.groupby(KEYS, sort=False):
-        line = trend(part["distance"], part[outcome], outcome, part["identity"].to_numpy())
-        values = {
-            name: getattr(line, name)
-            for name in ("num_points", "slope", "intercept", "pearson", "spearman")
-        }
-        rows.append({**dict(zip(KEYS, keys, strict=True)), **values, **SPACE})
-    columns = [*KEYS, "num_points", "slope", "intercept", "pearson", "spearman", *SPACE]
+    for (dataset, num_forget), block in points.groupby(KEYS[:2], sort=False):
+        noise = block[block["method"].isin(again)].groupby(PERSON)[outcome].mean()
+        block = block.join(noise.rename("again"), on=PERSON)
+        for method, part in block.groupby("method", sort=False):
+            line = _trend(part, part[outcome], outcome)
+            values: dict[str, Any] = dict(zip(KEYS, (dataset, num_forget, method), strict=True))
+            values |= {name: getattr(line, name) for name in (*OF_A_LINE, *OF_A_TREND)}
+            common = part[part["again"].notna()]
+            if method not in again and len(common) and part[outcome].nunique() > 1:
+                line = _trend(common, common[outcome] - common["again"], outcome)
+                values |= zip(
+                    MINUS_AGAIN, (line.slope, line.slope_low, line.slope_high), strict=True
+                )
+            rows.append({**values, **SPACE})
+    columns = [*KEYS, *OF_A_LINE, *MINUS_AGAIN, *OF_A_TREND, *SPACE]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _trend(points: pd.DataFrame, values: pd.Series[Any], outcome: str) -> Trend:
+    identities, seeds = (points[name].to_numpy() for name in ("identity", "seed"))
+    return trend(points["distance"], values, outcome, identities, seeds)
 
 
 class _Features:
@@ -124,23 +163,22 @@ class _Features:
         """The features of an evaluation, if it is there and has kept them."""
         return None if entry is None or FEATURES not in entry.files else cls(entry.file(FEATURES))
 
-    def hardness(self, forgotten: pd.DataFrame) -> pd.DataFrame:
-        identities = forgotten["identity"].tolist()
-        return support_hardness(
-            np.stack([self._support[identity] for identity in identities]),
-            np.stack([self._centre[identity] for identity in identities]),
-            forgotten["gap"].to_numpy(),
-            identities=identities,
-        ).points
+    @cached_property
+    def from_support(self) -> dict[int, float]:
+        """How far every forgotten person's support image is from the person's centroid."""
+        own = np.stack([self._centre[identity] for identity in self._support])
+        distances = support_distances(np.stack(list(self._support.values())), own)
+        return dict(zip(self._support, distances.tolist(), strict=True))
 
-    def drop(self, retained: pd.DataFrame) -> pd.DataFrame:
-        identities = retained["identity"].tolist()
-        return retain_drop(
-            np.stack([self._centre[identity] for identity in identities]),
+    @cached_property
+    def from_forgotten(self) -> dict[int, float]:
+        """How far everybody else's centroid is from the nearest forgotten person's."""
+        others = {name: at for name, at in self._centre.items() if name not in self._support}
+        distances = forget_distances(
+            np.stack(list(others.values())),
             np.stack([self._centre[identity] for identity in self._support]),
-            retained["drop"].to_numpy(),
-            identities=identities,
-        ).points
+        )
+        return dict(zip(others, distances.tolist(), strict=True))
 
 
 def _joined(parts: list[_Part], columns: list[str]) -> pd.DataFrame:

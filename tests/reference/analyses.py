@@ -22,3 +22,24 @@ def ranks(values: Sequence[float]) -> list[float]:
 def share_of_right_attributes(logits: Sequence[float], labels: Sequence[float]) -> float:
     right = [(logit > 0) == (label == 1) for logit, label in zip(logits, labels, strict=True)]
     return sum(right) / len(right)
+
+
+def clustered_error(
+    x: Sequence[float], y: Sequence[float], people: Sequence[int], seeds: Sequence[int]
+) -> float:
+    """The sandwich's standard error of a slope with an intercept a seed, clustered by people."""
+
+    def left(values: Sequence[float]) -> list[float]:
+        found = []
+        for value, seed in zip(values, seeds, strict=True):
+            own = [v for v, other in zip(values, seeds, strict=True) if other == seed]
+            found.append(value - sum(own) / len(own))
+        return found
+
+    u, v = left(x), left(y)
+    spread = sum(a * a for a in u)
+    slope = sum(a * b for a, b in zip(u, v, strict=True)) / spread
+    pulls: dict[int, float] = {}
+    for a, b, person in zip(u, v, people, strict=True):
+        pulls[person] = pulls.get(person, 0.0) + a * (b - slope * a)
+    return math.sqrt(sum(pull**2 for pull in pulls.values())) / spread

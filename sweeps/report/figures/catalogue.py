@@ -38,6 +38,13 @@ class FigureKind:
     drawings: Callable[[Material], Iterator[Drawing]]
 
 
+_LINES = (
+    "Line: least squares over all seeds, one slope and an intercept for each seed. In brackets: "
+    "95% intervals from resampling people, each with the points of all seeds. Minus noise: the "
+    "slope minus retrain_again's on the same people; where its interval holds 0, retraining alone "
+    "shows as much. Of twenty intervals one misses by chance."
+)
+
 KINDS: dict[str, FigureKind] = {
     "forgetting_utility": FigureKind(
         caption="One point per seed. A good method moves from the pretrained model to the left, "
@@ -72,12 +79,12 @@ KINDS: dict[str, FigureKind] = {
     "hardness": FigureKind(
         caption="Each point is a forgotten person: is it harder to forget somebody whose support "
         "picture is unlike the person's others (paper, Figure 4)? Gap above 0: still known better "
-        "than by the retrained model. Line: least squares; r: Pearson's correlation.",
+        f"than by the retrained model. {_LINES}",
         drawings=identities.hardness,
     ),
     "retain_drop": FigureKind(
         caption="Each point is a person who stays: do those lose more who look like the forgotten "
-        "(paper, Figure 5)? Line: least squares; r: Pearson's correlation.",
+        f"(paper, Figure 5)? {_LINES}",
         drawings=identities.retain_drop,
     ),
     "support_sheet": FigureKind(

@@ -6,6 +6,7 @@ Must not import torch, Ray or MLflow.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def hardness(material: Material) -> Iterator[Drawing]:
     return _trends(
         material,
         "hardness",
-        ("gap", "gap (points)", "distance of the support picture from the person's others"),
+        ("gap", "distance of the support picture from the person's others"),
         "Hard to forget?",
     )
 
@@ -49,13 +50,13 @@ def retain_drop(material: Material) -> Iterator[Drawing]:
     return _trends(
         material,
         "retain_drop",
-        ("drop", "drop (points)", "distance to the nearest forgotten person"),
+        ("drop", "distance to the nearest forgotten person"),
         "Who loses?",
     )
 
 
 def _trends(
-    material: Material, name: str, outcome: tuple[str, str, str], question: str
+    material: Material, name: str, outcome: tuple[str, str], question: str
 ) -> Iterator[Drawing]:
     points = material.tables.get(f"{name}.csv")
     fits = material.tables.get(f"{name}_fits.csv")
@@ -83,38 +84,88 @@ def _panels(
     points: dict[str, pd.DataFrame],
     looks: dict[str, Look],
     fits: pd.DataFrame,
-    outcome: tuple[str, str, str],
+    outcome: tuple[str, str],
     title: str,
 ) -> Figure:
     from matplotlib.figure import Figure
 
     columns = min(PANELS_BESIDE, len(points))
     rows = math.ceil(len(points) / columns)
-    width, height = max(4.2, 2.35 * columns), 0.9 + 1.9 * rows
+    width, height = max(4.2, 2.35 * columns), 1.15 + 2.2 * rows
+    spread = max(np.ptp(part["distance"]) for part in points.values())
+    unit = 10.0 ** math.floor(math.log10(spread)) if spread > 0 else 1.0
+    note = f"Slopes are points per {unit:g} of distance."
+    if any(part["seed"].nunique() > 1 for part in points.values()):
+        note = f"Each seed's {outcome[0]}s are moved to one intercept for all. {note}"
+    by_method: Any = fits.to_dict("index")
     figure = Figure(figsize=(width, height))
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     # All panels are alike, so fixed margins in inches do what a layout engine takes a second for.
     figure.subplots_adjust(
         left=0.62 / width,
         right=1 - 0.1 / width,
-        top=1 - 0.62 / height,
-        bottom=0.55 / height,
+        top=1 - 0.95 / height,
+        bottom=0.85 / height,
         wspace=0.24,
-        hspace=0.2,
+        hspace=0.55,
     )
     for axes, (method, part) in zip(grid.flat, points.items(), strict=False):
-        _panel(axes, part, fits.loc[method], outcome[0], looks[method])
-        axes.set_title(method, fontsize=8.5)
+        fit = by_method[method]
+        part = _levelled(part, fit["slope"], outcome[0])
+        _panel(axes, part, fit, outcome[0], looks[method])
+        axes.set_title(method, fontsize=8.5, pad=32)
+        axes.annotate(
+            "\n".join(_said(fit, 100 * unit)),
+            (0.5, 1),
+            (0, 3),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            size=6.8,
+        )
         axes.tick_params(labelsize=7)
     for axes in list(grid.flat)[len(points) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"{outcome[2]} (cosine)", fontsize=9.5, y=0.08 / height)
-    figure.supylabel(outcome[1], fontsize=9.5, x=0.08 / width)
+    size = min(9.5, 1.8 * width)  # of the longest label, which a single panel is too narrow for
+    figure.supxlabel(f"{outcome[1]} (cosine)", fontsize=size, y=0.36 / height)
+    figure.supylabel(f"{outcome[0]} (points)", fontsize=9.5, x=0.08 / width)
+    wrapped = textwrap.fill(note, round(15 * width))
+    figure.text(0.5, 0.05 / height, wrapped, ha="center", va="bottom", size=7.5)
     set_title(figure, title)
     return figure
 
 
-def _panel(axes: Axes, part: pd.DataFrame, fit: Any, outcome: str, look: Look) -> None:
+def _levelled(points: pd.DataFrame, slope: float, outcome: str) -> pd.DataFrame:
+    """The points as the line sees them: each seed moved up or down to the mean intercept."""
+    sloped = 0.0 if pd.isna(slope) else slope * points["distance"]
+    left = points[outcome] - sloped
+    level = left.groupby(points["seed"]).transform("mean") - left.mean()
+    return points.assign(**{outcome: points[outcome] - level})
+
+
+def _said(fit: dict[str, Any], scale: float) -> list[str]:
+    """What a panel's line is worth: its slopes with their intervals, and who they are from."""
+    people = "1 person" if fit["num_people"] == 1 else f"{fit['num_people']:.0f} people"
+    if pd.isna(fit["slope"]):
+        return [f"{people}, no two distances in a seed"]
+    slope = f"slope {scale * fit['slope']:+.1f}"
+    if pd.isna(fit["slope_low"]):
+        return [slope, f"{people}: no interval"]
+
+    def ends(name: str) -> str:
+        return f"[{scale * fit[f'{name}_low']:+.1f}, {scale * fit[f'{name}_high']:+.1f}]"
+
+    lines = [f"{slope} {ends('slope')}"]
+    name, nothing = "slope", "show no trend"
+    if pd.notna(fit["slope_minus_again_low"]):
+        name, nothing = "slope_minus_again", "show no trend beyond noise"
+        lines.append(f"minus noise {scale * fit[name]:+.1f} {ends(name)}")
+    holds_zero = fit[f"{name}_low"] <= 0 <= fit[f"{name}_high"]
+    return [*lines, f"{people} {nothing}" if holds_zero else people]
+
+
+def _panel(axes: Axes, part: pd.DataFrame, fit: dict[str, Any], outcome: str, look: Look) -> None:
     axes.grid(color="#e6e6e6", linewidth=0.8)
     axes.locator_params(nbins=4)
     axes.axhline(0, color="#777777", linewidth=0.8)
@@ -136,9 +187,6 @@ def _panel(axes: Axes, part: pd.DataFrame, fit: Any, outcome: str, look: Look) -
         axes.plot(
             ends, 100 * (fit["slope"] * ends + fit["intercept"]), color="black", linewidth=1.3
         )
-    if pd.notna(fit["pearson"]):
-        text = f"r {fit['pearson']:+.2f}, n {int(fit['num_points'])}"
-        axes.annotate(text, (0.97, 0.95), xycoords="axes fraction", ha="right", va="top", size=7.5)
 
 
 def support_sheet(material: Material) -> Iterator[Drawing]:

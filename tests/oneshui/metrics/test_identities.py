@@ -14,13 +14,12 @@ from reference.analyses import cosine_distance, ranks, share_of_right_attributes
 from oneshui.errors import InputError
 from oneshui.metrics.divergence import js_divergence
 from oneshui.metrics.identities import (
-    Trend,
     centroids,
     per_identity,
     retain_drop,
     support_hardness,
-    trend,
 )
+from oneshui.metrics.trends import Trend
 from oneshui.spec import Task
 
 Array = npt.NDArray[Any]
@@ -224,14 +223,3 @@ def test_retain_drop_refuses_other_spaces_and_unknown_distances() -> None:
         retain_drop(GOOD, np.ones((2, 3)), np.zeros(3))
     with pytest.raises(InputError, match="distance to the forget set 'far'"):
         retain_drop(GOOD, GOOD, np.zeros(3), to="far")  # type: ignore[arg-type]
-
-
-def test_differences_that_are_rounding_have_no_correlation() -> None:
-    rounded = 0.1 + 1e-17 * np.arange(6)
-    nearly = 0.3 * np.where(np.arange(6) % 2, 1 + 2**-52, 1)
-    for outcomes in (rounded, nearly):
-        found = trend(np.arange(6.0), outcomes, "gap")
-        assert (found.pearson, found.spearman) == (None, None)
-    across = trend(nearly, np.arange(6.0), "gap")
-    assert (across.slope, across.intercept, across.pearson) == (None, None, None)
-    assert trend(np.arange(6.0), 1e-9 * np.arange(6.0), "gap").pearson == pytest.approx(1)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from reference.analyses import cosine_distance
@@ -20,6 +21,15 @@ from sweeps.report.results import results_frame
 from sweeps.store.status import scan
 
 METHODS = ["pretrain", "retrain", "retrain_again", "ssd"]
+COLUMNS = [
+    "dataset",
+    "num_forget",
+    *("num_people", "num_points", "num_seeds"),
+    *("slope", "slope_low", "slope_high"),
+    *("slope_minus_again", "slope_minus_again_low", "slope_minus_again_high"),
+    *("intercept", "pearson", "pearson_low", "pearson_high", "spearman"),
+    *("features", "distance_measure"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +89,12 @@ def test_people_and_figures_are_written_without_a_model(sweep: InlineSweep, tmp_
         fitted: Any = pd.read_csv(tmp_path / f"{name}_fits.csv").set_index("method")
         assert list(fitted.index) == METHODS
         assert fitted.loc["ssd", "num_points"] == (points["method"] == "ssd").sum()
-        assert pd.notna(fitted.loc["ssd", "pearson"])
+        assert pd.notna(fitted.loc["ssd", ["pearson", "slope_minus_again"]]).all()
+        assert list(fitted.columns) == COLUMNS
+        assert fitted.loc["ssd", "num_people"] == points["identity"].nunique()
+        # Retrained again is the noise itself, and the other's gap or drop is one with itself.
+        itself = {"hardness": "retrain", "retain_drop": "pretrain"}[name]
+        assert fitted.loc[["retrain_again", itself], "slope_minus_again"].isna().all()
 
 
 def test_distances_are_those_of_people_in_the_pretrained_model_s_features(
@@ -156,6 +171,7 @@ def test_the_fit_is_that_of_points_on_a_line() -> None:
         {
             "dataset": "faces",
             "num_forget": 5,
+            "seed": 0,
             "method": ["up"] * 4 + ["flat"] * 3 + ["two"] * 2,
             "identity": range(9),
             "distance": [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 0.5, 1.5],
@@ -168,3 +184,33 @@ def test_the_fit_is_that_of_points_on_a_line() -> None:
     assert found["intercept"].to_dict() == pytest.approx({"up": 0.1, "flat": 0.2, "two": 0.625})
     assert found["pearson"].isna().to_dict() == {"up": False, "flat": True, "two": True}
     assert (found["pearson"]["up"], found["spearman"]["up"]) == pytest.approx((1, 1))
+
+
+def test_a_row_is_compared_with_retraining_again_person_by_person() -> None:
+    """Both share what is particular to people, which is no uncertainty of their difference."""
+    generator = np.random.default_rng(0)
+    distance = generator.random(30)
+    own, noise = generator.normal(size=30), generator.normal(0, 0.01, size=30)
+    gaps = {
+        "row": own + 0.5 * distance,
+        "first": own + 0.25 * distance + noise,
+        "second": own + 0.25 * distance - noise,
+    }
+    parts = [
+        pd.DataFrame({"method": name, "identity": range(30), "distance": distance, "gap": gap})
+        for name, gap in gaps.items()
+    ]
+    points = pd.concat(parts).assign(dataset="faces", num_forget=30, seed=0)
+    elsewhere = points[points["method"] == "row"].assign(seed=1, gap=lambda p: -p["gap"])
+    found: Any = analyses.fits(pd.concat([points, elsewhere]), "gap", {"first", "second"})
+    found = found.set_index("method")
+    assert found["num_points"].to_dict() == {"row": 60, "first": 30, "second": 30}
+    # Seed 1 was not retrained again, so it says nothing of the difference.
+    assert found["slope"]["row"] == pytest.approx(0, abs=1e-9)
+    ends = ["slope_minus_again_low", "slope_minus_again", "slope_minus_again_high"]
+    assert found.loc["row", ends].tolist() == pytest.approx([0.25] * 3)
+    assert found.loc[["first", "second"], ends].isna().all(axis=None)
+    wide = (found["slope_high"] - found["slope_low"])[["first", "second"]]
+    assert (wide > 0.5).all()
+    assert analyses.fits(points, "gap")[ends].isna().all(axis=None)
+    assert analyses.fits(elsewhere, "gap", {"first"})[ends].isna().all(axis=None)

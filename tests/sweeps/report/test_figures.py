@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
@@ -317,6 +319,75 @@ def test_every_row_has_a_panel_with_its_fit(real: Material, kind: str) -> None:
         line = axes.lines[-1]
         slope = np.diff(line.get_ydata())[0] / np.diff(line.get_xdata())[0]
         assert slope == pytest.approx(100 * float(fits["slope"][axes.get_title()]), rel=1e-6)
+
+
+def panels(rows: list[dict[str, Any]], gaps: Mapping[str, Any]) -> dict[str, Axes]:
+    """Figure 4 of made-up people, the same in both seeds, by the names of the rows."""
+    people, seed = np.tile(np.arange(15), 2), np.repeat([0, 1], 15)
+    distance = 0.2 + people / 100 + seed / 10
+    parts = [
+        pd.DataFrame(
+            {
+                "dataset": "faces $x_1$/y",
+                "num_forget": 20,
+                "method": method,
+                "seed": seed,
+                "identity": people,
+                "distance": distance,
+                "gap": make(people) + 0.4 * seed,
+            }
+        )
+        for method, make in gaps.items()
+    ]
+    points = pd.concat(parts)
+    fits = analyses.fits(points, "gap", {"retrain_again"})
+    tables = {"hardness.csv": points, "hardness_fits.csv": fits}
+    figure = one("hardness", dataclasses.replace(material_of(rows), tables=tables))
+    figure.canvas.draw()
+    return {axes.get_title(): axes for axes in figure.axes}
+
+
+def wiggle(people: Any) -> Any:
+    """A gap that goes up and down and nowhere."""
+    return 0.01 * np.cos(3 * people)
+
+
+def test_a_panel_says_what_its_line_is_worth(rows: list[dict[str, Any]]) -> None:
+    shown = panels(
+        rows,
+        {
+            "ssd": lambda people: wiggle(people) + 0.01 * people,
+            "jit": lambda people: 0.02 * np.sin(2 * people),
+            "pretrain": lambda people: 0.0 * people,
+            "retrain_again": wiggle,
+        },
+    )
+    said = {name: axes.texts[0].get_text().split("\n") for name, axes in shown.items()}
+    assert list(said) == ["pretrain", "ssd", "jit", "retrain_again"]
+    assert [line.split(" [")[0] for line in said["ssd"]] == [
+        "slope +10.0",
+        "minus noise +10.0",
+        "15 people",
+    ]
+    assert said["jit"][-1] == "15 people show no trend beyond noise"
+    assert said["retrain_again"][-1] == "15 people show no trend"
+    assert said["pretrain"] == ["slope +0.0", "15 people: no interval"]
+    notes = [text.get_text().replace("\n", " ") for text in shown["ssd"].figure.texts]
+    assert "Slopes are points per 0.1 of distance." in notes[-1]
+    assert "moved to one intercept" in notes[-1]
+    boxes = [axes.texts[0].get_window_extent() for axes in shown.values()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_points_of_seeds_lie_around_one_line(rows: list[dict[str, Any]]) -> None:
+    (axes,) = panels(rows, {"ssd": lambda people: wiggle(people) + 0.01 * people}).values()
+    line, scatter = axes.lines[-1], axes.collections[0]
+    assert isinstance(scatter, PathCollection)
+    (x0, x1), (y0, y1) = np.asarray(line.get_xydata()).T
+    x, y = np.asarray(scatter.get_offsets()).T
+    above = (y - y0 - (y1 - y0) / (x1 - x0) * (x - x0)).reshape(2, 15).mean(axis=1)
+    assert above == pytest.approx(0, abs=1e-9)
+    assert y.mean() == pytest.approx(100 * (wiggle(np.arange(15)).mean() + 0.07 + 0.2))
 
 
 def test_the_sheet_shows_the_support_pictures_hardest_first(real: Material) -> None:
