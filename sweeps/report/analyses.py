@@ -52,7 +52,7 @@ def write(plan: Plan, entries: Entries, folder: Path) -> dict[str, pd.DataFrame]
             continue
         try:
             parts["gap"].append((row, space.hardness(forgotten)))
-            parts["drop"].append((row, space.drop(retained)))
+            parts["drop"].append((row, space.drop(retained, row.cell.num_forget)))
         except InputError:  # features that have no distance leave the row out of the figures
             continue
     identities = _joined(parts[PER_IDENTITY], ["identity", "images", "score", "gap"])
@@ -133,14 +133,25 @@ class _Features:
             identities=identities,
         ).points
 
-    def drop(self, retained: pd.DataFrame) -> pd.DataFrame:
-        identities = retained["identity"].tolist()
-        return retain_drop(
-            np.stack([self._centre[identity] for identity in identities]),
-            np.stack([self._centre[identity] for identity in self._support]),
-            retained["drop"].to_numpy(),
-            identities=identities,
-        ).points
+    def drop(self, retained: pd.DataFrame, num_forget: int) -> pd.DataFrame:
+        """Of several requests, whose drops are means, the distance is the mean of theirs as well.
+
+        Args:
+            retained: Identities and drops.
+            num_forget: Identities of each request; requests are parts of the drawing's order.
+        """
+        identities, everybody = retained["identity"].tolist(), list(self._support)
+        points = [
+            retain_drop(
+                np.stack([self._centre[identity] for identity in identities]),
+                np.stack([self._centre[identity] for identity in everybody[start:][:num_forget]]),
+                retained["drop"].to_numpy(),
+                identities=identities,
+            ).points
+            for start in range(0, len(everybody), num_forget)
+        ]
+        distances = np.mean([part["distance"] for part in points], axis=0)
+        return points[0].assign(distance=distances)
 
 
 def _joined(parts: list[_Part], columns: list[str]) -> pd.DataFrame:

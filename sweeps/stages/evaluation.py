@@ -6,7 +6,7 @@ Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -23,6 +23,10 @@ from sweeps.graph.artifacts import (
 )
 from sweeps.stages.context import JobContext, device, images, load_split, spec_of, stored_model
 from sweeps.store import Entry
+
+if TYPE_CHECKING:
+    from oneshui.attacks.membership import Paired
+    from oneshui.spec import Task
 
 
 def evaluate(context: JobContext) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def _save_features(context: JobContext, model: Any) -> None:
 
 def score(context: JobContext) -> dict[str, Any]:
     """Every measure of one row, without a model."""
-    from oneshui.attacks.membership import Paired, membership
+    from oneshui.attacks.membership import membership
     from oneshui.attacks.roc import log_log_points
     from oneshui.measures import average_precision_table, measure
     from oneshui.metrics.identities import per_identity
@@ -98,18 +102,11 @@ def score(context: JobContext) -> dict[str, Any]:
     )
     values = measure(predictions, retrained, pretrained, task=task)
     values["weight_distance"] = own.value["weight_distance"]
-    references = [_views(entry) for entry in context.series["references"]]
-    paired, scores = None, None
-    if "paired" in context.entries:
-        other = context.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
-        paired = Paired(
-            target=_views(context.entries["retrained"]),
-            reference=_views(context.entries["paired"]),
-            seen=set(json.loads(other)["retain"]),
-        )
+    references = [views_of(entry) for entry in context.series["references"]]
+    scores = None
     values["rmia_references"] = 0
     if references:
-        found = membership(_views(own), references, paired)
+        found = membership(views_of(own), references, paired_of(context))
         values |= found.values
         scores = found.attack.forget_scores
         points = log_log_points(scores, found.attack.nonmember_scores)
@@ -117,17 +114,39 @@ def score(context: JobContext) -> dict[str, Any]:
     forget, theirs = (part[part["set"] == "forget"] for part in (predictions, retrained))
     table = per_identity(forget, theirs, scores, task=task)
     table.to_parquet(context.folder / PER_IDENTITY, index=False)
-    retain, before = (part[part["set"] == "retain"] for part in (predictions, pretrained))
-    identities = per_identity(retain, before, task=task)
-    identities = identities.rename(columns={"retrained_score": "pretrained_score"})
-    identities["drop"] = identities["pretrained_score"] - identities["score"]
-    columns = ["identity", "images", "score", "pretrained_score", "drop"]
-    identities[columns].to_parquet(context.folder / RETAIN, index=False)
+    retain = retain_table(predictions, pretrained, task)
+    retain.to_parquet(context.folder / RETAIN, index=False)
     if task == "multilabel":
         precisions = average_precision_table(predictions)
         precisions.to_parquet(context.folder / ATTRIBUTES, index=False)
     return values
 
 
-def _views(evaluated: Entry) -> pd.DataFrame:
+def paired_of(context: JobContext) -> Paired | None:
+    """What the attack is tuned on: the retrained models of this split and of another."""
+    from oneshui.attacks.membership import Paired
+
+    if "paired" not in context.entries:
+        return None
+    other = context.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
+    return Paired(
+        target=views_of(context.entries["retrained"]),
+        reference=views_of(context.entries["paired"]),
+        seen=set(json.loads(other)["retain"]),
+    )
+
+
+def retain_table(predictions: pd.DataFrame, pretrained: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """How those who stay fare: score, that of the pretrained model, and the drop, by identity."""
+    from oneshui.metrics.identities import per_identity
+
+    retain, before = (part[part["set"] == "retain"] for part in (predictions, pretrained))
+    identities = per_identity(retain, before, task=task)
+    identities = identities.rename(columns={"retrained_score": "pretrained_score"})
+    identities["drop"] = identities["pretrained_score"] - identities["score"]
+    return identities[["identity", "images", "score", "pretrained_score", "drop"]]
+
+
+def views_of(evaluated: Entry) -> pd.DataFrame:
+    """Losses of views under an evaluated model."""
     return pd.read_parquet(evaluated.file(VIEWS))

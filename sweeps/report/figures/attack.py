@@ -49,7 +49,7 @@ def _curves(material: Material, block: Block) -> tuple[dict[str, list[pd.DataFra
             continue
         if len(curve):
             curves.setdefault(row.row.name, []).append(curve)
-        split = material.entries.get(material.plan.jobs[row.evaluate_key].inputs["split"])
+        split = material.entries.get(row.split_key)
         if split is not None:
             test_images.append(int(split.value["num_images"]["test"]))
     ordered = {method: curves[method] for method in block.methods if method in curves}
