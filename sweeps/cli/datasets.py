@@ -21,7 +21,7 @@ from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
 from sweeps.graph.cells import index_job, weights_job
 from sweeps.graph.job import Job, canonical_json
-from sweeps.graph.spec import DatasetSpec, Places, SweepSpec
+from sweeps.graph.spec import Cell, DatasetSpec, Places, SweepSpec
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.data import contents_of
 from sweeps.stages.run import run
@@ -176,7 +176,7 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
                 most_requests(len(known.intersection(split.retain)), cell.num_forget)
         except InputError as error:
             raise InputError(
-                f"dataset {dataset}, seed {cell.seed}{_several(requests, cell.num_forget)}: {error}"
+                f"dataset {dataset}, seed {cell.seed}{_asked(cell, requests)}: {error}"
             ) from None
         if split.uneven:
             uneven[cell.split_seed] = split.uneven
@@ -184,9 +184,10 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
         console.print(f"dataset {dataset}, split seed {seed}: {what}", soft_wrap=True)
 
 
-def _several(requests: int, num_forget: int) -> str:
-    people = "person" if num_forget == 1 else "people"
-    return f", {requests} requests of {num_forget} {people} each" if requests > 1 else ""
+def _asked(cell: Cell, requests: int) -> str:
+    people = "1 person" if cell.num_forget == 1 else f"{cell.num_forget} people"
+    told = f", {requests} requests of {people} each (lower sweep.requests for fewer)"
+    return told if requests > 1 else ""
 
 
 def is_current(store: Store, job: Job, current: str) -> Entry | None:

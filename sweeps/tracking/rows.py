@@ -18,7 +18,7 @@ from sweeps.tracking.runs import CONTENT, GRID, LATEST, PARENT, Wanted
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
-VERSION = "4"
+VERSION = "5"
 
 
 def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent: str) -> Wanted:
@@ -81,6 +81,7 @@ def _row_params(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
         "method": row.row.name,
         "dataset": row.cell.dataset,
         "num_forget": str(row.cell.num_forget),
+        "requests": str(row.requests),
         "seed": str(row.cell.seed),
         **{f"hp.{k}": str(v) for k, v in resolved.items() if v is not None},
     }
