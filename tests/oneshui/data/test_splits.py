@@ -109,7 +109,8 @@ def test_requests_of_one_drawing_are_everybody_in_it_once() -> None:
         others = {*drawn.forget} - {*drawn.forget[2 * number :][:2]}
         # Neither in D_f nor in D_r, and with all of their pictures.
         assert {*drawn.train} - {*request.train} == others
-        seen = np.concatenate([request.images(name) for name in (*SET_NAMES, "train")])
+        rows = [*(request.images(name) for name in SET_NAMES), request.images("train")]
+        seen = np.concatenate(rows)
         assert not others & set(identity[seen].tolist())
     # A request by itself is the first of the drawing.
     alone = make_split(identity, range(30), num_forget=2, seed=1)

@@ -60,7 +60,7 @@ def test_unusable_predictions_are_refused(logits: Any, labels: Any, task: Any, s
 
 def test_gaps_are_the_model_s_own_minus_the_retrained_model_s_on_the_forget_set() -> None:
     def frame(logits: list[float], losses: list[float]) -> pd.DataFrame:
-        rows = {"set": ["forget", "test", "forget"], "loss": np.float32(losses)}
+        rows = {"set": ["forget", "test", "forget"], "loss": np.array(losses, dtype=np.float32)}
         return pd.DataFrame(
             {**rows, "label": [[1.0], [1.0], [0.0]], "logits": [[logit] for logit in logits]}
         )

@@ -49,6 +49,7 @@ def test_requests_together_are_everybody_once() -> None:
 
 
 def test_means_are_weighted_and_undefined_where_a_request_s_value_is() -> None:
+    values: list[dict[str, float | None]]
     values = [{"auc": 0.5, "fpr": 0.1, "tpr": 0.2}, {"auc": 0.8, "fpr": 0.1, "tpr": None}]
     assert averaged(values, [2, 1]) == {"auc": pytest.approx(0.6), "fpr": 0.1, "tpr": None}
     assert averaged(values)["auc"] == pytest.approx(0.65)

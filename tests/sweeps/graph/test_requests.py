@@ -10,7 +10,7 @@ from support.several_requests import REQUESTS, SEVERAL
 from oneshui.errors import InputError
 from oneshui.spec import Access, Role
 from sweeps.config import load
-from sweeps.graph.job import PICTURES
+from sweeps.graph.job import PICTURES, Job
 from sweeps.graph.plan import Plan, expand
 
 ALL = "sweep.methods=[pretrain,retrain,retrain_again,ssd,jit,scrub]"
@@ -77,7 +77,7 @@ def test_every_request_is_unlearned_from_its_own_split_with_its_own_seed() -> No
     assert max(Counter(seeds).values()) <= 5, "rows share a request's seed, cells do not"
 
 
-def unlearned(made: Plan) -> list[object]:
+def unlearned(made: Plan) -> list[Job]:
     return [job for job in made.jobs.values() if job.stage == "unlearn"]
 
 
