@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from oneshui.attacks.loss_mia import LossMIA, loss_mia, threshold_auc
 from oneshui.data.splits import SET_NAMES
 from oneshui.errors import InputError
+from oneshui.metrics.pooled import OF_A_REQUEST, averaged, forget_images, joined, of_request
 from oneshui.metrics.registry import Predicted, measured
 from oneshui.metrics.scores import average_precisions, score
 from oneshui.metrics.tow import normalised_tow, signed_gaps, tow, tow_with_mia
@@ -45,7 +47,8 @@ def measure(
         ``mia_auc``, ``mia_acc`` (share of forget images that the attack takes for non-members),
         ``mia_threshold_auc``, and the authors' ``mia_reference_auc`` and ``mia_reference_acc``;
         and whatever is registered with ``oneshui.metrics.registry``: ``js_forget``, ``js_test``,
-        ``num_attributes``, ``nomus``.
+        ``num_attributes``, ``nomus``, ``forget_margin``, ``forget_margin_gap``,
+        ``forget_loss_gap``.
 
     Raises:
         InputError: The tables are not about the same images.
@@ -54,27 +57,104 @@ def measure(
     for other in others:
         if not predictions[["set", "image"]].equals(other[["set", "image"]]):
             raise InputError("predictions of the model and of the retrained model differ in images")
-    own, theirs = set_scores(predictions, task), set_scores(retrained, task)
-    losses, retrained_losses = _losses(predictions), _losses(retrained)
-    attack, on_retrained = attack or _attack(losses), _attack(retrained_losses)
-    reference = _attack(losses, "reference")
-    value = tow(own, theirs)
+    return {
+        **_compared(
+            scores=set_scores(predictions, task),
+            losses=_losses(predictions),
+            attacks=_attacks(predictions, attack),
+            retrained=retrained,
+            pretrained=pretrained,
+            task=task,
+        ),
+        **measured(Predicted(predictions=predictions, retrained=retrained, task=task)),
+    }
+
+
+def measure_requests(
+    requests: Sequence[pd.DataFrame],
+    retrained: pd.DataFrame,
+    pretrained: pd.DataFrame,
+    *,
+    task: Task,
+    attacks: Sequence[LossMIA] | None = None,
+) -> dict[str, Any]:
+    """The same of several requests, each with a model that forgot its people.
+
+    Scores and losses on forget and support images are over those of all requests, each predicted
+    by its own request's model, and so are measures of ``oneshui.metrics.registry``; those on other
+    sets are means over the models. An attack is run against every model, because its scores say
+    nothing beside those of another model, and what it achieves is the mean over forget images.
+
+    Args:
+        requests: Predictions of each request's model on the request's sets.
+        retrained: Of the model that was retrained without the people of all requests, on the
+            images of all of them.
+        pretrained: Of the pretrained model, likewise.
+        task: "multilabel" or "multiclass".
+        attacks: What ``loss_attack`` gives of each request's model, where that is there already.
+
+    Returns:
+        As ``measure``.
+
+    Raises:
+        InputError: The tables are not about the same images.
+    """
+    theirs = [of_request(retrained, request) for request in requests]
+    for request in requests:
+        of_request(pretrained, request)
+    predictions = joined(retrained, requests)
+    return {
+        **_compared(
+            scores=_request_scores(requests, predictions, task),
+            losses=_losses(predictions),
+            attacks=averaged(
+                list(map(_attacks, requests, attacks or map(loss_attack, requests))),
+                forget_images(requests),
+            ),
+            retrained=retrained,
+            pretrained=pretrained,
+            task=task,
+        ),
+        **measured(
+            Predicted(predictions=predictions, retrained=joined(retrained, theirs), task=task)
+        ),
+    }
+
+
+def _request_scores(
+    requests: Sequence[pd.DataFrame], predictions: pd.DataFrame, task: Task
+) -> dict[str, float]:
+    """The score of every set: of all requests' forget and support images, else the models' mean."""
+    own = predictions["set"].isin(OF_A_REQUEST)
+    each = [set_scores(request[~request["set"].isin(OF_A_REQUEST)], task) for request in requests]
+    means = {name: sum(one[name] for one in each) / len(each) for name in each[0]}
+    return means | set_scores(predictions[own], task)
+
+
+def _compared(
+    *,
+    scores: dict[str, float],
+    losses: dict[str, npt.NDArray[Any]],
+    attacks: Mapping[str, Any],
+    retrained: pd.DataFrame,
+    pretrained: pd.DataFrame | None,
+    task: Task,
+) -> dict[str, Any]:
+    """What follows from scores, losses and attacks, beside the retrained model's."""
+    theirs = set_scores(retrained, task)
+    value = tow(scores, theirs)
     normalised = None
     if pretrained is not None:
         normalised = normalised_tow(value, tow(set_scores(pretrained, task), theirs))
+    on_retrained = _attack(_losses(retrained)).auc
     return {
-        **{f"{name}_score": own[name] for name in SET_NAMES},
+        **{f"{name}_score": scores[name] for name in SET_NAMES},
         **{f"{name}_loss": float(losses[name].mean(dtype=np.float64)) for name in SET_NAMES},
-        **{f"{name}_gap": gap for name, gap in signed_gaps(own, theirs).items()},
+        **{f"{name}_gap": gap for name, gap in signed_gaps(scores, theirs).items()},
         "tow": value,
         "tow_normalised": normalised,
-        "tow_with_mia": tow_with_mia(own, theirs, attack.auc, on_retrained.auc),
-        "mia_auc": attack.auc,
-        "mia_acc": attack.accuracy,
-        "mia_threshold_auc": threshold_auc(losses["forget"], losses["test"]),
-        "mia_reference_auc": reference.auc,
-        "mia_reference_acc": reference.accuracy,
-        **measured(Predicted(predictions=predictions, retrained=retrained, task=task)),
+        "tow_with_mia": tow_with_mia(scores, theirs, attacks["mia_auc"], on_retrained),
+        **attacks,
     }
 
 
@@ -116,6 +196,18 @@ def loss_attack(predictions: pd.DataFrame) -> LossMIA:
 
 def _losses(predictions: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
     return {str(name): part["loss"].to_numpy() for name, part in predictions.groupby("set")}
+
+
+def _attacks(predictions: pd.DataFrame, attack: LossMIA | None) -> dict[str, float]:
+    losses = _losses(predictions)
+    attack, reference = attack or _attack(losses), _attack(losses, "reference")
+    return {
+        "mia_auc": attack.auc,
+        "mia_acc": attack.accuracy,
+        "mia_threshold_auc": threshold_auc(losses["forget"], losses["test"]),
+        "mia_reference_auc": reference.auc,
+        "mia_reference_acc": reference.accuracy,
+    }
 
 
 def _attack(

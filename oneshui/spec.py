@@ -17,6 +17,16 @@ Task = Literal["multilabel", "multiclass"]
 Walk = Literal["reference", "corrected"]
 """How the boundaries between training, validation and test people are found: as the authors' code
 does, or without its slip (docs/benchmark.md, D1)."""
+
+
+def images_needed(num_forget: int) -> int:
+    """Images that a person must have to be in a request of so many people, S included.
+
+    Who asks alone needs six, as in the paper, or there is too little to measure on.
+    """
+    return 6 if num_forget == 1 else 2
+
+
 ProgressCallback: TypeAlias = Callable[[int, int], None]
 """Called with how much is done and how much there is in all."""
 

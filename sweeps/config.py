@@ -74,6 +74,7 @@ class _Sweep:
     fixed_seed: int = 0
     views: int = 2
     reference_copies: bool = False
+    requests: int = 1
     profile: Profile = "paper"
     tuning: Mapping[str, Any] = field(default_factory=dict)
     model: ModelSpec
@@ -329,6 +330,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         preprocessing=sweep.preprocessing,
         views=sweep.views,
         reference_copies=sweep.reference_copies,
+        requests=sweep.requests,
         training={
             name: _checked(
                 TrainingSpec,

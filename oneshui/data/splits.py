@@ -9,6 +9,7 @@ of every image and of seeds; no pictures are read.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from oneshui.errors import InputError
 from oneshui.seeding import python_random
-from oneshui.spec import Walk
+from oneshui.spec import Walk, images_needed
 
 SetName = Literal["retain", "forget", "test", "val", "support"]
 SET_NAMES: tuple[SetName, ...] = get_args(SetName)
@@ -70,6 +71,33 @@ class Split:
         identities = np.asarray(getattr(self, name), dtype=np.int64)
         rows = np.flatnonzero(np.isin(self.identity_of_image, identities))
         return np.setdiff1d(rows, support).astype(np.int64)
+
+    def request(self, number: int, num_forget: int) -> Split:
+        """One of several requests of so many people that this one was drawn for.
+
+        The people of the other requests are in no set: the pretrained model was trained on them,
+        the retrained one was not.
+
+        Args:
+            number: From 0 on.
+            num_forget: Identities in each request.
+
+        Raises:
+            InputError: There is no such request.
+        """
+        own = slice(number * num_forget, (number + 1) * num_forget)
+        forget = self.forget[own]
+        if len(forget) != num_forget:
+            raise InputError(
+                f"request {number} of {num_forget} identities is not among {len(self.forget)}"
+            )
+        members = {*forget, *self.retain}
+        return dataclasses.replace(
+            self,
+            train=tuple(identity for identity in self.train if identity in members),
+            forget=forget,
+            support=self.support[own],
+        )
 
     @property
     def uneven(self) -> str:
@@ -242,7 +270,7 @@ def make_split(
     order = list(identity_order)
     stream.shuffle(order)
     chooser = stream if support_seed in (None, seed) else python_random(support_seed)
-    needed = max(min_images, 6) if num_forget == 1 else min_images
+    needed = max(min_images, images_needed(1)) if num_forget == 1 else min_images
     members = set(train)
     forget: list[int] = []
     retain: list[int] = []

@@ -38,19 +38,19 @@ class Predicted:
 
     def logits(self, name: str, *, retrained: bool = False) -> Array:
         """Logits [N, C] on a set, of the model or of the retrained one."""
-        return np.stack(_of_set(self.retrained if retrained else self.predictions, name, "logits"))
+        return np.stack(self._of_set(name, "logits", retrained=retrained))
 
     def labels(self, name: str) -> Array:
         """Labels of a set: 0/1 [N, C], or classes [N, 1]."""
-        return np.stack(_of_set(self.predictions, name, "label"))
+        return np.stack(self._of_set(name, "label"))
 
-    def losses(self, name: str) -> Array:
-        """The model's loss of every image of a set, [N]."""
-        return np.asarray(_of_set(self.predictions, name, "loss"))
+    def losses(self, name: str, *, retrained: bool = False) -> Array:
+        """Loss of every image of a set, [N], of the model or of the retrained one."""
+        return np.asarray(self._of_set(name, "loss", retrained=retrained))
 
-
-def _of_set(frame: pd.DataFrame, name: str, column: str) -> list[Any]:
-    return frame.loc[frame["set"] == name, column].to_list()
+    def _of_set(self, name: str, column: str, *, retrained: bool = False) -> list[Any]:
+        frame = self.retrained if retrained else self.predictions
+        return frame.loc[frame["set"] == name, column].to_list()
 
 
 MeasureFunction: TypeAlias = Callable[[Predicted], float | None]

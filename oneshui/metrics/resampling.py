@@ -14,6 +14,7 @@ Shapes: N images, C attributes or classes, B resamples.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -170,64 +171,99 @@ _SIDES: tuple[Any, ...] = ("left", "right")
 
 
 def resampled(
-    predictions: pd.DataFrame,
-    retrained: pd.DataFrame,
+    predictions: Sequence[pd.DataFrame],
+    retrained: Sequence[pd.DataFrame],
     *,
     task: Task,
     retain_gap: float,
-    votes: Judged | None = None,
-    membership: Judged | None = None,
+    votes: Sequence[Judged] = (),
+    membership: Sequence[Judged] = (),
 ) -> pd.DataFrame:
-    """Measures of one model over resamples of the people whom it is judged on.
+    """Measures of a row over resamples of the people whom it is judged on.
 
-    The attacks stay as they were fitted; the people they are judged on are drawn.
+    The attacks stay as they were fitted; the people they are judged on are drawn. Of several
+    requests, each with a model of its own, everybody who is forgotten is drawn together; what is
+    said of test people is the mean over the models, and of an attack the mean over forget images.
 
     Args:
-        predictions: Of the model, as ``oneshui.training.predict.predict`` gives them.
-        retrained: Of the retrained model, on the same images; it is drawn with the model.
+        predictions: Of the row's models, as ``oneshui.training.predict.predict`` gives them.
+        retrained: Of the retrained model, on the images of each; it is drawn with the models.
         task: "multilabel" or "multiclass".
         retain_gap: Score on the retain set minus the retrained model's, in [-1, 1].
-        votes: Of the loss attack's forest, in [0, 1].
-        membership: Scores of the relative attack, if the model was attacked.
+        votes: Of the loss attack's forest on each model, in [0, 1]; empty if there was none.
+        membership: Scores of the relative attack on each model; empty if there was none.
 
     Returns:
         One row per resample, columns ``RESAMPLED``, fractions in float64. Null is what was not
         measured, what is undefined in a draw (no image has any attribute), and what rests upon a
         set of a single person.
     """
-    own, theirs = _Sets(predictions), _Sets(retrained)
-    counts = {name: draws(own.column(name, "identity"), name) for name in ("forget", "test")}
-    scores, gaps = dict[str, Array](), [np.full(NUM_RESAMPLES, retain_gap)]
-    for name, drawn in counts.items():
-        scores[name], reference = (
-            np.full(NUM_RESAMPLES, np.nan)
-            if drawn is None
-            else resampled_scores(
-                model.stacked(name, "logits"), own.labels(name, task), drawn, task
+    own, theirs = [_Sets(table) for table in predictions], [_Sets(table) for table in retrained]
+    undefined = np.full(NUM_RESAMPLES, np.nan)
+    forget = draws(_forgotten(own, "identity"), "forget")
+    test = draws(own[0].column("test", "identity"), "test")
+    of_forget, of_test = [undefined, undefined], [undefined, undefined]
+    if forget is not None:
+        labels = np.concatenate([model.labels("forget", task) for model in own])
+        of_forget = [
+            resampled_scores(
+                np.concatenate([model.stacked("forget", "logits") for model in models]),
+                labels,
+                forget,
+                task,
             )
-            for model in (own, theirs)
-        )
-        gaps.append(scores[name] - reference)
-    losses = (-own.column("forget", "loss"), -own.column("test", "loss"))
-    forget, test = counts["forget"], counts["test"]
+            for models in (own, theirs)
+        ]
+    if test is not None:
+        # The retrained model has said the same of the test people to every request.
+        of_test = [
+            np.mean([_on_test(model, test, task) for model in models], axis=0)
+            for models in (own, theirs[:1])
+        ]
+    losses = [(-model.column("forget", "loss"), -model.column("test", "loss")) for model in own]
 
-    def auc(judged: Judged | None) -> Array:
-        if judged is None or forget is None or test is None:
-            return np.full(NUM_RESAMPLES, np.nan)
-        return resampled_aucs(*judged, forget, test)
+    def auc(judged: Sequence[Judged]) -> Array:
+        if not judged or forget is None or test is None:
+            return undefined
+        return _mean_aucs(judged, forget, test)
 
+    gaps = [of_forget[0] - of_forget[1], of_test[0] - of_test[1]]
     values = {
-        "forget_score": scores["forget"],
-        "test_score": scores["test"],
-        "tow": np.prod([1 - np.abs(gap) for gap in gaps], axis=0),
+        "forget_score": of_forget[0],
+        "test_score": of_test[0],
+        "tow": (1 - abs(retain_gap)) * np.prod([1 - np.abs(gap) for gap in gaps], axis=0),
         "mia_auc": auc(votes),
-        "mia_acc": np.full(NUM_RESAMPLES, np.nan)
-        if forget is None or votes is None
-        else shares(as_numpy(votes[0]) <= 0.5, forget),
+        "mia_acc": undefined
+        if forget is None or not votes
+        else shares(np.concatenate([as_numpy(one[0]) for one in votes]) <= 0.5, forget),
         "mia_threshold_auc": auc(losses),
         "rmia_auc": auc(membership),
     }
     return pd.DataFrame(values, columns=list(RESAMPLED))
+
+
+def _forgotten(models: Sequence[_Sets], column: str) -> npt.NDArray[Any]:
+    return np.concatenate([model.column("forget", column) for model in models])
+
+
+def _on_test(model: _Sets, counts: Counts, task: Task) -> Array:
+    return resampled_scores(
+        model.stacked("test", "logits"), model.labels("test", task), counts, task
+    )
+
+
+def _mean_aucs(judged: Sequence[Judged], forget: Counts, test: Counts) -> Array:
+    """Mean AUC over forget images, each attacked in its own request's model; [B]."""
+    ends = np.cumsum([len(as_numpy(members)) for members, _ in judged])
+    parts = np.split(forget, ends[:-1], axis=1)
+    weights = np.stack([part.sum(axis=1) for part in parts])
+    # A request of which nobody was drawn has no weight; it counts each image once to have an AUC.
+    areas = [
+        resampled_aucs(members, others, np.where(weight[:, None] > 0, part, 1), test)
+        for (members, others), part, weight in zip(judged, parts, weights, strict=True)
+    ]
+    found: Array = (np.stack(areas) * weights).sum(axis=0) / weights.sum(axis=0)
+    return found
 
 
 class _Sets:

@@ -343,8 +343,7 @@ class _Feed:
         done = set(self._scheduler.keys("done"))
         waiting: list[ResultRow] = []
         for row in self._rows:
-            split = self._plan.jobs[row.evaluate_key].inputs["split"]
-            needed = {row.score_key, row.model_key, split}
+            needed = {row.score_key, *row.model_keys, row.split_key}
             needed |= {key for key in (row.prepare_key, row.choose_key) if key is not None}
             entries = self._find(needed) if done >= needed else None
             if entries is None:

@@ -15,13 +15,13 @@ from oneshui.data.splits import make_split, most_requests, require_shared_labels
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.faces.generate import generate, spoiled
-from oneshui.spec import ProgressCallback
+from oneshui.spec import ProgressCallback, images_needed
 from sweeps.cli.finish import say_damage
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
 from sweeps.graph.cells import index_job, weights_job
 from sweeps.graph.job import Job, canonical_json
-from sweeps.graph.spec import DatasetSpec, Places, SweepSpec
+from sweeps.graph.spec import Cell, DatasetSpec, Places, SweepSpec
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.data import contents_of
 from sweeps.stages.run import run
@@ -155,28 +155,39 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
         for seed in sweep.tuning.seeds
     ]
     uneven: dict[int, str] = {}
-    for cell in dict.fromkeys([*sweep.cells, *tuned]):
+    # A study has a single request to try on, whatever a cell stands for.
+    drawn = [*((cell, sweep.requests) for cell in sweep.cells), *((cell, 1) for cell in tuned)]
+    for cell, requests in dict.fromkeys(drawn):
         if cell.dataset != dataset:
             continue
         try:
             split = make_split(
                 table.identity,
                 table.identity_order,
-                num_forget=cell.num_forget,
+                num_forget=requests * cell.num_forget,
                 seed=cell.split_seed,
                 support_seed=cell.support_seed,
                 walk=sweep.datasets[dataset].split_walk,
+                min_images=images_needed(cell.num_forget),
             )
             require_shared_labels(split, table.label)
-            if cell in tuned:
+            if requests == 1 and cell in tuned:
                 known = set(table.identity.tolist())
                 most_requests(len(known.intersection(split.retain)), cell.num_forget)
         except InputError as error:
-            raise InputError(f"dataset {dataset}, seed {cell.seed}: {error}") from None
+            raise InputError(
+                f"dataset {dataset}, seed {cell.seed}{_asked(cell, requests)}: {error}"
+            ) from None
         if split.uneven:
             uneven[cell.split_seed] = split.uneven
     for seed, what in uneven.items():
         console.print(f"dataset {dataset}, split seed {seed}: {what}", soft_wrap=True)
+
+
+def _asked(cell: Cell, requests: int) -> str:
+    people = "1 person" if cell.num_forget == 1 else f"{cell.num_forget} people"
+    told = f", {requests} requests of {people} each (lower sweep.requests for fewer)"
+    return told if requests > 1 else ""
 
 
 def is_current(store: Store, job: Job, current: str) -> Entry | None:

@@ -47,6 +47,8 @@ def explanation(
     known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]
     yield f"{asked}: {_mean(known, metric)}, n={len(known)} of {len(rows)} seeds"
     what = rows[0].row
+    if rows[0].requests > 1:
+        yield f"each seed stands for {rows[0].requests} requests, measured as one"
     yield f"row {what.name}: method {what.method} (source {what.source}), access {what.access}"
     yield f"hyperparameters: {_hyperparameters(rows[0], entries)}"
     yield f"network: {json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict)}"

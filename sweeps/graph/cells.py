@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from oneshui.spec import RECIPE_VERSION, Access
+from oneshui.seeding import derive_seed
+from oneshui.spec import RECIPE_VERSION, Access, images_needed
 from sweeps.graph.job import Job, Stage
 from sweeps.graph.spec import Cell, DatasetSpec, Row, SweepSpec
 
@@ -107,8 +108,16 @@ class Base:
         return {**self.data, **self.crops, **self.weights}
 
 
-def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
-    """The cell's data, pretrained and retrained weights."""
+def base_of(graph: Graph, sweep: SweepSpec, cell: Cell, requests: int = 1) -> Base:
+    """The cell's data, pretrained and retrained weights.
+
+    Args:
+        graph: Where to add them.
+        sweep: Says what to train on what.
+        cell: Of the rows.
+        requests: How many requests of the cell's size the split is drawn for: the retrained model
+            sees nobody of any of them.
+    """
     reading = index_job(sweep.datasets[cell.dataset])
     index = graph.jobs.setdefault(reading.key, reading).key
     size, crop_size = sweep.model.image_size, sweep.datasets[cell.dataset].crop_size
@@ -121,14 +130,18 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
         larger = {"size": crop_size, "variant": "corrected"}
         title = f"cache {cell.dataset} at {crop_size} px"
         crops["crops"] = graph.add("cache", title, larger, index=index)
+    several = f" of {requests} requests" if requests > 1 else ""
+    needed, together = images_needed(cell.num_forget), requests * cell.num_forget
     data["split"] = graph.add(
         "split",
-        f"split {cell_name(cell)}",
+        f"split {cell_name(cell)}{several}",
         {
-            "num_forget": cell.num_forget,
+            "num_forget": together,
             "split_seed": cell.split_seed,
             "support_seed": cell.support_seed,
             "walk": sweep.datasets[cell.dataset].split_walk,
+            # What the number of people does not tell by itself.
+            **({"min_images": needed} if needed != images_needed(together) else {}),
         },
         index=index,
         cache=data["cache"],
@@ -151,6 +164,54 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
         pretrained=pretrained,
         retrained=retrained,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One of the requests that a cell stands for.
+
+    Attributes:
+        base: The cell's own jobs, with the request's split in place of the cell's.
+        unlearning_seed: Of this request.
+        title: For labels, after the row's name; empty if the cell has no other request.
+    """
+
+    base: Base
+    unlearning_seed: int
+    title: str
+
+
+def requests_of(graph: Graph, cell: Cell, base: Base, requests: int) -> tuple[Request, ...]:
+    """The requests of a cell, which share all that does not depend on who asks.
+
+    Args:
+        graph: Where to add their splits.
+        cell: Dataset, forget size and seed.
+        base: Drawn for so many requests.
+        requests: How many.
+    """
+    if requests == 1:
+        return (Request(base=base, unlearning_seed=cell.unlearning_seed, title=""),)
+    found = []
+    for number in range(requests):
+        title = f" request {number} of"
+        spec = {"request": number, "num_forget": cell.num_forget, "split_seed": cell.split_seed}
+        split = graph.add(
+            "split",
+            f"split{title} {cell_name(cell)}",
+            spec,
+            index=base.data["index"],
+            cache=base.data["cache"],
+            drawn=base.data["split"],
+        )
+        found.append(
+            Request(
+                base=dataclasses.replace(base, data={**base.data, "split": split}),
+                unlearning_seed=derive_seed(cell.unlearning_seed, "request", number),
+                title=title,
+            )
+        )
+    return tuple(found)
 
 
 def cell_name(cell: Cell) -> str:

@@ -6,18 +6,20 @@ Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from oneshui.spec import Access, Role
 from sweeps.graph.cells import (
     Base,
     Graph,
+    Request,
     base_of,
     cell_name,
     evaluate,
     method_spec,
     prepare,
+    requests_of,
     train,
 )
 from sweeps.graph.job import STAGES, Job, Stage
@@ -32,20 +34,35 @@ class ResultRow:
     Attributes:
         cell: Dataset, forget size and seed.
         row: The method with its hyperparameters.
-        model_key: Job that made the weights.
-        prepare_key: Job of the method's preparation, if it has one.
-        evaluate_key: Job that predicted.
+        requests: How many the cell stands for.
+        split_key: Job that drew the people of the cell, those of all its requests.
+        model_keys: Jobs that made the weights: one, or one for every request of the cell where
+            these depend on who asks.
+        prepare_key: Job of the method's preparation, if it has one; requests share it.
+        evaluate_keys: Jobs that predicted, one for each of the weights.
         score_key: Job that measured.
         choose_key: Job that chose the hyperparameters, if they were tuned.
     """
 
     cell: Cell
     row: Row
-    model_key: str
+    requests: int
+    split_key: str
+    model_keys: tuple[str, ...]
     prepare_key: str | None
-    evaluate_key: str
+    evaluate_keys: tuple[str, ...]
     score_key: str
     choose_key: str | None = None
+
+    @property
+    def model_key(self) -> str:
+        """Job that made the weights, or those of the first request."""
+        return self.model_keys[0]
+
+    @property
+    def evaluate_key(self) -> str:
+        """Job that predicted, or did for the first request."""
+        return self.evaluate_keys[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,17 +133,25 @@ def _paired_cell(sweep: SweepSpec, cell: Cell) -> Cell | None:
 def _cell(
     graph: Graph, sweep: SweepSpec, cell: Cell, studies: Mapping[StudyKey, StudyJobs]
 ) -> list[ResultRow]:
-    base = base_of(graph, sweep, cell)
+    base = base_of(graph, sweep, cell, sweep.requests)
+    requests = requests_of(graph, cell, base, sweep.requests)
 
-    def evaluated(title: str, weights: str) -> str:
-        return evaluate(graph, sweep, cell, base, title, weights)
+    def evaluated(title: str, weights: str, of: Base = base) -> str:
+        return evaluate(graph, sweep, cell, of, title, weights)
+
+    def all_evaluated(title: str, weights: Sequence[str]) -> list[str]:
+        """Of what the requests made."""
+        return [
+            evaluated(f"{title}{request.title}", made, request.base)
+            for request, made in zip(requests, weights, strict=True)
+        ]
 
     pretrained = evaluated("pretrain", base.pretrained)
     retrained = evaluated("retrain", base.retrained)
     shared = {"retrained": retrained, "pretrained": pretrained}
     other = _paired_cell(sweep, cell)
     if other is not None:
-        of_other = base_of(graph, sweep, other)
+        of_other = base_of(graph, sweep, other, sweep.requests)
         shared["paired"] = evaluated(f"retrain of s{other.seed} on", of_other.retrained)
         shared["paired_split"] = of_other.data["split"]
     again = dict.fromkeys(
@@ -138,40 +163,68 @@ def _cell(
     references = (retrained, *list(again)[1:])
     results = []
     for row in sweep.rows[cell]:
-        prepared, tuned, copies = None, None, tuple[str, ...]()
+        prepared, tuned, copies = None, None, list[str]()
         if row.objective is not None:
             tuned = studies[study_key(cell, row)].choices[row.objective]
-        if row.role is Role.PRETRAIN:
-            weights = base.pretrained
-        elif row.role.is_retrained:
-            weights = _retrained(graph, cell, base, row)
+        if row.role is Role.PRETRAIN or row.role.is_retrained:
+            # Trained once, whoever of the cell's people asks.
+            weights = [base.pretrained]
+            if row.role.is_retrained:
+                weights = [_retrained(graph, cell, base, row)]
+            predictions = [evaluated(row.name, weights[0])]
         else:
-            prepared, weights = _unlearn(graph, cell, row, base, base.pretrained, tuned)
+            prepared, weights = _unlearn(graph, cell, row, base, requests, base.pretrained, tuned)
             if sweep.reference_copies and row.access is not Access.FULL:
-                _, copy = _unlearn(graph, cell, row, base, base.retrained, tuned, " on retrain")
-                copies = (evaluated(f"{row.name} on retrain", copy),)
-        predictions = evaluated(row.name, weights)
-        attackers = () if predictions in references else references
-        scores = graph.add(
-            "score",
-            f"score {row.name} {cell_name(cell)}",
-            {},
-            {"references": attackers, "copies": copies},
-            predictions=predictions,
-            **shared,
-        )
+                _, made = _unlearn(
+                    graph, cell, row, base, requests, base.retrained, tuned, " on retrain"
+                )
+                copies = all_evaluated(f"{row.name} on retrain", made)
+            predictions = all_evaluated(row.name, weights)
+        scores = _score(graph, cell, row, predictions, references, copies, shared)
         results.append(
             ResultRow(
                 cell=cell,
                 row=row,
-                model_key=weights,
+                requests=len(requests),
+                split_key=base.data["split"],
+                model_keys=tuple(weights),
                 prepare_key=prepared,
-                evaluate_key=predictions,
+                evaluate_keys=tuple(predictions),
                 score_key=scores,
                 choose_key=tuned,
             )
         )
     return results
+
+
+def _score(
+    graph: Graph,
+    cell: Cell,
+    row: Row,
+    predictions: Sequence[str],
+    references: Sequence[str],
+    copies: Sequence[str],
+    shared: Mapping[str, str],
+) -> str:
+    """The job that measures a row, of one model or of all requests' models together.
+
+    Args:
+        graph: Where to add it.
+        cell: Of the row.
+        row: What is measured.
+        predictions: Of its models.
+        references: Predictions of models that no request made, which the row is attacked with.
+        copies: The same of copies of the retrained model, one for each of the row's models.
+        shared: What every score of the cell looks at, by role.
+    """
+    label = f"score {row.name} {cell_name(cell)}"
+    # A reference is not attacked with itself, and with fewer others it would be another attack.
+    attackers = () if predictions[0] in references else tuple(references)
+    series = {"references": attackers, "copies": tuple(copies)}
+    if len(predictions) == 1:
+        return graph.add("score", label, {}, series, predictions=predictions[0], **shared)
+    series |= {"predictions": tuple(predictions)}
+    return graph.add("score", label, {}, series, **shared)
 
 
 def _retrained(graph: Graph, cell: Cell, base: Base, row: Row) -> str:
@@ -184,10 +237,11 @@ def _unlearn(
     cell: Cell,
     row: Row,
     base: Base,
+    requests: Sequence[Request],
     model: str,
     tuned: str | None,
     suffix: str = "",
-) -> tuple[str | None, str]:
+) -> tuple[str | None, list[str]]:
     """Prepare and unlearn jobs; a one-shot row's unlearn has no way to the training data.
 
     Args:
@@ -195,23 +249,28 @@ def _unlearn(
         cell: Of the row.
         row: The method.
         base: The cell's own jobs.
+        requests: Of the cell; each is unlearned by itself, from one preparation.
         model: Key of the weights that are to forget: the pretrained ones, or of a copy that the
             attack takes as reference the retrained ones.
         tuned: Key of the choice that gives the hyperparameters of the row's search space.
         suffix: For the label.
     """
-    inputs = {"pretrained": model, "split": base.data["split"]}
-    if row.access is Access.FULL:
-        inputs |= base.for_training
     prepared = prepare(graph, cell, row, base, model, suffix)
-    if prepared is not None:
-        inputs["prepared"] = prepared
-    if tuned is not None:
-        inputs["tuned"] = tuned
-    weights = graph.add(
-        "unlearn",
-        f"unlearn {row.name} {cell_name(cell)}{suffix}",
-        {**method_spec(cell, row, base), "hyperparameters": row.fixed},
-        **inputs,
-    )
+    weights = []
+    for request in requests:
+        inputs = {"pretrained": model, "split": request.base.data["split"]}
+        if row.access is Access.FULL:
+            inputs |= request.base.for_training
+        if prepared is not None:
+            inputs["prepared"] = prepared
+        if tuned is not None:
+            inputs["tuned"] = tuned
+        spec = {**method_spec(cell, row, base), "unlearning_seed": request.unlearning_seed}
+        made = graph.add(
+            "unlearn",
+            f"unlearn {row.name}{request.title} {cell_name(cell)}{suffix}",
+            {**spec, "hyperparameters": row.fixed},
+            **inputs,
+        )
+        weights.append(made)
     return prepared, weights

@@ -228,6 +228,8 @@ class SweepSpec:
         views: Augmented views of a picture that the relative membership attack looks at.
         reference_copies: Whether that attack is run a second time, with the retrained model after
             the same one-shot unlearning as a further reference.
+        requests: Requests that every cell stands for, each of the cell's forget size, of people
+            drawn together; they share the pretrained and the retrained model.
         tuning: How rows with a search space are tuned.
         weights_content: sha256 of the file that ``model.weights`` names; empty if it names none.
     """
@@ -241,12 +243,14 @@ class SweepSpec:
     preprocessing: Preprocessing = "corrected"
     views: int = 2
     reference_copies: bool = False
+    requests: int = 1
     tuning: TuningSpec = field(default_factory=TuningSpec)
     weights_content: str = ""
 
     def __post_init__(self) -> None:
         assert bool(self.weights_content) == (self.model.weights_file is not None)
         require(1 <= self.views <= 64, "sweep.views", self.views, "1 to 64")
+        require(1 <= self.requests <= 1000, "sweep.requests", self.requests, "1 to 1000")
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
         if len(set(self.cells)) != len(self.cells):
             raise InputError("sweep.seeds, sweep.datasets or sweep.forget_sizes repeats a value")

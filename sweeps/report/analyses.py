@@ -54,7 +54,7 @@ def write(plan: Plan, entries: Entries, folder: Path) -> dict[str, pd.DataFrame]
         parts[PER_IDENTITY].append((row, forgotten))
         key = plan.jobs[row.score_key].inputs["pretrained"]
         if key not in features:
-            features[key] = _Features.of(entries.get(key))
+            features[key] = _Features.of(entries.get(key), row.cell.num_forget)
         space = features[key]
         if space is None:
             continue
@@ -148,9 +148,10 @@ def _trend(points: pd.DataFrame, values: pd.Series[Any], outcome: str) -> Trend:
 class _Features:
     """Where the people of one cell are in the pretrained model's feature space."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, num_forget: int) -> None:
         from safetensors.numpy import load_file
 
+        self._num_forget = num_forget
         stored = load_file(path)
         names, centres = centroids(stored["train.features"], stored["train.identities"])
         self._centre = dict(zip(names.tolist(), centres, strict=True))
@@ -159,9 +160,11 @@ class _Features:
         )
 
     @classmethod
-    def of(cls, entry: Entry | None) -> _Features | None:
+    def of(cls, entry: Entry | None, num_forget: int) -> _Features | None:
         """The features of an evaluation, if it is there and has kept them."""
-        return None if entry is None or FEATURES not in entry.files else cls(entry.file(FEATURES))
+        if entry is None or FEATURES not in entry.files:
+            return None
+        return cls(entry.file(FEATURES), num_forget)
 
     @cached_property
     def from_support(self) -> dict[int, float]:
@@ -172,12 +175,20 @@ class _Features:
 
     @cached_property
     def from_forgotten(self) -> dict[int, float]:
-        """How far everybody else's centroid is from the nearest forgotten person's."""
+        """How far everybody else's centroid is from the nearest forgotten person's.
+
+        Of several requests, each a part of the drawing's order, the mean over them.
+        """
         others = {name: at for name, at in self._centre.items() if name not in self._support}
-        distances = forget_distances(
-            np.stack(list(others.values())),
-            np.stack([self._centre[identity] for identity in self._support]),
-        )
+        forgotten, centres = list(self._support), np.stack(list(others.values()))
+        of_requests = [
+            forget_distances(
+                centres,
+                np.stack([self._centre[name] for name in forgotten[start:][: self._num_forget]]),
+            )
+            for start in range(0, len(forgotten), self._num_forget)
+        ]
+        distances = np.mean(of_requests, axis=0)
         return dict(zip(others, distances.tolist(), strict=True))
 
 

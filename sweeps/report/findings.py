@@ -73,10 +73,12 @@ def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[s
             f"correction for the rows ({competed}, {top.num} seeds)."
         ]
     else:
-        chance = "; the highest of several means is above zero by chance alone"
+        why = f"{competed} over {_seeds(top.num)}"
+        if len(tests) > 1:
+            why += "; the highest of several means is above zero by chance alone"
         sentences = [
             f"The largest mean gain over it is that of {top.method}, {_points(top)}, but it is not "
-            f"shown to be one ({competed} over {_seeds(top.num)}{chance if len(tests) > 1 else ''})."
+            f"shown to be one ({why})."
         ]
     if top.difference > 0 and not math.isnan(fresh) and len(tests) > 1:
         sentences.append(

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
-Unit = Literal["fraction", "difference", "seconds", "bytes", "number"]
-"""Fractions and their signed differences are shown in percent, all others as they are."""
+Unit = Literal["fraction", "difference", "seconds", "bytes", "number", "signed"]
+"""Fractions and their signed differences are shown in percent, all others as they are; of a
+difference and of what is signed the sign says something even where it is +."""
 Better = Literal["highest", "lowest", "retrained"]
 """The highest or lowest value is best, or the one closest to the retrained models of its cell."""
 
@@ -26,7 +27,8 @@ class Measure:
         short: The same in the terminal; the title where that is short enough.
         unit: Of its values.
         better: What is best of it; None for what nothing is ranked by.
-        panel: Which part of the tables shows it: 1 scores, 2 distances and costs; None for none.
+        panel: Which part of the tables shows it: 1 scores, 2 distances and costs, 3 what says more
+            than a score of few people does; None for none.
         place: Order within the panel; equal ones stand as they do here.
         board: Name on MLflow's leaderboard; empty if it is not shown there.
         is_summarised: Whether the summary has it though neither a table nor the board shows it.
@@ -40,7 +42,7 @@ class Measure:
     short: str = ""
     unit: Unit = "fraction"
     better: Better | None = None
-    panel: Literal[1, 2] | None = None
+    panel: Literal[1, 2, 3] | None = None
     place: int = 9
     board: str = ""
     is_summarised: bool = False
@@ -113,6 +115,11 @@ _MEASURES = (
     Measure("js_forget", "js/forget"),
     Measure("js_test", "js/test"),
     Measure("weight_distance", "weight_distance", unit="number"),
+    Measure("forget_margin", "forget/margin", unit="signed", is_summarised=True),
+    Measure("forget_loss_gap", "gap/forget_loss", unit="signed",
+            title="Δ forget loss", short="Δloss", panel=3),
+    Measure("forget_margin_gap", "gap/forget_margin", unit="signed",
+            title="Δ forget margin", short="Δmargin", panel=3),
     Measure("num_attributes", "num_attributes", unit="number"),
     Measure("nomus", "nomus"),
     Measure("prepared_bytes", "cost/prepared_bytes", unit="bytes"),

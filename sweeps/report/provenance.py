@@ -74,16 +74,11 @@ def _listed(values: Iterable[int]) -> str:
     return ", ".join(map(str, dict.fromkeys(values)))
 
 
-def split_of(plan: Plan, row: ResultRow, entries: Mapping[str, Entry]) -> Entry | None:
-    """The split of a row's cell, if it is finished."""
-    return entries.get(plan.jobs[row.evaluate_key].inputs["split"])
-
-
 def splits(plan: Plan, entries: Mapping[str, Entry]) -> list[SplitInfo]:
     """The finished splits, one per cell."""
     found: dict[Cell, SplitInfo] = {}
     for row in plan.results:
-        entry = split_of(plan, row, entries)
+        entry = entries.get(row.split_key)
         if entry is not None and row.cell not in found:
             images = entry.value["num_images"]
             found[row.cell] = SplitInfo(

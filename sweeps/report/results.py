@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -14,17 +15,21 @@ from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 
-IDENTITY = ("dataset", "num_forget", "seed", "method", "role", "access", "task", "tuning")
+IDENTITY = (
+    "dataset", "num_forget", "requests", "seed", "method", "role", "access", "task", "tuning"
+)  # fmt: skip
 MADE = ("device", "precision", "versions", "commit")
 """What the jobs behind a row were computed with; several values are joined by ALSO."""
 ALSO = " + "
 COLUMNS = (*IDENTITY, *CATALOGUE, "method_source", "protection", *MADE, "job_key")
 """Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
 
-"tuning" is the objective that the row's hyperparameters were chosen by; null where they are used as
-they are. Gaps and the normalised ToW may be negative, the weight distance above 1. "method_source"
-is the hash of the method's code, ``oneshui.methods.source``; "protection" what kept the method from
-the data when it unlearned, null where it had full access.
+"requests" says for how many requests of "num_forget" people each the row stands: what is said about
+forget and support images is said of all of them together, the rest is the mean over the requests,
+bytes the most of any. "tuning" is the objective that the row's hyperparameters were chosen by; null
+where they are used as they are. Gaps and the normalised ToW may be negative, the weight distance
+above 1. "method_source" is the hash of the method's code, ``oneshui.methods.source``; "protection"
+what kept the method from the data when it unlearned, null where it had full access.
 """
 
 _COPYING: frozenset[Stage] = frozenset({"index", "cache", "split", "weights"})
@@ -35,7 +40,7 @@ Entries = Mapping[str, Entry]
 
 def is_complete(row: ResultRow, entries: Entries) -> bool:
     """Whether everything that the row shows is in the store."""
-    needed = (row.model_key, row.score_key, *filter(None, [row.prepare_key]))
+    needed = (*row.model_keys, row.score_key, *filter(None, [row.prepare_key]))
     return all(key in entries for key in needed)
 
 
@@ -65,6 +70,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     values |= {
         "dataset": row.cell.dataset,
         "num_forget": row.cell.num_forget,
+        "requests": row.requests,
         "seed": row.cell.seed,
         "method": row.row.name,
         "role": str(row.row.role),
@@ -78,13 +84,14 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
     if row.row.role is not Role.PRETRAIN:
-        unlearned = entries.get(row.model_key)
+        unlearned = [entries[key] for key in row.model_keys if key in entries]
         values |= _cost("unlearn", unlearned)
-        values["protection"] = None if unlearned is None else unlearned.cost.get("protection")
-    if row.prepare_key is not None:
-        prepared = entries.get(row.prepare_key)
-        values |= _cost("prepare", prepared)
-        if prepared is not None and PREPARED in prepared.files:
+        kept = {entry.cost["protection"] for entry in unlearned if "protection" in entry.cost}
+        values["protection"] = ALSO.join(sorted(kept)) or None
+    prepared = entries.get(row.prepare_key or "")
+    if prepared is not None:
+        values |= _cost("prepare", [prepared])
+        if PREPARED in prepared.files:
             values["prepared_bytes"] = float(prepared.files[PREPARED]["bytes"])
     return values
 
@@ -109,12 +116,19 @@ def made_of(plan: Plan, row: ResultRow, entries: Entries) -> dict[str, str]:
     return {name: ALSO.join(sorted(values)) for name, values in found.items()}
 
 
-def _cost(part: str, entry: Entry | None) -> dict[str, float]:
-    """Seconds and peak memory of the method's call; what an entry does not hold is left out."""
-    names = {"method_seconds": "seconds", "peak_bytes": "peak_bytes"}
-    names["peak_gpu_bytes"] = "peak_gpu_bytes"
-    cost = {} if entry is None else entry.cost
-    return {f"{part}_{to}": float(cost[name]) for name, to in names.items() if name in cost}
+def _cost(part: str, entries: Sequence[Entry]) -> dict[str, float]:
+    """Mean seconds and peak memory of the method's calls; what no entry holds is left out."""
+    measured: dict[str, tuple[str, Callable[[list[float]], float]]] = {
+        "method_seconds": ("seconds", fmean),
+        "peak_bytes": ("peak_bytes", max),
+        "peak_gpu_bytes": ("peak_gpu_bytes", max),
+    }
+    costs = {}
+    for name, (to, over) in measured.items():
+        known = [float(entry.cost[name]) for entry in entries if name in entry.cost]
+        if known:
+            costs[f"{part}_{to}"] = over(known)
+    return costs
 
 
 def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
@@ -129,6 +143,7 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     """
     rows = [row_values(row, entries) | made_of(plan, row, entries) for row in plan.results]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    types = {**dict.fromkeys(CATALOGUE, "float64"), "num_forget": "int64", "seed": "int64"}
+    whole = dict.fromkeys(("num_forget", "requests", "seed"), "int64")
+    types = {**dict.fromkeys(CATALOGUE, "float64"), **whole}
     texts = dict.fromkeys(("task", "tuning", "protection", *MADE), "str")
     return frame.astype({**types, **texts})

@@ -56,7 +56,7 @@ def kinds_of(job: Job, jobs: Mapping[str, Job]) -> tuple[JobKind, ...]:
     model = canonical_json(job.spec.get("model", ""))
     method = job.spec.get("method", "")
     where = dataset.key if dataset else ""
-    size = split.spec["num_forget"] if split else ""
+    size = split.spec["num_forget"] if split else len(job.series.get("predictions", ()))
     return (
         (job.stage, model, method, where, size),
         (job.stage, model, method, where),
@@ -78,7 +78,7 @@ def guess(job: Job, jobs: Mapping[str, Job], *, gpu: bool) -> float:
         )
     if job.stage in ("index", "cache", "split", "score"):
         each = {"index": 1e-5, "cache": _DECODE_SECONDS, "split": 2e-6, "score": 2e-5}[job.stage]
-        return 0.2 + images * each
+        return (0.2 + images * each) * max(1, len(job.series.get("predictions", ())))
     model = job.spec.get("model", {})
     small = _SMALL_GFLOP_PER_PIXEL * float(model.get("image_size", 48)) ** 2
     forward = _FORWARD_GFLOP.get(model.get("name", ""), small)

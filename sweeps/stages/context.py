@@ -140,11 +140,11 @@ def spec_of(entry: Entry) -> dict[str, Any]:
     return spec
 
 
-def load_split(context: JobContext) -> Split:
-    """The split of the job's cell."""
+def load_split(context: JobContext, role: str = "split") -> Split:
+    """The split of the job's cell, or another one among its inputs."""
     from oneshui.data.splits import Split
 
-    document = json.loads(context.entries["split"].file(SPLIT).read_text(encoding="utf-8"))
+    document = json.loads(context.entries[role].file(SPLIT).read_text(encoding="utf-8"))
     return Split(
         **{name: tuple(document[name]) for name in document}, identity_of_image=context.identities
     )

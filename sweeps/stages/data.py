@@ -13,6 +13,7 @@ import pandas as pd
 
 from oneshui.data.contents import fingerprint, picture_contents
 from oneshui.data.registry import load_dataset
+from oneshui.spec import images_needed
 from sweeps.graph.artifacts import (
     IDENTITIES,
     IMAGES,
@@ -24,12 +25,14 @@ from sweeps.graph.job import digest
 from sweeps.stages.context import (
     JobContext,
     images,
+    load_split,
     spec_of,
 )
 from sweeps.store.aside import make_room
 from sweeps.store.status import PICTURES_ALONE
 
 if TYPE_CHECKING:
+    from oneshui.data.splits import Split
     from oneshui.data.table import ImageTable
     from oneshui.spec import ProgressCallback
     from sweeps.store import Store
@@ -103,23 +106,32 @@ def cache(context: JobContext) -> dict[str, Any]:
     return {"size": spec["size"], "num_images": len(table)}
 
 
-def split(context: JobContext) -> dict[str, Any]:
-    """Who is in which set, and the support set itself."""
-    from safetensors.torch import save_file
+def _draw(context: JobContext) -> Split:
+    from oneshui.data.splits import make_split
 
-    from oneshui.data.splits import SET_NAMES, make_split
-
-    index = context.entries["index"]
-    order = pd.read_parquet(index.file(IDENTITIES))["identity"].tolist()
-    spec = context.job.spec
-    split = make_split(
+    index, spec = context.entries["index"], context.job.spec
+    return make_split(
         context.identities,
-        order,
+        pd.read_parquet(index.file(IDENTITIES))["identity"].tolist(),
         num_forget=spec["num_forget"],
         seed=spec["split_seed"],
         support_seed=spec["support_seed"],
         walk=spec["walk"],
+        min_images=spec.get("min_images", images_needed(spec["num_forget"])),
     )
+
+
+def split(context: JobContext) -> dict[str, Any]:
+    """Who is in which set, and the support set itself; of one request, if several were drawn."""
+    from safetensors.torch import save_file
+
+    from oneshui.data.splits import SET_NAMES
+
+    index, spec = context.entries["index"], context.job.spec
+    if "drawn" in context.entries:
+        split = load_split(context, "drawn").request(spec["request"], spec["num_forget"])
+    else:
+        split = _draw(context)
     names = ("train", "val", "test", "forget", "retain", "support")
     document = {name: list(getattr(split, name)) for name in names}
     (context.folder / SPLIT).write_text(json.dumps(document) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -28,8 +28,8 @@ from sweeps.store import Entry
 
 if TYPE_CHECKING:
     from oneshui.attacks.loss_mia import LossMIA
-    from oneshui.attacks.membership import Membership
-    from oneshui.metrics.resampling import Judged
+    from oneshui.attacks.membership import Membership, Paired
+    from oneshui.spec import Task
 
 
 def evaluate(context: JobContext) -> dict[str, Any]:
@@ -106,79 +106,105 @@ def score(context: JobContext) -> dict[str, Any]:
     values = measure(predictions, retrained, pretrained, task=task, attack=attack)
     values["weight_distance"] = own.value["weight_distance"]
     values["rmia_references"] = 0
-    scores, judged = None, None
-    found = _membership(context)
-    if found is not None:
+    scores = None
+    attacks: list[Membership] = []
+    if context.series["references"]:
+        found = _membership(context)
+        attacks.append(found)
         values |= found.values
-        scores, others = judged = found.attack.forget_scores, found.attack.nonmember_scores
+        scores, others = found.attack.forget_scores, found.attack.nonmember_scores
         log_log_points(scores, others).to_parquet(context.folder / ROC, index=False)
-    values |= _people(context, predictions, retrained, values, attack, judged)
+    values |= judged_people(context, [predictions], [retrained], values, [attack], attacks, task)
     forget, theirs = (part[part["set"] == "forget"] for part in (predictions, retrained))
     table = per_identity(forget, theirs, scores, task=task)
     table.to_parquet(context.folder / PER_IDENTITY, index=False)
-    retain, before = (part[part["set"] == "retain"] for part in (predictions, pretrained))
-    identities = per_identity(retain, before, task=task)
-    identities = identities.rename(columns={"retrained_score": "pretrained_score"})
-    identities["drop"] = identities["pretrained_score"] - identities["score"]
-    columns = ["identity", "images", "score", "pretrained_score", "drop"]
-    identities[columns].to_parquet(context.folder / RETAIN, index=False)
+    retain = retain_table(predictions, pretrained, task)
+    retain.to_parquet(context.folder / RETAIN, index=False)
     if task == "multilabel":
         precisions = average_precision_table(predictions)
         precisions.to_parquet(context.folder / ATTRIBUTES, index=False)
     return values
 
 
-def _membership(context: JobContext) -> Membership | None:
-    """The relative attack; None on a model that is one of its references, or without any."""
-    from oneshui.attacks.membership import Paired, membership
+def _membership(context: JobContext) -> Membership:
+    """The relative attack on the row's model."""
+    from oneshui.attacks.membership import membership
 
     references, copies = (
-        [_views(entry) for entry in context.series[role]] for role in ("references", "copies")
+        [views_of(entry) for entry in context.series[role]] for role in ("references", "copies")
     )
-    if not references:
-        return None
-    paired = None
-    if "paired" in context.entries:
-        other = context.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
-        paired = Paired(
-            target=_views(context.entries["retrained"]),
-            reference=_views(context.entries["paired"]),
-            seen=set(json.loads(other)["retain"]),
-        )
-    return membership(_views(context.entries["predictions"]), references, paired, copies)
+    return membership(
+        views_of(context.entries["predictions"]), references, paired_of(context), copies
+    )
 
 
-def _people(
+def judged_people(
     context: JobContext,
-    predictions: pd.DataFrame,
-    retrained: pd.DataFrame,
+    predictions: Sequence[pd.DataFrame],
+    retrained: Sequence[pd.DataFrame],
     values: Mapping[str, Any],
-    attack: LossMIA,
-    membership: Judged | None,
+    votes: Sequence[LossMIA],
+    attacks: Sequence[Membership],
+    task: Task,
 ) -> dict[str, float | int | None]:
-    """Write measures over resamples of people; how many were judged, and the attacks' intervals."""
+    """Write measures over resamples of people; how many were judged, and the attacks' intervals.
+
+    Args:
+        context: Of the job.
+        predictions: Of the row's models, one for each request.
+        retrained: Of the retrained model, on the images of each request.
+        values: What was measured.
+        votes: The loss attack on each model.
+        attacks: The relative attack on each model; none where the row was not attacked.
+        task: "multilabel" or "multiclass".
+    """
     from oneshui.metrics.resampling import interval, resampled
 
     drawn = resampled(
         predictions,
         retrained,
-        task=context.entries["predictions"].value["task"],
+        task=task,
         retain_gap=values["retain_gap"],
-        votes=attack.votes,
-        membership=membership,
+        votes=[attack.votes for attack in votes if attack.votes is not None],
+        membership=[(a.attack.forget_scores, a.attack.nonmember_scores) for a in attacks],
     )
     drawn.to_parquet(context.folder / PEOPLE, index=False)
-    identities = predictions.groupby("set")["identity"]
-    people, images = identities.nunique(), identities.size()
     found: dict[str, float | int | None] = {}
-    for name in ("forget", "test"):
-        found |= {f"{name}_people": int(people[name]), f"{name}_images": int(images[name])}
+    for name, tables in (("forget", predictions), ("test", predictions[:1])):
+        identities = pd.concat([table.loc[table["set"] == name, "identity"] for table in tables])
+        found |= {f"{name}_people": identities.nunique(), f"{name}_images": len(identities)}
+    fewest = min(int(found[f"{name}_people"] or 0) for name in ("forget", "test"))
     for name in ("mia_auc", "rmia_auc"):
-        fewest = int(people[["forget", "test"]].min())
         ends = interval(values[name], drawn[name], fewest) if name in values else None
         found[f"{name}_low"], found[f"{name}_high"] = ends or (None, None)
     return found
 
 
-def _views(evaluated: Entry) -> pd.DataFrame:
+def paired_of(context: JobContext) -> Paired | None:
+    """What the attack is tuned on: the retrained models of this split and of another."""
+    from oneshui.attacks.membership import Paired
+
+    if "paired" not in context.entries:
+        return None
+    other = context.entries["paired_split"].file(SPLIT).read_text(encoding="utf-8")
+    return Paired(
+        target=views_of(context.entries["retrained"]),
+        reference=views_of(context.entries["paired"]),
+        seen=set(json.loads(other)["retain"]),
+    )
+
+
+def retain_table(predictions: pd.DataFrame, pretrained: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """How those who stay fare: score, that of the pretrained model, and the drop, by identity."""
+    from oneshui.metrics.identities import per_identity
+
+    retain, before = (part[part["set"] == "retain"] for part in (predictions, pretrained))
+    identities = per_identity(retain, before, task=task)
+    identities = identities.rename(columns={"retrained_score": "pretrained_score"})
+    identities["drop"] = identities["pretrained_score"] - identities["score"]
+    return identities[["identity", "images", "score", "pretrained_score", "drop"]]
+
+
+def views_of(evaluated: Entry) -> pd.DataFrame:
+    """Losses of views under an evaluated model."""
     return pd.read_parquet(evaluated.file(VIEWS))

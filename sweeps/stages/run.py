@@ -12,7 +12,7 @@ from typing import Any
 from oneshui.origin import origin_of
 from oneshui.seeding import seed_shared
 from sweeps.graph.job import CHECKPOINTED, Job, Stage
-from sweeps.stages import data, evaluation, training, tuning, unlearning, weights
+from sweeps.stages import data, evaluation, pooling, training, tuning, unlearning, weights
 from sweeps.stages.context import (
     JobContext,
     WorkerEnvironment,
@@ -125,6 +125,6 @@ STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
     "choose": tuning.choose,
     "unlearn": unlearning.unlearn,
     "evaluate": evaluation.evaluate,
-    "score": evaluation.score,
+    "score": pooling.score,
     "true_tow": tuning.true_tow,
 }

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from oneshui.spec import DATA_SEEN
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.provenance import split_of
 from sweeps.report.results import made_of, resolved_hyperparameters, row_values
 from sweeps.report.tables import NOT_TUNED
 from sweeps.store import Entry
@@ -19,7 +18,7 @@ from sweeps.tracking.runs import CONTENT, GRID, LATEST, PARENT, Wanted
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
-VERSION = "4"
+VERSION = "5"
 
 
 def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent: str) -> Wanted:
@@ -45,7 +44,7 @@ def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent:
         tags={**_row_tags(row, entries), **made_of(plan, row, entries), PARENT: parent},
         params=_row_params(row, entries),
         metrics=metrics,
-        inputs=_inputs(plan, row, entries),
+        inputs=_inputs(row, entries),
     )
 
 
@@ -71,7 +70,9 @@ def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
 def _weights(row: ResultRow, entries: Mapping[str, Entry]) -> str:
     """Where in the store the model is: MLflow keeps the link, never the weights."""
     entry = entries.get(row.model_key)
-    return f"{entry.stage}/{entry.key}" if entry else row.model_key
+    first = f"{entry.stage}/{entry.key}" if entry else row.model_key
+    more = len(row.model_keys) - 1
+    return f"{first} and {more} more" if more else first
 
 
 def _row_params(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
@@ -80,16 +81,17 @@ def _row_params(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
         "method": row.row.name,
         "dataset": row.cell.dataset,
         "num_forget": str(row.cell.num_forget),
+        "requests": str(row.requests),
         "seed": str(row.cell.seed),
         **{f"hp.{k}": str(v) for k, v in resolved.items() if v is not None},
     }
 
 
-def _inputs(plan: Plan, row: ResultRow, entries: Mapping[str, Entry]) -> list[DatasetInput]:
+def _inputs(row: ResultRow, entries: Mapping[str, Entry]) -> list[DatasetInput]:
     """The cell's split, by its fingerprint, if its job is among the entries."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    split = split_of(plan, row, entries)
+    split = entries.get(row.split_key)
     if split is None or "fingerprint" not in split.value:
         return []
     cell = row.cell

@@ -18,7 +18,11 @@ from sweeps.report.results import results_frame
 from sweeps.store.status import scan
 
 pytestmark = pytest.mark.slow
-LARGE = ["sweep.forget_sizes=[4,6]"]
+SMALLER = {
+    "large": ["sweep.forget_sizes=[4,6]"],
+    "single_identity": ["sweep.requests=3"],
+}
+"""What sweeps are about, as far as there are people for it."""
 
 
 def test_the_paper_s_experiments_are_shipped() -> None:
@@ -34,10 +38,8 @@ TURNS = [*zip(NAMES, itertools.cycle(TASKS)), *(("leak_cost", dataset) for datas
 
 @pytest.mark.parametrize(("name", "dataset"), sorted(set(TURNS)))
 def test_a_sweep_at_toy_size_measures_every_row(name: str, dataset: str, tmp_path: Path) -> None:
-    size = LARGE if name == "large" else []
-    sweep = inline_sweep(
-        tmp_path, f"sweep={name}", "scale=toy", f"sweep.datasets=[{dataset}]", *size
-    )
+    toy = ("scale=toy", f"sweep.datasets=[{dataset}]", *SMALLER.get(name, []))
+    sweep = inline_sweep(tmp_path, f"sweep={name}", *toy)
     assert not sweep.scheduler.failures()
     frame = results_frame(sweep.plan, scan(sweep.plan, sweep.store, discard=False).entries)
     assert set(frame["method"]) == {row.row.name for row in sweep.plan.results}

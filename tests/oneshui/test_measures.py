@@ -15,7 +15,7 @@ from reference.divergence import coin, js, softmax
 from sklearn.ensemble import RandomForestClassifier
 
 from oneshui.errors import InputError
-from oneshui.measures import average_precision_table, measure
+from oneshui.measures import average_precision_table, measure, measure_requests
 from oneshui.metrics.nomus import attack_accuracy
 from oneshui.spec import Task
 
@@ -79,6 +79,15 @@ def divergence(one: pd.DataFrame, other: pd.DataFrame, name: str, task: Task) ->
     return sum(each) / len(each)
 
 
+def margin(frame: pd.DataFrame, task: Task) -> float:
+    """Mean log-odds of the truth on the forget set."""
+    pairs = zip(of_set(frame, "forget", "logits"), of_set(frame, "forget", "label"), strict=True)
+    if task == "multiclass":
+        truths = [softmax(z)[int(y[0])] for z, y in pairs]
+        return mean([math.log(p / (1 - p)) for p in truths])
+    return mean([a if b else -a for z, y in pairs for a, b in zip(z, y, strict=True)])
+
+
 def attack(frame: pd.DataFrame, trees: int) -> tuple[float, float]:
     """AUC, and the share of forget images that scikit-learn's forest calls non-members."""
     retain, val, forget, test = (
@@ -126,6 +135,9 @@ def test_every_measure_is_its_formula(task: Task) -> None:
         "js_test": divergence(model, retrained, "test", task),
         "num_attributes": NUM_OUTPUTS - 1,
         "nomus": None,
+        "forget_margin": margin(model, task),
+        "forget_margin_gap": margin(model, task) - margin(retrained, task),
+        "forget_loss_gap": mean(forget) - mean(of_set(retrained, "forget", "loss")),
     }
     if task == "multiclass":
         found = attack_accuracy(forget, test, seed=0)
@@ -139,6 +151,69 @@ def test_every_measure_is_its_formula(task: Task) -> None:
     # Otherwise some of the formulas above could stand for others.
     assert authors != mia
     assert abs(mia[0] - of_retraining[0]) > 0.01
+
+
+def in_requests(frames: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Three requests of 3, 5 and 7 forget images and two support images, each of another model."""
+    found = []
+    for number, frame in enumerate(frames):
+        first, last = ((0, 3), (3, 8), (8, 15))[number]
+        place = frame.groupby("set").cumcount()
+        own = (frame["set"] == "forget") & place.between(first, last - 1)
+        own |= (frame["set"] == "support") & (place // 2 == number)
+        found.append(frame[own | ~frame["set"].isin(["forget", "support"])])
+    return found
+
+
+@each_task
+def test_several_requests_are_measured_as_one(task: Task) -> None:
+    models = [predictions(task, seed) for seed in (5, 6, 7)]
+    retrained, pretrained = predictions(task, 2), predictions(task, 3)
+    requests = in_requests(models)
+    found = measure_requests(requests, retrained, pretrained, task=task)
+
+    together = pd.concat(requests, ignore_index=True)
+    own = {
+        name: score(together, name, task)
+        if name in ("forget", "support")
+        else mean([score(frame, name, task) for frame in models])
+        for name in SIZES
+    }
+    theirs, before = (
+        {name: score(frame, name, task) for name in SIZES} for frame in (retrained, pretrained)
+    )
+    below, value = tow(before, theirs), tow(own, theirs)
+    attacks = [attack(request, 100) for request in requests]
+    mia, accuracy = (
+        sum(size * each[place] for size, each in zip((3, 5, 7), attacks, strict=True)) / 15
+        for place in (0, 1)
+    )
+    expected = {
+        **{f"{name}_score": own[name] for name in SIZES},
+        **{f"{name}_loss": mean(of_set(together, name, "loss")) for name in SIZES},
+        **{f"{name}_gap": own[name] - theirs[name] for name in ("retain", "forget", "test")},
+        "tow": value,
+        "tow_normalised": (value - below) / (1 - below),
+        "tow_with_mia": value * (1 - abs(mia - attack(retrained, 100)[0])),
+        "mia_auc": mia,
+        "mia_acc": accuracy,
+        "js_test": mean([divergence(frame, retrained, "test", task) for frame in models]),
+        "forget_margin": margin(together, task),
+        "forget_margin_gap": margin(together, task) - margin(retrained, task),
+        "forget_loss_gap": mean(of_set(together, "forget", "loss"))
+        - mean(of_set(retrained, "forget", "loss")),
+    }
+    for key, number in expected.items():
+        assert found[key] == pytest.approx(number, rel=1e-6, abs=1e-9), key
+    assert found.keys() == measure(models[0], retrained, pretrained, task=task).keys()
+    assert found["num_attributes"] == (NUM_OUTPUTS - 1 if task == "multilabel" else None)
+
+
+@each_task
+def test_a_single_request_is_measured_as_ever(task: Task) -> None:
+    model, retrained, pretrained = (predictions(task, seed) for seed in (1, 2, 3))
+    one = measure_requests([model], retrained, pretrained, task=task)
+    assert one == measure(model, retrained, pretrained, task=task)
 
 
 @each_task

@@ -28,9 +28,11 @@ def entries_of(plan: Plan, tow: float = 0.8) -> dict[str, Entry]:
     values: dict[str, Mapping[str, Any]] = {}
     for row in plan.results:
         values[row.score_key] = {"tow": tow, "forget_score": 0.7, "mia_auc": None}
-        values |= {key: {} for key in (row.model_key, row.prepare_key) if key is not None}
-        split = plan.jobs[row.evaluate_key].inputs["split"]
-        values[split] = {"fingerprint": f"split-{row.cell.seed}", "num_images": {"forget": 16}}
+        values |= {key: {} for key in (*row.model_keys, row.prepare_key) if key is not None}
+        values[row.split_key] = {
+            "fingerprint": f"split-{row.cell.seed}",
+            "num_images": {"forget": 16},
+        }
     return {
         key: Entry(
             stage=plan.jobs[key].stage,

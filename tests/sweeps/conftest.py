@@ -1,4 +1,4 @@
-"""A service for objects on loopback, and an address in a new bucket of it."""
+"""A service for objects on loopback, an address in a new bucket of it, and a cell of requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from support.google_server import TOKEN, google_server
+from support.inline_sweep import InlineSweep
 from support.object_server import ObjectServer, object_server
+from support.several_requests import several_requests
 
 from sweeps.store.bucket import RemoteStore
 from sweeps.store.objects import Bucket
@@ -45,3 +47,9 @@ def google_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         monkeypatch.setenv("GOOGLE_BEARER_TOKEN", TOKEN)
         monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "cache"))
         yield "gs://a-bucket/some/prefix"
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
+    """A finished cell of four requests of one person each; tests must not change it."""
+    return several_requests(tmp_path_factory.mktemp("several"))

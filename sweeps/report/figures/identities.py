@@ -200,7 +200,7 @@ def support_sheet(material: Material) -> Iterator[Drawing]:
         first = _first(material, block.dataset, block.num_forget, set(own["seed"]))
         if first is None:
             continue
-        split = material.entries.get(material.plan.jobs[first.evaluate_key].inputs["split"])
+        split = material.entries.get(first.split_key)
         if split is None or SUPPORT not in split.files:
             continue
         gaps = own[own["seed"] == first.cell.seed].groupby("identity")["gap"].mean()

@@ -97,6 +97,29 @@ def test_refuses_a_forget_size_that_cannot_be(num_forget: int) -> None:
         make_split(identity, range(30), num_forget=num_forget, seed=0)
 
 
+def test_requests_of_one_drawing_are_everybody_in_it_once() -> None:
+    identity = np.repeat(np.arange(30), 4)
+    drawn = make_split(identity, range(30), num_forget=6, seed=1)
+    requests = [drawn.request(number, 2) for number in range(3)]
+    assert sum((request.forget for request in requests), ()) == drawn.forget
+    assert sum((request.support for request in requests), ()) == drawn.support
+    for number, request in enumerate(requests):
+        assert request.retain == drawn.retain
+        assert (request.val, request.test) == (drawn.val, drawn.test)
+        others = {*drawn.forget} - {*drawn.forget[2 * number :][:2]}
+        # Neither in D_f nor in D_r, and with all of their pictures.
+        assert {*drawn.train} - {*request.train} == others
+        rows = [*(request.images(name) for name in SET_NAMES), request.images("train")]
+        seen = np.concatenate(rows)
+        assert not others & set(identity[seen].tolist())
+    # A request by itself is the first of the drawing.
+    alone = make_split(identity, range(30), num_forget=2, seed=1)
+    assert (alone.forget, alone.support) == (requests[0].forget, requests[0].support)
+    for number, num_forget in ((3, 2), (1, 4)):
+        with pytest.raises(InputError, match=f"request {number} of {num_forget} identities"):
+            drawn.request(number, num_forget)
+
+
 def test_a_single_forget_identity_needs_six_images() -> None:
     identity = np.repeat(np.arange(30), 5)
     with pytest.raises(InputError, match="6 images"):

@@ -25,6 +25,7 @@ def test_an_outcome_gives_the_rows_of_a_set_of_the_model_asked_for() -> None:
     assert outcome.logits("test", retrained=True).tolist() == [[5, 2]]
     assert outcome.labels("forget").tolist() == [[1, 0], [1, 1]]
     assert outcome.losses("forget").tolist() == [0, 2]
+    assert outcome.losses("forget", retrained=True).tolist() == [5, 7]
 
 
 def test_a_key_is_measured_by_one_file_only(monkeypatch: pytest.MonkeyPatch) -> None:

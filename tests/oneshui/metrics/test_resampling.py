@@ -82,7 +82,7 @@ def test_a_resample_is_the_table_with_people_as_often_as_they_were_drawn(task: T
     own, theirs = predictions(task, 1), predictions(task, 2)
     votes, membership = judged(3), judged(4)
     found = resampled(
-        own, theirs, task=task, retain_gap=RETAIN_GAP, votes=votes, membership=membership
+        [own], [theirs], task=task, retain_gap=RETAIN_GAP, votes=[votes], membership=[membership]
     )
     assert list(found.columns) == list(RESAMPLED)
     assert len(found) == NUM_RESAMPLES
@@ -175,22 +175,54 @@ def test_draws_depend_on_who_is_there_and_not_on_order_or_images() -> None:
 @each_task
 def test_rows_are_paired_with_the_retrained_model(task: Task) -> None:
     own = predictions(task, 1)
-    same = resampled(own, own, task=task, retain_gap=RETAIN_GAP)
+    same = resampled([own], [own], task=task, retain_gap=RETAIN_GAP)
     assert (same["tow"] == 1 - abs(RETAIN_GAP)).all()
     assert same["forget_score"].nunique() > 10
     # Another row of the cell, whose logits order images alike, has the same scores in each draw.
     other = own.assign(logits=[2 * logits + 1 for logits in own["logits"]])
-    again = resampled(other, own, task=task, retain_gap=0.0)
+    again = resampled([other], [own], task=task, retain_gap=0.0)
     for name in ("forget_score", "test_score"):
         assert again[name].tolist() == same[name].tolist()
     assert (again["tow"] == 1).all()
     assert same[["mia_auc", "mia_acc", "rmia_auc"]].isna().all(axis=None)
 
 
+def test_of_several_requests_the_forgotten_are_drawn_together() -> None:
+    whole = predictions("multilabel", 1)
+    is_first = whole["identity"].isin(sorted(set(PEOPLE["forget"]))[:2])
+    of_forget = whole["set"] == "forget"
+    requests = [whole[~of_forget | is_first], whole[~of_forget | ~is_first]]
+    votes, membership = judged(3), judged(4)
+    first = is_first[of_forget].to_numpy()
+
+    def parted(scores: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return [(scores[0][first], scores[1]), (scores[0][~first], scores[1])]
+
+    found = resampled(
+        requests,
+        requests,
+        task="multilabel",
+        retain_gap=RETAIN_GAP,
+        votes=parted(votes),
+        membership=parted(membership),
+    )
+    joined = pd.concat([whole[of_forget & is_first], whole[of_forget & ~is_first]])
+    alike = resampled(
+        [pd.concat([joined, whole[~of_forget]])],
+        [pd.concat([joined, whole[~of_forget]])],
+        task="multilabel",
+        retain_gap=RETAIN_GAP,
+        votes=[(np.concatenate([part[0] for part in parted(votes)]), votes[1])],
+        membership=[(np.concatenate([part[0] for part in parted(membership)]), membership[1])],
+    )
+    # Of models that say the same, requests together are one request.
+    pd.testing.assert_frame_equal(found, alike)
+
+
 def test_what_rests_on_a_single_person_has_no_resamples() -> None:
     own = predictions("multilabel", 1)
     own.loc[own["set"] == "forget", "identity"] = 3
-    found = resampled(own, own, task="multilabel", retain_gap=0.0, votes=judged(3))
+    found = resampled([own], [own], task="multilabel", retain_gap=0.0, votes=[judged(3)])
     assert found["test_score"].notna().all()
     assert found.drop(columns="test_score").isna().all(axis=None)
 

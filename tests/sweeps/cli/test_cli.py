@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from contracts.store_contract import publish
 from rich.console import Console
-from support.publishing import COMMAND, PLAN
+from support.publishing import COMMAND, PLAN, plan_of
 
 import sweeps.cli
 from oneshui.errors import InputError
@@ -123,6 +123,24 @@ def test_a_row_is_offered_once_all_that_it_shows_is_done(tmp_path: Path, role: s
     feed._offer()
     entries = offered.rows["ssd", 0]
     assert {row.score_key, row.model_key, row.prepare_key, split} == entries.keys()
+
+
+def test_a_row_of_several_requests_is_offered_when_the_last_has_its_model(tmp_path: Path) -> None:
+    plan = plan_of("sweep.seeds=[0]", "sweep.forget_sizes=[1]", "sweep.requests=2")
+    store = LocalStore(tmp_path)
+    for job in plan.jobs.values():
+        publish(store, job)
+    (row,) = [one for one in plan.results if one.row.name == "ssd"]
+    scheduler = Scheduler(plan.jobs, plan.jobs.keys() - {row.model_keys[-1]})
+    offered = Offered()
+    feed = sweeps.cli._Feed(plan, store, scheduler, offered)  # type: ignore[arg-type]
+    feed._offer()
+    assert ("ssd", 0) not in offered.rows
+    assert ("retrain", 0) in offered.rows
+    scheduler.succeed(row.model_keys[-1])
+    feed._offer()
+    shown = {row.score_key, *row.model_keys, row.prepare_key, row.split_key}
+    assert offered.rows["ssd", 0].keys() == shown
 
 
 def kept(folder: Path) -> LocalStore:

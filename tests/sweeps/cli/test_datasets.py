@@ -66,6 +66,34 @@ def test_a_request_that_a_dataset_cannot_serve_is_named_with_its_seed() -> None:
     assert said(table_of(4), sweep, "elsewhere") == ""
 
 
+def test_requests_need_people_enough_for_all_of_them_together() -> None:
+    def check(people: int, each: int, *overrides: str) -> str:
+        return said(table_of(people, each), load([*SWEEP, *overrides]).sweep)
+
+    assert check(40, 4, "sweep.forget_sizes=[4]", "sweep.requests=3") == ""
+    with pytest.raises(
+        InputError,
+        match=r"^dataset synthetic_tiny, seed 0, 8 requests of 4 people each \(lower "
+        r"sweep\.requests for fewer\): forget size 32 is too large: ",
+    ):
+        check(40, 4, "sweep.forget_sizes=[4]", "sweep.requests=8")
+    alone = ("sweep.forget_sizes=[1]", "sweep.requests=3")
+    assert check(40, 6, *alone) == ""
+    with pytest.raises(InputError, match=r"3 requests of 1 person each .* 0 have the 6 images"):
+        check(40, 5, *alone)
+
+
+def test_a_study_tries_on_a_single_request_whatever_a_cell_stands_for() -> None:
+    def check(*overrides: str) -> None:
+        few = ("sweep.forget_sizes=[4]", "sweep.methods=[ssd]", "sweep.seeds=[0]", *overrides)
+        said(table_of(30), load([*SWEEP, *few, "sweep.requests=4"]).sweep)
+
+    # 18 people, 16 of whom ask: the study of another cell has 14 left to simulate requests with.
+    check("profile=paper")
+    check("profile=tuned", "tuning.seeds=[5]")
+    check("profile=tuned", "tuning.seeds=[0]")
+
+
 def test_the_cells_of_a_study_need_people_to_simulate_requests_with() -> None:
     def check(*overrides: str) -> None:
         few = ("sweep.forget_sizes=[8]", "sweep.methods=[ssd]", "sweep.seeds=[0]", *overrides)

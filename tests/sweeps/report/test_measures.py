@@ -12,7 +12,7 @@ from sweeps.report.results import COLUMNS
 from sweeps.tracking.leaderboard import SHOWN
 
 RESULTS = """
-dataset num_forget seed method role access task tuning
+dataset num_forget requests seed method role access task tuning
 retain_score forget_score test_score val_score support_score
 retain_loss forget_loss test_loss val_loss support_loss
 tow mia_auc mia_acc mia_threshold_auc rmia_auc rmia_tpr
@@ -21,7 +21,7 @@ retain_gap forget_gap test_gap tow_normalised tow_with_mia mia_reference_auc mia
 rmia_fpr rmia_a rmia_references rmia_reference_auc rmia_copies_auc
 rmia_auc_low rmia_auc_high mia_auc_low mia_auc_high
 forget_people forget_images test_people test_images js_forget js_test weight_distance
-num_attributes nomus prepared_bytes
+forget_margin forget_loss_gap forget_margin_gap num_attributes nomus prepared_bytes
 unlearn_peak_bytes prepare_peak_bytes unlearn_peak_gpu_bytes prepare_peak_gpu_bytes
 method_source protection device precision versions commit job_key
 """
@@ -34,7 +34,8 @@ gap/retain gap/forget gap/test tow_normalised tow_with_mia mia/reference_auc
 mia/reference_accuracy rmia/fpr rmia/a rmia/references rmia/reference_auc rmia/copies_auc
 rmia/auc_low rmia/auc_high mia/auc_low mia/auc_high
 forget/people forget/images test/people test/images js/forget js/test
-weight_distance num_attributes nomus cost/prepared_bytes
+weight_distance forget/margin gap/forget_loss gap/forget_margin num_attributes nomus
+cost/prepared_bytes
 cost/unlearn_peak_bytes cost/prepare_peak_bytes cost/unlearn_peak_gpu_bytes
 cost/prepare_peak_gpu_bytes
 """
@@ -71,10 +72,17 @@ def test_what_is_best_is_written_down_once() -> None:
         "rmia_auc": "retrained",
         "unlearn_seconds": "lowest",
     }
-    assert {m.unit for m in measures.CATALOGUE.values() if m.key.endswith("_gap")} == {"difference"}
+    units = {m.key: m.unit for m in measures.CATALOGUE.values() if m.key.endswith("_gap")}
+    assert units == {
+        **dict.fromkeys(("retain_gap", "forget_gap", "test_gap"), "difference"),
+        **dict.fromkeys(("forget_loss_gap", "forget_margin_gap"), "signed"),
+    }
     hundred = {key for key, m in measures.CATALOGUE.items() if m.scale == 100}
     assert {"tow", "retain_gap", "rmia_tpr"} <= hundred
-    assert not hundred & {"tow_loss", "unlearn_seconds", "retain_loss", "prepare_peak_bytes"}
+    assert not hundred & {"unlearn_seconds", "retain_loss", "forget_loss_gap", "forget_margin_gap"}
+    few = [m.key for m in measures.CATALOGUE.values() if m.panel == 3]
+    assert few == ["forget_loss_gap", "forget_margin_gap"]
+    assert {*few, "forget_margin"} <= {*measures.SUMMARISED}
 
 
 _WITH_ONE_MORE = """

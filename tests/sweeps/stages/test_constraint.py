@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from support.inline_sweep import InlineSweep, inline_sweep
+from support.several_requests import REQUESTS, row_of, split_stored
 from support.stage_contexts import with_source
 from torch import nn
 
@@ -35,7 +36,7 @@ from oneshui.requests import FullAccessRequest, PrepareRequest, SupportSet, Unle
 from oneshui.spec import Access
 from oneshui.tuning import objectives
 from sweeps.graph.artifacts import WEIGHTS
-from sweeps.graph.job import Job
+from sweeps.graph.job import PICTURES, Job
 from sweeps.stages.context import JobContext
 from sweeps.store import Entry
 
@@ -96,10 +97,10 @@ def method(monkeypatch: pytest.MonkeyPatch) -> None:
     attack.clear()
 
 
-def curious_job(sweep: InlineSweep, like: str) -> Job:
+def curious_job(sweep: InlineSweep, like: str, request: int = 0) -> Job:
     """The unlearn job of a row with the method exchanged for the curious one."""
     row = next(row for row in sweep.plan.results if row.row.name == like)
-    job = sweep.plan.jobs[row.model_key]
+    job = sweep.plan.jobs[row.model_keys[request]]
     return Job(
         stage="unlearn",
         spec=with_source(
@@ -152,6 +153,26 @@ def test_nothing_reachable_from_the_request_opens_a_picture(sweep: InlineSweep, 
 
     attack.append(look)
     failure = sweep.execute(curious_job(sweep, like))
+    assert failure is not None
+    assert failure.message == "LookedError: at all of it"
+
+
+@pytest.mark.usefixtures("method")
+@pytest.mark.parametrize("number", [0, REQUESTS - 1])
+def test_of_several_requests_each_reaches_its_own_person_s_picture_alone(
+    several: InlineSweep, number: int
+) -> None:
+    job = curious_job(several, "ssd", number)
+    assert not {*job.inputs} & {*PICTURES}
+    (who,) = split_stored(several, row_of(several, "ssd").model_keys[number])["forget"]
+
+    def look(request: UnlearnRequest) -> None:
+        assert_only_support(several, reachable(request), request.support)
+        assert request.support.identities.tolist() == [who]
+        raise LookedError("at all of it")
+
+    attack.append(look)
+    failure = several.execute(job)
     assert failure is not None
     assert failure.message == "LookedError: at all of it"
 

@@ -114,6 +114,7 @@ def test_a_child_has_the_params_metrics_and_tags_of_its_row(output: Path) -> Non
         "method": "ssd",
         "dataset": "synthetic_tiny",
         "num_forget": "4",
+        "requests": "1",
         "seed": "1",
         **{f"hp.{name}": str(value) for name, value in row.row.hyperparameters.items()},
     }

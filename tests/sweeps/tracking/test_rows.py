@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from support.publishing import PLAN, entries_of
+from support.publishing import PLAN, entries_of, plan_of
 
 from sweeps.graph.plan import ResultRow
 from sweeps.store import Entry
@@ -46,6 +46,7 @@ def test_a_run_is_found_again_by_what_it_shows() -> None:
     assert run.tags["oneshui.weights"] == f"unlearn/{row.model_key}"
     assert (run.tags["num_forget"], run.tags["seed"]) == ("004", "001")
     assert (run.params["num_forget"], run.params["seed"]) == ("4", "1")
+    assert run.params["requests"] == "1"
     assert run.params["hp.alpha"] == "50.0"
     assert run.tags["tuning"] == "no"
     (split,) = run.inputs
@@ -53,6 +54,16 @@ def test_a_run_is_found_again_by_what_it_shows() -> None:
     key = PLAN.jobs[row.evaluate_key].inputs["split"]
     assert json.loads(split.dataset.source) == {"store": f"split/{key}"}
     assert [(tag.key, tag.value) for tag in split.tags] == [("mlflow.data.context", "split")]
+
+
+def test_a_run_of_several_requests_leads_to_all_their_models() -> None:
+    plan = plan_of("sweep.forget_sizes=[1]", "sweep.requests=3")
+    (row, *_) = (row for row in plan.results if row.row.name == "ssd")
+    run = wanted_run(plan, row, entries_of(plan), "p")
+    assert run.tags["oneshui.weights"] == f"unlearn/{row.model_keys[0]} and 2 more"
+    assert (run.params["num_forget"], run.params["requests"]) == ("1", "3")
+    (split,) = run.inputs
+    assert json.loads(split.dataset.source) == {"store": f"split/{row.split_key}"}
 
 
 def test_doing_nothing_takes_no_time() -> None:
