@@ -217,9 +217,10 @@ def _intervals(slope: float, resampled: Array, people: int) -> dict[str, float]:
         return {}
     from scipy.special import ndtr, stdtrit
 
-    quantile = stdtrit(people - 1, (1 + CONFIDENCE) / 2)
-    reach = quantile * known[:, 0].std(ddof=1)
-    tail = ndtr(-quantile * np.sqrt(people / (people - 1)))
+    # A resample of few people spreads less than people do: variances by the factor (P - 1) / P.
+    errors = stdtrit(people - 1, (1 + CONFIDENCE) / 2) * np.sqrt(people / (people - 1))
+    reach = errors * known[:, 0].std(ddof=1)
+    tail = ndtr(-errors)
     low, high = np.quantile(known[:, 1], [tail, 1 - tail])
     return {
         "slope_low": slope - reach,

@@ -24,21 +24,26 @@ def share_of_right_attributes(logits: Sequence[float], labels: Sequence[float]) 
     return sum(right) / len(right)
 
 
+def without_seeds(values: Sequence[float], seeds: Sequence[int]) -> list[float]:
+    """Every value minus the mean of its seed."""
+    found = []
+    for value, seed in zip(values, seeds, strict=True):
+        own = [v for v, other in zip(values, seeds, strict=True) if other == seed]
+        found.append(value - sum(own) / len(own))
+    return found
+
+
+def slope_within(x: Sequence[float], y: Sequence[float], seeds: Sequence[int]) -> float:
+    u, v = without_seeds(x, seeds), without_seeds(y, seeds)
+    return sum(a * b for a, b in zip(u, v, strict=True)) / sum(a * a for a in u)
+
+
 def clustered_error(
     x: Sequence[float], y: Sequence[float], people: Sequence[int], seeds: Sequence[int]
 ) -> float:
     """The sandwich's standard error of a slope with an intercept a seed, clustered by people."""
-
-    def left(values: Sequence[float]) -> list[float]:
-        found = []
-        for value, seed in zip(values, seeds, strict=True):
-            own = [v for v, other in zip(values, seeds, strict=True) if other == seed]
-            found.append(value - sum(own) / len(own))
-        return found
-
-    u, v = left(x), left(y)
-    spread = sum(a * a for a in u)
-    slope = sum(a * b for a, b in zip(u, v, strict=True)) / spread
+    u, v = without_seeds(x, seeds), without_seeds(y, seeds)
+    spread, slope = sum(a * a for a in u), slope_within(x, y, seeds)
     pulls: dict[int, float] = {}
     for a, b, person in zip(u, v, people, strict=True):
         pulls[person] = pulls.get(person, 0.0) + a * (b - slope * a)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from reference.analyses import clustered_error, ranks
+from reference.analyses import clustered_error, ranks, slope_within, without_seeds
+from scipy.stats import t
 
 from oneshui.errors import InputError
 from oneshui.metrics.trends import Trend, trend
@@ -41,10 +43,7 @@ def test_the_line_is_that_of_least_squares_with_a_column_for_every_seed() -> Non
     slope, *intercepts = np.linalg.lstsq(columns, y)[0]
     assert found.slope == pytest.approx(slope)
     assert found.intercept == pytest.approx(np.mean(intercepts))
-    left = [
-        [v - values[seed == s].mean() for v, s in zip(values, seed, strict=True)]
-        for values in (x, y)
-    ]
+    left = [without_seeds(values.tolist(), seed.tolist()) for values in (x, y)]
     assert found.pearson == pytest.approx(np.corrcoef(left[0], left[1])[0, 1])
     assert (found.num_people, found.num_points, found.num_seeds) == (len(set(person)), 48, 4)
     assert list(found.points.columns) == ["identity", "seed", "distance", "gap"]
@@ -78,6 +77,23 @@ def test_the_interval_is_nearly_that_of_the_clustered_standard_error() -> None:
     assert found.pearson_low is not None
     assert found.pearson_high is not None
     assert 0.2 < found.pearson_low < found.pearson < found.pearson_high < 0.6
+
+
+def test_a_resample_has_intercepts_of_its_own() -> None:
+    """Where a seed has three people, those who were drawn are far from the mean of all three."""
+    x, y, person, seed = points(24, 3, 8)
+    generator = np.random.default_rng(5)
+    people = np.unique(person)
+    slopes = []
+    for _ in range(400):
+        drawn = generator.choice(people, len(people))
+        of = np.concatenate([np.flatnonzero(person == one) for one in drawn])
+        slopes.append(slope_within(x[of].tolist(), y[of].tolist(), seed[of].tolist()))
+    found = trend(x, y, "gap", person, seed)
+    assert found.slope_high is not None
+    assert found.slope is not None
+    errors = t.ppf(0.975, len(people) - 1) * math.sqrt(len(people) / (len(people) - 1))
+    assert (found.slope_high - found.slope) / errors == pytest.approx(np.std(slopes), rel=0.1)
 
 
 def test_a_person_of_two_seeds_is_one_person() -> None:

@@ -365,7 +365,7 @@ def test_a_panel_says_what_its_line_is_worth(rows: list[dict[str, Any]]) -> None
     said = {name: axes.texts[0].get_text().split("\n") for name, axes in shown.items()}
     assert list(said) == ["pretrain", "ssd", "jit", "retrain_again"]
     assert [line.split(" [")[0] for line in said["ssd"]] == [
-        "slope +10.0",
+        "slope +9.8",
         "minus noise +10.0",
         "15 people",
     ]
