@@ -26,8 +26,7 @@ from oneshui.data import cache as decoding
 from oneshui.data import contents
 from oneshui.data.registry import load_dataset
 from oneshui.data.splits import make_split
-from oneshui.errors import InputError
-from oneshui.errors import DataError
+from oneshui.errors import DataError, InputError
 from sweeps.stages import data
 
 
