@@ -26,7 +26,7 @@ from oneshui.data import cache as decoding
 from oneshui.data import contents
 from oneshui.data.registry import load_dataset
 from oneshui.data.splits import make_split
-from oneshui.errors import DataError
+from oneshui.errors import DataError, InputError
 from sweeps.stages import data
 
 
@@ -132,6 +132,14 @@ def test_a_split_is_drawn_by_its_walk(cells: InlineSweep, draft: Path) -> None:
         data.split(context)
         drawn[walk] = json.loads((draft / "split.json").read_text())["train"]
     assert drawn["reference"] != drawn["corrected"]
+
+
+def test_people_need_as_many_pictures_as_the_job_says(cells: InlineSweep, draft: Path) -> None:
+    job = jobs_of(cells, "split")[0]
+    most = int(np.unique(identity_of_rows(cells), return_counts=True)[1].max())
+    data.split(context_of(cells, changed(job, min_images=most), draft))
+    with pytest.raises(InputError, match=f" 0 have the {most + 1} images"):
+        data.split(context_of(cells, changed(job, min_images=most + 1), draft))
 
 
 def test_a_split_is_drawn_by_its_two_seeds(cells: InlineSweep, draft: Path) -> None:
