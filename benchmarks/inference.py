@@ -146,6 +146,7 @@ def _row(
         **attacks,
         "dataset": dataset,
         "num_forget": 20,
+        "requests": 1,
         "seed": seed,
         "method": method,
         "role": method if is_role else "method",

@@ -19,7 +19,6 @@ from sweeps.report.rendering import render
 from sweeps.report.tables import (
     COLUMNS,
     LEGEND,
-    PANELS,
     RANK_NOTE,
     REFERENCE_NOTE,
     TUNED_TITLE,
@@ -86,7 +85,7 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
 
 def _terminal_table(table: Table, width: int) -> list[Text]:
     texts = [Text(table.title)]
-    measures = list(COLUMNS)
+    measures = [measure for panel in table.panels for measure in panel]
     while measures:
         panel = _widest(table, measures, width)
         texts += panel.texts()
@@ -191,7 +190,6 @@ def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     return render(
         "summary.md.j2",
         tables=tables_of(summary),
-        panels=PANELS,
         columns=COLUMNS,
         legend=LEGEND,
         tuning_note=TUNING_NOTE,
@@ -210,10 +208,11 @@ def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     parts: list[tuple[Table, Sequence[str], list[str]]] = []
     for table in tables_of(summary):
         # Equal panels as wide as a page allows, rather than a full one and a narrow rest.
-        count = -(-len(COLUMNS) * len(table.sizes) // LATEX_COLUMNS)
-        length = -(-len(COLUMNS) // count)
-        for start in range(0, len(COLUMNS), length):
-            panel = list(COLUMNS)[start : start + length]
+        columns = [measure for panel in table.panels for measure in panel]
+        count = -(-len(columns) * len(table.sizes) // LATEX_COLUMNS)
+        length = -(-len(columns) // count)
+        for start in range(0, len(columns), length):
+            panel = columns[start : start + length]
             parts.append((table, panel, list(notes) if start == 0 else []))
     return render(
         "summary.tex.j2",

@@ -129,7 +129,6 @@ def write_report(
             studies_said=study_sentences(studies),
             leak_cost=list(leak_cost_lines(leak_cost)),
             leak_note=LEAK_NOTE,
-            panels=tables.PANELS,
             columns=tables.COLUMNS,
             legend=tables.LEGEND,
             rank_note=tables.RANK_NOTE,

@@ -38,12 +38,11 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
         One row per dataset, forget size and method: within each dataset and forget size first
         doing nothing, then the rows by access (support, prepared, full), each in the order of the
         plan. Columns dataset, num_forget, method, role, access, tuning (the objective; null where
-        the hyperparameters are used as given), data_seen, task, n (finished seeds), seeds
-        (planned), mixed (what of
-        ``sweeps.report.results.MADE`` differs among the jobs behind the row, in words; empty if
-        nothing does), equivalent (whether the row is shown to be as near to retraining as
-        retraining itself; null where nothing was retrained twice) and equivalent_p (its corrected
-        p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % interval of the
+        the hyperparameters are used as given), data_seen, task, requests (per seed), n (finished
+        seeds), seeds (planned), mixed (what of ``sweeps.report.results.MADE`` differs among the
+        jobs behind the row, in words; empty if nothing does), equivalent (whether the row is shown
+        to be as near to retraining as retraining itself; null where nothing was retrained twice)
+        and equivalent_p (its corrected p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % interval of the
         mean, Student's) and ``_iqm`` (interquartile mean) of ``SUMMARISED``: fractions in [0, 1]
         and seconds, null where the seeds do not suffice; and ``<measure>_rank`` of ``RANKED``: 1
         and 2 for rows that are shown to be best and best of the rest, null for all others. The
@@ -59,6 +58,7 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
         "access": groups["access"].first(),
         "tuning": groups["tuning"].first(),
         "task": groups["task"].first(),
+        "requests": groups["requests"].first(),
         "n": groups["retain_score"].count(),
         "seeds": groups.size(),
         "mixed": pd.Series(
@@ -88,7 +88,7 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
     table = pd.DataFrame(parts).reset_index()
     table.insert(6, "data_seen", table["access"].map(lambda access: DATA_SEEN[Access(access)]))
     table = table.loc[_order(table)].reset_index(drop=True)
-    for place, (name, column) in enumerate(_equivalence(table, evidence).items(), start=11):
+    for place, (name, column) in enumerate(_equivalence(table, evidence).items(), start=12):
         table.insert(place, str(name), column)
     ranked = {f"{measure}_rank": _ranks(frame, table, measure) for measure in RANKED}
     return pd.concat([table, pd.DataFrame(ranked, index=table.index)], axis=1)

@@ -21,9 +21,12 @@ from sweeps.report.summary import group_of
 
 PANELS: tuple[tuple[str, ...], ...] = tuple(
     tuple(m.key for m in sorted(CATALOGUE.values(), key=lambda m: m.place) if m.panel == panel)
-    for panel in (1, 2)
+    for panel in (1, 2, 3)
 )
-"""What stands beside each other where there is room: scores first, then distances and costs."""
+"""What stands beside each other where there is room: scores, distances and costs, few people's."""
+
+FEW_PEOPLE = 5
+"""Up to so many forgotten people, mAP lacks attributes, and the third panel is shown."""
 
 COLUMNS = {key: CATALOGUE[key].title for panel in PANELS for key in panel}
 """Measures that the tables show, with their titles."""
@@ -45,6 +48,11 @@ LEGEND = (
     "AUC 50: comparing with retrained models tells nothing either. An attack is read beside its "
     "value for a model that was retrained, which need not be 50. Data seen at deletion time: S is "
     "the support set, one picture per identity."
+)
+FEW_NOTE = (
+    f"Of {FEW_PEOPLE} people or fewer many attributes have no picture, and mAP says little: Δ loss "
+    "and Δ margin are the mean loss and the mean log-odds of the truth on forget images, minus the "
+    "retrained model's. A margin above 0 still knows too much."
 )
 RANK_NOTE = (
     "Best and second best among the ranked rows only: neither doing nothing (pretrain) nor rows "
@@ -154,19 +162,27 @@ class Table:
         dataset: Name of the dataset.
         sizes: Forget sizes beside each other.
         task: "multilabel" or "multiclass"; empty while nothing is measured.
+        requests: That every seed stands for, each of so many people.
         lines: One per method.
     """
 
     dataset: str
     sizes: tuple[int, ...]
     task: str
+    requests: int
     lines: tuple[Line, ...]
+
+    @property
+    def panels(self) -> tuple[tuple[str, ...], ...]:
+        """Measures that stand beside each other."""
+        return PANELS if min(self.sizes) <= FEW_PEOPLE else PANELS[:2]
 
     @property
     def title(self) -> str:
         """Dataset, forget sizes and what the score is, in words."""
         name = SCORE_NAMES.get(self.task)
-        return sizes_title(self.dataset, self.sizes) + (f", score: {name}" if name else "")
+        asked = f", {self.requests} requests per seed" if self.requests > 1 else ""
+        return sizes_title(self.dataset, self.sizes) + asked + (f", score: {name}" if name else "")
 
     @property
     def is_tuned(self) -> bool:
@@ -207,6 +223,7 @@ def tables_of(summary: pd.DataFrame) -> list[Table]:
                     dataset=str(dataset),
                     sizes=some,
                     task=str(next(iter(part["task"].dropna()), "")),
+                    requests=int(part["requests"].max()),
                     lines=tuple(_lines(part, some)),
                 )
             )
@@ -245,8 +262,8 @@ def _cell(measure: str, row: Mapping[Hashable, Any] | None) -> TableCell:
         return TableCell(mean=MISSING, spread="")
     mean, spread = row[f"{measure}_mean"], row[f"{measure}_std"]
     scale, unit = CATALOGUE[measure].scale, CATALOGUE[measure].unit
-    sign = "+" if unit == "difference" else ""
-    digits = (2 if mean < 10 else 1 if mean < 100 else 0) if unit == "seconds" else 1
+    sign = "+" if unit in ("difference", "signed") else ""
+    digits = {"seconds": 2 if mean < 10 else 1 if mean < 100 else 0, "signed": 2}.get(unit, 1)
     rank = row[f"{measure}_rank"] if measure in RANKED else pd.NA
     equivalent = row["equivalent"] if measure == "tow" else pd.NA
     return TableCell(
@@ -290,7 +307,12 @@ def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
     return tuple(
         filter(
             None,
-            [equivalence_note(evidence), support_statement(evidence.tests), mixture_note(summary)],
+            [
+                FEW_NOTE if any(summary["num_forget"] <= FEW_PEOPLE) else "",
+                equivalence_note(evidence),
+                support_statement(evidence.tests),
+                mixture_note(summary),
+            ],
         )
     )
 

@@ -24,6 +24,7 @@ def row(method: str, seed: int, tow: float | None, **values: Any) -> dict[str, A
         **dict.fromkeys(COLUMNS),
         "dataset": "synthetic",
         "num_forget": 20,
+        "requests": 1,
         "seed": seed,
         "method": method,
         "role": ROLES.get(method, Role.METHOD.value),

@@ -50,7 +50,7 @@ def test_one_seed_has_a_mean_and_nothing_else() -> None:
 def test_the_columns_are_those_of_the_contract() -> None:
     summary = summarise(frame_of([row("ssd", 0, 0.8)]))
     keys = ["dataset", "num_forget", "method", "role", "access", "tuning", "data_seen", "task"]
-    keys += ["n", "seeds", "mixed"]
+    keys += ["requests", "n", "seeds", "mixed"]
     measures = [f"{m}_{part}" for m in SUMMARISED for part in ("mean", "std", "low", "high", "iqm")]
     assert set(PARTS) == {"mean", "std", "low", "high", "iqm"}
     assert list(summary.columns) == [

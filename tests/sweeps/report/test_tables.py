@@ -94,7 +94,7 @@ def test_terminal_shows_every_number(frame: pd.DataFrame) -> None:
     for line in lines:
         if line.startswith(("ssd", "pretrain", "gradient", "jit")):
             rows.setdefault(line.split()[0], []).extend(line.split()[3:])
-    assert len(rows["gradient_ascent"]) == len(tables.COLUMNS)
+    assert len(rows["gradient_ascent"]) == sum(map(len, tables.PANELS[:2]))
     assert set(rows["gradient_ascent"]) == {"-"}
     assert rows["pretrain"][0] == "80.0±7.1"
     assert "+3.1" in rows["ssd"]
@@ -202,6 +202,22 @@ def test_notes_say_what_as_good_as_retrained_means_or_that_nothing_says_it(
     assert "retrain_again" in none
 
 
+def test_tables_of_few_people_show_loss_and_margin_too() -> None:
+    values = {"forget_loss_gap": 0.1234, "forget_margin_gap": -1.25, "requests": 20}
+    (few, many) = (
+        tables.tables_of(summarise(frame_of([row("ssd", 0, 0.5, num_forget=size, **values)])))[0]
+        for size in (1, 20)
+    )
+    assert few.panels == tables.PANELS
+    assert many.panels == tables.PANELS[:2]
+    (line,) = few.lines
+    assert str(line.cells[1, "forget_loss_gap"]) == "+0.12"
+    assert str(line.cells[1, "forget_margin_gap"]) == "-1.25"
+    assert few.title.startswith("synthetic, 1 forget identity, 20 requests per seed")
+    frame = frame_of([row("ssd", 0, 0.5, num_forget=1)])
+    assert tables.FEW_NOTE in tables.notes(summarise(frame), Evidence.of(frame))
+
+
 def test_what_is_true_by_definition_is_no_number() -> None:
     frame = frame_of(
         [
@@ -272,7 +288,7 @@ def test_a_note_says_when_the_kernel_did_not_keep_all_from_the_data_alike(
 def test_markdown_has_one_cell_per_column(two_sizes: pd.DataFrame) -> None:
     page = formats.markdown(summarise(two_sizes), ["A note."])
     blocks = [b.splitlines() for b in page.split("\n\n") if b.startswith("|")]
-    for lines, panel in zip(blocks, tables.PANELS, strict=True):
+    for lines, panel in zip(blocks, tables.PANELS, strict=True):  # one size is 5
         assert {line.count("|") for line in lines} == {3 + 2 * (1 + len(panel))}
     assert "| `retrain` (reference) | D_f, D_r | 2/2 | 100.0 ± 0.0 |" in page
     assert page.endswith("A note.\n")
@@ -295,7 +311,7 @@ def test_latex_puts_forget_sizes_of_tuned_rows_under_heads_of_their_own() -> Non
     ]
     tables_of = formats.latex(summarise(frame_of(rows)), ["Noted: 5 %."]).split("\n\n")
     assert tables_of[0] == r"% needs \usepackage{booktabs}"
-    assert len(tables_of) == 1 + 4  # 13 measures of two sizes, 8 numbers beside each other
+    assert len(tables_of) == 1 + 4  # 15 measures of two sizes, 8 numbers beside each other
     lines = tables_of[1].splitlines()
     assert lines[:2] == [
         r"\begin{table*}",
