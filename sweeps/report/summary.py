@@ -42,13 +42,14 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
         seeds), seeds (planned), mixed (what of ``sweeps.report.results.MADE`` differs among the
         jobs behind the row, in words; empty if nothing does), equivalent (whether the row is shown
         to be as near to retraining as retraining itself; null where nothing was retrained twice)
-        and equivalent_p (its corrected p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % interval of the
-        mean, Student's) and ``_iqm`` (interquartile mean) of ``SUMMARISED``: fractions in [0, 1]
-        and seconds, null where the seeds do not suffice; and ``<measure>_rank`` of ``RANKED``: 1
-        and 2 for rows that are shown to be best and best of the rest, null for all others. The
-        normalised ToW is a ratio of means: gain over doing nothing over retraining's gain (of the
-        model that was retrained again, where there is one), with Fieller's interval; it has no
-        spread, and is null where retraining's gain is not three standard errors above 0.
+        and equivalent_p (its corrected p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and
+        ``_high`` (95 % interval of the mean, Student's) and ``_iqm`` (interquartile mean) of
+        ``SUMMARISED``: fractions in [0, 1] and seconds, null where the seeds do not suffice; and
+        ``<measure>_rank`` of ``RANKED``: 1 and 2 for rows that are shown to be best and best of the
+        rest, null for all others. The normalised ToW is a ratio of means: gain over doing nothing
+        over retraining's gain (of the model that was retrained again, where there is one), with
+        Fieller's interval; it has no spread, and is null where retraining's gain is not three
+        standard errors above 0.
     """
     frame = frame.reset_index(drop=True)
     evidence = evidence or Evidence.of(frame)

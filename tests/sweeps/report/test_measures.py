@@ -54,7 +54,8 @@ def test_columns_of_the_results_and_names_in_mlflow_are_those_that_people_know()
 
 
 def test_the_tables_show_scores_first_then_distances_and_costs() -> None:
-    first, second, third = (", ".join(tables.COLUMNS[key] for key in panel) for panel in tables.PANELS)
+    titles = [", ".join(tables.COLUMNS[key] for key in panel) for panel in tables.PANELS]
+    first, second, third = titles
     assert first == "retain, forget, test, ToW, MIA AUC"
     assert second == (
         "ToW norm, Δ retain, Δ forget, Δ test, MIA acc, RMIA AUC, unlearn s, prepare s"
