@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -148,16 +147,18 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
     Raises:
         InputError: Naming dataset, forget size and seed.
     """
-    tuned = [
-        dataclasses.replace(cell, seed=seed)
-        for cell in sweep.cells
+    cells = [cell for cell in sweep.cells if cell.dataset == dataset]
+    tuned = dict.fromkeys(
+        one
+        for cell in cells
         if any(row.space for row in sweep.rows[cell])
-        for seed in sweep.tuning.seeds
-    ]
+        for one in sweep.study_cells(cell)
+    )
+    reserving = dict.fromkeys(sweep.reserving_cells(dataset)) if tuned else {}
     uneven: dict[int, str] = {}
-    for cell in dict.fromkeys([*sweep.cells, *tuned]):
-        if cell.dataset != dataset:
-            continue
+    reserved: set[int] = set()
+    for cell in {**dict.fromkeys(cells), **reserving, **tuned}:
+        is_held_out = cell in tuned and bool(reserving)
         try:
             split = make_split(
                 table.identity,
@@ -166,13 +167,17 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
                 seed=cell.split_seed,
                 support_seed=cell.support_seed,
                 walk=sweep.datasets[dataset].split_walk,
+                reserved=reserved if is_held_out else (),
             )
             require_shared_labels(split, table.label)
             if cell in tuned:
-                known = set(table.identity.tolist())
-                most_requests(len(known.intersection(split.retain)), cell.num_forget)
+                known = set(table.identity.tolist()).intersection(split.retain)
+                free = known.difference(split.reserved)
+                most_requests(len(free), cell.num_forget, is_reserving=is_held_out)
         except InputError as error:
             raise InputError(f"dataset {dataset}, seed {cell.seed}: {error}") from None
+        if cell in reserving:
+            reserved.update(split.forget)
         if split.uneven:
             uneven[cell.split_seed] = split.uneven
     for seed, what in uneven.items():

@@ -6,7 +6,7 @@ Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -107,8 +107,17 @@ class Base:
         return {**self.data, **self.crops, **self.weights}
 
 
-def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
-    """The cell's data, pretrained and retrained weights."""
+def data_of(
+    graph: Graph, sweep: SweepSpec, cell: Cell, reserving: Sequence[Cell] = ()
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Keys of a cell's index, cache and split, and of the pictures that random crops are cut from.
+
+    Args:
+        graph: Where to add the jobs.
+        sweep: Says what the data are.
+        cell: Whose data.
+        reserving: Cells whose forgotten people this one does not forget.
+    """
     reading = index_job(sweep.datasets[cell.dataset])
     index = graph.jobs.setdefault(reading.key, reading).key
     size, crop_size = sweep.model.image_size, sweep.datasets[cell.dataset].crop_size
@@ -121,6 +130,7 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
         larger = {"size": crop_size, "variant": "corrected"}
         title = f"cache {cell.dataset} at {crop_size} px"
         crops["crops"] = graph.add("cache", title, larger, index=index)
+    splits = dict.fromkeys(data_of(graph, sweep, one)[0]["split"] for one in reserving)
     data["split"] = graph.add(
         "split",
         f"split {cell_name(cell)}",
@@ -130,9 +140,16 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell) -> Base:
             "support_seed": cell.support_seed,
             "walk": sweep.datasets[cell.dataset].split_walk,
         },
+        {"reported": tuple(splits)} if splits else {},
         index=index,
         cache=data["cache"],
     )
+    return data, crops
+
+
+def base_of(graph: Graph, sweep: SweepSpec, cell: Cell, reserving: Sequence[Cell] = ()) -> Base:
+    """The cell's data, pretrained and retrained weights; the arguments are ``data_of``'s."""
+    data, crops = data_of(graph, sweep, cell, reserving)
     model, weights = dataclasses.asdict(sweep.model), dict[str, str]()
     starting = weights_job(sweep)
     if starting is not None:

@@ -58,6 +58,7 @@ _LATEX = {
     "Δ": r"$\Delta$",
     "≈": r"$\approx$",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 

@@ -96,28 +96,41 @@ def splits(plan: Plan, entries: Mapping[str, Entry]) -> list[SplitInfo]:
 
 def methods(plan: Plan, entries: Mapping[str, Entry]) -> list[MethodInfo]:
     """Rows with their hyperparameters; with those of each forget size where they differ."""
-    variants: dict[str, dict[str, list[str]]] = {}
+    variants: dict[str, dict[str, list[Cell]]] = {}
     rows = {}
     for result in plan.results:
-        row, cell = result.row, result.cell
+        row = result.row
         rows[row.name] = row
         text = _hyperparameters(result, entries)
-        cells = variants.setdefault(row.name, {}).setdefault(text, [])
-        name = f"{cell.dataset} n{cell.num_forget}"
-        if name not in cells:
-            cells.append(name)
+        variants.setdefault(row.name, {}).setdefault(text, []).append(result.cell)
     return [
         MethodInfo(
             name=row.name,
             method=row.method,
             seen=DATA_SEEN[row.access],
             hyperparameters=tuple(
-                f"{', '.join(cells)}: {text}" if len(variants[row.name]) > 1 else text
+                f"{_whose(cells, variants[row.name])}: {text}"
+                if len(variants[row.name]) > 1
+                else text
                 for text, cells in variants[row.name].items()
             ),
         )
         for row in rows.values()
     ]
+
+
+def _whose(cells: Sequence[Cell], variants: Mapping[str, Sequence[Cell]]) -> str:
+    """Cells in words; their seeds only where other seeds run with another variant."""
+    seeds: dict[tuple[str, int], list[str]] = {}
+    for cell in cells:
+        seeds.setdefault((cell.dataset, cell.num_forget), []).append(str(cell.seed))
+    found = []
+    for (dataset, size), own in seeds.items():
+        of_all = [c for some in variants.values() for c in some]
+        count = sum((cell.dataset, cell.num_forget) == (dataset, size) for cell in of_all)
+        name = f"{dataset} n{size}"
+        found.append(name if count == len(own) else f"{name} s{'+'.join(own)}")
+    return ", ".join(found)
 
 
 def _hyperparameters(result: ResultRow, entries: Mapping[str, Entry]) -> str:
@@ -146,11 +159,19 @@ def again(command: Sequence[str]) -> str:
     return shell_line(lasting(command))
 
 
+def forget_sizes(plan: Plan, row: ResultRow, *, with_others: bool) -> str:
+    """The override that keeps a row's forget size, alone or with the others of its dataset."""
+    cells = plan.sweep.cells if with_others else [row.cell]
+    sizes = _listed(cell.num_forget for cell in cells if cell.dataset == row.cell.dataset)
+    return f"sweep.forget_sizes=[{sizes.replace(' ', '')}]"
+
+
 def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = "runs/why") -> str:
     """The command that computes one row anew and nothing that it does not need.
 
     The further rows of retraining stay, being references of the attack, and so do all seeds, of
-    which one more may tune it: without them the job would be another.
+    which one more may tune it, and with a tuned row the forget sizes, because a study keeps out
+    whom any reported cell forgets: without them the job would be another.
 
     Args:
         plan: The sweep's graph.
@@ -166,7 +187,7 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
         [
             *kept,
             f"sweep.datasets=[{row.cell.dataset}]",
-            f"sweep.forget_sizes=[{row.cell.num_forget}]",
+            forget_sizes(plan, row, with_others=plan.sweep.keeps_out(row.row)),
             f"sweep.methods=[{','.join(names)}]",
             f"output_dir={output_dir}",
         ]

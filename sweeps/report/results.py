@@ -14,7 +14,10 @@ from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 
-IDENTITY = ("dataset", "num_forget", "seed", "method", "role", "access", "task", "tuning")
+IDENTITY = (
+    *("dataset", "num_forget", "seed", "method", "role", "access", "task", "tuning"),
+    "hyperparameters_from",
+)
 MADE = ("device", "precision", "versions", "commit")
 """What the jobs behind a row were computed with; several values are joined by ALSO."""
 ALSO = " + "
@@ -22,9 +25,10 @@ COLUMNS = (*IDENTITY, *CATALOGUE, "method_source", "protection", *MADE, "job_key
 """Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
 
 "tuning" is the objective that the row's hyperparameters were chosen by; null where they are used as
-they are. Gaps and the normalised ToW may be negative, the weight distance above 1. "method_source"
-is the hash of the method's code, ``oneshui.methods.source``; "protection" what kept the method from
-the data when it unlearned, null where it had full access.
+they are. "hyperparameters_from" is one of ``sweeps.graph.spec.ValuesFrom``; null where there is
+nothing to be chosen. Gaps and the normalised ToW may be negative, the weight distance above 1.
+"method_source" is the hash of the method's code, ``oneshui.methods.source``; "protection" what kept
+the method from the data when it unlearned, null where it had full access.
 """
 
 _COPYING: frozenset[Stage] = frozenset({"index", "cache", "split", "weights"})
@@ -70,6 +74,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         "role": str(row.row.role),
         "access": str(row.row.access),
         "tuning": row.row.objective,
+        "hyperparameters_from": row.row.hyperparameters_from,
         "method_source": row.row.source,
         "job_key": row.score_key,
     }
@@ -130,5 +135,5 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     rows = [row_values(row, entries) | made_of(plan, row, entries) for row in plan.results]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     types = {**dict.fromkeys(CATALOGUE, "float64"), "num_forget": "int64", "seed": "int64"}
-    texts = dict.fromkeys(("task", "tuning", "protection", *MADE), "str")
+    texts = dict.fromkeys(("task", *IDENTITY[-2:], "protection", *MADE), "str")
     return frame.astype({**types, **texts})

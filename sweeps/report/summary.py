@@ -39,7 +39,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         (planned), mixed (what of
         ``sweeps.report.results.MADE`` differs among the jobs behind the row, in words; empty if
         nothing does), within_noise (whether the mean ToW reaches the noise floor; null without
-        one), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and ``_high`` (95 % bootstrap
+        one), hyperparameters_from (as in the frame), ``<measure>_mean``, ``_std`` (ddof 1),
+        ``_low`` and ``_high`` (95 % bootstrap
         interval) and ``_iqm`` (interquartile mean) of ``SUMMARISED``: fractions in [0, 1] and
         seconds, null where the seeds do not suffice; and ``<measure>_rank`` of ``RANKED``: 1 and
         2 for best and second best, null for all others.
@@ -57,6 +58,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             index=groups.size().index,
             dtype="str",
         ),
+        "hyperparameters_from": groups["hyperparameters_from"].first(),
     }
     values = [rows for _, rows in groups[list(SUMMARISED)]]
     for measure in SUMMARISED:

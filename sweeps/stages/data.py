@@ -112,6 +112,10 @@ def split(context: JobContext) -> dict[str, Any]:
     index = context.entries["index"]
     order = pd.read_parquet(index.file(IDENTITIES))["identity"].tolist()
     spec = context.job.spec
+    reported = [
+        json.loads(entry.file(SPLIT).read_text(encoding="utf-8"))["forget"]
+        for entry in context.series.get("reported", ())
+    ]
     split = make_split(
         context.identities,
         order,
@@ -119,9 +123,12 @@ def split(context: JobContext) -> dict[str, Any]:
         seed=spec["split_seed"],
         support_seed=spec["support_seed"],
         walk=spec["walk"],
+        reserved=sorted({identity for forget in reported for identity in forget}),
     )
     names = ("train", "val", "test", "forget", "retain", "support")
     document = {name: list(getattr(split, name)) for name in names}
+    if split.reserved:
+        document["reserved"] = list(split.reserved)
     (context.folder / SPLIT).write_text(json.dumps(document) + "\n", encoding="utf-8")
     support = images(context, split, "support")
     save_file(

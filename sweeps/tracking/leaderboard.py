@@ -14,7 +14,7 @@ import pandas as pd
 
 from sweeps.graph.job import digest
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.tables import NOT_TUNED
+from sweeps.report.tables import NOT_TUNED, NOTHING_TO_CHOOSE
 from sweeps.tracking.runs import CONTENT, GRID, LATEST, Runs, Wanted, all_runs
 from sweeps.tracking.views import SavedView, chart, save, table
 
@@ -26,7 +26,7 @@ SHOWN = {key: measure.board for key, measure in CATALOGUE.items() if measure.boa
 """Names of the means, short enough to be read in a column's head."""
 DIGITS = 4
 IDENTITY = ("oneshui.board", "method", "dataset", "num_forget")
-VERSION = "2"
+VERSION = "3"
 
 _METRICS = ("tow", "retain", "forget", "test", "mia_auc", "num_seeds")
 _COLUMNS = [f"metrics.{name}" for name in _METRICS] + ["params.dataset", "params.num_forget"]
@@ -76,6 +76,9 @@ def wanted_runs(summary: pd.DataFrame) -> Iterable[Wanted]:
             "access": str(row["access"]),
             "data_seen": str(row["data_seen"]),
             "tuning": NOT_TUNED if pd.isna(row["tuning"]) else str(row["tuning"]),
+            "hyperparameters_from": NOTHING_TO_CHOOSE
+            if pd.isna(row["hyperparameters_from"])
+            else str(row["hyperparameters_from"]),
         }
         tags = {
             IDENTITY[0]: VERSION,
@@ -85,6 +88,7 @@ def wanted_runs(summary: pd.DataFrame) -> Iterable[Wanted]:
             "num_forget": f"{row['num_forget']:03d}",
             "access": params["access"],
             "tuning": params["tuning"],
+            "hyperparameters_from": params["hyperparameters_from"],
             "seeds": f"{row['n']}/{row['seeds']}",
             "noise_floor": _noise(row["within_noise"]),
             GRID: LATEST,

@@ -12,14 +12,14 @@ from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.provenance import split_of
 from sweeps.report.results import made_of, resolved_hyperparameters, row_values
-from sweeps.report.tables import NOT_TUNED
+from sweeps.report.tables import NOT_TUNED, NOTHING_TO_CHOOSE
 from sweeps.store import Entry
 from sweeps.tracking.runs import CONTENT, GRID, LATEST, PARENT, Wanted
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
-VERSION = "4"
+VERSION = "5"
 
 
 def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent: str) -> Wanted:
@@ -59,6 +59,7 @@ def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
         "access": str(row.row.access),
         "data_seen": DATA_SEEN[row.row.access],
         "tuning": row.row.objective or NOT_TUNED,
+        "hyperparameters_from": row.row.hyperparameters_from or NOTHING_TO_CHOOSE,
         "method_source": row.row.source,
         GRID: LATEST,
         "oneshui.view": VERSION,
