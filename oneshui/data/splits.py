@@ -96,7 +96,9 @@ class Split:
     def fingerprint(self) -> str:
         """16 hex digits that change with any identity list or support image."""
         digest = hashlib.sha256()
-        for part in (self.train, self.val, self.test, self.forget, self.retain, self.support):
+        parts = (self.train, self.val, self.test, self.forget, self.retain, self.support)
+        # Splits that reserve nobody have the fingerprint that they always had.
+        for part in (*parts, *filter(None, [self.reserved])):
             digest.update(np.asarray(part, dtype="<i8").tobytes() + b"|")
         return digest.hexdigest()[:16]
 

@@ -178,10 +178,10 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
     Columns: "study", "dataset", "num_forget", "row", "seeds" (of the cells that it ran on),
     "objective", "points", "picked" (place of the point), "hyperparameters" (of the picked point,
     JSON), "picked_tow", "defaults_tow", "best_tow", "simulated_correlation", "score_correlation";
-    ToW and correlations as fractions, null without true ToWs; and of all studies of the same row,
-    dataset, forget size and objective together "studies" (how many), "picked_tow_std" and
-    "gain_std" (standard deviations, ddof 1, over these studies of "picked_tow" and of its
-    difference to "defaults_tow", null with fewer than two).
+    ToW and correlations as fractions, null without true ToWs; "gain" is what the pick has beyond
+    the defaults. Of all studies of the same row, dataset, forget size and objective together
+    "studies" (how many), "picked_tow_std" and "gain_std" (standard deviations over these studies,
+    ddof 1, null with fewer than two).
     """
     rows: list[dict[str, Any]] = []
     for result in results:
@@ -207,8 +207,9 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     if frame.empty:
         return frame
-    frame = frame.astype({"picked_tow": "float64", "defaults_tow": "float64"})
-    groups = frame.assign(gain=frame["picked_tow"] - frame["defaults_tow"]).groupby(_SAME)
+    frame = frame.astype(dict.fromkeys(("picked_tow", "defaults_tow", "best_tow"), "float64"))
+    frame = frame.assign(gain=frame["picked_tow"] - frame["defaults_tow"])
+    groups = frame.groupby(_SAME)
     return frame.assign(
         studies=groups["study"].transform("size"),
         picked_tow_std=groups["picked_tow"].transform("std"),
@@ -318,7 +319,7 @@ def study_sentences(results: Sequence[StudyResult]) -> list[str]:
         known = rows.dropna(subset=["picked_tow", "defaults_tow", "best_tow"])
         if known.empty:
             continue
-        gain = 100 * (known["picked_tow"] - known["defaults_tow"])
+        gain = 100 * known["gain"]
         lost = 100 * (known["best_tow"] - known["picked_tow"])
         # Adding 0 turns -0.0 into 0.0, whose sign would mean nothing.
         mean = round(gain.mean(), 1) + 0.0
@@ -355,14 +356,13 @@ def _apart(frame: pd.DataFrame) -> Iterator[str]:
             f"{name} {column.min():.4g} to {column.max():.4g}" for name, column in picks.items()
         )
         text = f"{row} {dataset} n{size}, {objective}: {len(rows)} studies picked {values}"
-        known = rows.dropna(subset=["picked_tow", "defaults_tow"])
+        known = rows.dropna(subset=["gain"])
         if len(known) > 1:
-            gain = 100 * (known["picked_tow"] - known["defaults_tow"])
-            tow = 100 * known["picked_tow"]
+            gain, tow = 100 * known["gain"], 100 * known["picked_tow"]
+            low, high = (round(end, 1) + 0.0 for end in (gain.min(), gain.max()))
             text += (
-                f"; true ToW {tow.min():.1f} to {tow.max():.1f}, from the defaults' in the same "
-                f"study {gain.min() + 0.0:+.1f} to {gain.max() + 0.0:+.1f} points (standard "
-                f"deviation {gain.std(ddof=1):.1f})"
+                f"; true ToW {tow.min():.1f} to {tow.max():.1f}, {low:+.1f} to {high:+.1f} points "
+                f"from the defaults' in the same study (standard deviation {gain.std():.1f})"
             )
         yield f"{text}."
 

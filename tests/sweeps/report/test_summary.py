@@ -55,6 +55,7 @@ def test_the_columns_are_those_of_the_contract() -> None:
     assert list(summary.columns) == [
         *keys,
         "within_noise",
+        "hyperparameters_from",
         *measures,
         *(f"{m}_rank" for m in RANKED),
     ]
