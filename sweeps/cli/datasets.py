@@ -19,6 +19,7 @@ from sweeps.cli.finish import say_damage
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
 from sweeps.graph.cells import index_job, weights_job
+from sweeps.graph.held_out import reserving_cells, study_cells
 from sweeps.graph.job import Job, canonical_json
 from sweeps.graph.spec import DatasetSpec, Places, SweepSpec
 from sweeps.stages.context import WorkerEnvironment
@@ -152,9 +153,9 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
         one
         for cell in cells
         if any(row.space for row in sweep.rows[cell])
-        for one in sweep.study_cells(cell)
+        for one in study_cells(sweep, cell)
     )
-    reserving = dict.fromkeys(sweep.reserving_cells(dataset)) if tuned else {}
+    reserving = dict.fromkeys(reserving_cells(sweep, dataset)) if tuned else {}
     uneven: dict[int, str] = {}
     reserved: set[int] = set()
     for cell in {**dict.fromkeys(cells), **reserving, **tuned}:

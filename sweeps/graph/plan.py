@@ -57,7 +57,7 @@ class Plan:
         sweep: What it was made from.
         jobs: By key; every job comes after its inputs.
         results: One per row of the results table.
-        studies: In the order in which rows need them; see ``SweepSpec.study_cells``.
+        studies: In the order in which rows need them; see ``sweeps.graph.held_out``.
     """
 
     sweep: SweepSpec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -362,37 +361,6 @@ class SweepSpec:
                             f"tuning.seeds holds {seed}, which {name} holds too, but no cell both "
                             "tunes and reports; tune on another seed, or say tuning.cells=own"
                         )
-
-    def study_cells(self, cell: Cell) -> tuple[Cell, ...]:
-        """The cells that the studies of a reported cell's rows run on.
-
-        Held-out ones vary everything, whatever the reported ones do: their split is their own.
-        """
-        if self.tuning.cells == "own":
-            return (cell,)
-        seeds = list(dict.fromkeys(one.seed for one in self.cells))
-        parts = self.tuning.parts
-        return tuple(
-            Cell(dataset=cell.dataset, num_forget=cell.num_forget, seed=seed)
-            for seed in parts[seeds.index(cell.seed) % len(parts)]
-        )
-
-    def keeps_out(self, row: Row) -> bool:
-        """Whether the row's hyperparameters depend on whom all reported cells forget."""
-        return row.objective is not None and self.tuning.cells == "held_out"
-
-    def reserving_cells(self, dataset: str) -> tuple[Cell, ...]:
-        """The cells whose forgotten people no study may forget, in an order of their own."""
-        if self.tuning.cells == "own":
-            return ()
-        reported = [cell for cell in self.cells if cell.dataset == dataset]
-        further = [
-            dataclasses.replace(cell, seed=seed)
-            for cell in reported
-            for seed in self.tuning.reserved_seeds
-        ]
-        found = dict.fromkeys([*reported, *further])
-        return tuple(sorted(found, key=lambda cell: (cell.num_forget, cell.seed)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from oneshui.spec import Access, Range
 from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
+from sweeps.graph.held_out import reserving_cells, study_cells
 from sweeps.graph.spec import Cell, Row, SweepSpec, TuningObjective
 
 StudyKey = tuple[str, tuple[Cell, ...]]
@@ -72,7 +73,7 @@ def _seeds(cells: Sequence[Cell]) -> str:
 
 def study_key(sweep: SweepSpec, cell: Cell, row: Row) -> StudyKey:
     """Which study a row of a reported cell belongs to."""
-    return (row.study, sweep.study_cells(cell))
+    return (row.study, study_cells(sweep, cell))
 
 
 def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs:
@@ -86,7 +87,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
     """
     tuning = sweep.tuning
     title, cells = study_key(sweep, cell, row)
-    reserving = sweep.reserving_cells(cell.dataset)
+    reserving = reserving_cells(sweep, cell.dataset)
     bases = [base_of(graph, sweep, one, reserving) for one in cells]
     after = {
         "pretrained": tuple(base.pretrained for base in bases),

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from sweeps.command import lasting, override_key, shell_line
 from sweeps.graph.cells import dependants
+from sweeps.graph.held_out import sizes_behind
 from sweeps.graph.job import log_path
 from sweeps.graph.plan import Plan
-from sweeps.report.provenance import forget_sizes
 from sweeps.schedule.failure import Failure
 
 _VARYING = re.compile(r"(/[^\s:,;()]+)|\b[0-9a-f]{12,}\b|[-+]?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b")
@@ -134,14 +134,17 @@ def smallest_command(
         first = rows[0]
         dataset = f"sweep.datasets=[{first.cell.dataset}]"
         # A study keeps out whom cells of other sizes and seeds forget.
-        sizes = dict.fromkeys(forget_sizes(plan, first, with_others=it) for it in (False, True))
+        sizes = dict.fromkeys(
+            [(first.cell.num_forget,), sizes_behind(plan.sweep, first.cell, first.row)]
+        )
         method = f"sweep.methods=[{first.row.study}]"
         seeds = list(dict.fromkeys(cell.seed for cell in plan.sweep.cells))
         # A job that pairs two seeds needs both; its row is in the plan of fewer seeds too.
         some = ([first.cell.seed], [seeds[0], first.cell.seed], seeds)
         for size, chosen in itertools.product(sizes, some):
             listed = ",".join(str(seed) for seed in dict.fromkeys(chosen))
-            tried = [*kept, dataset, size, f"sweep.seeds=[{listed}]", method]
+            forgotten = f"sweep.forget_sizes=[{','.join(map(str, size))}]"
+            tried = [*kept, dataset, forgotten, f"sweep.seeds=[{listed}]", method]
             if key in plan_of(tried).jobs:
                 return shell_line(tried)
     return shell_line(overrides)

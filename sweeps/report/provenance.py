@@ -12,6 +12,7 @@ from typing import Any
 from oneshui.spec import DATA_SEEN
 from sweeps.command import lasting, override_key, shell_line
 from sweeps.graph.cells import index_job
+from sweeps.graph.held_out import sizes_behind
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.graph.spec import Cell
 from sweeps.report.results import resolved_hyperparameters
@@ -159,13 +160,6 @@ def again(command: Sequence[str]) -> str:
     return shell_line(lasting(command))
 
 
-def forget_sizes(plan: Plan, row: ResultRow, *, with_others: bool) -> str:
-    """The override that keeps a row's forget size, alone or with the others of its dataset."""
-    cells = plan.sweep.cells if with_others else [row.cell]
-    sizes = _listed(cell.num_forget for cell in cells if cell.dataset == row.cell.dataset)
-    return f"sweep.forget_sizes=[{sizes.replace(' ', '')}]"
-
-
 def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = "runs/why") -> str:
     """The command that computes one row anew and nothing that it does not need.
 
@@ -183,11 +177,12 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
     kept = [c for c in lasting(command) if override_key(c) not in replaced]
     rows = [r for r in plan.sweep.rows[row.cell] if r.role.is_retrained or r == row.row]
     names = [r.study for r in rows]
+    sizes = sizes_behind(plan.sweep, row.cell, row.row)
     return shell_line(
         [
             *kept,
             f"sweep.datasets=[{row.cell.dataset}]",
-            forget_sizes(plan, row, with_others=plan.sweep.keeps_out(row.row)),
+            f"sweep.forget_sizes=[{','.join(map(str, sizes))}]",
             f"sweep.methods=[{','.join(names)}]",
             f"output_dir={output_dir}",
         ]

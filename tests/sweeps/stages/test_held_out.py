@@ -89,7 +89,7 @@ def test_each_reported_row_runs_with_what_its_study_chose(sweep: InlineSweep) ->
         assert entry_of(sweep, row.model_key).value["hyperparameters"] == value
 
 
-def test_a_sweep_whose_cells_tune_themselves_runs(tmp_path: Path) -> None:
+def test_a_cell_that_tunes_itself_has_the_true_tow_of_the_point_it_picked(tmp_path: Path) -> None:
     own = inline_sweep(
         tmp_path,
         "sweep=leak_cost",
@@ -99,7 +99,6 @@ def test_a_sweep_whose_cells_tune_themselves_runs(tmp_path: Path) -> None:
         "tuning.cells=own",
         "tuning.objective=support_only",
         "tuning.trials=2",
-        "tuning.true_tow=false",
     )
     for study in own.plan.studies:
         (cell,) = study.cells
@@ -110,3 +109,7 @@ def test_a_sweep_whose_cells_tune_themselves_runs(tmp_path: Path) -> None:
         assert "reserved" not in document(own, split, "split.json")
         value = entry_of(own, study.choices["support_only"]).value["hyperparameters"]
         assert entry_of(own, row.model_key).value["hyperparameters"] == value
+        place = entry_of(own, study.choices["support_only"]).value["point"]
+        (true_tow,) = study.true_tows[place]
+        true = entry_of(own, true_tow).value["tow"]
+        assert entry_of(own, row.score_key).value["tow"] == pytest.approx(true, abs=1e-6)
