@@ -358,7 +358,7 @@ def _content(file: Path | None) -> str:
 def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
     sweep = config.sweep
     asked = {name: value for name, value in config.tuning.items() if value is not None}
-    given = _checked(_Tuning, {"seeds": sweep.seeds[:1], **sweep.tuning, **asked}, "tuning")
+    given = _checked(_Tuning, {**sweep.tuning, **asked}, "tuning")
     tuning = given.spec()
     profile = config.profile or sweep.profile
     if profile == "tuned" and "oracle" in tuning.objectives and not given.i_know:
@@ -386,5 +386,5 @@ def _hparams(names: Sequence[str]) -> list[dict[str, Any]]:
             raise unknown_name("sweep.hparams", name, _group("hparams"))
         loaded: Any = OmegaConf.to_container(OmegaConf.load(CONF / "hparams" / f"{name}.yaml"))
         _require_finite(loaded, f"hparams.{name}")
-        rows += loaded["rows"]
+        rows += [{**row, "published": loaded.get("published", False)} for row in loaded["rows"]]
     return rows

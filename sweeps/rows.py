@@ -14,7 +14,8 @@ from oneshui.spec import Access, Range
 from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Row, TuningObjective
 
 PublishedValues = Sequence[Mapping[str, Any]]
-"""Published values: dataset, num_forget, method, and hyperparameters by name."""
+"""Values by dataset, num_forget and method: hyperparameters by name, and whether they are published
+or somebody's own ("published")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,10 @@ class RowSpec:
     Attributes:
         methods: Names of rows, in their order; of methods or of ``rows``.
         rows: Hyperparameters by name of the row, "method" among them, "tune: false" to leave a
-            row alone, "space" for ranges of its own.
+            row alone, "space" for ranges of its own, "truth_in_view: true" where the values were
+            found with reported cells' retrained models in view.
         defaults: Hyperparameters by name of the method, below those of a row.
-        table: Published values.
+        table: Published values, and such as stand in for them.
         needs_published: Whether a method without published or given values is refused.
         objectives: What is tuned for; empty for no tuning.
         tuned: Rows that are tuned; None for all that can be.
@@ -85,6 +87,11 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
     if not isinstance(method, str):
         raise InputError(f"sweep.rows.{name}.method is {method!r}, but it must be a method's name")
     tune, ranges = own.pop("tune", True), own.pop("space", {})
+    truth_in_view = own.pop("truth_in_view", False)
+    if not isinstance(truth_in_view, bool):
+        raise InputError(
+            f"sweep.rows.{name}.truth_in_view is {truth_in_view!r}, but it must be true or false"
+        )
     values = {**spec.defaults.get(method, {}), **own}
     published = _published(method, cell, spec.table)
     cls = methods.get(method)
@@ -94,6 +101,7 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
         raise _unpublished(method, cell, spec.table)
     if name != method:
         published = {**(published or {}), **(_published(name, cell, spec.table) or {})}
+    is_published = (published or {}).pop("published", False)
     try:
         built = methods.build(method, {**(published or {}), **values})
     except InputError as error:
@@ -106,6 +114,8 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
         source=methods.source_of(cls),
         hyperparameters=methods.hyperparameters(built),
         prepare=prepare_hyperparameters(built) if hasattr(cls, "prepare") else None,
+        is_published=is_published and not values,
+        truth_in_view=truth_in_view,
     )
     return row, space
 
@@ -141,7 +151,10 @@ def _space(name: str, method: str, ranges: Any) -> dict[str, Range]:
 
 
 def _published(name: str, cell: Cell, table: PublishedValues) -> dict[str, Any] | None:
-    """The table's values of a method, or of a row of its own, for this cell; None if none."""
+    """The table's values of a method, or of a row of its own, for this cell; None if none.
+
+    "published" says whose they are.
+    """
     if _needs_no_values(name):
         return {}
     wanted = (cell.dataset, cell.num_forget, name)

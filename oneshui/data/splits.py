@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -29,6 +29,8 @@ SHARES: Mapping[Literal["val", "test", "train"], float] = {"val": 0.2, "test": 0
 """Of the images, for which the sets are meant."""
 UNEVEN = 0.15
 """How far a share may be off before somebody is told."""
+TUNE_ON_FEWER = "report fewer sweep.seeds, lower sweep.forget_sizes, say tuning.cells=own"
+"""What helps where too few people are left to be forgotten in a cell that only tunes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class Split:
         retain: The other training identities.
         support: One image (row of the image table) per forget identity, in ``forget``'s order.
         identity_of_image: Identity of every image of the dataset, int64 [images].
+        reserved: Identities of the dataset whom other requests forget, so that neither this one nor
+            one that is simulated for it may; those of them who are trained on are retained.
     """
 
     train: tuple[int, ...]
@@ -52,12 +56,14 @@ class Split:
     retain: tuple[int, ...]
     support: tuple[int, ...]
     identity_of_image: npt.NDArray[np.int64]
+    reserved: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         assert not set(self.train) & set(self.val)
         assert not set(self.train) & set(self.test)
         assert not set(self.val) & set(self.test)
         assert sorted(self.forget + self.retain) == sorted(self.train)
+        assert not set(self.forget) & set(self.reserved)
         assert [int(self.identity_of_image[i]) for i in self.support] == list(self.forget)
 
     def images(self, name: SetName | Literal["train"]) -> npt.NDArray[np.int64]:
@@ -118,7 +124,9 @@ class Split:
     def fingerprint(self) -> str:
         """16 hex digits that change with any identity list or support image."""
         digest = hashlib.sha256()
-        for part in (self.train, self.val, self.test, self.forget, self.retain, self.support):
+        parts = (self.train, self.val, self.test, self.forget, self.retain, self.support)
+        # Splits that reserve nobody have the fingerprint that they always had.
+        for part in (*parts, *filter(None, [self.reserved])):
             digest.update(np.asarray(part, dtype="<i8").tobytes() + b"|")
         return digest.hexdigest()[:16]
 
@@ -237,6 +245,7 @@ def make_split(
     support_seed: int | None = None,
     walk: Walk = "reference",
     min_images: int = 2,
+    reserved: Collection[int] = (),
 ) -> Split:
     """Draw the split, the forget identities and their support images.
 
@@ -254,6 +263,7 @@ def make_split(
             share by more than one identity's images.
         min_images: Images that an identity needs in order to be forgotten (6 when a single
             identity is forgotten, as in the paper).
+        reserved: Identities that must not be chosen to be forgotten.
 
     Raises:
         InputError: ``num_forget`` is below 1, or fewer training identities have enough images;
@@ -271,22 +281,30 @@ def make_split(
     stream.shuffle(order)
     chooser = stream if support_seed in (None, seed) else python_random(support_seed)
     needed = max(min_images, images_needed(1)) if num_forget == 1 else min_images
-    members = set(train)
+    members, others = set(train), set(reserved)
     forget: list[int] = []
     retain: list[int] = []
     support: list[int] = []
     for identity in order:
         if identity not in members:
             continue
-        if count[identity] >= needed and len(forget) < num_forget:
+        free = count[identity] >= needed and identity not in others
+        if free and len(forget) < num_forget:
             support += chooser.sample(images[identity], 1)
             forget.append(identity)
         else:
             retain.append(identity)
+    able = [identity for identity in train if count[identity] >= needed]
+    if len(forget) < num_forget <= len(able):
+        raise InputError(
+            f"forget size {num_forget} is too large for a cell that only tunes: of the {len(able)} "
+            f"training identities that could be forgotten, {len(others.intersection(able))} are "
+            f"kept out, because reported cells forget them; {TUNE_ON_FEWER} or use profile=paper"
+        )
     if len(forget) < num_forget or not any(count[identity] for identity in retain):
         raise InputError(
             f"forget size {num_forget} is too large: of {len(train)} training identities "
-            f"{sum(count[i] >= needed for i in train)} have the {needed} images that forgetting "
+            f"{len(able)} have the {needed} images that forgetting "
             "needs, and some must be left to retain; choose a smaller forget size"
         )
     return Split(
@@ -297,6 +315,7 @@ def make_split(
         retain=tuple(retain),
         support=tuple(support),
         identity_of_image=identity_of_image,
+        reserved=tuple(sorted(others)),
     )
 
 
@@ -327,20 +346,24 @@ def require_shared_labels(
             )
 
 
-def most_requests(num_identities: int, num_forget: int) -> int:
+def most_requests(num_identities: int, num_forget: int, *, is_reserving: bool = False) -> int:
     """How many simulated requests there can be without an identity in two of them.
 
     Args:
         num_identities: Training identities with a usable image, those of the real request left out.
         num_forget: Identities per request.
+        is_reserving: Whether those whom reported cells forget are left out as well.
 
     Raises:
         InputError: Not even one that leaves anybody.
     """
     most = (num_identities - 1) // num_forget
     if most < 1:
+        requests, remedy = "the real request", "lower sweep.forget_sizes"
+        if is_reserving:
+            requests, remedy = "the real request and those of reported cells", TUNE_ON_FEWER
         raise InputError(
             f"tuning simulates requests of {num_forget} people, but only {num_identities} training "
-            "people are left beside the real request; lower sweep.forget_sizes or use profile=paper"
+            f"people are left beside {requests}; {remedy} or use profile=paper"
         )
     return most

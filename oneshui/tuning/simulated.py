@@ -56,6 +56,7 @@ def draw_requests(
     task: Task,
     train_identities: Sequence[int],
     exclude: Collection[int],
+    reserved: Collection[int] = (),
     num_forget: int,
     num_requests: int,
     seed: int,
@@ -73,6 +74,8 @@ def draw_requests(
         task: "multilabel" or "multiclass".
         train_identities: In the split's order.
         exclude: Identities of the real request.
+        reserved: Further identities that must not be in any request, as those whom reported cells
+            forget.
         num_forget: Identities per request.
         num_requests: At most so many, fewer if the people do not suffice.
         seed: Of people and pictures.
@@ -83,10 +86,13 @@ def draw_requests(
     """
     losses = sample_losses(predict_logits(model, train, device=device), train.labels, task)
     positions = images_by_identity(train.identities.numpy(), train_identities)
-    identities = [p for p in train_identities if p not in set(exclude) and positions[p]]
-    most = min(num_requests, most_requests(len(identities), num_forget))
-    drawn = simulate_requests(identities, positions, num_forget=num_forget, seed=seed)[:most]
-    requests = tuple(_with_hardest(request, positions, losses) for request in drawn)
+    outside = {*exclude, *reserved}
+    identities = [p for p in train_identities if p not in outside and positions[p]]
+    most = most_requests(len(identities), num_forget, is_reserving=bool(reserved))
+    drawn = simulate_requests(identities, positions, num_forget=num_forget, seed=seed)
+    requests = tuple(
+        _with_hardest(request, positions, losses) for request in drawn[: min(num_requests, most)]
+    )
     taken = [identity for request in requests for identity in request.identities]
     rest = np.flatnonzero(~np.isin(train.identities.numpy(), taken))
     return SimulatedRequests(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -20,6 +19,7 @@ from sweeps.cli.finish import say_damage
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
 from sweeps.graph.cells import index_job, weights_job
+from sweeps.graph.held_out import reserving_cells, study_cells
 from sweeps.graph.job import Job, canonical_json
 from sweeps.graph.spec import Cell, DatasetSpec, Places, SweepSpec
 from sweeps.stages.context import WorkerEnvironment
@@ -148,18 +148,21 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
     Raises:
         InputError: Naming dataset, forget size and seed.
     """
-    tuned = [
-        dataclasses.replace(cell, seed=seed)
-        for cell in sweep.cells
+    cells = [cell for cell in sweep.cells if cell.dataset == dataset]
+    tuned = dict.fromkeys(
+        one
+        for cell in cells
         if any(row.space for row in sweep.rows[cell])
-        for seed in sweep.tuning.seeds
-    ]
+        for one in study_cells(sweep, cell)
+    )
+    reserving = dict.fromkeys(reserving_cells(sweep, dataset)) if tuned else {}
     uneven: dict[int, str] = {}
+    reserved: set[int] = set()
     # A study has a single request to try on, whatever a cell stands for.
-    drawn = [*((cell, sweep.requests) for cell in sweep.cells), *((cell, 1) for cell in tuned)]
-    for cell, requests in dict.fromkeys(drawn):
-        if cell.dataset != dataset:
-            continue
+    drawn = [(cell, sweep.requests) for cell in (*cells, *reserving)]
+    for cell, requests in dict.fromkeys([*drawn, *((cell, 1) for cell in tuned)]):
+        is_tuning = requests == 1 and cell in tuned
+        is_held_out = is_tuning and bool(reserving)
         try:
             split = make_split(
                 table.identity,
@@ -169,15 +172,19 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
                 support_seed=cell.support_seed,
                 walk=sweep.datasets[dataset].split_walk,
                 min_images=images_needed(cell.num_forget),
+                reserved=reserved if is_held_out else (),
             )
             require_shared_labels(split, table.label)
-            if requests == 1 and cell in tuned:
-                known = set(table.identity.tolist())
-                most_requests(len(known.intersection(split.retain)), cell.num_forget)
+            if is_tuning:
+                known = set(table.identity.tolist()).intersection(split.retain)
+                free = known.difference(split.reserved)
+                most_requests(len(free), cell.num_forget, is_reserving=is_held_out)
         except InputError as error:
             raise InputError(
                 f"dataset {dataset}, seed {cell.seed}{_asked(cell, requests)}: {error}"
             ) from None
+        if cell in reserving:
+            reserved.update(split.forget)
         if split.uneven:
             uneven[cell.split_seed] = split.uneven
     for seed, what in uneven.items():

@@ -39,6 +39,9 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
         plan.jobs, measured(plan, entries, "seconds"), gpu=requests.default.gpus > 0
     )
     console.print(f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(plan.results)} results")
+    if plan.studies:
+        count = f"{len(plan.studies)} {'study' if len(plan.studies) == 1 else 'studies'}"
+        console.print(f"  tuning: {count}; {spec.sweep.tuning.where}", soft_wrap=True)
     rate = spec.cluster.interruptions_per_hour
     expected = forecast(plan, reasons, estimates, requests, rate)
     _print_forecast(expected, spec.cluster, console)

@@ -17,6 +17,7 @@ from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report import provenance
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.results import made_of, resolved_hyperparameters, row_values
+from sweeps.report.tables import TRUTH_NOTE
 from sweeps.store import Entry
 
 FORM = 'row="<dataset> <num_forget> <method> <metric>", for example row="celebahq 20 ssd tow"'
@@ -50,7 +51,15 @@ def explanation(
     if rows[0].requests > 1:
         yield f"each seed stands for {rows[0].requests} requests, measured as one"
     yield f"row {what.name}: method {what.method} (source {what.source}), access {what.access}"
-    yield f"hyperparameters: {_hyperparameters(rows[0], entries)}"
+    chosen = dict.fromkeys(_hyperparameters(row, entries) for row in rows)
+    if len(chosen) == 1:
+        yield f"hyperparameters: {next(iter(chosen))}"
+    else:
+        yield f"hyperparameters by seed ({plan.sweep.tuning.where}):"
+        for row in rows:
+            yield f"  seed {row.cell.seed}: {_hyperparameters(row, entries)}"
+    if what.truth_in_view:
+        yield f"  {TRUTH_NOTE}"
     yield f"network: {json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict)}"
     training = plan.sweep.training[rows[0].cell.dataset]
     yield f"training: {json.dumps(training.__dict__, sort_keys=True)}"

@@ -6,7 +6,7 @@ Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -108,15 +108,22 @@ class Base:
         return {**self.data, **self.crops, **self.weights}
 
 
-def base_of(graph: Graph, sweep: SweepSpec, cell: Cell, requests: int = 1) -> Base:
-    """The cell's data, pretrained and retrained weights.
+def data_of(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    requests: int = 1,
+    reserving: Sequence[Cell] = (),
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Keys of a cell's index, cache and split, and of the pictures that random crops are cut from.
 
     Args:
-        graph: Where to add them.
-        sweep: Says what to train on what.
-        cell: Of the rows.
+        graph: Where to add the jobs.
+        sweep: Says what the data are.
+        cell: Whose data.
         requests: How many requests of the cell's size the split is drawn for: the retrained model
             sees nobody of any of them.
+        reserving: Reported cells, whose forgotten people this one does not forget.
     """
     reading = index_job(sweep.datasets[cell.dataset])
     index = graph.jobs.setdefault(reading.key, reading).key
@@ -132,6 +139,8 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell, requests: int = 1) -> Ba
         crops["crops"] = graph.add("cache", title, larger, index=index)
     several = f" of {requests} requests" if requests > 1 else ""
     needed, together = images_needed(cell.num_forget), requests * cell.num_forget
+    reported = [data_of(graph, sweep, one, sweep.requests)[0]["split"] for one in reserving]
+    splits = dict.fromkeys(reported)
     data["split"] = graph.add(
         "split",
         f"split {cell_name(cell)}{several}",
@@ -143,9 +152,22 @@ def base_of(graph: Graph, sweep: SweepSpec, cell: Cell, requests: int = 1) -> Ba
             # What the number of people does not tell by itself.
             **({"min_images": needed} if needed != images_needed(together) else {}),
         },
+        {"reported": tuple(splits)} if splits else {},
         index=index,
         cache=data["cache"],
     )
+    return data, crops
+
+
+def base_of(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    requests: int = 1,
+    reserving: Sequence[Cell] = (),
+) -> Base:
+    """The cell's data, pretrained and retrained weights; the arguments are ``data_of``'s."""
+    data, crops = data_of(graph, sweep, cell, requests, reserving)
     model, weights = dataclasses.asdict(sweep.model), dict[str, str]()
     starting = weights_job(sweep)
     if starting is not None:

@@ -5,8 +5,9 @@ Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from oneshui.spec import Access, Role
@@ -73,7 +74,7 @@ class Plan:
         sweep: What it was made from.
         jobs: By key; every job comes after its inputs.
         results: One per row of the results table.
-        studies: One per tuned row, dataset and forget size.
+        studies: In the order in which rows need them; see ``sweeps.graph.held_out``.
     """
 
     sweep: SweepSpec
@@ -109,13 +110,31 @@ def expand(sweep: SweepSpec) -> Plan:
     studies: dict[StudyKey, StudyJobs] = {}
     for cell in sweep.cells:
         for row in sweep.rows[cell]:
-            key = study_key(cell, row)
+            key = study_key(sweep, cell, row)
             if row.objective is not None and key not in studies:
                 studies[key] = add_study(graph, sweep, cell, row)
         results += _cell(graph, sweep, cell, studies)
     return Plan(
-        sweep=sweep, jobs=graph.jobs, results=tuple(results), studies=tuple(studies.values())
+        sweep=sweep,
+        jobs=_wanted(graph, results, studies.values()),
+        results=tuple(results),
+        studies=tuple(studies.values()),
     )
+
+
+def _wanted(
+    graph: Graph, results: Iterable[ResultRow], studies: Iterable[StudyJobs]
+) -> dict[str, Job]:
+    """The jobs without those that nobody needs, as retraining a cell that only tunes may be."""
+    waiting = [row.score_key for row in results]
+    for study in studies:
+        waiting += [*study.choices.values(), *itertools.chain(*study.true_tows)]
+    found = set(waiting)
+    for key in waiting:
+        new = [other for other in graph.jobs[key].needs if other not in found]
+        found.update(new)
+        waiting += new
+    return {key: job for key, job in graph.jobs.items() if key in found}
 
 
 def _paired_cell(sweep: SweepSpec, cell: Cell) -> Cell | None:
@@ -165,7 +184,7 @@ def _cell(
     for row in sweep.rows[cell]:
         prepared, tuned, copies = None, None, list[str]()
         if row.objective is not None:
-            tuned = studies[study_key(cell, row)].choices[row.objective]
+            tuned = studies[study_key(sweep, cell, row)].choices[row.objective]
         if row.role is Role.PRETRAIN or row.role.is_retrained:
             # Trained once, whoever of the cell's people asks.
             weights = [base.pretrained]

@@ -141,6 +141,14 @@ BEYOND_SUPPORT: frozenset[TuningObjective] = frozenset({"support_and_val", "orac
 """Objectives that see more than S after deletion: their rows are marked and never ranked."""
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Profile = Literal["paper", "tuned"]
+TuningCells = Literal["held_out", "own"]
+ValuesFrom = Literal["tuned", "published", "given", "truth_in_view"]
+HELD_OUT_SEED = 1000
+"""The first seed that studies run on where none is named.
+
+Fixed, and not the next after the reported ones, so that whoever reports one more seed need not
+tune anew for that alone; far from 0, where people begin to count the seeds that they report.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +157,15 @@ class TuningSpec:
 
     Attributes:
         objectives: What a choice may see; several of them make a row each.
+        cells: "held_out" runs studies on seeds that are never reported, "own" tunes every reported
+            cell by a study of its own.
         trials: In every study, the defaults included.
         batch: Trials that are drawn together, knowing the results of the batches before.
-        seeds: Cells that a study runs on.
+        seeds: Of held-out cells; None for as many as there are studies, from HELD_OUT_SEED on.
+        studies: Independent studies of each row, which share ``seeds`` out among them in equal
+            parts; reported seeds take turns, so that their spread holds that of tuning.
+        reserved_seeds: Further seeds that will be reported one day: who is forgotten there stays
+            out of what studies forget, so that they need not run again then.
         sampler: Which of Optuna's.
         requests: Simulated requests per trial and cell.
         carried: Trials that are run on the real request, beside the defaults.
@@ -161,7 +175,10 @@ class TuningSpec:
     objectives: tuple[TuningObjective, ...] = ("support_only",)
     trials: int = 24
     batch: int = 4
-    seeds: tuple[int, ...] = (0,)
+    cells: TuningCells = "held_out"
+    seeds: tuple[int, ...] | None = None
+    studies: int = 1
+    reserved_seeds: tuple[int, ...] = ()
     sampler: Sampler = "tpe"
     requests: int = 4
     carried: int = 5
@@ -170,10 +187,56 @@ class TuningSpec:
     def __post_init__(self) -> None:
         require(1 <= self.trials <= 10_000, "tuning.trials", self.trials, "1 to 10000")
         require(1 <= self.batch <= 1000, "tuning.batch", self.batch, "1 to 1000")
-        require(bool(self.seeds), "tuning.seeds", list(self.seeds), "at least one seed")
+        self._check_cells()
         require(1 <= self.requests <= 64, "tuning.requests", self.requests, "1 to 64")
         require(1 <= self.carried <= 1000, "tuning.carried", self.carried, "1 to 1000")
         require(bool(self.objectives), "tuning.objective", list(self.objectives), "at least one")
+
+    def _check_cells(self) -> None:
+        for name, held_out in (("seeds", None), ("studies", 1), ("reserved_seeds", ())):
+            value = getattr(self, name)
+            if self.cells == "own" and value != held_out:
+                raise InputError(
+                    f"tuning.{name} is {_shown(value)}, but with tuning.cells=own every reported "
+                    "cell is tuned by a study of its own; leave it out, or say "
+                    "tuning.cells=held_out"
+                )
+        for name in ("seeds", "reserved_seeds"):
+            seeds = getattr(self, name) or ()
+            if len(set(seeds)) != len(seeds) or any(seed < 0 for seed in seeds):
+                raise InputError(
+                    f"tuning.{name} is {list(seeds)}: name each seed once, from 0 upwards"
+                )
+        require(1 <= self.studies <= 100, "tuning.studies", self.studies, "1 to 100")
+        if self.seeds is not None:
+            require(bool(self.seeds), "tuning.seeds", list(self.seeds), "at least one seed")
+            require(
+                len(self.seeds) % self.studies == 0,
+                "tuning.studies",
+                self.studies,
+                f"a divisor of {len(self.seeds)}, the number of tuning.seeds, which it shares out",
+            )
+
+    @property
+    def parts(self) -> tuple[tuple[int, ...], ...]:
+        """The held-out seeds of each study."""
+        last = HELD_OUT_SEED + self.studies
+        seeds = self.seeds or tuple(range(HELD_OUT_SEED, last))
+        each = len(seeds) // self.studies
+        return tuple(seeds[start : start + each] for start in range(0, len(seeds), each))
+
+    @property
+    def where(self) -> str:
+        """What studies run on, in words."""
+        if self.cells == "own":
+            return "a study of its own for every reported cell"
+        seeds = [str(seed) for part in self.parts for seed in part]
+        title = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}, never reported"
+        return title if self.studies == 1 else f"{title}, in {self.studies} independent studies"
+
+
+def _shown(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +253,9 @@ class Row:
         prepare: Those that the method's preparation depends on; None if it prepares nothing.
         space: What a study varies; empty if the hyperparameters are used as they are.
         objective: What the study's choice may see; None without a study.
+        is_published: Whether all that was said of the hyperparameters is published values.
+        truth_in_view: Whether somebody looked at reported cells' retrained models when they found
+            the hyperparameters, a study's defaults included.
     """
 
     name: str
@@ -201,6 +267,19 @@ class Row:
     prepare: Mapping[str, Any] | None
     space: Mapping[str, Range] = field(default_factory=dict)
     objective: TuningObjective | None = None
+    is_published: bool = False
+    truth_in_view: bool = False
+
+    @property
+    def hyperparameters_from(self) -> ValuesFrom | None:
+        """Where the hyperparameters come from; None where there is nothing to be chosen."""
+        if self.role is not Role.METHOD:
+            return None
+        if self.truth_in_view:
+            return "truth_in_view"
+        if self.objective is not None:
+            return "tuned"
+        return "published" if self.is_published else "given"
 
     @property
     def study(self) -> str:
@@ -254,6 +333,7 @@ class SweepSpec:
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
         if len(set(self.cells)) != len(self.cells):
             raise InputError("sweep.seeds, sweep.datasets or sweep.forget_sizes repeats a value")
+        self._check_held_out()
         least = self.model.image_size
         for name, dataset in self.datasets.items():
             if dataset.crop_size is not None:
@@ -263,6 +343,28 @@ class SweepSpec:
                     dataset.crop_size,
                     f"{least} (sweep.model.image_size) to 4096",
                 )
+
+    def _check_held_out(self) -> None:
+        """Refuse a study's seed that is reported.
+
+        Raises:
+            InputError: Naming the seed and who reports it.
+        """
+        if not any(row.objective is not None for rows in self.rows.values() for row in rows):
+            return
+        known = {
+            "sweep.seeds": {cell.seed for cell in self.cells},
+            "sweep.fixed_seed": {cell.fixed_seed for cell in self.cells if cell.vary != "all"},
+            "tuning.reserved_seeds": set(self.tuning.reserved_seeds),
+        }
+        for part in self.tuning.parts if self.tuning.cells == "held_out" else ():
+            for seed in part:
+                for name, reported in known.items():
+                    if seed in reported:
+                        raise InputError(
+                            f"tuning.seeds holds {seed}, which {name} holds too, but no cell both "
+                            "tunes and reports; tune on another seed, or say tuning.cells=own"
+                        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,16 +8,17 @@ has a key like any other job, and a sweep that was killed goes on in the middle 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from oneshui.spec import Access, Range
 from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
+from sweeps.graph.held_out import reserving_cells, study_cells
 from sweeps.graph.spec import Cell, Row, SweepSpec, TuningObjective
 
-StudyKey = tuple[str, int, str]
-"""Dataset, forget size and name of the row without its objective."""
+StudyKey = tuple[str, tuple[Cell, ...]]
+"""Name of the row without its objective, and the cells that its study runs on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class StudyJobs:
         row: Name of the row without its objective.
         method: Name of the method.
         space: What varies.
-        cells: That it runs on.
+        cells: That it runs on, of which there is at least one.
         simulated: Of the simulated requests, by cell.
         trials: In their order; the first is the defaults.
         choices: By objective.
@@ -51,12 +52,28 @@ class StudyJobs:
     @property
     def name(self) -> str:
         """As people and Optuna call it."""
-        return f"{self.row} {self.dataset} n{self.num_forget}"
+        return _name(self.row, self.cells)
+
+    @property
+    def seeds(self) -> str:
+        """Of its cells, in short."""
+        return _seeds(self.cells)
 
 
-def study_key(cell: Cell, row: Row) -> StudyKey:
-    """Which study a row of a cell belongs to."""
-    return (cell.dataset, cell.num_forget, row.study)
+def _name(row: str, cells: Sequence[Cell]) -> str:
+    return f"{row} {cells[0].dataset} n{cells[0].num_forget} {_seeds(cells)}"
+
+
+def _seeds(cells: Sequence[Cell]) -> str:
+    seeds = [cell.seed for cell in cells]
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"s{seeds[0]}-{seeds[-1]}"
+    return f"s{'+'.join(map(str, seeds))}"
+
+
+def study_key(sweep: SweepSpec, cell: Cell, row: Row) -> StudyKey:
+    """Which study a row of a reported cell belongs to."""
+    return (row.study, study_cells(sweep, cell))
 
 
 def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs:
@@ -65,13 +82,13 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
     Args:
         graph: Where to add them.
         sweep: Says how to tune.
-        cell: Gives dataset and forget size.
+        cell: A reported one that the study tunes for.
         row: Any of the study's rows; they differ in the objective only.
     """
     tuning = sweep.tuning
-    dataset, num_forget, title = study_key(cell, row)
-    cells = tuple(dataclasses.replace(cell, seed=seed) for seed in tuning.seeds)
-    bases = [base_of(graph, sweep, one) for one in cells]
+    title, cells = study_key(sweep, cell, row)
+    reserving = reserving_cells(sweep, cell.dataset)
+    bases = [base_of(graph, sweep, one, reserving=reserving) for one in cells]
     after = {
         "pretrained": tuple(base.pretrained for base in bases),
         "split": tuple(base.data["split"] for base in bases),
@@ -93,7 +110,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
         "hyperparameters": row.fixed,
         "access": str(row.access),
     }
-    name = f"{title} {dataset} n{num_forget}"
+    name = _name(title, cells)
     trials = _trials(graph, sweep, row, common, name, after, shared)
     retrained = tuple(
         evaluate(graph, sweep, one, base, "retrain", base.retrained)
@@ -132,8 +149,8 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
         for number, trial in enumerate(trials if tuning.true_tow else ())
     ]
     return StudyJobs(
-        dataset=dataset,
-        num_forget=num_forget,
+        dataset=cell.dataset,
+        num_forget=cell.num_forget,
         row=title,
         method=row.method,
         space=row.space,

@@ -5,6 +5,7 @@ Pure. A cause is the class of a failure and its message without what differs fro
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from sweeps.command import lasting, override_key, shell_line
 from sweeps.graph.cells import dependants
+from sweeps.graph.held_out import sizes_behind
 from sweeps.graph.job import log_path
 from sweeps.graph.plan import Plan
 from sweeps.schedule.failure import Failure
@@ -130,16 +132,19 @@ def smallest_command(
     rows = [row for row in plan.results if key in plan.needed(row)]
     if rows:
         first = rows[0]
-        size = [
-            f"sweep.datasets=[{first.cell.dataset}]",
-            f"sweep.forget_sizes=[{first.cell.num_forget}]",
-        ]
+        dataset = f"sweep.datasets=[{first.cell.dataset}]"
+        # A study keeps out whom cells of other sizes and seeds forget.
+        sizes = dict.fromkeys(
+            [(first.cell.num_forget,), sizes_behind(plan.sweep, first.cell, first.row)]
+        )
         method = f"sweep.methods=[{first.row.study}]"
         seeds = list(dict.fromkeys(cell.seed for cell in plan.sweep.cells))
         # A job that pairs two seeds needs both; its row is in the plan of fewer seeds too.
-        for chosen in ([first.cell.seed], [seeds[0], first.cell.seed], seeds):
+        some = ([first.cell.seed], [seeds[0], first.cell.seed], seeds)
+        for size, chosen in itertools.product(sizes, some):
             listed = ",".join(str(seed) for seed in dict.fromkeys(chosen))
-            tried = [*kept, *size, f"sweep.seeds=[{listed}]", method]
+            forgotten = f"sweep.forget_sizes=[{','.join(map(str, size))}]"
+            tried = [*kept, dataset, forgotten, f"sweep.seeds=[{listed}]", method]
             if key in plan_of(tried).jobs:
                 return shell_line(tried)
     return shell_line(overrides)

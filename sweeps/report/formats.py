@@ -27,6 +27,7 @@ from sweeps.report.tables import (
     TableCell,
     mixture_note,
     tables_of,
+    truth_note,
 )
 
 PLAIN_WIDTH = 100
@@ -58,6 +59,7 @@ _LATEX = {
     "Δ": r"$\Delta$",
     "≈": r"$\approx$",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
@@ -79,7 +81,8 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
             console.print(text, soft_wrap=True, highlight=False)
     console.print()
     tuning = _TERMINAL_TUNING if any(table.is_tuned for table in found) else ()
-    for line in filter(None, (*_TERMINAL_LEGEND, *tuning, mixture_note(summary))):
+    marks = (mixture_note(summary), truth_note(summary))
+    for line in filter(None, (*_TERMINAL_LEGEND, *tuning, *marks)):
         console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
 
 

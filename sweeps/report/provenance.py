@@ -12,6 +12,7 @@ from typing import Any
 from oneshui.spec import DATA_SEEN
 from sweeps.command import lasting, override_key, shell_line
 from sweeps.graph.cells import index_job
+from sweeps.graph.held_out import sizes_behind
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.graph.spec import Cell
 from sweeps.report.results import resolved_hyperparameters
@@ -91,28 +92,41 @@ def splits(plan: Plan, entries: Mapping[str, Entry]) -> list[SplitInfo]:
 
 def methods(plan: Plan, entries: Mapping[str, Entry]) -> list[MethodInfo]:
     """Rows with their hyperparameters; with those of each forget size where they differ."""
-    variants: dict[str, dict[str, list[str]]] = {}
+    variants: dict[str, dict[str, list[Cell]]] = {}
     rows = {}
     for result in plan.results:
-        row, cell = result.row, result.cell
+        row = result.row
         rows[row.name] = row
         text = _hyperparameters(result, entries)
-        cells = variants.setdefault(row.name, {}).setdefault(text, [])
-        name = f"{cell.dataset} n{cell.num_forget}"
-        if name not in cells:
-            cells.append(name)
+        variants.setdefault(row.name, {}).setdefault(text, []).append(result.cell)
     return [
         MethodInfo(
             name=row.name,
             method=row.method,
             seen=DATA_SEEN[row.access],
             hyperparameters=tuple(
-                f"{', '.join(cells)}: {text}" if len(variants[row.name]) > 1 else text
+                f"{_whose(cells, variants[row.name])}: {text}"
+                if len(variants[row.name]) > 1
+                else text
                 for text, cells in variants[row.name].items()
             ),
         )
         for row in rows.values()
     ]
+
+
+def _whose(cells: Sequence[Cell], variants: Mapping[str, Sequence[Cell]]) -> str:
+    """Cells in words; their seeds only where other seeds run with another variant."""
+    seeds: dict[tuple[str, int], list[str]] = {}
+    for cell in cells:
+        seeds.setdefault((cell.dataset, cell.num_forget), []).append(str(cell.seed))
+    found = []
+    for (dataset, size), own in seeds.items():
+        of_all = [c for some in variants.values() for c in some]
+        count = sum((cell.dataset, cell.num_forget) == (dataset, size) for cell in of_all)
+        name = f"{dataset} n{size}"
+        found.append(name if count == len(own) else f"{name} s{'+'.join(own)}")
+    return ", ".join(found)
 
 
 def _hyperparameters(result: ResultRow, entries: Mapping[str, Entry]) -> str:
@@ -145,7 +159,8 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
     """The command that computes one row anew and nothing that it does not need.
 
     The further rows of retraining stay, being references of the attack, and so do all seeds, of
-    which one more may tune it: without them the job would be another.
+    which one more may tune it, and with a tuned row the forget sizes, because a study keeps out
+    whom any reported cell forgets: without them the job would be another.
 
     Args:
         plan: The sweep's graph.
@@ -157,11 +172,12 @@ def alone(plan: Plan, row: ResultRow, command: Sequence[str], output_dir: str = 
     kept = [c for c in lasting(command) if override_key(c) not in replaced]
     rows = [r for r in plan.sweep.rows[row.cell] if r.role.is_retrained or r == row.row]
     names = [r.study for r in rows]
+    sizes = sizes_behind(plan.sweep, row.cell, row.row)
     return shell_line(
         [
             *kept,
             f"sweep.datasets=[{row.cell.dataset}]",
-            f"sweep.forget_sizes=[{row.cell.num_forget}]",
+            f"sweep.forget_sizes=[{','.join(map(str, sizes))}]",
             f"sweep.methods=[{','.join(names)}]",
             f"output_dir={output_dir}",
         ]

@@ -16,8 +16,9 @@ from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 
 IDENTITY = (
-    "dataset", "num_forget", "requests", "seed", "method", "role", "access", "task", "tuning"
-)  # fmt: skip
+    *("dataset", "num_forget", "requests", "seed", "method", "role", "access", "task", "tuning"),
+    "hyperparameters_from",
+)
 MADE = ("device", "precision", "versions", "commit")
 """What the jobs behind a row were computed with; several values are joined by ALSO."""
 ALSO = " + "
@@ -27,8 +28,9 @@ COLUMNS = (*IDENTITY, *CATALOGUE, "method_source", "protection", *MADE, "job_key
 "requests" says for how many requests of "num_forget" people each the row stands: what is said about
 forget and support images is said of all of them together, the rest is the mean over the requests,
 bytes the most of any. "tuning" is the objective that the row's hyperparameters were chosen by; null
-where they are used as they are. Gaps and the normalised ToW may be negative, the weight distance
-above 1. "method_source" is the hash of the method's code, ``oneshui.methods.source``; "protection"
+where they are used as they are. "hyperparameters_from" is one of ``sweeps.graph.spec.ValuesFrom``;
+null where there is nothing to be chosen. Gaps and the normalised ToW may be negative, the weight
+distance above 1. "method_source" is the hash of the method's code, ``oneshui.methods.source``; "protection"
 what kept the method from the data when it unlearned, null where it had full access.
 """
 
@@ -76,6 +78,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         "role": str(row.row.role),
         "access": str(row.row.access),
         "tuning": row.row.objective,
+        "hyperparameters_from": row.row.hyperparameters_from,
         "method_source": row.row.source,
         "job_key": row.score_key,
     }
@@ -145,5 +148,5 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = dict.fromkeys(("num_forget", "requests", "seed"), "int64")
     types = {**dict.fromkeys(CATALOGUE, "float64"), **whole}
-    texts = dict.fromkeys(("task", "tuning", "protection", *MADE), "str")
+    texts = dict.fromkeys(("task", *IDENTITY[-2:], "protection", *MADE), "str")
     return frame.astype({**types, **texts})

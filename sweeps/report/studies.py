@@ -6,6 +6,7 @@ and SciPy's statistics only when there is a study.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sweeps.graph.job import canonical_json
 from sweeps.graph.plan import Plan
 from sweeps.graph.spec import TuningObjective
 from sweeps.graph.studies import StudyJobs
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from oneshui.tuning.score import TrialScores
     from sweeps.sampler import Point
 
+_SAME = ["dataset", "num_forget", "row", "objective"]
+"""What several studies of one row have in common."""
 JOURNAL = "studies.journal"
 """Optuna's file in the output folder."""
 
@@ -58,6 +62,11 @@ class StudyResult:
         """The true ToW of the best point that has one."""
         known = self.points["tow"].dropna()
         return float(known.max()) if len(known) else None
+
+    def point(self, place: int) -> dict[str, float]:
+        """The hyperparameters of a point."""
+        (found,) = self.points[self.points["place"] == place].to_dict("records")
+        return {name: float(found[name]) for name in self.study.space}
 
     def tow_of(self, place: int) -> float | None:
         """The true ToW of a point, if it was computed."""
@@ -166,9 +175,13 @@ def _correlation(points: pd.DataFrame, name: str) -> float | None:
 def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
     """One row per study and objective: what was picked, and what it was worth.
 
-    Columns: "study", "dataset", "num_forget", "row", "objective", "points", "picked" (place of the
-    point), "picked_tow", "defaults_tow", "best_tow", "simulated_correlation",
-    "score_correlation"; ToW and correlations as fractions, null without true ToWs.
+    Columns: "study", "dataset", "num_forget", "row", "seeds" (of the cells that it ran on),
+    "objective", "points", "picked" (place of the point), "hyperparameters" (of the picked point,
+    JSON), "picked_tow", "defaults_tow", "best_tow", "simulated_correlation", "score_correlation";
+    ToW and correlations as fractions, null without true ToWs; "gain" is what the pick has beyond
+    the defaults. Of all studies of the same row, dataset, forget size and objective together
+    "studies" (how many), "picked_tow_std" and "gain_std" (standard deviations over these studies,
+    ddof 1, null with fewer than two).
     """
     rows: list[dict[str, Any]] = []
     for result in results:
@@ -179,9 +192,11 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
                     "dataset": result.study.dataset,
                     "num_forget": result.study.num_forget,
                     "row": result.study.row,
+                    "seeds": ", ".join(str(cell.seed) for cell in result.study.cells),
                     "objective": objective,
                     "points": len(result.points),
                     "picked": place,
+                    "hyperparameters": canonical_json(result.point(place)),
                     "picked_tow": result.tow_of(place),
                     "defaults_tow": result.tow_of(0),
                     "best_tow": result.best_tow,
@@ -189,7 +204,17 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
                     "score_correlation": result.score_correlation,
                 }
             )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    if frame.empty:
+        return frame
+    frame = frame.astype(dict.fromkeys(("picked_tow", "defaults_tow", "best_tow"), "float64"))
+    frame = frame.assign(gain=frame["picked_tow"] - frame["defaults_tow"])
+    groups = frame.groupby(_SAME)
+    return frame.assign(
+        studies=groups["study"].transform("size"),
+        picked_tow_std=groups["picked_tow"].transform("std"),
+        gain_std=groups["gain"].transform("std"),
+    )
 
 
 def points_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
@@ -294,7 +319,7 @@ def study_sentences(results: Sequence[StudyResult]) -> list[str]:
         known = rows.dropna(subset=["picked_tow", "defaults_tow", "best_tow"])
         if known.empty:
             continue
-        gain = 100 * (known["picked_tow"] - known["defaults_tow"])
+        gain = 100 * known["gain"]
         lost = 100 * (known["best_tow"] - known["picked_tow"])
         # Adding 0 turns -0.0 into 0.0, whose sign would mean nothing.
         mean = round(gain.mean(), 1) + 0.0
@@ -316,7 +341,30 @@ def study_sentences(results: Sequence[StudyResult]) -> list[str]:
                 f"lowest {values.min():.2f} ({len(values)} "
                 f"{'study' if len(values) == 1 else 'studies'})."
             )
-    return found
+    return [*found, *_apart(frame)]
+
+
+def _apart(frame: pd.DataFrame) -> Iterator[str]:
+    """How far the picks of several studies of a row lie apart, one sentence each."""
+    if frame.empty or not (frame["studies"] > 1).any():
+        return
+    for (dataset, size, row, objective), rows in frame.groupby(_SAME, sort=False):
+        if len(rows) < 2:
+            continue
+        picks = pd.DataFrame([json.loads(text) for text in rows["hyperparameters"]])
+        values = ", ".join(
+            f"{name} {column.min():.4g} to {column.max():.4g}" for name, column in picks.items()
+        )
+        text = f"{row} {dataset} n{size}, {objective}: {len(rows)} studies picked {values}"
+        known = rows.dropna(subset=["gain"])
+        if len(known) > 1:
+            gain, tow = 100 * known["gain"], 100 * known["picked_tow"]
+            low, high = (round(end, 1) + 0.0 for end in (gain.min(), gain.max()))
+            text += (
+                f"; true ToW {tow.min():.1f} to {tow.max():.1f}, {low:+.1f} to {high:+.1f} points "
+                f"from the defaults' in the same study (standard deviation {gain.std():.1f})"
+            )
+        yield f"{text}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,8 +402,8 @@ def study_lines(results: Sequence[StudyResult]) -> list[StudyLine]:
     for result in results:
         shares = sorted(result.importance.items(), key=lambda item: -item[1])
         for objective, place in result.chosen.items():
-            point = result.points.set_index("place").loc[place]
-            values = ", ".join(f"{name} {point[name]:.4g}" for name in result.study.space)
+            point = result.point(place).items()
+            values = ", ".join(f"{name} {value:.4g}" for name, value in point)
             found.append(
                 StudyLine(
                     study=result.study.name,

@@ -40,7 +40,8 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
         plan. Columns dataset, num_forget, method, role, access, tuning (the objective; null where
         the hyperparameters are used as given), data_seen, task, requests (per seed), n (finished
         seeds), seeds (planned), mixed (what of ``sweeps.report.results.MADE`` differs among the
-        jobs behind the row, in words; empty if nothing does), equivalent (whether the row is shown
+        jobs behind the row, in words; empty if nothing does), hyperparameters_from (as in the
+        frame), equivalent (whether the row is shown
         to be as near to retraining as retraining itself; null where nothing was retrained twice)
         and equivalent_p (its corrected p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and
         ``_high`` (95 % interval of the mean, Student's) and ``_iqm`` (interquartile mean) of
@@ -67,6 +68,7 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
             index=groups.size().index,
             dtype="str",
         ),
+        "hyperparameters_from": groups["hyperparameters_from"].first(),
     }
     index = parts["n"].index
     own, places = groups.ngroup().to_numpy(), groups.cumcount().to_numpy()
@@ -89,7 +91,7 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
     table = pd.DataFrame(parts).reset_index()
     table.insert(6, "data_seen", table["access"].map(lambda access: DATA_SEEN[Access(access)]))
     table = table.loc[_order(table)].reset_index(drop=True)
-    for place, (name, column) in enumerate(_equivalence(table, evidence).items(), start=12):
+    for place, (name, column) in enumerate(_equivalence(table, evidence).items(), start=13):
         table.insert(place, str(name), column)
     ranked = {f"{measure}_rank": _ranks(frame, table, measure) for measure in RANKED}
     return pd.concat([table, pd.DataFrame(ranked, index=table.index)], axis=1)

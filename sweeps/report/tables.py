@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from oneshui.spec import DATA_SEEN, Access, Role
+from sweeps.graph.spec import ValuesFrom
 from sweeps.inference.comparisons import PairedTest, support_statement
 from sweeps.inference.evidence import Evidence
 from sweeps.report.measures import CATALOGUE, RANKED
@@ -36,7 +37,9 @@ MOST_SIZES = 3
 
 SCORE_NAMES = {"multilabel": "mAP", "multiclass": "accuracy"}
 MISSING = "-"
+_IN_VIEW: ValuesFrom = "truth_in_view"
 MIXED = "†"
+TRUTH = "‡"
 
 LEGEND = (
     "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
@@ -62,6 +65,10 @@ RANK_NOTE = (
     "seeds most columns have no mark. Better is a higher retain, test and ToW, fewer unlearn s, "
     "and for forget, MIA and RMIA a smaller distance to the retrained models of the same seed."
 )
+TRUTH_NOTE = (
+    "the row's hyperparameters were found with the retrained model of reported cells in view, so "
+    "that its numbers are a little flattered."
+)
 TUNING_NAMES: Mapping[str, str] = {
     "support_only": "S",
     "support_and_val": "S+Dv",
@@ -69,6 +76,8 @@ TUNING_NAMES: Mapping[str, str] = {
     "oracle": "ORACLE",
 }
 NOT_TUNED = "no"
+NOTHING_TO_CHOOSE = "nothing"
+"""Where the hyperparameters of a row come from that has none."""
 TUNED_TITLE = "tuned"
 TUNING_NOTE = (
     "Tuned: what chose a row's hyperparameters. sim: simulated requests before deletion; S: those, "
@@ -125,6 +134,7 @@ class Line:
         access: What it saw when it unlearned.
         tuning: What chose its hyperparameters, in short; "no" if nothing did.
         is_mixed: Whether the jobs behind it were not all computed alike, see ``mixture_note``.
+        truth_in_view: Whether its hyperparameters were found as ``TRUTH_NOTE`` says.
         group: Rows of one group stand together: see ``sweeps.report.summary.group_of``.
         counts: Finished and planned seeds by forget size, for example "1/2"; "-" if not planned.
         cells: By forget size and measure.
@@ -134,14 +144,16 @@ class Line:
     access: Access
     tuning: str
     is_mixed: bool
+    truth_in_view: bool
     group: int
     counts: Mapping[int, str]
     cells: Mapping[tuple[int, str], TableCell]
 
     @property
     def title(self) -> str:
-        """The method, with a mark if its numbers are not all made alike."""
-        return f"{self.method} {MIXED}" if self.is_mixed else self.method
+        """The method, with marks for what must be known of its numbers."""
+        marks = [MIXED] * self.is_mixed + [TRUTH] * self.truth_in_view
+        return " ".join([self.method, *marks])
 
     @property
     def data_seen(self) -> str:
@@ -248,6 +260,7 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
             access=Access(str(one["access"])),
             tuning=NOT_TUNED if pd.isna(one["tuning"]) else TUNING_NAMES[str(one["tuning"])],
             is_mixed=any(row["mixed"] for row in own.values()),
+            truth_in_view=any(row["hyperparameters_from"] == _IN_VIEW for row in own.values()),
             group=group(method),
             counts={
                 size: f"{own[size]['n']}/{own[size]['seeds']}" if size in own else MISSING
@@ -297,6 +310,15 @@ def mixture_note(summary: pd.DataFrame) -> str:
     )
 
 
+def truth_note(summary: pd.DataFrame) -> str:
+    """What the mark of rows whose hyperparameters saw the truth means; empty without such rows.
+
+    Args:
+        summary: From ``sweeps.report.summary.summarise``.
+    """
+    return f"{TRUTH} {TRUTH_NOTE}" if (summary["hyperparameters_from"] == _IN_VIEW).any() else ""
+
+
 def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
     """What must be said under the tables besides the legend.
 
@@ -312,6 +334,7 @@ def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
                 equivalence_note(evidence),
                 support_statement(evidence.tests),
                 mixture_note(summary),
+                truth_note(summary),
             ],
         )
     )

@@ -110,6 +110,10 @@ def _draw(context: JobContext) -> Split:
     from oneshui.data.splits import make_split
 
     index, spec = context.entries["index"], context.job.spec
+    reported = [
+        json.loads(entry.file(SPLIT).read_text(encoding="utf-8"))["forget"]
+        for entry in context.series.get("reported", ())
+    ]
     return make_split(
         context.identities,
         pd.read_parquet(index.file(IDENTITIES))["identity"].tolist(),
@@ -118,6 +122,7 @@ def _draw(context: JobContext) -> Split:
         support_seed=spec["support_seed"],
         walk=spec["walk"],
         min_images=spec.get("min_images", images_needed(spec["num_forget"])),
+        reserved=sorted({identity for forget in reported for identity in forget}),
     )
 
 
@@ -134,6 +139,8 @@ def split(context: JobContext) -> dict[str, Any]:
         split = _draw(context)
     names = ("train", "val", "test", "forget", "retain", "support")
     document = {name: list(getattr(split, name)) for name in names}
+    if split.reserved:
+        document["reserved"] = list(split.reserved)
     (context.folder / SPLIT).write_text(json.dumps(document) + "\n", encoding="utf-8")
     support = images(context, split, "support")
     save_file(

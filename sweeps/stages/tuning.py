@@ -60,6 +60,7 @@ def simulate(context: JobContext) -> dict[str, Any]:
         task=task,
         train_identities=split.train,
         exclude=split.forget,
+        reserved=split.reserved,
         num_forget=len(split.forget),
         num_requests=context.job.spec["requests"],
         seed=seed,

@@ -17,7 +17,7 @@ import pandas as pd
 from oneshui.spec import DATA_SEEN, Access
 from sweeps.graph.job import digest
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.tables import NOT_TUNED
+from sweeps.report.tables import NOT_TUNED, NOTHING_TO_CHOOSE
 from sweeps.tracking.runs import CONTENT, GRID, LATEST, Runs, Wanted, all_runs
 from sweeps.tracking.views import SavedView, chart, save, table
 
@@ -88,6 +88,9 @@ def wanted_runs(summary: pd.DataFrame) -> Iterable[Wanted]:
             "access": str(row["access"]),
             "data_seen": str(row["data_seen"]),
             "tuning": NOT_TUNED if pd.isna(row["tuning"]) else str(row["tuning"]),
+            "hyperparameters_from": NOTHING_TO_CHOOSE
+            if pd.isna(row["hyperparameters_from"])
+            else str(row["hyperparameters_from"]),
         }
         tags = {
             IDENTITY[0]: VERSION,
@@ -97,6 +100,7 @@ def wanted_runs(summary: pd.DataFrame) -> Iterable[Wanted]:
             "num_forget": f"{row['num_forget']:03d}",
             "access": params["access"],
             "tuning": params["tuning"],
+            "hyperparameters_from": params["hyperparameters_from"],
             "seeds": f"{row['n']}/{row['seeds']}",
             "as_retrained": _shown(row["equivalent"]),
             GRID: LATEST,

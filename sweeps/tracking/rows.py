@@ -11,7 +11,7 @@ from oneshui.spec import DATA_SEEN
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.results import made_of, resolved_hyperparameters, row_values
-from sweeps.report.tables import NOT_TUNED
+from sweeps.report.tables import NOT_TUNED, NOTHING_TO_CHOOSE
 from sweeps.store import Entry
 from sweeps.tracking.runs import CONTENT, GRID, LATEST, PARENT, Wanted
 
@@ -58,6 +58,7 @@ def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
         "access": str(row.row.access),
         "data_seen": DATA_SEEN[row.row.access],
         "tuning": row.row.objective or NOT_TUNED,
+        "hyperparameters_from": row.row.hyperparameters_from or NOTHING_TO_CHOOSE,
         "method_source": row.row.source,
         GRID: LATEST,
         "oneshui.view": VERSION,

@@ -93,6 +93,7 @@ TUNED = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.methods=[ssd]"
         ("tuning.trials=0", "tuning.trials is 0"),
         ("tuning.rows=[sdd]", "did you mean 'ssd'"),
         ("tuning.objective=oracle", "tuning.i_know=true"),
+        ("tuning.seeds=[1]", "tuning.seeds holds 1, which sweep.seeds holds too"),
         ("sweep.rows.ssd.space={alpha: [9, 9]}", "its range 9 to 9 is empty"),
         ("sweep.rows.ssd.space={alhpa: [1, 9]}", "did you mean 'alpha'"),
     ],
@@ -107,15 +108,25 @@ def test_more_people_in_a_request_than_can_play_it(tmp_path: Path) -> None:
     refuse(
         *TUNED,
         "sweep.forget_sizes=[16]",
+        "tuning.cells=own",
         f"output_dir={tmp_path / 'out'}",
         says="tuning simulates requests of 16 people",
+    )
+
+
+def test_more_people_in_reported_cells_than_leave_some_to_tune_with(tmp_path: Path) -> None:
+    refuse(
+        *TUNED,
+        "sweep.seeds=[0,1,2,3,4,5,6,7]",
+        f"output_dir={tmp_path / 'out'}",
+        says="say tuning.cells=own or use profile=paper",
     )
 
 
 def test_a_study_of_another_space(tmp_path: Path, refuse_here: Callable[..., None]) -> None:
     space = {"alpha": Range(low=1, high=2), "dampening": Range(low=0.1, high=1)}
     point: Point = {"alpha": 1.5, "dampening": 0.5}
-    write_journal(tmp_path / JOURNAL, {"ssd synthetic_tiny n4": (space, [(point, 0.5, {})])})
+    write_journal(tmp_path / JOURNAL, {"ssd synthetic_tiny n4 s1000": (space, [(point, 0.5, {})])})
     refuse_here(*TUNED, f"output_dir={tmp_path}", says="was made with the search space")
 
 

@@ -18,6 +18,7 @@ TABLE = [
     {"dataset": "celebahq", "num_forget": 20, "method": "ssd", "alpha": 4.0, "dampening": 0.4},
     {"dataset": "celebahq", "num_forget": 20, "method": "mild", "alpha": 5.0},
 ]
+PUBLISHED = [{**row, "published": True} for row in TABLE]
 
 
 def one(name: str = "ssd", rows: dict[str, Any] | None = None, **spec: Any) -> Row:
@@ -127,3 +128,36 @@ def test_a_row_s_own_range_has_the_method_s_scale_or_that_of_its_width() -> None
     for bounds in ([1.5, 4], [1, 4.5]):
         with pytest.raises(InputError, match="num_samples takes whole numbers"):
             space("jit", {"num_samples": bounds})
+
+
+@pytest.mark.parametrize(
+    ("spec", "origin"),
+    [
+        ({}, "given"),
+        ({"table": TABLE}, "given"),
+        ({"table": PUBLISHED}, "published"),
+        ({"table": PUBLISHED, "rows": {"ssd": {"alpha": 9.0}}}, "given"),
+        ({"table": PUBLISHED, "defaults": {"ssd": {"alpha": 9.0}}}, "given"),
+        ({"table": PUBLISHED, "objectives": ["support_only"]}, "tuned"),
+        ({"rows": {"ssd": {"truth_in_view": True}}}, "truth_in_view"),
+        # The first point of its study was found so.
+        ({"rows": {"ssd": {"truth_in_view": True}}, "objectives": ["simulated"]}, "truth_in_view"),
+        ({"rows": {"ssd": {"truth_in_view": False}}}, "given"),
+    ],
+)
+def test_a_row_says_where_its_hyperparameters_come_from(spec: Any, origin: str) -> None:
+    assert one(**spec).hyperparameters_from == origin
+
+
+@pytest.mark.parametrize("name", ["pretrain", "retrain"])
+def test_a_row_without_hyperparameters_has_them_from_nowhere(name: str) -> None:
+    assert one(name).hyperparameters_from is None
+    assert one("x", {"x": {"method": name, "truth_in_view": True}}).hyperparameters_from is None
+
+
+def test_where_hyperparameters_come_from_is_no_hyperparameter() -> None:
+    plain, marked = one(), one(rows={"ssd": {"truth_in_view": True}})
+    assert marked.hyperparameters == plain.hyperparameters
+    assert one(table=PUBLISHED).hyperparameters == one(table=TABLE).hyperparameters
+    with pytest.raises(InputError, match=r"sweep\.rows\.ssd\.truth_in_view is 'yes', but it must"):
+        one(rows={"ssd": {"truth_in_view": "yes"}})

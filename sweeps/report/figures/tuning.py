@@ -89,7 +89,7 @@ def _history(axes: Axes, result: StudyResult, *, is_first: bool) -> None:
         label="best so far",
     )
     _points(axes, result, places, values)
-    axes.set_title(result.study.row, fontsize=9)
+    axes.set_title(f"{result.study.row}, {result.study.seeds}", fontsize=9)
     axes.set_xlabel("point")
     # Numbers of points are whole.
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

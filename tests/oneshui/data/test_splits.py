@@ -283,9 +283,46 @@ def test_a_fingerprint_changes_with_every_part() -> None:
         if part == "forget":
             changed["support"] = (*split.support[1:], split.support[0])
         others.append(dataclasses.replace(split, **changed))
+    others.append(dataclasses.replace(split, reserved=split.test))
     prints = [split.fingerprint, *(other.fingerprint for other in others)]
-    assert len(set(prints)) == 7
+    assert len(set(prints)) == 8
     assert all(len(text) == 16 for text in prints)
+
+
+def test_reserved_people_are_trained_on_and_never_forgotten() -> None:
+    identity = np.repeat(np.arange(60), 4)
+    plain = make_split(identity, range(60), num_forget=6, seed=1)
+    reserved = [plain.forget[0], plain.forget[3], plain.test[0]]
+    split = make_split(identity, range(60), num_forget=6, seed=1, reserved=reserved)
+    assert split.reserved == tuple(sorted(reserved))
+    assert not set(split.forget) & set(reserved)
+    assert set(reserved[:2]) <= set(split.retain)
+    # The others are chosen as they would have been, and two more in the place of the two.
+    kept = [person for person in plain.forget if person not in reserved]
+    assert list(split.forget[:4]) == kept
+    assert len(split.forget) == len(set(split.forget)) == 6
+    for name in ("train", "val", "test"):
+        assert getattr(split, name) == getattr(plain, name)
+    assert make_split(identity, range(60), num_forget=6, seed=1, reserved=plain.test).forget == (
+        plain.forget
+    )
+
+
+def test_too_few_people_beside_the_reserved_is_one_sentence_with_what_helps() -> None:
+    identity = np.repeat(np.arange(30), 4)
+    train = make_split(identity, range(30), num_forget=2, seed=0).train
+    enough = make_split(identity, range(30), num_forget=2, seed=0, reserved=train[2:])
+    assert sorted(enough.forget) == sorted(train[:2])
+    with pytest.raises(InputError) as error:
+        make_split(identity, range(30), num_forget=2, seed=0, reserved=train[1:])
+    assert str(error.value) == (
+        "forget size 2 is too large for a cell that only tunes: of the 17 training identities that "
+        "could be forgotten, 16 are kept out, because reported cells forget them; report fewer "
+        "sweep.seeds, lower sweep.forget_sizes, say tuning.cells=own or use profile=paper"
+    )
+    # Where they would not suffice anyway, nobody is told to report less.
+    with pytest.raises(InputError, match="choose a smaller forget size"):
+        make_split(identity, range(30), num_forget=25, seed=0, reserved=train[1:])
 
 
 def test_somebody_with_images_is_left_to_retain() -> None:

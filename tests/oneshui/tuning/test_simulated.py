@@ -61,6 +61,17 @@ def test_the_real_request_s_people_never_play_and_nobody_plays_twice() -> None:
     assert set(people) <= set(PROBLEM.split.train)
 
 
+def test_reserved_people_never_play_and_may_stay_among_the_retained(train: LabelledImages) -> None:
+    plain = simulated()
+    reserved = plain.requests[0].identities
+    found = simulated(reserved=reserved)
+    people = {person for request in found.requests for person in request.identities}
+    assert people
+    assert not people & {*reserved, *PROBLEM.split.forget}
+    retained = set(train.identities[torch.tensor(found.retain)].tolist())
+    assert set(reserved) <= retained
+
+
 def test_the_support_picture_is_the_one_that_the_model_fits_worst(train: LabelledImages) -> None:
     losses = sample_losses(
         predict_logits(tiny_model("convnext"), train, device=CPU), train.labels, PROBLEM.task
@@ -100,6 +111,13 @@ def test_a_request_too_large_to_simulate_is_refused(people: int, size: int) -> N
     left = len(PROBLEM.split.retain)
     with pytest.raises(InputError, match=f"only {left} training people"):
         simulated(num_forget=left)
+    with pytest.raises(InputError) as error:
+        simulated(reserved=PROBLEM.split.retain[1:])
+    assert str(error.value) == (
+        "tuning simulates requests of 2 people, but only 1 training people are left beside the "
+        "real request and those of reported cells; report fewer sweep.seeds, lower "
+        "sweep.forget_sizes, say tuning.cells=own or use profile=paper"
+    )
 
 
 def test_a_simulated_support_set_is_what_a_real_one_is(train: LabelledImages) -> None:

@@ -104,6 +104,26 @@ def test_the_cells_of_a_study_need_people_to_simulate_requests_with() -> None:
         check("profile=tuned", "tuning.seeds=[5]")
 
 
+def test_a_cell_that_only_tunes_needs_people_whom_no_reported_cell_forgets() -> None:
+    def check(people: int, *overrides: str) -> None:
+        few = ("sweep.forget_sizes=[4]", "sweep.methods=[ssd]", "profile=tuned", *overrides)
+        said(table_of(people), load([*SWEEP, *few]).sweep)
+
+    check(60, "sweep.seeds=[0,1,2]")
+    check(16, "sweep.seeds=[0]", "tuning.cells=own")
+    for overrides in (
+        ["sweep.seeds=[0,1,2,3,4,5]"],
+        ["sweep.seeds=[0]", "tuning.reserved_seeds=[1,2,3,4,5]"],
+    ):
+        with pytest.raises(InputError, match=r"^dataset synthetic_tiny, seed 1000: ") as error:
+            check(16, *overrides)
+        assert "report fewer sweep.seeds, lower sweep.forget_sizes, say tuning.cells=own" in str(
+            error.value
+        )
+        assert "\n" not in str(error.value)
+        check(16, overrides[0], "tuning.cells=own")
+
+
 def test_sets_that_share_no_label_are_refused_with_the_reason() -> None:
     sweep = load([*SWEEP, "sweep.forget_sizes=[4]"]).sweep
     table = table_of(40)

@@ -98,3 +98,12 @@ def test_counting_leaves_damaged_results_where_they_are(tmp_path: Path) -> None:
     assert "1 damaged" in text
     assert (entry.folder / "result.json").read_text() == "{"
     assert not list((tmp_path / "store" / ".discarded").iterdir())
+
+
+def test_a_plan_says_what_studies_run_on(tmp_path: Path) -> None:
+    tuned = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "profile=tuned", "tuning.trials=2")
+    rows = ("tuning.rows=[ssd,jit]", "tuning.studies=2")
+    assert said(tmp_path, *tuned, *rows).splitlines()[1] == (
+        "  tuning: 4 studies; seeds 1000, 1001, never reported, in 2 independent studies"
+    )
+    assert "tuning:" not in said(tmp_path, *tuned[:2])

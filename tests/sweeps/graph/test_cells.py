@@ -85,7 +85,7 @@ def values(made: Plan, name: str) -> dict[str, set[Any]]:
 
 @pytest.mark.parametrize("vary", ["all", "split", "support", "training", "unlearning"])
 def test_each_level_of_seeds_reaches_the_jobs_that_draw_by_it(vary: str) -> None:
-    made = plan("sweep.seeds=[4]", "sweep.fixed_seed=9", "tuning.seeds=[4]", f"sweep.vary={vary}")
+    made = plan("sweep.seeds=[4]", "sweep.fixed_seed=9", "tuning.cells=own", f"sweep.vary={vary}")
 
     def seed(level: str) -> set[int]:
         return {4 if vary in ("all", level) else 9}
@@ -178,7 +178,7 @@ def test_the_jobs_behind_a_row_are_told_with_their_distance() -> None:
 
 
 def test_true_tows_are_measured_cell_by_cell() -> None:
-    made = plan("tuning.seeds=[0,1,2]", "sweep.seeds=[0]")
+    made = plan("tuning.seeds=[0,1,2]", "sweep.seeds=[3]")
     (study,) = made.studies
     for of_trial in study.true_tows:
         for place, key in enumerate(of_trial):

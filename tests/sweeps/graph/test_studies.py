@@ -25,24 +25,44 @@ def rows_of(made: Plan, name: str) -> list[ResultRow]:
 def test_a_study_has_its_trials_one_choice_and_one_true_tow_a_trial() -> None:
     made, plain = plan(*TUNED), plan(*BASE)
     assert [study.name for study in made.studies] == [
-        "ssd synthetic_tiny n4",
-        "jit synthetic_tiny n4",
+        "ssd synthetic_tiny n4 s1000",
+        "jit synthetic_tiny n4 s1000",
     ]
-    counts = made.counts()
-    # Two studies of one cell: its simulated requests are drawn once.
-    assert {stage: counts[stage] for stage in ("simulate", "trial", "choose", "true_tow")} == {
+    # Two studies of one held-out cell, whose trainings and simulated requests they share.
+    assert more(made, plain) == {
+        "split": 1,
+        "pretrain": 1,
+        "retrain": 1,
+        "prepare": 1,
+        "evaluate": 1,
         "simulate": 1,
         "trial": 12,
         "choose": 2,
         "true_tow": 12,
     }
-    rest = {stage: n for stage, n in counts.items() if n != plain.counts().get(stage)}
-    assert rest.keys() == {"simulate", "trial", "choose", "true_tow"}
-    assert "true_tow" not in plan(*TUNED, "tuning.true_tow=false").counts()
+
+
+def more(made: Plan, plain: Plan) -> dict[str, int]:
+    """Jobs by stage that one plan has beyond the other's."""
+    before = plain.counts()
+    counts = {str(stage): n - before.get(stage, 0) for stage, n in made.counts().items()}
+    return {stage: count for stage, count in counts.items() if count}
+
+
+def test_a_cell_that_only_tunes_is_not_retrained_where_nobody_looks_at_it() -> None:
+    made = plan(*TUNED, "tuning.true_tow=false")
+    assert more(made, plan(*BASE)) == {
+        "split": 1,
+        "pretrain": 1,
+        "prepare": 1,
+        "simulate": 1,
+        "trial": 12,
+        "choose": 2,
+    }
 
 
 def test_several_seeds_are_several_cells_of_one_study() -> None:
-    made = plan(*TUNED, "tuning.seeds=[0,1]")
+    made = plan(*TUNED, "tuning.seeds=[5,7]")
     counts = made.counts()
     assert (counts["simulate"], counts["trial"], counts["choose"]) == (2, 12, 2)
     assert counts["true_tow"] == 24
@@ -65,10 +85,11 @@ def test_trials_of_a_batch_know_the_batches_before_and_not_each_other() -> None:
 
 
 def test_eleven_cells_of_a_study_stay_in_their_order() -> None:
-    seeds = list(range(12))
+    seeds = list(range(20, 32))
     made = plan(*TUNED, f"tuning.seeds={seeds}", "tuning.trials=2", "tuning.true_tow=false")
     (study, _) = made.studies
     assert [cell.seed for cell in study.cells] == seeds
+    assert study.name == "ssd synthetic_tiny n4 s20-31"
     trial = made.jobs[study.trials[0]]
     for place, seed in enumerate(seeds):
         assert made.jobs[trial.series["simulated"][place]].spec["unlearning_seed"] == seed
@@ -84,16 +105,27 @@ def test_a_study_that_is_given_more_trials_keeps_those_it_has() -> None:
     assert not set(few.choices.values()) & set(many.choices.values())
 
 
-def test_a_study_shares_preparation_and_training_with_its_row() -> None:
-    made, plain = plan(*TUNED), plan(*BASE)
-    for stage in ("prepare", "pretrain", "retrain"):
-        mine, theirs = (
-            {key for key, job in one.jobs.items() if job.stage == stage} for one in (made, plain)
-        )
-        assert mine == theirs
-    (row, _) = rows_of(made, "ssd")
-    (study, _) = made.studies
-    assert made.jobs[study.trials[0]].series["prepared"] == (row.prepare_key,)
+def test_a_study_of_a_reported_cell_shares_preparation_and_training_with_its_row() -> None:
+    made, plain = plan(*TUNED, "tuning.cells=own"), plan(*BASE)
+    assert more(made, plain) == {"simulate": 2, "trial": 24, "choose": 4, "true_tow": 24}
+    assert [study.name for study in made.studies] == [
+        "ssd synthetic_tiny n4 s0",
+        "jit synthetic_tiny n4 s0",
+        "ssd synthetic_tiny n4 s1",
+        "jit synthetic_tiny n4 s1",
+    ]
+    for row, study in zip(rows_of(made, "ssd"), made.studies[::2], strict=True):
+        assert made.jobs[study.trials[0]].series["prepared"] == (row.prepare_key,)
+        assert row.choose_key == study.choices["support_only"]
+
+
+def test_a_cell_that_is_tuned_by_itself_has_the_keys_of_the_first_seed_s_studies() -> None:
+    """Pinned when studies ran on the first seed: what they computed then is still theirs."""
+    made = plan(*TUNED, "tuning.cells=own")
+    known = {study.name: (study.trials[0], study.choices["support_only"]) for study in made.studies}
+    assert known["ssd synthetic_tiny n4 s0"] == ("7d7448f09a8b7d9b", "339f9aa3082d6bca")
+    assert known["jit synthetic_tiny n4 s0"] == ("3e24e5c3e231d3d1", "e88f3cbe5c4ba49a")
+    assert known["ssd synthetic_tiny n4 s1"] == ("3a850176cb09b709", "a0b2d89443f227d6")
 
 
 def test_rows_of_every_seed_run_with_what_the_study_chose() -> None:
@@ -118,6 +150,7 @@ def test_keys_of_rows_that_are_not_tuned_do_not_change() -> None:
 def test_the_demo_tunes_four_rows_and_leaves_the_others_alone() -> None:
     made, plain = plan("sweep=demo"), plan("sweep=demo", "profile=paper")
     names = {study.row for study in made.studies}
+    assert {study.seeds for study in made.studies} == {"s1000"}
     assert names == {"gradient_ascent", "gradient_ascent_classifier", "ssd", "jit"}
     keys = {(r.cell, r.row.name): r.score_key for r in plain.results}
     for row in made.results:
@@ -194,6 +227,37 @@ def test_rows_that_saw_more_say_so_in_their_names() -> None:
         (["tuning.batch=0"], "tuning.batch is 0"),
         (["tuning.carried=0"], "tuning.carried is 0"),
         (["tuning.seeds=[]"], "tuning.seeds is []"),
+        (["tuning.seeds=[3,3]"], "tuning.seeds is [3, 3]: name each seed once"),
+        (["tuning.seeds=[-1]"], "tuning.seeds is [-1]"),
+        (["tuning.seeds=[5,1]"], "tuning.seeds holds 1, which sweep.seeds holds too"),
+        (["sweep.seeds=[0,1000]"], "tuning.seeds holds 1000, which sweep.seeds holds too"),
+        (
+            ["tuning.reserved_seeds=[1000]"],
+            "tuning.seeds holds 1000, which tuning.reserved_seeds holds too",
+        ),
+        (
+            ["sweep.vary=training", "sweep.fixed_seed=1000"],
+            "tuning.seeds holds 1000, which sweep.fixed_seed holds too",
+        ),
+        (["tuning.reserved_seeds=[2,2]"], "tuning.reserved_seeds is [2, 2]"),
+        (["tuning.studies=0"], "tuning.studies is 0"),
+        (
+            ["tuning.seeds=[5,6,7]", "tuning.studies=2"],
+            "tuning.studies is 2, but it must be a divisor of 3",
+        ),
+        (["tuning.cells=owned"], "tuning.cells is 'owned'"),
+        (
+            ["tuning.cells=own", "tuning.seeds=[5]"],
+            "tuning.seeds is [5], but with tuning.cells=own",
+        ),
+        (
+            ["tuning.cells=own", "tuning.studies=2"],
+            "tuning.studies is 2, but with tuning.cells=own",
+        ),
+        (
+            ["tuning.cells=own", "tuning.reserved_seeds=[5]"],
+            "tuning.reserved_seeds is [5], but with tuning.cells=own",
+        ),
         (["tuning.sampler=tpee"], "tuning.sampler"),
         (["tuning.objective=magic"], "tuning.objective"),
         (["tuning.objective=oracle"], "say tuning.i_know=true"),

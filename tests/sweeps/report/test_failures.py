@@ -78,6 +78,22 @@ def test_the_smallest_command_plans_that_very_job_and_little_else(plan: Plan, na
         assert len(small.jobs) < len(plan.jobs)
 
 
+def test_the_smallest_command_of_a_study_keeps_whom_the_other_cells_forget() -> None:
+    tuned = ("profile=tuned", "tuning.rows=[ssd]", "tuning.trials=2")
+    command = (*COMMAND, *tuned, "sweep.forget_sizes=[4,3]")
+    plan = plan_of(command)
+    (study, _) = plan.studies
+    for key in (study.trials[1], study.choices["support_only"]):
+        words = shlex.split(smallest_command(plan, key, command, plan_of))
+        assert "sweep.forget_sizes=[4,3]" in words
+        small = plan_of(words[2:])
+        assert key in small.jobs
+        assert len(small.jobs) < len(plan.jobs)
+    # What no study has a part in needs no other size.
+    plain = next(row for row in plan.results if row.row.name == "jit")
+    assert "sweep.forget_sizes=[4]" in smallest_command(plan, plain.model_key, command, plan_of)
+
+
 def test_a_job_that_every_row_shares_is_repeated_by_one_row(plan: Plan) -> None:
     index = next(key for key, job in plan.jobs.items() if job.stage == "cache")
     small = plan_of(shlex.split(smallest_command(plan, index, COMMAND, plan_of))[2:])

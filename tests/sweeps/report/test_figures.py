@@ -372,7 +372,9 @@ def test_a_panel_says_what_its_line_is_worth(rows: list[dict[str, Any]]) -> None
     assert said["jit"][-1] == "15 people show no trend beyond noise"
     assert said["retrain_again"][-1] == "15 people show no trend"
     assert said["pretrain"] == ["slope +0.0", "15 people: no interval"]
-    notes = " ".join(text.get_text() for text in shown["ssd"].get_figure(root=True).texts)
+    figure = shown["ssd"].get_figure(root=True)
+    assert figure is not None
+    notes = " ".join(text.get_text() for text in figure.texts)
     assert "Slopes are points per 0.1 of distance." in notes
     assert "Each seed's gaps are moved to one intercept for all." in notes
     boxes = [axes.texts[0].get_window_extent() for axes in shown.values()]

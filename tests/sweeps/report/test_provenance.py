@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,41 @@ def test_hyperparameters_that_differ_between_forget_sizes_are_told_apart() -> No
     assert [text.split(":")[0] for text in texts] == ["synthetic_tiny n4", "synthetic_tiny n6"]
     assert "alpha = 3.0" in texts[0]
     assert "alpha = " not in texts[1]
+
+
+def test_hyperparameters_that_differ_between_seeds_are_told_apart() -> None:
+    """Seeds are named where they differ and nowhere else."""
+    command = [*COMMAND, "sweep.forget_sizes=[4,6]", "sweep.seeds=[0,1,2]", "tuning.studies=2"]
+    made = expand(load(command).sweep)
+    known = {}
+    for study in made.studies:
+        choice = study.choices["support_only"]
+        alpha = 7.0 if study.num_forget == 6 else float(study.cells[0].seed)
+        point = {"alpha": alpha, "dampening": 0.5}
+        known[choice] = entry(made, choice, {"hyperparameters": point})
+    texts = {i.name: i for i in provenance.methods(made, known)}["ssd"].hyperparameters
+    assert [(text.split(":")[0], "alpha = 7.0" in text) for text in texts] == [
+        ("synthetic_tiny n4 s0+2", False),
+        ("synthetic_tiny n4 s1", False),
+        ("synthetic_tiny n6", True),
+    ]
+    assert "alpha = 1000.0" in texts[0]
+    assert "alpha = 1001.0" in texts[1]
+
+
+def test_a_tuned_row_alone_keeps_whom_the_other_cells_forget() -> None:
+    command = [*COMMAND, "sweep.forget_sizes=[4,6]"]
+    made = expand(load(command).sweep)
+    for name, sizes in (("ssd", "[4,6]"), ("jit", "[4]")):
+        row = row_of(made, name)
+        words = shlex.split(provenance.alone(made, row, command))[2:]
+        assert f"sweep.forget_sizes={sizes}" in words
+        assert row.score_key in expand(load(words).sweep).jobs
+    own = expand(load([*command, "tuning.cells=own"]).sweep)
+    row = row_of(own, "ssd")
+    words = shlex.split(provenance.alone(own, row, [*command, "tuning.cells=own"]))[2:]
+    assert "sweep.forget_sizes=[4]" in words
+    assert row.score_key in expand(load(words).sweep).jobs
 
 
 def test_commands_leave_out_what_holds_for_one_run_and_quote_for_a_shell() -> None:

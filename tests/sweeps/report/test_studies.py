@@ -24,7 +24,7 @@ from sweeps.cli import run
 from sweeps.cli.why import explanation
 from sweeps.config import load
 from sweeps.graph.job import Job
-from sweeps.graph.plan import ResultRow
+from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import OBJECTIVES
 from sweeps.inference.evidence import Evidence
 from sweeps.report import formats, page, provenance, studies, tables
@@ -111,16 +111,6 @@ def test_the_score_shown_is_the_one_that_chose(
     oracle = entries[result.study.choices["oracle"]].value
     for place, score in zip(oracle["carried"], oracle["scores"], strict=True):
         assert result.tow_of(place) == pytest.approx(score, rel=1e-6)
-
-
-def test_a_row_of_the_studied_seed_has_the_true_tow(
-    sweep: InlineSweep, entries: dict[str, Entry], results: list[StudyResult]
-) -> None:
-    (result,) = results
-    frame = results_frame(sweep.plan, entries)
-    for objective, place in result.chosen.items():
-        chosen = frame[(frame["method"] == f"ssd@{objective}") & (frame["seed"] == 0)]
-        assert chosen["tow"].iloc[0] == pytest.approx(result.tow_of(place), abs=1e-6)
 
 
 def test_correlations_are_over_all_points(results: list[StudyResult]) -> None:
@@ -211,6 +201,36 @@ def test_leak_cost_pairs_cells() -> None:
     assert "| support_only | 5 | 72.0 ± 13.0 | - | - |" in text
 
 
+def test_why_tells_the_choices_of_several_studies_by_seed() -> None:
+    plan = expand(load([*COMMAND, "tuning.studies=2"]).sweep)
+    asked = "synthetic_tiny 4 ssd@oracle tow"
+    known = {}
+    for study in plan.studies:
+        key = study.choices["oracle"]
+        value = {"hyperparameters": {"alpha": study.cells[0].seed, "dampening": 1.0}}
+        known[key] = made_entry(plan, key, value)
+    lines = list(explanation(asked, plan, known, Path("/nowhere"), COMMAND))
+    place = lines.index(
+        "hyperparameters by seed (seeds 1000, 1001, never reported, in 2 independent studies):"
+    )
+    for number, line in enumerate(lines[place + 1 : place + 3]):
+        assert line.startswith(f"  seed {number}: ")
+        assert f'"alpha": {1000 + number},' in line
+
+
+def made_entry(plan: Plan, key: str, value: dict[str, Any]) -> Entry:
+    return Entry(
+        stage=plan.jobs[key].stage,
+        key=key,
+        folder=Path("/nowhere"),
+        files={},
+        value=value,
+        content=key,
+        inputs={},
+        cost={},
+    )
+
+
 @pytest.mark.parametrize("names", [["ssd"], ["ssd@oracle"], ["ssd@support_only"]])
 def test_one_objective_costs_nothing(names: list[str]) -> None:
     assert leak_cost(made_up({name: [0.5, 0.6] for name in names})).empty
@@ -268,12 +288,19 @@ def test_mlflow_has_chosen_values_and_the_tag(
     chosen = entries[study.choices["simulated"]].value["hyperparameters"]
     assert published.params["hp.alpha"] == str(chosen["alpha"])
     assert published.tags["tuning"] == "simulated"
+    assert published.tags["hyperparameters_from"] == "tuned"
+    pretrained = wanted_run(sweep.plan, rows_named(sweep, "pretrain")[0], entries, "parent")
+    assert pretrained.tags["hyperparameters_from"] == "nothing"
     (noise, _) = rows_named(sweep, "weight_noise")
     assert wanted_run(sweep.plan, noise, entries, "parent").tags["tuning"] == "no"
-    board = {
-        w.tags["method"]: w.tags["tuning"]
-        for w in wanted_runs(summarise(results_frame(sweep.plan, entries)))
-    }
+    frame = results_frame(sweep.plan, entries)
+    origins = frame.groupby("method")["hyperparameters_from"].first()
+    assert (origins["ssd@oracle"], origins["weight_noise"]) == ("tuned", "truth_in_view")
+    found = list(wanted_runs(summarise(frame)))
+    shown = {w.tags["method"]: w.tags["hyperparameters_from"] for w in found}
+    assert (shown["ssd@oracle"], shown["weight_noise"]) == ("tuned", "truth_in_view")
+    assert shown["retrain"] == "nothing"
+    board = {w.tags["method"]: w.tags["tuning"] for w in found}
     assert board["ssd@oracle"] == "oracle"
     assert board["weight_noise"] == "no"
 
@@ -293,6 +320,9 @@ def test_why_names_the_choice_and_a_command_that_makes_it(
     (first, _) = rows_named(sweep, "ssd@oracle")
     command = provenance.alone(sweep.plan, first, COMMAND)
     assert "sweep.methods=[retrain,ssd]" in command
+    of_noise = explanation("synthetic_tiny 4 weight_noise tow", sweep.plan, {}, folder, COMMAND)
+    assert f"  {tables.TRUTH_NOTE}" in list(of_noise)
+    assert tables.TRUTH_NOTE not in text
     unfinished = "\n".join(
         explanation("synthetic_tiny 4 ssd@oracle tow", sweep.plan, {}, folder, COMMAND)
     )

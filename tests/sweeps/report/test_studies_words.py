@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from support.result_frames import frame_of, row
 
 from oneshui.spec import Range
-from sweeps.graph.spec import TuningObjective
+from sweeps.graph.spec import Cell, TuningObjective
 from sweeps.graph.studies import StudyJobs
 from sweeps.report import studies
 from sweeps.report.studies import StudyResult
@@ -22,6 +23,7 @@ def result(
     chosen: dict[TuningObjective, int],
     correlations: tuple[float | None, float | None] = (None, None),
     importance: dict[str, float] | None = None,
+    seed: int = 1000,
 ) -> StudyResult:
     study = StudyJobs(
         dataset="faces",
@@ -29,7 +31,7 @@ def result(
         row=name,
         method="ssd",
         space={"alpha": Range(low=1, high=100), "rate": Range(low=0, high=1)},
-        cells=(),
+        cells=(Cell(dataset="faces", num_forget=5, seed=seed),),
         simulated=(),
         trials=tuple(f"{name}{place}" for place in range(len(tows))),
         choices={},
@@ -42,7 +44,7 @@ def result(
             "score": None,
             "tow": tow,
             "carried": False,
-            "alpha": 10.0 * place + 1,
+            "alpha": 10.0 * place + 1 + seed - 1000,
             "rate": 0.123456,
         }
         for place, tow in enumerate(tows)
@@ -87,7 +89,7 @@ def test_lines_name_the_picked_point_and_what_it_was_worth() -> None:
     picked = result("ssd", [0.5, 0.75, 0.625], {"oracle": 1}, (0.5, -0.25), shares)
     (line,) = studies.study_lines([picked])
     assert line == studies.StudyLine(
-        study="ssd faces n5",
+        study="ssd faces n5 s1000",
         objective="oracle",
         points="3",
         picked="1: alpha 11, rate 0.1235",
@@ -107,15 +109,44 @@ def test_lines_name_the_picked_point_and_what_it_was_worth() -> None:
 def test_the_frame_has_a_row_per_study_and_objective() -> None:
     frame = studies.studies_frame([UP, HIDDEN])
     assert frame[["study", "objective", "points", "picked"]].values.tolist() == [
-        ["up faces n5", "support_only", 3, 1],
-        ["up faces n5", "oracle", 3, 2],
-        ["hidden faces n5", "support_only", 2, 1],
+        ["up faces n5 s1000", "support_only", 3, 1],
+        ["up faces n5 s1000", "oracle", 3, 2],
+        ["hidden faces n5 s1000", "support_only", 2, 1],
     ]
     assert frame[["picked_tow", "defaults_tow", "best_tow"]].values[:2].tolist() == [
         [0.7, 0.5, 0.9],
         [0.9, 0.5, 0.9],
     ]
     assert frame[["picked_tow", "best_tow", "simulated_correlation"]].iloc[2].isna().all()
+
+
+def test_how_far_the_picks_of_several_studies_lie_apart_is_said() -> None:
+    """Of one row's: another row's study between them is no part of it."""
+    several = [
+        result("ssd", [0.5, 0.6, 0.75], {"support_only": 2}),
+        result("jit", [0.5, 0.9], {"support_only": 1}),
+        result("ssd", [0.6, 0.5, 0.4], {"support_only": 1}, seed=1003),
+        result("ssd", [None, None], {"support_only": 1}, seed=1001),
+    ]
+    frame = studies.studies_frame(several)
+    assert frame["seeds"].tolist() == ["1000", "1000", "1003", "1001"]
+    assert frame["studies"].tolist() == [3, 1, 3, 3]
+    assert json.loads(frame["hyperparameters"][2]) == {"alpha": 14, "rate": 0.123456}
+    # ToW 75 and 50 percent, 25 points above the defaults and 10 below.
+    assert frame["gain"].dropna().tolist() == pytest.approx([0.25, 0.4, -0.1])
+    assert frame["picked_tow_std"][0] == pytest.approx(0.25 / 2**0.5)
+    assert frame["gain_std"][2] == pytest.approx(0.35 / 2**0.5)
+    assert frame[["picked_tow_std", "gain_std"]].iloc[1].isna().all()
+    assert studies.study_sentences(several)[1:] == [
+        "ssd faces n5, support_only: 3 studies picked alpha 12 to 21, rate 0.1235 to 0.1235; true "
+        "ToW 50.0 to 75.0, -10.0 to +25.0 points from the defaults' in the same study (standard "
+        "deviation 24.7)."
+    ]
+    assert len(studies.study_sentences([several[1]])) == 1
+    unknown = [result("ssd", [None], {"simulated": 0}, seed=seed) for seed in (1000, 1001)]
+    assert studies.study_sentences(unknown) == [
+        "ssd faces n5, simulated: 2 studies picked alpha 1 to 2, rate 0.1235 to 0.1235."
+    ]
 
 
 def test_what_knowledge_buys_is_paired_and_ordered_by_tow() -> None:

@@ -55,6 +55,7 @@ def test_the_columns_are_those_of_the_contract() -> None:
     assert set(PARTS) == {"mean", "std", "low", "high", "iqm"}
     assert list(summary.columns) == [
         *keys,
+        "hyperparameters_from",
         "equivalent",
         "equivalent_p",
         *measures,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 import subprocess
@@ -402,3 +403,26 @@ def test_rows_whose_jobs_were_not_computed_alike_are_marked_wherever_they_stand(
     alike = summary.assign(mixed="")
     assert tables.mixture_note(alike) == ""
     assert "†" not in formats.markdown(alike)
+
+
+def test_rows_whose_hyperparameters_saw_the_truth_are_marked_everywhere() -> None:
+    rows = [
+        row(name, seed, 0.8, hyperparameters_from=origin)
+        for name, origin in (("pretrain", None), ("ssd", "tuned"), ("jit", "truth_in_view"))
+        for seed in (0, 1)
+    ]
+    summary = summarise(frame_of(rows))
+    (table,) = tables.tables_of(summary)
+    assert [line.title for line in table.lines] == ["pretrain", "jit ‡", "ssd"]
+    note = tables.notes(summary, Evidence.of(frame_of(rows)))[-1]
+    assert note.startswith("‡ the row's hyperparameters were found with the retrained model of")
+    for text in (formats.markdown(summary, [note]), printed(frame_of(rows))):
+        assert "jit ‡" in text
+        assert "ssd ‡" not in text
+        assert "‡ the row's hyperparameters" in text
+    assert r"jit $\ddagger$" in formats.latex(summary, [note])
+    both = dataclasses.replace(table.lines[1], is_mixed=True)
+    assert both.title == "jit † ‡"
+    honest = summary.assign(hyperparameters_from="given")
+    assert "‡" not in " ".join(tables.notes(honest, Evidence.of(frame_of(rows))))
+    assert "‡" not in formats.markdown(honest)

@@ -41,13 +41,14 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
 
 @pytest.fixture(scope="session")
 def study_plan() -> Plan:
-    """A study over both cells of a one-shot row, and of a row with full access."""
+    """A study over two held-out cells of a one-shot row, and of a row with full access."""
     return expand(
         load(
             [
                 "sweep=leak_cost",
                 "scale=toy",
                 *TINY,
+                "sweep.seeds=[2]",
                 "sweep.methods=[ssd,scrub]",
                 "tuning.rows=[ssd,scrub]",
                 "tuning.seeds=[0,1]",
@@ -59,13 +60,29 @@ def study_plan() -> Plan:
 
 @pytest.fixture(scope="session")
 def studied(cells: InlineSweep, study_plan: Plan) -> InlineSweep:
-    """The cells' store with both requests simulated and both trials of the one-shot row run."""
+    """The cells' store with all that the study's needs, and both trials of the one-shot row run."""
     (ssd,) = [study for study in study_plan.studies if study.method == "ssd"]
     jobs = {**cells.plan.jobs, **study_plan.jobs}
-    prepared = [key for key, job in study_plan.jobs.items() if job.stage == "prepare"]
     sweep = dataclasses.replace(cells, plan=dataclasses.replace(study_plan, jobs=jobs))
-    run_jobs(sweep, [*ssd.simulated, *prepared, *ssd.trials])
+    trials = {key for study in study_plan.studies for key in study.trials}
+    before = {key for trial in trials for key in study_plan.jobs[trial].needs} - trials
+    retrained = [
+        key
+        for key, job in study_plan.jobs.items()
+        if job.stage == "evaluate" and job.label.startswith("evaluate retrain")
+    ]
+    run_jobs(sweep, _with_inputs(study_plan, {*before, *retrained, *ssd.trials}))
     return sweep
+
+
+def _with_inputs(plan: Plan, keys: set[str]) -> list[str]:
+    """The jobs with all that they need, in the order of the plan."""
+    found, waiting = set(keys), list(keys)
+    for key in waiting:
+        new = [other for other in plan.jobs[key].needs if other not in found]
+        found.update(new)
+        waiting += new
+    return [key for key in plan.jobs if key in found]
 
 
 @pytest.fixture

@@ -142,6 +142,27 @@ def test_people_need_as_many_pictures_as_the_job_says(cells: InlineSweep, draft:
         data.split(context_of(cells, changed(job, min_images=most + 1), draft))
 
 
+def test_a_split_keeps_out_whom_reported_cells_forget(cells: InlineSweep, draft: Path) -> None:
+    first, second = jobs_of(cells, "split")
+    of_first, of_second = (
+        json.loads((entry_of(cells, job.key).folder / "split.json").read_text())
+        for job in (first, second)
+    )
+    for others, reserved in (
+        ([second], set(of_second["forget"])),
+        ([first, second], {*of_first["forget"], *of_second["forget"]}),
+    ):
+        series = {"reported": tuple(job.key for job in others)}
+        data.split(context_of(cells, dataclasses.replace(first, series=series), draft))
+        document = json.loads((draft / "split.json").read_text())
+        assert document["reserved"] == sorted(reserved)
+        assert len(document["forget"]) == len(of_first["forget"])
+        assert not set(document["forget"]) & reserved
+        for name in ("train", "val", "test"):
+            assert document[name] == of_first[name]
+    assert "reserved" not in of_first
+
+
 def test_a_split_is_drawn_by_its_two_seeds(cells: InlineSweep, draft: Path) -> None:
     job = changed(jobs_of(cells, "split")[0], num_forget=2, split_seed=3, support_seed=8)
     data.split(context_of(cells, job, draft))

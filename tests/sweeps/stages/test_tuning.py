@@ -82,6 +82,7 @@ def test_requests_are_simulated_among_those_who_stay(
     assert found["train"].rows.tolist() == rows_of(studied, document, "train")
     assert found["num_val"] == len(rows_of(studied, document, "val"))
     assert list(found["exclude"]) == document["forget"]
+    assert list(found["reserved"]) == document["reserved"] != []
     assert list(found["train_identities"]) == document["train"]
     assert found["num_forget"] == len(document["forget"])
     assert found["num_requests"] == job.spec["requests"]
@@ -89,7 +90,7 @@ def test_requests_are_simulated_among_those_who_stay(
     drawn = json.loads((draft / "requests.json").read_text())["requests"]
     assert len(value["before"]) == len(drawn) == job.spec["requests"]
     for request in drawn:
-        assert not set(request["identities"]) & set(document["forget"])
+        assert not set(request["identities"]) & {*document["forget"], *document["reserved"]}
         assert len(request["identities"]) == len(document["forget"])
 
 
