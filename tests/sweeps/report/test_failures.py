@@ -79,8 +79,8 @@ def test_the_smallest_command_plans_that_very_job_and_little_else(plan: Plan, na
 
 
 def test_the_smallest_command_of_a_study_keeps_whom_the_other_cells_forget() -> None:
-    command = (*COMMAND, "profile=tuned", "tuning.rows=[ssd]", "tuning.trials=2")
-    command = (*command, "sweep.forget_sizes=[4,3]")
+    tuned = ("profile=tuned", "tuning.rows=[ssd]", "tuning.trials=2")
+    command = (*COMMAND, *tuned, "sweep.forget_sizes=[4,3]")
     plan = plan_of(command)
     (study, _) = plan.studies
     for key in (study.trials[1], study.choices["support_only"]):
