@@ -2,7 +2,7 @@
 
     uv run python benchmarks/tuning.py [--points 200] [--plain 6]
 
-Runs the demo's first cell up to the point where a study of SSD begins, then ``--points`` points as
+Runs the demo's tuning cell up to the point where a study of SSD begins, then ``--points`` points as
 the sweep runs them, one after the other in one process with one thread: simulated requests,
 training importances and SSD's own preparation are computed once. The plain way computes each point
 by itself, as a script does that is called with a point: preparation and simulated requests
@@ -39,7 +39,7 @@ SHARED = ("simulate", "prepare")
 
 
 def overrides(points: int, output: Path) -> list[str]:
-    """SSD's study on the demo's first cell, without the true ToWs."""
+    """SSD's study on the demo's tuning cell, without the true ToWs."""
     return [
         "sweep=demo",
         "sweep.seeds=[0]",

@@ -117,7 +117,7 @@ def test_more_people_in_a_request_than_can_play_it(tmp_path: Path) -> None:
 def test_more_people_in_reported_cells_than_leave_some_to_tune_with(tmp_path: Path) -> None:
     refuse(
         *TUNED,
-        "sweep.seeds=[0,1,2,3,4,5,6,7]",
+        "sweep.forget_sizes=[16]",
         f"output_dir={tmp_path / 'out'}",
         says="say tuning.cells=own or use profile=paper",
     )

@@ -64,6 +64,7 @@ def test_one_run_per_finished_row_with_numbers_for_people(folder: Path) -> None:
         "access": "prepared",
         "data_seen": "S + own preparation",
         "tuning": "no",
+        "hyperparameters_from": "nothing",
     }
     assert ssd.metrics["tow"] == 0.85
     assert ssd.metrics["std/tow"] == 0.0707
