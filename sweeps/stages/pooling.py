@@ -18,6 +18,7 @@ from sweeps.stages.evaluation import judged_people, paired_of, retain_table, vie
 
 if TYPE_CHECKING:
     from oneshui.attacks.membership import Membership
+    from sweeps.store import Entry
 
 
 def score(context: JobContext) -> dict[str, Any]:
@@ -31,11 +32,11 @@ def score(context: JobContext) -> dict[str, Any]:
 
     own = context.series["predictions"]
     task = own[0].value["task"]
-    requests = [pd.read_parquet(entry.file(PREDICTIONS)) for entry in own]
     retrained, pretrained = (
         pd.read_parquet(context.entries[role].file(PREDICTIONS))
         for role in ("retrained", "pretrained")
     )
+    requests = [_predictions(entry, retrained) for entry in own]
     votes = [loss_attack(request) for request in requests]
     values = measure_requests(requests, retrained, pretrained, task=task, attacks=votes)
     values |= averaged([{"weight_distance": one.value["weight_distance"]} for one in own])
@@ -60,6 +61,15 @@ def score(context: JobContext) -> dict[str, Any]:
     if task == "multilabel":
         _attributes(requests, predictions).to_parquet(context.folder / ATTRIBUTES, index=False)
     return values
+
+
+def _predictions(entry: Entry, retrained: pd.DataFrame) -> pd.DataFrame:
+    """Of one request's model; the labels are held once for all, being half of what is stored."""
+    from oneshui.metrics.pooled import of_request
+
+    columns = ["set", "image", "identity", "loss", "logits"]
+    found = pd.read_parquet(entry.file(PREDICTIONS), columns=columns)
+    return found.assign(label=of_request(retrained, found)["label"].to_numpy())
 
 
 def _attacks(context: JobContext) -> list[Membership]:
