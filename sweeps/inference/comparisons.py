@@ -17,7 +17,7 @@ import pandas as pd
 
 from oneshui.spec import Role
 from sweeps.graph.spec import EQUIVALENCE_MARGIN
-from sweeps.inference.intervals import t_interval
+from sweeps.inference.intervals import t_interval, t_quantile
 from sweeps.inference.retrained import nearness
 from sweeps.inference.rows import BLOCK, by_seed, is_ranked, names, of_role
 from sweeps.inference.testing import (
@@ -34,8 +34,6 @@ Block: TypeAlias = tuple[str, int]
 """Dataset and forget size."""
 
 ATTACKS = ("mia_auc", "rmia_auc")
-Resampled: TypeAlias = Mapping[str, pd.DataFrame]
-NOBODY: Resampled = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +89,54 @@ class PairedTest:
         return self.dataset, self.num_forget
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class People:
+    """Measures of one dataset and forget size with people drawn again.
+
+    Attributes:
+        values: By measure, resamples of every seed by methods.
+        freedom: People who were forgotten, less one for each seed.
+    """
+
+    values: Mapping[str, pd.DataFrame]
+    freedom: float
+
+    @classmethod
+    def of(cls, drawn: pd.DataFrame, rows: pd.DataFrame) -> People:
+        """Side by side.
+
+        Args:
+            drawn: From ``sweeps.report.people.resamples``.
+            rows: Of the results.
+        """
+        index = ["seed", "resample"]
+        return cls(
+            values={
+                measure: drawn.pivot(index=index, columns="method", values=measure)
+                for measure in ("tow", *ATTACKS)
+            },
+            freedom=float((rows.groupby("seed")["forget_people"].max() - 1).sum()),
+        )
+
+    def interval(
+        self, measure: str, method: str, other: str, difference: float
+    ) -> tuple[float, float]:
+        """95 % interval of a mean difference over seeds that have both, people drawn in each.
+
+        About the difference itself: the mean over resamples is lower, because a gap that is
+        about zero only grows when people are drawn again.
+        """
+        table = self.values.get(measure)
+        if table is None or self.freedom < 1 or not {method, other} <= set(table.columns):
+            return math.nan, math.nan
+        drawn = (table[method] - table[other]).unstack("seed").dropna(axis="columns", how="all")
+        half = float(t_quantile(0.975, self.freedom)) * float(drawn.mean(axis=1).std(ddof=1))
+        return difference - half, difference + half
+
+
+NOBODY = People(values={}, freedom=0.0)
+
+
 def blocks(frame: pd.DataFrame) -> Iterable[tuple[Block, pd.DataFrame]]:
     """The rows of every dataset and forget size."""
     for (dataset, num_forget), rows in frame.groupby(BLOCK, sort=False):
@@ -110,7 +156,7 @@ def comparisons(
     found: list[PairedTest] = []
     resampled = {} if people is None else dict(blocks(people))
     for block, rows in blocks(frame):
-        own = _side_by_side(resampled[block]) if block in resampled else {}
+        own = People.of(resampled[block], rows) if block in resampled else NOBODY
         found += against_nothing(block, rows, own)
         found += best_against_others(block, rows, own)
         found += against_retrained(block, rows, margin)
@@ -118,9 +164,7 @@ def comparisons(
     return found + over_datasets(found)
 
 
-def against_nothing(
-    block: Block, rows: pd.DataFrame, people: Resampled = NOBODY
-) -> list[PairedTest]:
+def against_nothing(block: Block, rows: pd.DataFrame, people: People = NOBODY) -> list[PairedTest]:
     """Every ranked row of a dataset and forget size against doing nothing, corrected by Holm."""
     nothing = of_role(rows, Role.PRETRAIN)
     if nothing is None:
@@ -133,7 +177,7 @@ def against_nothing(
 
 
 def best_against_others(
-    block: Block, rows: pd.DataFrame, people: Resampled = NOBODY
+    block: Block, rows: pd.DataFrame, people: People = NOBODY
 ) -> list[PairedTest]:
     """The row with the highest mean ToW against every other, corrected for having been picked.
 
@@ -181,7 +225,7 @@ def against_retrained(
 
 
 def attacked_as_retrained(
-    block: Block, rows: pd.DataFrame, people: Resampled = NOBODY
+    block: Block, rows: pd.DataFrame, people: People = NOBODY
 ) -> list[PairedTest]:
     """What attacks make of every ranked row against retraining again in the same cell.
 
@@ -241,12 +285,12 @@ def _paired(
     differences: pd.Series[float],
     method: str,
     other: str,
-    people: Resampled = NOBODY,
+    people: People = NOBODY,
 ) -> PairedTest:
     values = differences.dropna().to_numpy()
     low, high = t_interval(values)
     difference = Difference.of(values)
-    of_people = _people_interval(people, measure, method, other)
+    of_people = people.interval(measure, method, other, difference.mean)
     return PairedTest(
         family=family,
         dataset=block[0],
@@ -263,30 +307,6 @@ def _paired(
         error=difference.error,
         p=difference.p(),
     )
-
-
-def _side_by_side(people: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Resamples of one dataset and forget size by measure, seeds and resamples by methods."""
-    index = ["seed", "resample"]
-    return {
-        measure: people.pivot(index=index, columns="method", values=measure)
-        for measure in ("tow", *ATTACKS)
-    }
-
-
-def _people_interval(
-    people: Resampled, measure: str, method: str, other: str
-) -> tuple[float, float]:
-    """Of the mean difference over the seeds that have both, by resampling people in each."""
-    table = people.get(measure)
-    if table is None or not {method, other} <= set(table.columns):
-        return math.nan, math.nan
-    drawn = (table[method] - table[other]).unstack("seed").dropna(axis="columns", how="all")
-    means = drawn.mean(axis=1).dropna().to_numpy()
-    if not len(means):
-        return math.nan, math.nan
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _corrected(tests: Iterable[PairedTest]) -> list[PairedTest]:

@@ -195,7 +195,9 @@ def test_attacks_are_held_against_retraining_again_and_not_against_chance() -> N
 
 
 def test_people_are_resampled_within_seeds() -> None:
-    frame = frame_of({"pretrain": [0.5, 0.5], "a": [0.6, 0.6], "b": [0.7, 0.8]})
+    values: dict[str, list[float | None]]
+    values = {"pretrain": [0.5, 0.5], "a": [0.6, 0.6], "b": [0.7, 0.8]}
+    frame = frame_of(values, forget_people=11)
     draws = np.linspace(-0.02, 0.02, 41)
     people = pd.DataFrame(
         [
@@ -205,7 +207,7 @@ def test_people_are_resampled_within_seeds() -> None:
                 "seed": seed,
                 "method": method,
                 "resample": number,
-                "tow": 0.5 + (0.1 + draw if method == "a" else 0.0),
+                "tow": 0.5 + (0.09 + draw if method == "a" else 0.0),
                 "mia_auc": None,
                 "rmia_auc": None,
             }
@@ -215,7 +217,9 @@ def test_people_are_resampled_within_seeds() -> None:
         ]
     )
     first, second, *_ = comparisons(frame, people)
-    assert (first.people_low, first.people_high) == pytest.approx((0.081, 0.119))
+    # Twice eleven people, less one for each seed; about the difference, not the draws' mean.
+    half = float(stats.t.ppf(0.975, 20) * draws.std(ddof=1))
+    assert (first.people_low, first.people_high) == pytest.approx((0.1 - half, 0.1 + half))
     assert math.isnan(second.people_low)  # nobody resampled it
 
 
