@@ -358,7 +358,11 @@ def _content(file: Path | None) -> str:
 def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
     sweep = config.sweep
     asked = {name: value for name, value in config.tuning.items() if value is not None}
-    given = _checked(_Tuning, {**sweep.tuning, **asked}, "tuning")
+    said = dict(sweep.tuning)
+    if asked.get("cells") == "own":
+        # What the sweep says of held-out cells is about others than those that are asked for.
+        said = {n: v for n, v in said.items() if n not in ("seeds", "studies", "reserved_seeds")}
+    given = _checked(_Tuning, {**said, **asked}, "tuning")
     tuning = given.spec()
     profile = config.profile or sweep.profile
     if profile == "tuned" and "oracle" in tuning.objectives and not given.i_know:

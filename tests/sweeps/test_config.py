@@ -220,7 +220,10 @@ def test_the_last_choice_of_a_file_counts() -> None:
 def test_tuning_is_what_the_command_says_then_the_sweep_then_the_default() -> None:
     tuning = load(["sweep=demo", "sweep.seeds=[7,8]", "tuning.trials=3"]).sweep.tuning
     assert (tuning.trials, tuning.batch, tuning.requests) == (3, 2, 4)
-    assert (tuning.cells, tuning.parts, tuning.reserved_seeds) == ("held_out", ((1000,),), ())
+    assert (tuning.cells, tuning.parts, tuning.reserved_seeds) == ("held_out", ((1000, 1001),), ())
+    own = load(["sweep=demo", "tuning.cells=own"]).sweep.tuning
+    assert (own.cells, own.seeds) == ("own", None)
+    assert load(["sweep=smoke"]).sweep.tuning.parts == ((1000,),)
     assert tuning.objectives == ("support_only",)
     several = load(["sweep=leak_cost"]).sweep.tuning
     assert several.objectives == ("support_only", "support_and_val", "simulated", "oracle")
