@@ -117,7 +117,7 @@ frame = results_frame(plan, entries)
 
 
 def overrides(finished: InlineSweep) -> str:
-    methods = ",".join(row.row.name for row in finished.plan.results)
+    methods = ",".join(dict.fromkeys(row.row.name for row in finished.plan.results))
     return f'["sweep=smoke","sweep.datasets=[synthetic_tiny]","sweep.methods=[{methods}]"]'
 
 

@@ -225,7 +225,7 @@ def run(spec: LaunchSpec, console: Console) -> int:
 
 def _check_journal(plan: Plan, output: Path, console: Console) -> None:
     """Refuse a folder whose studies had other search spaces; what is no journal of ours is kept."""
-    from sweeps.report.studies import JOURNAL
+    from sweeps.report.studies.results import JOURNAL
     from sweeps.sampler import UnreadableJournalError, check_journal
 
     kept = journal_set_aside(output)

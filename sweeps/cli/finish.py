@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sweeps.inference.evidence import Evidence
-    from sweeps.report.studies import StudyResult
+    from sweeps.report.studies.results import StudyResult
     from sweeps.tracking import Publisher
     from sweeps.tracking.publisher import Status
 
@@ -172,7 +172,7 @@ def _publish(
     output = Path(spec.places.output_dir)
     studies: list[StudyResult] = []
     if plan.studies:
-        from sweeps.report.studies import study_results
+        from sweeps.report.studies.results import study_results
 
         studies = study_results(plan, entries)
 
@@ -181,7 +181,7 @@ def _publish(
     rows = [row for row in plan.results if is_complete(row, entries)]
     page = _drawn_and_published(write, rows, entries, publisher, console)
     if studies:
-        from sweeps.report.studies import write_studies
+        from sweeps.report.studies.results import write_studies
 
         write_studies(studies, output)
     with Bar(console, "publishing in MLflow") as bar:

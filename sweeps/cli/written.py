@@ -66,7 +66,7 @@ class Written:
 
 def _files(output: Path) -> Iterator[Path]:
     from sweeps.report.paper import FILE
-    from sweeps.report.studies import JOURNAL
+    from sweeps.report.studies.results import JOURNAL
     from sweeps.tracking.publisher import NOTE
 
     for path in sorted((output / REPORT).rglob("*")):
@@ -79,7 +79,7 @@ def _files(output: Path) -> Iterator[Path]:
 
 def journal_set_aside(output: Path) -> Path | None:
     """Move a journal away that is not as it was written, or none; its new name, if it was."""
-    from sweeps.report.studies import JOURNAL
+    from sweeps.report.studies.results import JOURNAL
 
     there, journal = Written.read(output), output / JOURNAL
     is_known = there is None or there.is_as_written(output, JOURNAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -333,6 +334,10 @@ class SweepSpec:
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
         if len(set(self.cells)) != len(self.cells):
             raise InputError("sweep.seeds, sweep.datasets or sweep.forget_sizes repeats a value")
+        for rows in self.rows.values():
+            for name, times in Counter(row.name for row in rows).items():
+                if times > 1:
+                    raise InputError(f"{name} stands {times} times in sweep.methods: name it once")
         self._check_held_out()
         least = self.model.image_size
         for name, dataset in self.datasets.items():

@@ -30,14 +30,9 @@ from sweeps.report.figures.style import Material
 from sweeps.report.findings import findings
 from sweeps.report.rendering import render
 from sweeps.report.sheets import write_csv
-from sweeps.report.studies import (
-    LEAK_NOTE,
-    StudyResult,
-    leak_cost_lines,
-    study_lines,
-    study_sentences,
-    write_study_tables,
-)
+from sweeps.report.studies.leaks import LEAK_NOTE, leak_cost_lines
+from sweeps.report.studies.results import StudyResult, write_study_tables
+from sweeps.report.studies.words import study_lines, study_sentences
 from sweeps.store import Entry
 from sweeps.store.aside import make_room
 

@@ -12,7 +12,7 @@ from support.commands import ONE, launch
 from oneshui.faces.generate import FacesSpec, generate_celebahq
 from oneshui.spec import Range
 from sweeps.cli import main
-from sweeps.report.studies import JOURNAL
+from sweeps.report.studies.results import JOURNAL
 from sweeps.sampler import Point, write_journal
 
 REAL = (

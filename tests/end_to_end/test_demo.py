@@ -9,7 +9,7 @@ import pytest
 from support.commands import launch
 
 from oneshui import methods
-from sweeps.report.studies import JOURNAL
+from sweeps.report.studies.results import JOURNAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 

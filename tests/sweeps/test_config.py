@@ -76,6 +76,7 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["sweep.seeds=[]"], "sweep.seeds is empty"),
         (["sweep.seeds=[-1]"], "seeds must be 0 or more"),
         (["sweep.seeds=[0,0]"], "repeats a value"),
+        (["sweep.methods=[ssd,jit,ssd]"], "ssd stands 2 times in sweep.methods: name it once"),
         (["sweep.forget_sizes=[0]"], "forget sizes are 1 or more"),
         (["sweep.rows.ssd.alpha=x"], "ssd.alpha is 'x', but it must be of type float"),
         (["sweep.rows.ssd.alpha=-1"], "ssd.alpha is -1"),

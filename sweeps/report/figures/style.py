@@ -21,7 +21,7 @@ import pandas as pd
 from oneshui.spec import Role
 from sweeps.graph.plan import Plan
 from sweeps.graph.spec import EQUIVALENCE_MARGIN
-from sweeps.report.studies import StudyResult
+from sweeps.report.studies.results import StudyResult
 from sweeps.report.tables import request_title
 from sweeps.store import Entry
 

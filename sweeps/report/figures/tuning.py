@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeps.report.figures.style import COLOURS, Drawing, Material, set_title
-from sweeps.report.studies import StudyResult
+from sweeps.report.studies.results import StudyResult
 from sweeps.report.tables import request_title
 
 if TYPE_CHECKING:

@@ -91,7 +91,7 @@ def test_a_study_tries_on_a_single_request_whatever_a_cell_stands_for() -> None:
     # 18 people, 16 of whom ask: the study of another cell has 14 left to simulate requests with.
     check("profile=paper")
     check("profile=tuned", "tuning.seeds=[5]")
-    check("profile=tuned", "tuning.seeds=[0]")
+    check("profile=tuned", "tuning.cells=own")
 
 
 def test_the_cells_of_a_study_need_people_to_simulate_requests_with() -> None:

@@ -12,7 +12,7 @@ from sweeps.report.results import COLUMNS
 from sweeps.tracking.leaderboard import SHOWN
 
 RESULTS = """
-dataset num_forget requests seed method role access task tuning
+dataset num_forget requests seed method role access task tuning hyperparameters_from
 retain_score forget_score test_score val_score support_score
 retain_loss forget_loss test_loss val_loss support_loss
 tow mia_auc mia_acc mia_threshold_auc rmia_auc rmia_tpr

@@ -27,15 +27,15 @@ from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import OBJECTIVES
 from sweeps.inference.evidence import Evidence
-from sweeps.report import formats, page, provenance, studies, tables
+from sweeps.report import formats, page, provenance, tables
 from sweeps.report.figures import catalogue
 from sweeps.report.figures.style import Material
 from sweeps.report.measures import RANKED
 from sweeps.report.results import resolved_hyperparameters, results_frame
-from sweeps.report.studies import (
+from sweeps.report.studies.leaks import leak_cost, leak_cost_markdown
+from sweeps.report.studies.results import (
     JOURNAL,
     StudyResult,
-    leak_cost,
     studies_frame,
     study_results,
     write_studies,
@@ -196,7 +196,7 @@ def test_leak_cost_pairs_cells() -> None:
     assert table["better"]["oracle"] == pytest.approx(0.5)
     assert table["n"].to_dict() == {"oracle": 5, "support_only": 5}
     assert table["tow_mean"]["support_only"] == pytest.approx(0.72)
-    text = studies.leak_cost_markdown(table.reset_index())
+    text = leak_cost_markdown(table.reset_index())
     assert "| oracle | 5 | 74.0 ± 12.9 | +2.5 ± 6.5 | 50% |" in text
     assert "| support_only | 5 | 72.0 ± 13.0 | - | - |" in text
 
@@ -453,7 +453,7 @@ def test_a_sweep_that_is_interrupted_within_a_study_ends_with_the_same_results(
 def test_a_report_without_a_study_imports_neither_torch_nor_what_draws() -> None:
     code = (
         "import sys\n"
-        "import sweeps.cli.finish, sweeps.report.page, sweeps.report.studies\n"
+        "import sweeps.cli.finish, sweeps.report.page, sweeps.report.studies.results\n"
         "import sweeps.tracking\n"
         "heavy = {'torch', 'ray', 'mlflow', 'sklearn', 'matplotlib', 'scipy'}\n"
         "print(sorted(heavy & sys.modules.keys()))\n"
@@ -469,7 +469,7 @@ def test_a_report_with_studies_does_without_torch(folder: Path, results: list[St
         "from sweeps.graph.plan import expand\n"
         "from sweeps.store.status import scan\n"
         "from sweeps.store import open_store\n"
-        "from sweeps.report.studies import study_results\n"
+        "from sweeps.report.studies.results import study_results\n"
         "spec = load(sys.argv[1:])\n"
         "plan = expand(spec.sweep)\n"
         "entries = scan(plan, open_store(spec.places.store_uri), discard=False).entries\n"

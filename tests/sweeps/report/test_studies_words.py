@@ -13,8 +13,8 @@ from support.result_frames import frame_of, row
 from oneshui.spec import Range
 from sweeps.graph.spec import Cell, TuningObjective
 from sweeps.graph.studies import StudyJobs
-from sweeps.report import studies
-from sweeps.report.studies import StudyResult
+from sweeps.report.studies import leaks, words
+from sweeps.report.studies.results import StudyResult, studies_frame
 
 
 def result(
@@ -66,7 +66,7 @@ HIDDEN = result("hidden", [None, None], {"support_only": 1})
 
 def test_sentences_say_gain_loss_and_how_far_the_score_can_be_trusted() -> None:
     # up gains 20 points and misses 20, down loses 20 and misses 20; hidden says nothing.
-    assert studies.study_sentences([UP, DOWN, HIDDEN]) == [
+    assert words.study_sentences([UP, DOWN, HIDDEN]) == [
         "support_only: over 2 studies the picked point's ToW is +0.0 points from the defaults' and "
         "20.0 below that of the best evaluated point; 1 picked worse than the defaults.",
         "oracle: over 2 studies the picked point's ToW is +20.0 points from the defaults' and "
@@ -76,19 +76,19 @@ def test_sentences_say_gain_loss_and_how_far_the_score_can_be_trusted() -> None:
         "Rank correlation of the support-only score with the true ToW: mean 0.25, lowest 0.25 "
         "(1 study).",
     ]
-    assert studies.study_sentences([DOWN])[0] == (
+    assert words.study_sentences([DOWN])[0] == (
         "support_only: over 1 study the picked point's ToW is -20.0 points from the defaults' and "
         "20.0 below that of the best evaluated point; 1 picked worse than the defaults."
     )
-    assert studies.study_sentences([HIDDEN]) == []
-    assert studies.study_sentences([]) == []
+    assert words.study_sentences([HIDDEN]) == []
+    assert words.study_sentences([]) == []
 
 
 def test_lines_name_the_picked_point_and_what_it_was_worth() -> None:
     shares = {"rate": 0.2, "alpha": 0.8}
     picked = result("ssd", [0.5, 0.75, 0.625], {"oracle": 1}, (0.5, -0.25), shares)
-    (line,) = studies.study_lines([picked])
-    assert line == studies.StudyLine(
+    (line,) = words.study_lines([picked])
+    assert line == words.StudyLine(
         study="ssd faces n5 s1000",
         objective="oracle",
         points="3",
@@ -100,14 +100,14 @@ def test_lines_name_the_picked_point_and_what_it_was_worth() -> None:
         score_correlation="-0.25",
         importance="alpha 80%, rate 20%",
     )
-    (line,) = studies.study_lines([result("jit", [None], {"simulated": 0})])
+    (line,) = words.study_lines([result("jit", [None], {"simulated": 0})])
     assert line.picked == "defaults: alpha 1, rate 0.1235"
     missing = (line.picked_tow, line.defaults_tow, line.best_tow, line.simulated_correlation)
     assert {*missing, line.score_correlation, line.importance} == {"-"}
 
 
 def test_the_frame_has_a_row_per_study_and_objective() -> None:
-    frame = studies.studies_frame([UP, HIDDEN])
+    frame = studies_frame([UP, HIDDEN])
     assert frame[["study", "objective", "points", "picked"]].values.tolist() == [
         ["up faces n5 s1000", "support_only", 3, 1],
         ["up faces n5 s1000", "oracle", 3, 2],
@@ -128,7 +128,7 @@ def test_how_far_the_picks_of_several_studies_lie_apart_is_said() -> None:
         result("ssd", [0.6, 0.5, 0.4], {"support_only": 1}, seed=1003),
         result("ssd", [None, None], {"support_only": 1}, seed=1001),
     ]
-    frame = studies.studies_frame(several)
+    frame = studies_frame(several)
     assert frame["seeds"].tolist() == ["1000", "1000", "1003", "1001"]
     assert frame["studies"].tolist() == [3, 1, 3, 3]
     assert json.loads(frame["hyperparameters"][2]) == {"alpha": 14, "rate": 0.123456}
@@ -137,14 +137,14 @@ def test_how_far_the_picks_of_several_studies_lie_apart_is_said() -> None:
     assert frame["picked_tow_std"][0] == pytest.approx(0.25 / 2**0.5)
     assert frame["gain_std"][2] == pytest.approx(0.35 / 2**0.5)
     assert frame[["picked_tow_std", "gain_std"]].iloc[1].isna().all()
-    assert studies.study_sentences(several)[1:] == [
+    assert words.study_sentences(several)[1:] == [
         "ssd faces n5, support_only: 3 studies picked alpha 12 to 21, rate 0.1235 to 0.1235; true "
         "ToW 50.0 to 75.0, -10.0 to +25.0 points from the defaults' in the same study (standard "
         "deviation 24.7)."
     ]
-    assert len(studies.study_sentences([several[1]])) == 1
+    assert len(words.study_sentences([several[1]])) == 1
     unknown = [result("ssd", [None], {"simulated": 0}, seed=seed) for seed in (1000, 1001)]
-    assert studies.study_sentences(unknown) == [
+    assert words.study_sentences(unknown) == [
         "ssd faces n5, simulated: 2 studies picked alpha 1 to 2, rate 0.1235 to 0.1235."
     ]
 
@@ -162,18 +162,18 @@ def test_what_knowledge_buys_is_paired_and_ordered_by_tow() -> None:
             for seed, tow in enumerate(column)
         ]
     )
-    table = studies.leak_cost(frame)
+    table = leaks.leak_cost(frame)
     assert table["objective"].tolist() == ["oracle", "support_only", "simulated"]
     assert table["n"].tolist() == [3, 2, 3]
     assert table["gain_mean"].tolist() == pytest.approx([0.125, 0.0, -0.03])
     assert table["better"].tolist()[0] == 1.0
     assert table["better"].tolist()[2] == 0.5
-    assert list(studies.leak_cost_lines(table)) == [
+    assert list(leaks.leak_cost_lines(table)) == [
         ["oracle", "3", "78.3 ± 17.6", "+12.5 ± 3.5", "100%"],
         ["support_only", "2", "75.0 ± 7.1", "-", "-"],
         ["simulated", "3", "64.7 ± 17.5", "-3.0 ± 9.9", "50%"],
     ]
-    assert studies.leak_cost_markdown(table).startswith(
+    assert leaks.leak_cost_markdown(table).startswith(
         "| objective | rows x cells | ToW | against support_only | ahead of it |\n"
         "| --- | ---: | ---: | ---: | ---: |\n"
         "| oracle | 3 | 78.3 ± 17.6 | +12.5 ± 3.5 | 100% |\n"
@@ -185,6 +185,6 @@ def test_rows_of_one_study_are_paired_by_name_without_their_objective_alone() ->
     rows = [row("a@b@oracle", 0, 0.9, tuning="oracle"), row("c@oracle", 0, 0.1)]
     rows += [row("a@b@support_only", 0, 0.8, tuning="support_only")]
     rows += [row("a@c@oracle", 0, 0.2, tuning="oracle")]
-    table = studies.leak_cost(frame_of(rows)).set_index("objective")
+    table = leaks.leak_cost(frame_of(rows)).set_index("objective")
     (found,) = table.loc[["oracle"], ["n", "gain_mean"]].to_numpy().tolist()
     assert found == pytest.approx([2, 0.1])

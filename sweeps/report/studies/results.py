@@ -6,9 +6,7 @@ and SciPy's statistics only when there is a study.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +20,13 @@ from sweeps.graph.spec import TuningObjective
 from sweeps.graph.studies import StudyJobs
 from sweeps.report.results import Entries
 from sweeps.report.sheets import write_csv
+from sweeps.report.studies.leaks import leak_cost, leak_cost_markdown
 
 if TYPE_CHECKING:
     from oneshui.tuning.score import TrialScores
     from sweeps.sampler import Point
 
-_SAME = ["dataset", "num_forget", "row", "objective"]
+OF_ONE_ROW = ["dataset", "num_forget", "row", "objective"]
 """What several studies of one row have in common."""
 JOURNAL = "studies.journal"
 """Optuna's file in the output folder."""
@@ -209,7 +208,7 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
         return frame
     frame = frame.astype(dict.fromkeys(("picked_tow", "defaults_tow", "best_tow"), "float64"))
     frame = frame.assign(gain=frame["picked_tow"] - frame["defaults_tow"])
-    groups = frame.groupby(_SAME)
+    groups = frame.groupby(OF_ONE_ROW)
     return frame.assign(
         studies=groups["study"].transform("size"),
         picked_tow_std=groups["picked_tow"].transform("std"),
@@ -224,205 +223,6 @@ def points_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
     ]
     # A column that is empty in one study would be of no known type there.
     return pd.DataFrame([row for part in parts for row in part.to_dict("records")])
-
-
-def leak_cost(frame: pd.DataFrame) -> pd.DataFrame:
-    """What each knowledge buys: ToW of the rows that were tuned under several objectives.
-
-    Args:
-        frame: From ``results_frame``; where there are several objectives, rows are called
-            "<row>@<objective>".
-
-    Returns:
-        One row per objective: "objective", "n" (pairs of row and cell), mean and standard
-        deviation of the ToW, and of the paired difference to support_only, in [0, 1]; "better"
-        is the share of pairs in which it is above support_only. Empty without several objectives.
-    """
-    tuned = frame.dropna(subset=["tuning", "tow"])
-    names = zip(tuned["method"], tuned["tuning"], strict=True)
-    tuned = tuned.assign(study=[name.removesuffix(f"@{objective}") for name, objective in names])
-    index = ["dataset", "num_forget", "seed", "study"]
-    wide = tuned.pivot_table(index=index, columns="tuning", values="tow")
-    if "support_only" not in wide or wide.shape[1] < 2:
-        return pd.DataFrame()
-    rows = []
-    for objective in wide.columns:
-        is_base = objective == "support_only"
-        values = wide[objective]
-        gain = values - wide["support_only"]
-        rows.append(
-            {
-                "objective": objective,
-                "n": values.count(),
-                "tow_mean": values.mean(),
-                "tow_std": values.std(ddof=1),
-                "gain_mean": gain.mean(),
-                "gain_std": math.nan if is_base else gain.std(ddof=1),
-                "better": math.nan if is_base else (gain.dropna() > 0).mean(),
-            }
-        )
-    return pd.DataFrame(rows).sort_values("tow_mean", ascending=False, ignore_index=True)
-
-
-def leak_cost_markdown(table: pd.DataFrame) -> str:
-    """What ``leak_cost`` found, in Markdown, percent and points.
-
-    Args:
-        table: From ``leak_cost``, not empty.
-    """
-    lines = [
-        "| objective | rows x cells | ToW | against support_only | ahead of it |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [f"| {' | '.join(texts)} |" for texts in leak_cost_lines(table)]
-    return "\n".join(lines) + f"\n\n{LEAK_NOTE}\n"
-
-
-def leak_cost_lines(table: pd.DataFrame) -> Iterator[list[str]]:
-    """The same, one list of texts per objective.
-
-    Args:
-        table: From ``leak_cost``.
-    """
-    for row in table.to_dict("records"):
-        is_base = row["objective"] == "support_only"
-        yield [
-            str(row["objective"]),
-            str(row["n"]),
-            _spread(row["tow_mean"], row["tow_std"], ""),
-            "-" if is_base else _spread(row["gain_mean"], row["gain_std"], "+"),
-            "-" if is_base else f"{100 * row['better']:.0f}%",
-        ]
-
-
-LEAK_NOTE = (
-    "The same rows, tuned with the same points; only what the choice among them may see differs. "
-    "support_only sees S, support_and_val also validation pictures, simulated nothing after "
-    "deletion, oracle the gap to the retrained model, which nobody has who needs to unlearn. Mean "
-    "± standard deviation over rows and cells; differences are paired, in points of ToW."
-)
-
-
-def _spread(mean: float, std: float, sign: str) -> str:
-    text = f"{round(100 * mean, 1) + 0.0:{sign}.1f}"
-    return text if pd.isna(std) else f"{text} ± {100 * std:.1f}"
-
-
-def study_sentences(results: Sequence[StudyResult]) -> list[str]:
-    """What the studies say together, in sentences; ToW in points.
-
-    Without true ToWs there is nothing to be said.
-    """
-    frame = studies_frame(results)
-    found = []
-    for objective, rows in frame.groupby("objective", sort=False) if len(frame) else ():
-        known = rows.dropna(subset=["picked_tow", "defaults_tow", "best_tow"])
-        if known.empty:
-            continue
-        gain = 100 * known["gain"]
-        lost = 100 * (known["best_tow"] - known["picked_tow"])
-        # Adding 0 turns -0.0 into 0.0, whose sign would mean nothing.
-        mean = round(gain.mean(), 1) + 0.0
-        found.append(
-            f"{objective}: over {len(known)} {'study' if len(known) == 1 else 'studies'} the "
-            f"picked point's ToW is {mean:+.1f} points from the defaults' and "
-            f"{lost.mean():.1f} below that of the best evaluated point; "
-            f"{int((gain < 0).sum())} picked worse than the defaults."
-        )
-    unique = frame.drop_duplicates("study") if len(frame) else frame
-    for name, title in (
-        ("simulated_correlation", "simulated value"),
-        ("score_correlation", "support-only score"),
-    ):
-        values = unique[name].dropna() if len(unique) else unique
-        if len(values):
-            found.append(
-                f"Rank correlation of the {title} with the true ToW: mean {values.mean():.2f}, "
-                f"lowest {values.min():.2f} ({len(values)} "
-                f"{'study' if len(values) == 1 else 'studies'})."
-            )
-    return [*found, *_apart(frame)]
-
-
-def _apart(frame: pd.DataFrame) -> Iterator[str]:
-    """How far the picks of several studies of a row lie apart, one sentence each."""
-    if frame.empty or not (frame["studies"] > 1).any():
-        return
-    for (dataset, size, row, objective), rows in frame.groupby(_SAME, sort=False):
-        if len(rows) < 2:
-            continue
-        picks = pd.DataFrame([json.loads(text) for text in rows["hyperparameters"]])
-        values = ", ".join(
-            f"{name} {column.min():.4g} to {column.max():.4g}" for name, column in picks.items()
-        )
-        text = f"{row} {dataset} n{size}, {objective}: {len(rows)} studies picked {values}"
-        known = rows.dropna(subset=["gain"])
-        if len(known) > 1:
-            gain, tow = 100 * known["gain"], 100 * known["picked_tow"]
-            low, high = (round(end, 1) + 0.0 for end in (gain.min(), gain.max()))
-            text += (
-                f"; true ToW {tow.min():.1f} to {tow.max():.1f}, {low:+.1f} to {high:+.1f} points "
-                f"from the defaults' in the same study (standard deviation {gain.std():.1f})"
-            )
-        yield f"{text}."
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyLine:
-    """One study and objective as texts for a table; ToW in percent, "-" is missing.
-
-    Attributes:
-        study: Its name.
-        objective: What the choice could see.
-        points: Finished points.
-        picked: Number of the chosen point, the defaults being 0, and its hyperparameters.
-        picked_tow: True ToW of the chosen point.
-        defaults_tow: That of the defaults.
-        best_tow: That of the best evaluated point.
-        simulated_correlation: Of the simulated value with the true ToW, by rank.
-        score_correlation: The same of the support-only score.
-        importance: Share of each hyperparameter in the simulated value's variation.
-    """
-
-    study: str
-    objective: str
-    points: str
-    picked: str
-    picked_tow: str
-    defaults_tow: str
-    best_tow: str
-    simulated_correlation: str
-    score_correlation: str
-    importance: str
-
-
-def study_lines(results: Sequence[StudyResult]) -> list[StudyLine]:
-    """The studies for people, one line per study and objective."""
-    found = []
-    for result in results:
-        shares = sorted(result.importance.items(), key=lambda item: -item[1])
-        for objective, place in result.chosen.items():
-            point = result.point(place).items()
-            values = ", ".join(f"{name} {value:.4g}" for name, value in point)
-            found.append(
-                StudyLine(
-                    study=result.study.name,
-                    objective=objective,
-                    points=str(len(result.points)),
-                    picked=f"{place}: {values}" if place else f"defaults: {values}",
-                    picked_tow=_number(result.tow_of(place), 100, 1),
-                    defaults_tow=_number(result.tow_of(0), 100, 1),
-                    best_tow=_number(result.best_tow, 100, 1),
-                    simulated_correlation=_number(result.simulated_correlation, 1, 2),
-                    score_correlation=_number(result.score_correlation, 1, 2),
-                    importance=", ".join(f"{n} {100 * s:.0f}%" for n, s in shares) or "-",
-                )
-            )
-    return found
-
-
-def _number(value: float | None, scale: float, digits: int) -> str:
-    return "-" if value is None or pd.isna(value) else f"{scale * value:.{digits}f}"
 
 
 def write_studies(results: Sequence[StudyResult], output_dir: Path) -> None:
