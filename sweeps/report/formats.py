@@ -43,9 +43,9 @@ _TERMINAL_LEGEND = (
     "Δ: minus the retrained score; -: missing, or true by definition; MIA, RMIA 50: chance",
     "MIAacc: forget images taken for non-members",
     "sees: S support set, S+prep also the method's own preparation, Df,Dr reference rows",
-    "* shown to be best, ° best of the rest (tests within seeds, corrected); ≈ shown to be as near",
-    "to retraining as retraining itself; forget, MIA, RMIA: closest to retrained models is best;",
-    "no mark: not shown. All definitions: report/summary.md",
+    "* shown to be best, ° best of the rest; ↑ ↓ ToW shown to be above or below doing nothing",
+    "≈ as near to retraining as retraining itself (tests within seeds, corrected; no mark: not shown)",
+    "forget, MIA, RMIA: closest to retrained models is best; all definitions: report/summary.md",
 )
 _TERMINAL_TUNING = (
     "tuned by: sim simulated requests before deletion, S those and the support set, S+Dv also",
@@ -58,6 +58,8 @@ _LATEX = {
     "±": r"$\pm$",
     "Δ": r"$\Delta$",
     "≈": r"$\approx$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -89,11 +91,21 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
 def _terminal_table(table: Table, width: int) -> list[Text]:
     texts = [Text(table.title)]
     measures = [measure for panel in table.panels for measure in panel]
-    while measures:
-        panel = _widest(table, measures, width)
+    panels = _panels(table, measures, width, len(measures))
+    # As many panels as are needed, of equal breadth: no last one with a single column.
+    even = _panels(table, measures, width, -(-len(measures) // len(panels)))
+    for panel in even if len(even) == len(panels) else panels:
         texts += panel.texts()
-        measures = measures[len(panel.measures) :]
     return texts
+
+
+def _panels(table: Table, measures: Sequence[str], width: int, most: int) -> list[_Panel]:
+    """All measures, at most so many beside each other."""
+    found: list[_Panel] = []
+    while measures:
+        found.append(_widest(table, measures[:most], width))
+        measures = measures[len(found[-1].measures) :]
+    return found
 
 
 def _widest(table: Table, measures: Sequence[str], width: int) -> _Panel:
@@ -174,10 +186,10 @@ def _aligned(cells: Sequence[TableCell], measure: str) -> list[str]:
     if CATALOGUE[measure].unit == "seconds":
         spreads = [""] * len(cells)
     room = max(map(len, spreads))
-    noise = any(cell.is_equivalent for cell in cells)
+    marks = max(len(cell.mark) for cell in cells)
     tails = [
         (f"±{spread:>{room}}" if spread else "").ljust(room + 1 if room else 0)
-        + (("≈" if cell.is_equivalent else " ") if noise else "")
+        + cell.mark.ljust(marks)
         for cell, spread in zip(cells, spreads, strict=True)
     ]
     return [_MARKS[c.rank] + c.mean + tail for c, tail in zip(cells, tails, strict=True)]
@@ -237,7 +249,7 @@ def _latex_number(cell: TableCell, measure: str) -> str:
     text = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")[cell.rank].format(text)
     if cell.spread and CATALOGUE[measure].unit != "seconds":
         text += rf"{{\tiny$\pm${cell.spread}}}"
-    return text + (r"$\approx$" if cell.is_equivalent else "")
+    return text + "".join(_LATEX[mark] for mark in cell.mark)
 
 
 def _escape(text: str) -> str:

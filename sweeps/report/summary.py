@@ -41,7 +41,9 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
         the hyperparameters are used as given), data_seen, task, requests (per seed), n (finished
         seeds), seeds (planned), mixed (what of ``sweeps.report.results.MADE`` differs among the
         jobs behind the row, in words; empty if nothing does), hyperparameters_from (as in the
-        frame), equivalent (whether the row is shown
+        frame), against_nothing (1 for a ToW that
+        is shown to be above doing nothing, -1 for below, 0 for neither; null without doing nothing
+        or a second seed), equivalent (whether the row is shown
         to be as near to retraining as retraining itself; null where nothing was retrained twice)
         and equivalent_p (its corrected p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and
         ``_high`` (95 % interval of the mean, Student's) and ``_iqm`` (interquartile mean) of
@@ -91,7 +93,8 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
     table = pd.DataFrame(parts).reset_index()
     table.insert(6, "data_seen", table["access"].map(lambda access: DATA_SEEN[Access(access)]))
     table = table.loc[_order(table)].reset_index(drop=True)
-    for place, (name, column) in enumerate(_equivalence(table, evidence).items(), start=13):
+    table.insert(13, "against_nothing", _against_nothing(table, evidence))
+    for place, (name, column) in enumerate(_equivalence(table, evidence).items(), start=14):
         table.insert(place, str(name), column)
     ranked = {f"{measure}_rank": _ranks(frame, table, measure) for measure in RANKED}
     return pd.concat([table, pd.DataFrame(ranked, index=table.index)], axis=1)
@@ -134,6 +137,16 @@ def _equivalence(table: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     p = pd.Series(found, index=table.index, dtype="float64")
     is_shown = (p <= ALPHA).astype("boolean").mask(p.isna())
     return pd.DataFrame({"equivalent": is_shown, "equivalent_p": p})
+
+
+def _against_nothing(table: pd.DataFrame, evidence: Evidence) -> pd.Series[Any]:
+    """1, -1 and 0 for rows that are shown to be better, worse or neither."""
+    signs = {
+        (*test.block, test.method): test.is_shown * (1 if test.difference > 0 else -1)
+        for test in evidence.tests
+        if test.family == "nothing" and not math.isnan(test.p_corrected)
+    }
+    return pd.Series([signs.get(key) for key in _keys(table)], index=table.index, dtype="Int64")
 
 
 def _normalised(frame: pd.DataFrame, index: pd.Index[Any]) -> pd.DataFrame:

@@ -63,11 +63,11 @@ RANK_NOTE = (
     "shown to be better than each other ranked row, by tests on differences within a seed at 5 % "
     "that are corrected for having picked it, and second best likewise among the rest: of few "
     "seeds most columns have no mark. Better is a higher retain, test and ToW, fewer unlearn s, "
-    "and for forget, MIA and RMIA a smaller distance to the retrained models of the same seed."
+    "and for forget, MIA and RMIA a smaller distance to the retrained models of the same seed. ↑ "
+    "and ↓ after a ToW: shown to be above or below doing nothing, corrected for the ranked rows."
 )
 TRUTH_NOTE = (
-    "the row's hyperparameters were found with the retrained model of reported cells in view, so "
-    "that its numbers are a little flattered."
+    "hyperparameters found with retrained models of reported cells in view: a little flattered."
 )
 TUNING_NAMES: Mapping[str, str] = {
     "support_only": "S",
@@ -113,13 +113,14 @@ class TableCell:
         mean: "-" if there is none.
         spread: Standard deviation; empty with fewer than two seeds.
         rank: 1 shown to be best, 2 shown to be best of the rest, 0 neither.
-        is_equivalent: Whether the ToW is shown to be as near to retraining as retraining itself.
+        mark: After a ToW: ↑ or ↓ shown to be above or below doing nothing, ≈ shown to be as near
+            to retraining as retraining itself.
     """
 
     mean: str
     spread: str
     rank: int = 0
-    is_equivalent: bool = False
+    mark: str = ""
 
     def __str__(self) -> str:
         return f"{self.mean} ± {self.spread}" if self.spread else self.mean
@@ -278,14 +279,19 @@ def _cell(measure: str, row: Mapping[Hashable, Any] | None) -> TableCell:
     sign = "+" if unit in ("difference", "signed") else ""
     digits = {"seconds": 2 if mean < 10 else 1 if mean < 100 else 0, "signed": 2}.get(unit, 1)
     rank = row[f"{measure}_rank"] if measure in RANKED else pd.NA
-    equivalent = row["equivalent"] if measure == "tow" else pd.NA
     return TableCell(
         # Adding 0 turns -0.0 into 0.0, whose sign would mean nothing.
         mean=f"{round(scale * mean, digits) + 0.0:{sign}.{digits}f}",
         spread="" if math.isnan(spread) else f"{scale * spread:.{digits}f}",
         rank=0 if pd.isna(rank) else int(rank),
-        is_equivalent=False if pd.isna(equivalent) else bool(equivalent),
+        mark=_mark(row) if measure == "tow" else "",
     )
+
+
+def _mark(row: Mapping[Hashable, Any]) -> str:
+    against = 0 if pd.isna(row["against_nothing"]) else int(row["against_nothing"])
+    is_equivalent = not pd.isna(row["equivalent"]) and bool(row["equivalent"])
+    return ("", "↑", "↓")[against] + ("≈" if is_equivalent else "")
 
 
 def _true_by_definition(row: Mapping[Hashable, Any]) -> tuple[str, ...]:

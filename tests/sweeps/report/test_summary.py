@@ -56,6 +56,7 @@ def test_the_columns_are_those_of_the_contract() -> None:
     assert list(summary.columns) == [
         *keys,
         "hyperparameters_from",
+        "against_nothing",
         "equivalent",
         "equivalent_p",
         *measures,
@@ -147,6 +148,21 @@ def test_rows_as_near_to_retraining_as_retraining_are_known() -> None:
     alone = summarise(frame[frame["method"] != "retrain_again"])
     assert alone["equivalent"].isna().all()
     assert alone["equivalent_p"].isna().all()
+
+
+def test_rows_that_are_shown_to_differ_from_doing_nothing_are_known() -> None:
+    rows = {
+        "pretrain": [0.5, 0.52, 0.51],
+        "a": [0.6, 0.621, 0.612],
+        "b": [0.4, 0.421, 0.412],
+        "c": [0.5, 0.55, 0.48],
+        "scrub": [0.9, 0.92, 0.91],
+    }
+    frame = frame_of([row(m, s, v) for m, values in rows.items() for s, v in enumerate(values)])
+    found = summarise(frame).set_index("method")["against_nothing"]
+    assert found[["a", "b", "c"]].tolist() == [1, -1, 0]
+    assert found[["pretrain", "scrub"]].isna().all()
+    assert summarise(frame[frame["seed"] == 0])["against_nothing"].isna().all()
 
 
 def test_the_normalised_tow_is_a_ratio_of_mean_gains() -> None:

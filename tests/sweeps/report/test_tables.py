@@ -236,6 +236,25 @@ def test_what_is_true_by_definition_is_no_number() -> None:
     assert str(cells["retrain"][20, "forget_score"]).startswith("100.0")
 
 
+def test_what_is_shown_against_doing_nothing_is_marked_in_every_form() -> None:
+    gains = {"pretrain": (0.5, 0.5, 0.51), "a": (0.6, 0.61, 0.61), "b": (0.4, 0.39, 0.4)}
+    frame = frame_of([row(m, s, v) for m, values in gains.items() for s, v in enumerate(values)])
+    text = printed(frame, width=100)
+    assert "60.7±0.6↑" in text
+    assert "39.7±0.6↓" in text
+    assert "60.7 ± 0.6** ↑ |" in formats.markdown(summarise(frame))
+    assert r"{\tiny$\pm$0.6}$\downarrow$" in formats.latex(summarise(frame))
+
+
+def test_a_long_table_has_no_panel_of_a_single_column() -> None:
+    names = ["a_method_of_thirty_letters_here", "ssd", "jit"]
+    long = frame_of([row(m, s, 0.5 + s / 10, tuning="simulated") for m in names for s in (0, 1)])
+    heads = [line for line in printed(long, width=80).splitlines() if line.startswith("method")]
+    counts = [len(head.replace("prep s", "prep").split()) - 4 for head in heads]
+    assert sum(counts) == sum(map(len, tables.PANELS[:2]))
+    assert max(counts) - min(counts) <= 1
+
+
 def test_comparisons_are_texts_by_what_they_ask() -> None:
     gains = {"pretrain": (0.5, 0.5, 0.51), "a": (0.6, 0.61, 0.6), "b": (0.7, 0.69, 0.7)}
     frame = frame_of([row(m, s, v) for m, values in gains.items() for s, v in enumerate(values)])
@@ -415,11 +434,11 @@ def test_rows_whose_hyperparameters_saw_the_truth_are_marked_everywhere() -> Non
     (table,) = tables.tables_of(summary)
     assert [line.title for line in table.lines] == ["pretrain", "jit ‡", "ssd"]
     note = tables.notes(summary, Evidence.of(frame_of(rows)))[-1]
-    assert note.startswith("‡ the row's hyperparameters were found with the retrained model of")
+    assert note.startswith("‡ hyperparameters found with retrained models of reported cells in")
     for text in (formats.markdown(summary, [note]), printed(frame_of(rows))):
         assert "jit ‡" in text
         assert "ssd ‡" not in text
-        assert "‡ the row's hyperparameters" in text
+        assert "‡ hyperparameters found" in text
     assert r"jit $\ddagger$" in formats.latex(summary, [note])
     both = dataclasses.replace(table.lines[1], is_mixed=True)
     assert both.title == "jit † ‡"
