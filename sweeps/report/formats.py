@@ -44,7 +44,7 @@ _TERMINAL_LEGEND = (
     "MIAacc: forget images taken for non-members",
     "sees: S support set, S+prep also the method's own preparation, Df,Dr reference rows",
     "* shown to be best, ° best of the rest; ↑ ↓ ToW shown to be above or below doing nothing",
-    "≈ as near to retraining as retraining itself (tests within seeds, corrected; no mark: not shown)",
+    "≈ as near to retraining as retraining itself (tests within seeds, corrected; else not shown)",
     "forget, MIA, RMIA: closest to retrained models is best; all definitions: report/summary.md",
 )
 _TERMINAL_TUNING = (
