@@ -83,7 +83,8 @@ def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[s
             f"The largest mean gain over it is that of {top.method}, {_points(top)}, but it is not "
             f"shown to be one ({why})."
         ]
-    if top.difference > 0 and not math.isnan(fresh) and len(tests) > 1:
+    # Said of losses too: only where a mean is above zero it would be above zero on average.
+    if not math.isnan(fresh) and len(tests) > 1:
         sentences.append(
             f"Chosen on the other seeds than it is counted on, the best row gains "
             f"{100 * fresh + 0.0:+.1f} points."

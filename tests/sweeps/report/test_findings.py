@@ -150,3 +150,13 @@ def test_a_claim_about_a_row_whose_values_saw_the_truth_says_so() -> None:
 def test_seeds_that_are_all_alike_have_no_interval() -> None:
     (found,) = sentences(*seeds("pretrain", *[0.5] * 3), *seeds("a", *[0.75] * 3))
     assert "+25.0 points, but it is not shown" in found[2]
+
+
+def test_the_gain_of_a_choice_is_said_where_it_is_a_loss_too() -> None:
+    (found,) = sentences(
+        *seeds("pretrain", 0.5, 0.6, 0.7),
+        *seeds("a", 0.4, 0.51, 0.6),
+        *seeds("b", 0.3, 0.4, 0.5),
+    )
+    assert found[2] == "None of the 2 one-shot rows has a higher mean."
+    assert found[3].endswith("the best row gains -9.7 points.")
