@@ -57,5 +57,6 @@ def test_a_single_dataset_and_size_has_nothing_to_be_put_together() -> None:
 
 
 def test_the_retrained_model_is_not_put_together_because_it_is_held_against_itself() -> None:
+    values: dict[tuple[str, int, str], list[float | None]]
     values = {(name, 5, row): [0.9, 1.0] for name in "xy" for row in ("retrain", "a")}
     assert aggregate(table(values))["method"].tolist() == ["a"]
