@@ -12,6 +12,7 @@ import math
 
 import pandas as pd
 
+from oneshui.spec import Role
 from sweeps.inference.intervals import (
     interquartile_mean_of,
     mean_of,
@@ -28,7 +29,8 @@ COLUMNS = (
 def aggregate(frame: pd.DataFrame, measure: str = "tow") -> pd.DataFrame:
     """What every row scores over all datasets and forget sizes.
 
-    Only rows that every dataset and forget size has are comparable. The interval is over seeds: it
+    Only rows that every dataset and forget size has are comparable, and the retrained model would
+    be held against itself. The interval is over seeds: it
     says how the mean over *these* datasets would move with other seeds, not what other datasets
     would give.
 
@@ -42,7 +44,7 @@ def aggregate(frame: pd.DataFrame, measure: str = "tow") -> pd.DataFrame:
         weighing alike in the mean, with 95 % intervals (NaN where a block has one seed). Empty
         with fewer than two blocks.
     """
-    known = frame.dropna(subset=[measure])
+    known = frame[frame["role"] != Role.RETRAIN].dropna(subset=[measure])
     blocks = list(dict.fromkeys(map(tuple, frame[BLOCK].to_numpy().tolist())))
     rows = []
     competes = set(names(frame[is_ranked(frame)]))

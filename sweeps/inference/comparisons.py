@@ -119,9 +119,11 @@ class People:
         )
 
     def interval(
-        self, measure: str, method: str, other: str, difference: float
+        self, measure: str, method: str, other: str, difference: Difference
     ) -> tuple[float, float]:
         """95 % interval of a mean difference over seeds that have both, people drawn in each.
+
+        NaN where a seed has no resamples, whose people would count as if they could not vary.
 
         About the difference itself: the mean over resamples is lower, because a gap that is
         about zero only grows when people are drawn again.
@@ -130,8 +132,10 @@ class People:
         if table is None or self.freedom < 1 or not {method, other} <= set(table.columns):
             return math.nan, math.nan
         drawn = (table[method] - table[other]).unstack("seed").dropna(axis="columns", how="all")
+        if drawn.shape[1] < difference.num:
+            return math.nan, math.nan
         half = float(t_quantile(0.975, self.freedom)) * float(drawn.mean(axis=1).std(ddof=1))
-        return difference - half, difference + half
+        return difference.mean - half, difference.mean + half
 
 
 NOBODY = People(values={}, freedom=0.0)
@@ -288,9 +292,10 @@ def _paired(
     people: People = NOBODY,
 ) -> PairedTest:
     values = differences.dropna().to_numpy()
-    low, high = t_interval(values)
     difference = Difference.of(values)
-    of_people = people.interval(measure, method, other, difference.mean)
+    # Seeds that are all equal did not repeat anything, and have no interval.
+    low, high = (math.nan, math.nan) if math.isnan(difference.error) else t_interval(values)
+    of_people = people.interval(measure, method, other, difference)
     return PairedTest(
         family=family,
         dataset=block[0],
@@ -341,9 +346,10 @@ def support_statement(tests: Sequence[PairedTest]) -> str:
     known = sorted(value for value in found.values() if not math.isnan(value))
     seeds = "1 seed" if fewest == 1 else f"{fewest} seeds"
     rows = max(map(len, by_block.values()))
+    compete = f"{rows} rows that compete" if rows > 1 else "one row that competes"
     said = (
         f"Tests are Student's on differences within a seed ({seeds} at least), in each dataset and "
-        f"forget size, corrected for the {rows} rows that compete there."
+        f"forget size, corrected for the {compete} there."
     )
     if not known:
         return said

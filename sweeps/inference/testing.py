@@ -192,8 +192,12 @@ def cross_fitted_gain(gains: Array) -> float:
 def detectable(errors: Iterable[float], num_seeds: int, num_rows: int) -> float:
     """The difference that a corrected test finds with probability ``POWER``.
 
+    By the noncentral t: few seeds' standard errors differ so much that adding a quantile of Student
+    to the critical value would promise what is found in half the sweeps.
+
     Args:
-        errors: Standard errors of the differences; the median counts.
+        errors: Standard errors of the differences; the median counts, divided by the
+            share of the true one that it usually is: most errors of few seeds are too small.
         num_seeds: Pairs of each.
         num_rows: Rows that the correction is for.
 
@@ -203,5 +207,9 @@ def detectable(errors: Iterable[float], num_seeds: int, num_rows: int) -> float:
     known = [error for error in errors if not math.isnan(error)]
     if not known or num_seeds < 2:
         return math.nan
-    needed = float(t_quantile(1 - ALPHA / (2 * num_rows), num_seeds - 1))
-    return (needed + float(t_quantile(POWER, num_seeds - 1))) * float(np.median(known))
+    from scipy.special import chdtri, nctdtrinc
+
+    freedom = num_seeds - 1
+    needed = t_quantile(1 - ALPHA / (2 * num_rows), freedom)
+    usual = math.sqrt(chdtri(freedom, 0.5) / freedom)
+    return float(nctdtrinc(freedom, 1 - POWER, needed) / usual * np.median(known))

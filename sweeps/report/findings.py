@@ -14,9 +14,9 @@ import pandas as pd
 from oneshui.spec import Role
 from sweeps.inference.comparisons import Block, PairedTest, best_of, blocks
 from sweeps.inference.evidence import Evidence
-from sweeps.inference.rows import by_seed, of_role
+from sweeps.inference.rows import by_seed, names, of_role
 from sweeps.inference.testing import cross_fitted_gain
-from sweeps.report.tables import request_title
+from sweeps.report.tables import TRUTH, TRUTH_IN_VIEW, request_title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,7 @@ def findings(frame: pd.DataFrame, evidence: Evidence) -> list[Finding]:
             sentences += _against_nothing(tests, gains)
             sentences += _best(evidence, block)
         sentences += _retrained(evidence, block)
+        sentences += _truth_in_view(rows, evidence, block)
         found.append(Finding(title=request_title(*block), sentences=tuple(sentences)))
     across = _over_datasets([test for test in evidence.tests if test.family == "datasets"])
     return [*found, *across]
@@ -63,7 +64,9 @@ def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[s
     """The largest gain with what it is worth, and which rows are shown to help or to harm."""
     top = max(tests, key=lambda test: test.difference)
     competed = f"{len(tests)} one-shot {'row' if len(tests) == 1 else 'rows'} competed"
-    fresh = cross_fitted_gain(gains.dropna(how="all").dropna(axis="columns").to_numpy())
+    # On the seeds of the row that is spoken of: it must be among those that can be chosen.
+    common = gains[gains[top.method].notna()].dropna(axis="columns")
+    fresh = cross_fitted_gain(common.to_numpy())
     if top.difference <= 0:
         who = f"None of the {len(tests)} one-shot rows has a"
         sentences = [f"{who if len(tests) > 1 else 'The one-shot row has no'} higher mean."]
@@ -80,7 +83,8 @@ def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[s
             f"The largest mean gain over it is that of {top.method}, {_points(top)}, but it is not "
             f"shown to be one ({why})."
         ]
-    if top.difference > 0 and not math.isnan(fresh) and len(tests) > 1:
+    # Said of losses too: only where a mean is above zero it would be above zero on average.
+    if not math.isnan(fresh) and len(tests) > 1:
         sentences.append(
             f"Chosen on the other seeds than it is counted on, the best row gains "
             f"{100 * fresh + 0.0:+.1f} points."
@@ -88,7 +92,8 @@ def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[s
     better = [t.method for t in tests if t.is_shown and t.difference > 0 and t is not top]
     worse = [t.method for t in tests if t.is_shown and t.difference < 0]
     if better:
-        sentences.append(f"Shown to be better as well: {', '.join(better)}.")
+        also = " as well" if top.is_shown else ""
+        sentences.append(f"Shown to be better{also}: {', '.join(better)}.")
     if worse:
         sentences.append(f"Shown to be worse than doing nothing: {', '.join(worse)}.")
     return sentences
@@ -124,6 +129,18 @@ def _retrained(evidence: Evidence, block: Block) -> list[str]:
     if alike:
         return [f"{among}; shown to be {within}: {', '.join(alike)}."]
     return [f"{among}; no one-shot row is shown to be {within}."]
+
+
+def _truth_in_view(rows: pd.DataFrame, evidence: Evidence, block: Block) -> list[str]:
+    """Which rows that something is claimed of have hyperparameters that saw the truth."""
+    saw = names(rows[rows["hyperparameters_from"] == TRUTH_IN_VIEW])
+    claimed = {
+        test.method for family in ("nothing", "retrained") for test in evidence.shown(family, block)
+    }
+    flattered = [name for name in saw if name in claimed]
+    if not flattered:
+        return []
+    return [f"Flattered by hyperparameters that saw the truth ({TRUTH}): {', '.join(flattered)}."]
 
 
 def _over_datasets(tests: Sequence[PairedTest]) -> list[Finding]:

@@ -37,7 +37,7 @@ MOST_SIZES = 3
 
 SCORE_NAMES = {"multilabel": "mAP", "multiclass": "accuracy"}
 MISSING = "-"
-_IN_VIEW: ValuesFrom = "truth_in_view"
+TRUTH_IN_VIEW: ValuesFrom = "truth_in_view"
 MIXED = "†"
 TRUTH = "‡"
 
@@ -55,7 +55,7 @@ LEGEND = (
 FEW_NOTE = (
     f"Of {FEW_PEOPLE} people or fewer many attributes have no picture, and mAP says little: Δ loss "
     "and Δ margin are the mean loss and the mean log-odds of the truth on forget images, minus the "
-    "retrained model's. A margin above 0 still knows too much."
+    "retrained model's. A Δ margin above 0 still knows too much."
 )
 RANK_NOTE = (
     "Best and second best among the ranked rows only: neither doing nothing (pretrain) nor rows "
@@ -261,7 +261,7 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
             access=Access(str(one["access"])),
             tuning=NOT_TUNED if pd.isna(one["tuning"]) else TUNING_NAMES[str(one["tuning"])],
             is_mixed=any(row["mixed"] for row in own.values()),
-            truth_in_view=any(row["hyperparameters_from"] == _IN_VIEW for row in own.values()),
+            truth_in_view=any(row["hyperparameters_from"] == TRUTH_IN_VIEW for row in own.values()),
             group=group(method),
             counts={
                 size: f"{own[size]['n']}/{own[size]['seeds']}" if size in own else MISSING
@@ -322,7 +322,9 @@ def truth_note(summary: pd.DataFrame) -> str:
     Args:
         summary: From ``sweeps.report.summary.summarise``.
     """
-    return f"{TRUTH} {TRUTH_NOTE}" if (summary["hyperparameters_from"] == _IN_VIEW).any() else ""
+    return (
+        f"{TRUTH} {TRUTH_NOTE}" if (summary["hyperparameters_from"] == TRUTH_IN_VIEW).any() else ""
+    )
 
 
 def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:

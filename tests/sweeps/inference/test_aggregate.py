@@ -54,3 +54,9 @@ def test_seeds_that_are_missing_here_and_there_leave_a_mean_without_an_interval(
 def test_a_single_dataset_and_size_has_nothing_to_be_put_together() -> None:
     assert aggregate(table({("x", 5, "a"): [0.5, 0.7]})).empty
     assert aggregate(table({("x", 5, "a"): [None], ("y", 5, "a"): [None]})).empty
+
+
+def test_the_retrained_model_is_not_put_together_because_it_is_held_against_itself() -> None:
+    values: dict[tuple[str, int, str], list[float | None]]
+    values = {(name, 5, row): [0.9, 1.0] for name in "xy" for row in ("retrain", "a")}
+    assert aggregate(table(values))["method"].tolist() == ["a"]

@@ -23,6 +23,8 @@ from sweeps.inference.retrained import distances, level_of, nearness
 from sweeps.inference.rows import is_ranked, names
 
 BLOCK = ("synthetic", 20)
+NONCENTRALITY = 5.432
+"""At which Student's test of 4 seeds and 2 rows finds 4 of 5."""
 
 
 def frame_of(values: dict[str, list[float | None]], **more: Any) -> pd.DataFrame:
@@ -221,6 +223,9 @@ def test_people_are_resampled_within_seeds() -> None:
     half = float(stats.t.ppf(0.975, 20) * draws.std(ddof=1))
     assert (first.people_low, first.people_high) == pytest.approx((0.1 - half, 0.1 + half))
     assert math.isnan(second.people_low)  # nobody resampled it
+    # With resamples of one seed alone, the other's people would count as if they did not vary.
+    first, *_ = comparisons(frame, people[people["seed"] == 0])
+    assert math.isnan(first.people_low)
 
 
 def test_datasets_are_no_exchangeable_cells() -> None:
@@ -252,5 +257,8 @@ def test_what_the_seeds_can_support_is_said() -> None:
     assert "(4 seeds at least)" in said
     assert "corrected for the 2 rows" in said
     errors = [np.std(noise[i] - noise[0], ddof=1) / 2 for i in (1, 2)]
-    needed = (stats.t.ppf(1 - 0.0125, 3) + stats.t.ppf(0.8, 3)) * np.median(errors)
+    assert stats.nct.sf(stats.t.ppf(1 - 0.0125, 3), 3, NONCENTRALITY) == pytest.approx(
+        0.8, abs=1e-3
+    )
+    needed = NONCENTRALITY / math.sqrt(stats.chi2.median(3) / 3) * np.median(errors)
     assert f"of {100 * needed:.1f} points of ToW is found in 4 of 5 such sweeps" in said

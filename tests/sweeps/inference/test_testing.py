@@ -111,12 +111,18 @@ def test_of_rows_without_effect_the_cross_fitted_gain_is_none_where_the_highest_
     assert gains.mean(axis=1).max(axis=1).mean() > 0.8
 
 
-def test_what_can_be_detected_is_found_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("seeds", [3, 5, 30])
+def test_what_can_be_detected_is_found_as_often_as_it_says(seeds: int) -> None:
     generator = np.random.default_rng(0)
-    seeds, rows, repeats = 5, 4, 3000
-    size = testing.detectable([1 / math.sqrt(seeds)] * rows, seeds, rows)
-    drawn = generator.normal(loc=size, size=(repeats, seeds))
+    rows, repeats = 12, 3000
+    seen = generator.normal(size=(repeats, rows, seeds)).std(axis=2, ddof=1) / math.sqrt(seeds)
+    sizes = np.array([testing.detectable(errors, seeds, rows) for errors in seen])
+    drawn = sizes[:, None] + generator.normal(size=(repeats, seeds))
     p = stats.ttest_1samp(drawn, 0.0, axis=1).pvalue
-    assert 0.7 <= float((p < 0.05 / rows).mean()) <= 0.9
+    # The quantiles of Student added up were found in half the sweeps of three seeds.
+    assert float((p < 0.05 / rows).mean()) == pytest.approx(0.8, abs=0.04)
+
+
+def test_nothing_can_be_detected_without_an_error_or_a_second_seed() -> None:
     assert math.isnan(testing.detectable([math.nan], 3, 4))
     assert math.isnan(testing.detectable([0.1], 1, 4))
