@@ -15,7 +15,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +77,7 @@ def overall_coverage(repeats: int, seeds: int, blocks: int, seed: int = 0) -> di
     generator = np.random.default_rng(seed)
     levels = np.linspace(-1, 1, blocks)
     truths = {"mean": 0.0, "iqm": _middle_of_mixture(levels)}
-    statistics: Mapping[str, Callable[[Array], Array]]
+    statistics: Mapping[str, Callable[[Sequence[Array]], Array]]
     statistics = {"mean": mean_of, "iqm": interquartile_mean_of}
     held = dict.fromkeys(statistics, 0)
     for _ in range(repeats):

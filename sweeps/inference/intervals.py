@@ -128,7 +128,9 @@ def ratio_of_means(
 
 
 def stratified_interval(
-    strata: Sequence[Sequence[float]], statistic: Callable[[Array], Array], seed: int = 0
+    strata: Sequence[Sequence[float]],
+    statistic: Callable[[Sequence[Array]], Array],
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Interval of a statistic of all values, by resampling seeds within datasets and forget sizes.
 
@@ -139,7 +141,7 @@ def stratified_interval(
 
     Args:
         strata: Values of each dataset and forget size, one per seed, at least two of each.
-        statistic: Of the values of all strata, [resamples, values], along the last axis.
+        statistic: Of the values of each of the strata, [resamples, values].
         seed: Of the resampling.
 
     Returns:
@@ -157,11 +159,11 @@ def stratified_interval(
         drawn = sample[generator.integers(len(sample), size=(RESAMPLES, len(sample)))]
         stretched = math.sqrt(len(sample) / (len(sample) - 1))
         parts.append(sample.mean() + stretched * (drawn - sample.mean()))
-    estimate = float(statistic(np.concatenate(samples)[None, :])[0])
-    found = statistic(np.concatenate(parts, axis=1))
+    estimate = float(statistic([sample[None, :] for sample in samples])[0])
+    found = statistic(parts)
     level = (1 + CONFIDENCE) / 2
     ends = np.quantile(found, [1 - level, level]) - found.mean()
-    variances = np.array([sample.var(ddof=1) * len(sample) for sample in samples])
+    variances = np.array([sample.var(ddof=1) / len(sample) for sample in samples])
     freedom = np.array([len(sample) - 1 for sample in samples])
     if not variances.any():
         return estimate, estimate
@@ -170,15 +172,16 @@ def stratified_interval(
     return estimate + float(ends[0]), estimate + float(ends[1])
 
 
-def mean_of(values: Array) -> Array:
-    """Mean along the last axis."""
-    found: Array = values.mean(axis=-1)
+def mean_of(parts: Sequence[Array]) -> Array:
+    """Mean of the means of all parts, [resamples, values], each part weighing alike."""
+    found: Array = np.mean([part.mean(axis=1) for part in parts], axis=0)
     return found
 
 
-def interquartile_mean_of(values: Array) -> Array:
-    """``interquartile_mean`` along the last axis."""
-    found: Array = _middle(np.sort(values, axis=-1)).mean(axis=-1)
+def interquartile_mean_of(parts: Sequence[Array]) -> Array:
+    """``interquartile_mean`` of the values of all parts, [resamples, values], together."""
+    together = np.sort(np.concatenate(parts, axis=1), axis=1)
+    found: Array = _middle(together).mean(axis=1)
     return found
 
 

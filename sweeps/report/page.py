@@ -87,7 +87,11 @@ def write_report(
     """
     target = output_dir / "report"
     with _replacing(target) as folder:
-        said = (*tables.notes(summary, evidence), *tables.protection_notes(frame))
+        said = (
+            *tables.notes(summary, evidence),
+            *tables.protection_notes(frame),
+            *tables.fixed_notes(plan.sweep.cells[0].vary),
+        )
         frame.to_parquet(folder / "results.parquet", index=False)
         write_csv(frame, folder / "results.csv")
         summary.to_parquet(folder / "summary.parquet", index=False)

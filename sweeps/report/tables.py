@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from oneshui.spec import DATA_SEEN, Access, Role
-from sweeps.graph.spec import ValuesFrom
+from sweeps.graph.spec import SeedLevel, ValuesFrom
 from sweeps.inference.comparisons import PairedTest, support_statement
 from sweeps.inference.evidence import Evidence
 from sweeps.report.measures import CATALOGUE, RANKED
@@ -96,6 +96,13 @@ OVERALL_NOTE = (
     "95 % intervals over seeds, resampled within each and stretched for their number. They hold "
     "for these datasets; other datasets are another question."
 )
+_VARIED: Mapping[SeedLevel, str] = {
+    "all": "everything",
+    "split": "who is in which set",
+    "training": "the training",
+    "unlearning": "the unlearning",
+    "support": "the support pictures",
+}
 _FAMILIES: Mapping[str, str] = {
     "nothing": "Against doing nothing: does the ToW differ?",
     "best": "The highest mean ToW against the other rows: is it better than each?",
@@ -365,6 +372,16 @@ def equivalence_note(evidence: Evidence) -> str:
         f"{100 * evidence.margin:g} points of what retrained models have among themselves (two "
         "one-sided tests, corrected for the rows); without the mark it is not shown, which is not "
         f"shown to be different. ToW of two retrained models of one cell: {levels}."
+    )
+
+
+def fixed_notes(vary: SeedLevel) -> tuple[str, ...]:
+    """What must be said where seeds do not vary everything."""
+    if vary == "all":
+        return ()
+    return (
+        f"Seeds vary {_VARIED[vary]} alone (sweep.vary={vary}): what is shown holds for everything "
+        "else as it is here.",
     )
 
 

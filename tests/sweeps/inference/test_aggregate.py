@@ -43,12 +43,21 @@ def test_datasets_and_sizes_weigh_alike_and_rows_must_have_all() -> None:
     assert found["is_ranked"].tolist() == [False, True]
 
 
-def test_seeds_that_are_missing_here_and_there_leave_a_mean_without_an_interval() -> None:
-    (found,) = aggregate(table({("x", 5, "a"): [0.5, 0.7], ("y", 5, "a"): [0.9, None]})).to_dict(
-        "records"
-    )
-    assert found["mean"] == pytest.approx(0.75)
-    assert np.isnan(found["low"])
+def test_seeds_that_are_missing_here_and_there_leave_an_interval_of_the_mean() -> None:
+    values: dict[tuple[str, int, str], list[float | None]] = {
+        (name, 5, "a"): [0.5, 0.7, last]
+        for name, last in (("w", 0.6), ("x", 0.6), ("y", 0.6), ("z", None))
+    }
+    (found,) = aggregate(table(values)).to_dict("records")
+    assert found["mean"] == pytest.approx(0.6)
+    assert found["low"] < 0.6 < found["high"]
+    assert np.isnan(found["iqm_low"])
+    values["z", 5, "a"] = [0.5, 0.7, 0.6]
+    (whole,) = aggregate(table(values)).to_dict("records")
+    assert whole["iqm_low"] < whole["iqm"] < whole["iqm_high"]
+    values["z", 5, "a"] = [0.5]
+    (lonely,) = aggregate(table(values)).to_dict("records")
+    assert np.isnan(lonely["low"])
 
 
 def test_a_single_dataset_and_size_has_nothing_to_be_put_together() -> None:

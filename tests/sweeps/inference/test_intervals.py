@@ -70,7 +70,7 @@ def test_the_interquartile_mean_cuts_a_quarter_off_each_end(
 ) -> None:
     assert intervals.interquartile_mean(values) == pytest.approx(expected, nan_ok=True)
     if values:
-        (found,) = intervals.interquartile_mean_of(np.array([values]))
+        (found,) = intervals.interquartile_mean_of([np.array([values])])
         assert found == pytest.approx(expected)
 
 

@@ -219,6 +219,12 @@ def test_tables_of_few_people_show_loss_and_margin_too() -> None:
     assert tables.FEW_NOTE in tables.notes(summarise(frame), Evidence.of(frame))
 
 
+def test_seeds_that_do_not_vary_everything_are_spoken_of() -> None:
+    assert tables.fixed_notes("all") == ()
+    (note,) = tables.fixed_notes("training")
+    assert note.startswith("Seeds vary the training alone (sweep.vary=training): what is shown")
+
+
 def test_what_is_true_by_definition_is_no_number() -> None:
     frame = frame_of(
         [
