@@ -16,7 +16,6 @@ from oneshui.metrics.resampling import RESAMPLED, interval
 from sweeps.graph.artifacts import PEOPLE
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.results import Entries
-from sweeps.store import DamagedEntryError
 
 KEYS = ["dataset", "num_forget", "seed", "method"]
 
@@ -31,6 +30,9 @@ def resamples(plan: Plan, entries: Entries) -> pd.DataFrame:
     Returns:
         Columns dataset, num_forget, seed, method, resample (from 0) and
         ``oneshui.metrics.resampling.RESAMPLED``, fractions; null is undefined.
+
+    Raises:
+        DamagedEntryError: A file is absent or differs.
     """
     return resamples_of(plan.results, entries)
 
@@ -39,6 +41,9 @@ def resamples_of(rows: Iterable[ResultRow], entries: Entries) -> pd.DataFrame:
     """As ``resamples``, of some rows.
 
     Joined before they are named: columns for each of thousands of tables would take seconds.
+
+    Raises:
+        DamagedEntryError: A file is absent or differs.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -48,11 +53,8 @@ def resamples_of(rows: Iterable[ResultRow], entries: Entries) -> pd.DataFrame:
         entry = entries.get(row.score_key)
         if entry is None or PEOPLE not in entry.files:
             continue
-        try:
-            with parquet.ParquetFile(entry.file(PEOPLE)) as file:
-                tables.append(file.read(columns=list(RESAMPLED)))
-        except DamagedEntryError:  # the next run recomputes it; a report goes without
-            continue
+        with parquet.ParquetFile(entry.file(PEOPLE)) as file:
+            tables.append(file.read(columns=list(RESAMPLED)))
         found.append(row)
     if not found:
         return pd.DataFrame(columns=[*KEYS, "resample", *RESAMPLED])

@@ -19,7 +19,6 @@ from sweeps.graph.artifacts import ROC
 from sweeps.report.analyses import stored_table
 from sweeps.report.figures.style import Block, Drawing, Look, Material, looks_of, set_title
 from sweeps.report.people import mean_interval, resamples_of
-from sweeps.store import DamagedEntryError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,10 +63,7 @@ def _attacked(material: Material, block: Block) -> _Attacked:
         entry = material.entries.get(row.score_key)
         if entry is None or ROC not in entry.files:
             continue
-        try:
-            curve = stored_table(entry, ROC)
-        except DamagedEntryError:  # the next run recomputes it; a report goes without
-            continue
+        curve = stored_table(entry, ROC)
         if len(curve):
             curves.setdefault(row.row.name, []).append(curve)
     drawn = resamples_of(results, material.entries)

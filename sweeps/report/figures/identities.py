@@ -20,7 +20,6 @@ from sweeps.graph.artifacts import PER_IDENTITY, SUPPORT
 from sweeps.graph.plan import ResultRow
 from sweeps.inference.rows import is_ranked, names
 from sweeps.report.figures.style import Drawing, Look, Material, looks_of, set_title
-from sweeps.store import DamagedEntryError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,10 +203,7 @@ def support_sheet(material: Material) -> Iterator[Drawing]:
         if split is None or SUPPORT not in split.files:
             continue
         gaps = own[own["seed"] == first.cell.seed].groupby("identity")["gap"].mean()
-        try:
-            pictures = _pictures(split.file(SUPPORT))
-        except DamagedEntryError:  # the next run recomputes it; a report goes without
-            continue
+        pictures = _pictures(split.file(SUPPORT))
         people_of = zip(gaps.index.tolist(), gaps.tolist(), strict=True)
         faces = [(who, gap, pictures[who]) for who, gap in people_of if who in pictures]
         faces.sort(key=lambda face: -face[1])

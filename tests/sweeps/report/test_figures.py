@@ -29,7 +29,7 @@ from sweeps.report.figures import catalogue, scores
 from sweeps.report.figures.style import DPI, Material, looks_of, roles_of, style
 from sweeps.report.results import results_frame
 from sweeps.report.summary import summarise
-from sweeps.store import Entry
+from sweeps.store import DamagedEntryError, Entry
 from sweeps.store.status import scan
 
 PLAN = expand(load(["sweep=smoke", "sweep.datasets=[synthetic_tiny]"]).sweep)
@@ -405,16 +405,14 @@ def test_the_sheet_shows_the_support_pictures_hardest_first(real: Material) -> N
     assert [axes.get_title().split(":")[0] for axes in shown] == [str(p) for p in expected.index]
 
 
-def test_figures_go_without_a_damaged_file(real: Material, tmp_path: Path) -> None:
+def test_a_damaged_file_stops_the_figures_and_is_named(real: Material, tmp_path: Path) -> None:
     damaged = {
         key: dataclasses.replace(entry, folder=tmp_path / "gone")
         for key, entry in real.entries.items()
     }
-    assert not list(
-        catalogue.KINDS["rmia_roc"].drawings(dataclasses.replace(real, entries=damaged))
-    )
-    sheet = catalogue.KINDS["support_sheet"]
-    assert not list(sheet.drawings(dataclasses.replace(real, entries=damaged)))
+    for kind in ("rmia_roc", "support_sheet"):
+        with pytest.raises(DamagedEntryError):
+            list(catalogue.KINDS[kind].drawings(dataclasses.replace(real, entries=damaged)))
 
 
 @pytest.mark.parametrize("count", [2, 8, 22, 30])

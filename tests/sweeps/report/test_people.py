@@ -15,6 +15,7 @@ from oneshui.metrics.resampling import NUM_RESAMPLES, RESAMPLED, interval
 from sweeps.graph.artifacts import PEOPLE
 from sweeps.report import people
 from sweeps.report.results import Entries, results_frame
+from sweeps.store import DamagedEntryError
 from sweeps.store.status import scan
 
 SIX = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.forget_sizes=[6]")
@@ -66,12 +67,13 @@ def test_rows_without_resamples_are_left_out(
     sweep: InlineSweep, entries: Entries, tmp_path: Path
 ) -> None:
     first, second, *_ = (row.score_key for row in sweep.plan.results)
-    changed = {
-        first: dataclasses.replace(entries[first], files={}),
-        second: dataclasses.replace(entries[second], folder=tmp_path / "gone"),
-    }
+    changed = {first: dataclasses.replace(entries[first], files={})}
     drawn = people.resamples(sweep.plan, {**entries, **changed})
-    assert len(drawn) == (len(sweep.plan.results) - 2) * NUM_RESAMPLES
+    assert len(drawn) == (len(sweep.plan.results) - 1) * NUM_RESAMPLES
+    # What is damaged is no absence: the command computes it again.
+    gone = {second: dataclasses.replace(entries[second], folder=tmp_path / "gone")}
+    with pytest.raises(DamagedEntryError):
+        people.resamples(sweep.plan, {**entries, **gone})
     nothing = people.resamples(sweep.plan, {})
     assert nothing.empty
     assert list(nothing.columns) == list(drawn.columns)
