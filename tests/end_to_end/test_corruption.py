@@ -145,8 +145,8 @@ def heals(left: Left, done: Sequence[Damage]) -> None:
     for job in left.plan.jobs.values():
         if wake & set(job.needs):
             shutil.rmtree(left.output / "store" / job.stage / job.key, ignore_errors=True)
-    if any("score" in one.path.parts for one in asleep):
-        # Scores are opened by the report.
+    if asleep:
+        # Scores, features and support pictures are opened by the report.
         (left.output / "report" / ".state").unlink()
     second = left.run()
     assert second.status == 0, second.said
