@@ -304,7 +304,8 @@ def _mark(row: Mapping[Hashable, Any]) -> str:
 def _true_by_definition(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
     """Measures of a row that hold it against itself."""
     if row["role"] == Role.RETRAIN:
-        return ("tow", "retain_gap", "forget_gap", "test_gap")
+        gaps = ("retain_gap", "forget_gap", "test_gap", "forget_loss_gap", "forget_margin_gap")
+        return ("tow", *gaps)
     return ()
 
 

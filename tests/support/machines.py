@@ -66,7 +66,10 @@ class Machines:
     def interrupt(self, instance: str) -> None:
         """Take a spot machine back, in the middle of whatever it does."""
         boto3.client("ec2", self.region).terminate_instances(InstanceIds=[instance])
-        end(self._raylets.pop(instance))
+        # Whoever looks after the machines may have seen it first.
+        raylet = self._raylets.pop(instance, None)
+        if raylet is not None:
+            end(raylet)
 
     def _look(self) -> None:
         wanted = {name: t for name, t in self.instances().items() if t.get(KIND) == "worker"}

@@ -214,6 +214,9 @@ def test_tables_of_few_people_show_loss_and_margin_too() -> None:
     (line,) = few.lines
     assert str(line.cells[1, "forget_loss_gap"]) == "+0.12"
     assert str(line.cells[1, "forget_margin_gap"]) == "-1.25"
+    retrain = frame_of([row("retrain", 0, 1.0, num_forget=1, **values)])
+    (itself,) = tables.tables_of(summarise(retrain))[0].lines
+    assert str(itself.cells[1, "forget_margin_gap"]) == tables.MISSING
     assert few.title.startswith("synthetic, 1 forget identity, 20 requests per seed")
     frame = frame_of([row("ssd", 0, 0.5, num_forget=1)])
     assert tables.FEW_NOTE in tables.notes(summarise(frame), Evidence.of(frame))
