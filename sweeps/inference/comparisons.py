@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -196,11 +197,10 @@ def best_against_others(
     others = [name for name in tow if name != best]
     found = []
     for name in others:
-        values = tow[best] - tow[name]
-        test = _paired("best", block, "tow", values, best, str(name), people)
-        p = Difference.of(values.dropna()).p_above(0.0)
-        corrected = capped(picked_from(tow.shape[1]) * p)
-        found.append(dataclasses.replace(test, p=p, p_corrected=corrected))
+        values, is_better = tow[best] - tow[name], partial(Difference.p_above, bound=0.0)
+        test = _paired("best", block, "tow", values, best, str(name), people, is_better)
+        corrected = capped(picked_from(tow.shape[1]) * test.p)
+        found.append(dataclasses.replace(test, p_corrected=corrected))
     return found
 
 
@@ -219,13 +219,12 @@ def against_retrained(
     level = near.groupby("seed")["level"].first()
     own = by_seed(near, "nearness")
     compared = rows[is_ranked(rows) | (rows["role"] == Role.PRETRAIN)]
-    tests = []
-    for name in names(compared):
-        values = (own[name] - level) if name in own else pd.Series(dtype="float64")
-        test = _paired("retrained", block, "tow", values, name, again)
-        p = Difference.of(values.dropna()).p_within(margin)
-        tests.append(dataclasses.replace(test, p=p))
-    return _corrected(tests)
+    nearer = own.reindex(columns=names(compared)).sub(level, axis=0)
+    is_within = partial(Difference.p_within, margin=margin)
+    return _corrected(
+        _paired("retrained", block, "tow", nearer[name], name, again, asked=is_within)
+        for name in names(compared)
+    )
 
 
 def attacked_as_retrained(
@@ -290,7 +289,9 @@ def _paired(
     method: str,
     other: str,
     people: People = NOBODY,
+    asked: Callable[[Difference], float] = Difference.p,
 ) -> PairedTest:
+    """Two rows over seeds; ``asked`` gives the p of what the family asks of their difference."""
     values = differences.dropna().to_numpy()
     difference = Difference.of(values)
     # Seeds that are all equal did not repeat anything, and have no interval.
@@ -310,7 +311,7 @@ def _paired(
         people_low=of_people[0],
         people_high=of_people[1],
         error=difference.error,
-        p=difference.p(),
+        p=asked(difference),
     )
 
 

@@ -44,8 +44,10 @@ class Difference:
         if not len(sample):
             return cls(num=0, mean=math.nan, error=math.nan)
         mean = float(sample.mean())
-        error = _error(sample[None, :])[0] if len(sample) > 1 else math.nan
-        return cls(num=len(sample), mean=mean, error=float(error))
+        spread = float(sample.std(ddof=1)) if len(sample) > 1 else 0.0
+        is_rounding = spread <= 1e-12 * np.abs(sample).max()
+        error = math.nan if is_rounding else spread / math.sqrt(len(sample))
+        return cls(num=len(sample), mean=mean, error=error)
 
     def p(self) -> float:
         """Two-sided p of Student's test of a mean of zero; NaN without a standard error."""
@@ -77,14 +79,6 @@ def _upper_tail(statistic: float, num: int) -> float:
     from scipy.special import stdtr
 
     return float(stdtr(num - 1, -statistic)) if num > 1 else math.nan
-
-
-def _error(samples: Array) -> Array:
-    """Standard errors of the means along the last axis; NaN where all values are equal."""
-    spread = samples.std(axis=-1, ddof=1)
-    rounding = 1e-12 * np.abs(samples).max(axis=-1, initial=1e-300)
-    found: Array = np.where(spread > rounding, spread, np.nan) / math.sqrt(samples.shape[-1])
-    return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -21,7 +21,7 @@ from oneshui.metrics.trends import Trend, trend
 from oneshui.spec import Role
 from sweeps.graph.artifacts import FEATURES, PER_IDENTITY, RETAIN
 from sweeps.graph.plan import Plan, ResultRow
-from sweeps.report.results import Entries
+from sweeps.report.results import OF_A_ROW, Entries, with_rows
 from sweeps.report.sheets import write_csv
 from sweeps.store import Entry
 
@@ -193,22 +193,8 @@ class _Features:
 
 
 def _joined(parts: list[_Part], columns: list[str]) -> pd.DataFrame:
-    """All tables under each other, with the row that each belongs to.
-
-    Named after they are joined: four columns for each of thousands of tables would take seconds.
-    """
-    names = ["dataset", "num_forget", "seed", "method"]
+    """All tables under each other, with the row that each belongs to."""
     if not parts:
-        return pd.DataFrame(columns=[*names, *columns])
+        return pd.DataFrame(columns=[*OF_A_ROW, *columns])
     joined = pd.concat([table for _, table in parts], ignore_index=True)
-    lengths = [len(table) for _, table in parts]
-    rows = [row for row, _ in parts]
-    values: dict[str, list[Any]] = {
-        "dataset": [row.cell.dataset for row in rows],
-        "num_forget": [row.cell.num_forget for row in rows],
-        "seed": [row.cell.seed for row in rows],
-        "method": [row.row.name for row in rows],
-    }
-    for place, name in enumerate(names):
-        joined.insert(place, name, pd.Series(values[name]).repeat(lengths).to_numpy())
-    return joined
+    return with_rows(joined, [row for row, _ in parts], [len(table) for _, table in parts])

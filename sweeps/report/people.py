@@ -15,9 +15,7 @@ import pandas as pd
 from oneshui.metrics.resampling import RESAMPLED, interval
 from sweeps.graph.artifacts import PEOPLE
 from sweeps.graph.plan import Plan, ResultRow
-from sweeps.report.results import Entries
-
-KEYS = ["dataset", "num_forget", "seed", "method"]
+from sweeps.report.results import OF_A_ROW, Entries, with_rows
 
 
 def resamples(plan: Plan, entries: Entries) -> pd.DataFrame:
@@ -40,8 +38,6 @@ def resamples(plan: Plan, entries: Entries) -> pd.DataFrame:
 def resamples_of(rows: Iterable[ResultRow], entries: Entries) -> pd.DataFrame:
     """As ``resamples``, of some rows.
 
-    Joined before they are named: columns for each of thousands of tables would take seconds.
-
     Raises:
         DamagedEntryError: A file is absent or differs.
     """
@@ -57,35 +53,11 @@ def resamples_of(rows: Iterable[ResultRow], entries: Entries) -> pd.DataFrame:
             tables.append(file.read(columns=list(RESAMPLED)))
         found.append(row)
     if not found:
-        return pd.DataFrame(columns=[*KEYS, "resample", *RESAMPLED])
+        return pd.DataFrame(columns=[*OF_A_ROW, "resample", *RESAMPLED])
     joined: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     lengths = [len(table) for table in tables]
-    names = {
-        "dataset": [row.cell.dataset for row in found],
-        "num_forget": [row.cell.num_forget for row in found],
-        "seed": [row.cell.seed for row in found],
-        "method": [row.row.name for row in found],
-    }
-    for place, (name, values) in enumerate(names.items()):
-        joined.insert(place, name, pd.Series(values).repeat(lengths).to_numpy())
-    joined.insert(len(KEYS), "resample", np.concatenate([np.arange(it) for it in lengths]))
-    return joined
-
-
-def people_spread(drawn: pd.DataFrame) -> pd.DataFrame:
-    """Standard error of every measure of every row, with people as what is sampled.
-
-    Args:
-        drawn: From ``resamples``.
-
-    Returns:
-        Columns dataset, num_forget, seed, method and ``<measure>_se``: the standard deviation over
-        resamples (n - 1), in fractions; null where the measure is null in a resample, as on a set
-        of a single person.
-    """
-    groups = drawn.groupby(KEYS, sort=False)[list(RESAMPLED)]
-    spread, undefined = groups.std(), groups.count().lt(groups.size(), axis=0)
-    return spread.mask(undefined).add_suffix("_se").reset_index()
+    joined.insert(0, "resample", np.concatenate([np.arange(it) for it in lengths]))
+    return with_rows(joined, found, lengths)
 
 
 def mean_interval(

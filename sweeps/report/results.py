@@ -38,6 +38,8 @@ _COPYING: frozenset[Stage] = frozenset({"index", "cache", "split", "weights"})
 """Stages that bring data in: their results are bytes, whatever computed them."""
 
 Entries = Mapping[str, Entry]
+OF_A_ROW = ("dataset", "num_forget", "seed", "method")
+"""What tells rows of the results apart."""
 
 
 def is_complete(row: ResultRow, entries: Entries) -> bool:
@@ -132,6 +134,29 @@ def _cost(part: str, entries: Sequence[Entry]) -> dict[str, float]:
         if known:
             costs[f"{part}_{to}"] = over(known)
     return costs
+
+
+def with_rows(
+    joined: pd.DataFrame, rows: Sequence[ResultRow], lengths: list[int]
+) -> pd.DataFrame:
+    """Tables under each other with the row that each belongs to before the other columns.
+
+    Named after they are joined: columns for each of thousands of tables would take seconds.
+
+    Args:
+        joined: The tables in the order of the rows; changed.
+        rows: Whose they are.
+        lengths: How long each is.
+    """
+    values: dict[str, list[Any]] = {
+        "dataset": [row.cell.dataset for row in rows],
+        "num_forget": [row.cell.num_forget for row in rows],
+        "seed": [row.cell.seed for row in rows],
+        "method": [row.row.name for row in rows],
+    }
+    for place, name in enumerate(OF_A_ROW):
+        joined.insert(place, name, pd.Series(values[name]).repeat(lengths).to_numpy())
+    return joined
 
 
 def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:

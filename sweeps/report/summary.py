@@ -41,12 +41,11 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
         the hyperparameters are used as given), data_seen, task, requests (per seed), n (finished
         seeds), seeds (planned), mixed (what of ``sweeps.report.results.MADE`` differs among the
         jobs behind the row, in words; empty if nothing does), hyperparameters_from (as in the
-        frame), against_nothing (1 for a ToW that
-        is shown to be above doing nothing, -1 for below, 0 for neither; null without doing nothing
-        or a second seed), equivalent (whether the row is shown
-        to be as near to retraining as retraining itself; null where nothing was retrained twice)
-        and equivalent_p (its corrected p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low`` and
-        ``_high`` (95 % interval of the mean, Student's) and ``_iqm`` (interquartile mean) of
+        frame), against_nothing (1 for a ToW that is shown to be above doing nothing, -1 for below,
+        0 for neither; null without doing nothing or a second seed), equivalent (whether the row is
+        shown to be as near to retraining as retraining itself; null where nothing was retrained
+        twice) and equivalent_p (its corrected p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low``
+        and ``_high`` (95 % interval of the mean, Student's) and ``_iqm`` (interquartile mean) of
         ``SUMMARISED``: fractions in [0, 1] and seconds, null where the seeds do not suffice; and
         ``<measure>_rank`` of ``RANKED``: 1 and 2 for rows that are shown to be best and best of the
         rest, null for all others. The normalised ToW is a ratio of means: gain over doing nothing

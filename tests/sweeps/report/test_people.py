@@ -14,7 +14,7 @@ from support.inline_sweep import InlineSweep, inline_sweep
 from oneshui.metrics.resampling import NUM_RESAMPLES, RESAMPLED, interval
 from sweeps.graph.artifacts import PEOPLE
 from sweeps.report import people
-from sweeps.report.results import Entries, results_frame
+from sweeps.report.results import OF_A_ROW, Entries, results_frame
 from sweeps.store import DamagedEntryError
 from sweeps.store.status import scan
 
@@ -36,7 +36,7 @@ def entries(sweep: InlineSweep) -> Entries:
 
 def test_every_finished_row_has_its_resamples(sweep: InlineSweep, entries: Entries) -> None:
     drawn: Any = people.resamples(sweep.plan, entries)
-    assert list(drawn.columns) == [*people.KEYS, "resample", *RESAMPLED]
+    assert list(drawn.columns) == [*OF_A_ROW, "resample", *RESAMPLED]
     assert len(drawn) == len(sweep.plan.results) * NUM_RESAMPLES
     for row in sweep.plan.results:
         own = drawn[(drawn["seed"] == row.cell.seed) & (drawn["method"] == row.row.name)]
@@ -77,26 +77,6 @@ def test_rows_without_resamples_are_left_out(
     nothing = people.resamples(sweep.plan, {})
     assert nothing.empty
     assert list(nothing.columns) == list(drawn.columns)
-    assert people.people_spread(nothing).empty
-
-
-def test_the_spread_is_the_standard_deviation_over_resamples() -> None:
-    rows = {"a": [0.1, 0.3, 0.2], "b": [0.5, 0.5, 0.5], "c": [0.1, np.nan, 0.3]}
-    drawn = pd.DataFrame(
-        [
-            {**dict.fromkeys(RESAMPLED, value), "method": name, "resample": number}
-            | {"dataset": "faces", "num_forget": 5, "seed": 1}
-            for name, values in rows.items()
-            for number, value in enumerate(values)
-        ]
-    )
-    spread: Any = people.people_spread(drawn)
-    columns = [f"{name}_se" for name in RESAMPLED]
-    assert list(spread.columns) == [*people.KEYS, *columns]
-    found = spread.set_index("method")["tow_se"]
-    assert found["a"] == pytest.approx(0.1)
-    assert found["b"] == 0
-    assert np.isnan(found["c"])
 
 
 def test_the_interval_of_a_mean_over_seeds_draws_people_in_all_of_them(
