@@ -26,12 +26,14 @@ class Evidence:
             where a cell was retrained at least twice.
         overall: From ``sweeps.inference.aggregate.aggregate``.
         margin: Of ToW, in which a row counts as good as retrained.
+        people: The measures with people drawn again, where they are known.
     """
 
     tests: tuple[PairedTest, ...]
     levels: Mapping[Block, Level]
     overall: pd.DataFrame
     margin: float
+    people: pd.DataFrame | None
 
     @classmethod
     def of(
@@ -53,6 +55,7 @@ class Evidence:
             levels={block: level for block, level in found.items() if level is not None},
             overall=aggregate(frame),
             margin=margin,
+            people=people,
         )
 
     def shown(self, family: str, block: Block) -> list[PairedTest]:

@@ -111,6 +111,7 @@ def write_report(
             frame=frame,
             summary=summary,
             margin=evidence.margin,
+            people=evidence.people,
             tables=found,
             studies=tuple(studies),
         )

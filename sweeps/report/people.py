@@ -7,14 +7,12 @@ between rows of a cell are taken resample by resample. Must not import torch, Ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 
 from oneshui.metrics.resampling import RESAMPLED, interval
 from sweeps.graph.artifacts import PEOPLE
-from sweeps.graph.plan import Plan, ResultRow
+from sweeps.graph.plan import Plan
 from sweeps.report.results import OF_A_ROW, Entries, with_rows
 
 
@@ -32,20 +30,11 @@ def resamples(plan: Plan, entries: Entries) -> pd.DataFrame:
     Raises:
         DamagedEntryError: A file is absent or differs.
     """
-    return resamples_of(plan.results, entries)
-
-
-def resamples_of(rows: Iterable[ResultRow], entries: Entries) -> pd.DataFrame:
-    """As ``resamples``, of some rows.
-
-    Raises:
-        DamagedEntryError: A file is absent or differs.
-    """
     import pyarrow as pa
     from pyarrow import parquet
 
     found, tables = [], []
-    for row in rows:
+    for row in plan.results:
         entry = entries.get(row.score_key)
         if entry is None or PEOPLE not in entry.files:
             continue

@@ -136,9 +136,7 @@ def _cost(part: str, entries: Sequence[Entry]) -> dict[str, float]:
     return costs
 
 
-def with_rows(
-    joined: pd.DataFrame, rows: Sequence[ResultRow], lengths: list[int]
-) -> pd.DataFrame:
+def with_rows(joined: pd.DataFrame, rows: Sequence[ResultRow], lengths: list[int]) -> pd.DataFrame:
     """Tables under each other with the row that each belongs to before the other columns.
 
     Named after they are joined: columns for each of thousands of tables would take seconds.

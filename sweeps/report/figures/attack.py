@@ -18,7 +18,7 @@ from oneshui.attacks.roc import FEWEST_FALSE_POSITIVES
 from sweeps.graph.artifacts import ROC
 from sweeps.report.analyses import stored_table
 from sweeps.report.figures.style import Block, Drawing, Look, Material, looks_of, set_title
-from sweeps.report.people import mean_interval, resamples_of
+from sweeps.report.people import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,33 +54,36 @@ def rmia_roc(material: Material) -> Iterator[Drawing]:
 
 def _attacked(material: Material, block: Block) -> _Attacked:
     curves: dict[str, list[pd.DataFrame]] = {}
-    results = [
-        row
-        for row in material.plan.results
-        if (row.cell.dataset, row.cell.num_forget) == (block.dataset, block.num_forget)
-    ]
-    for row in results:
+    for row in material.plan.results:
+        if (row.cell.dataset, row.cell.num_forget) != (block.dataset, block.num_forget):
+            continue
         entry = material.entries.get(row.score_key)
         if entry is None or ROC not in entry.files:
             continue
         curve = stored_table(entry, ROC)
         if len(curve):
             curves.setdefault(row.row.name, []).append(curve)
-    drawn = resamples_of(results, material.entries)
+    drawn = _of_block(material.people, block)
     rows = block.rows[block.rows["method"].isin(curves) & block.rows["rmia_auc"].notna()]
     return _Attacked(
         curves={method: curves[method] for method in block.methods if method in curves},
-        labels={
-            method: _label(method, rows[rows["method"] == method], drawn[drawn["method"] == method])
-            for method in curves
-        },
+        labels={method: _label(method, rows[rows["method"] == method], drawn) for method in curves},
         floor=min(1.0, FEWEST_FALSE_POSITIVES / rows["test_images"].max()) if len(rows) else 1.0,
         judged=(_judged(rows, "forget"), _judged(rows, "test")),
     )
 
 
-def _label(method: str, rows: pd.DataFrame, drawn: pd.DataFrame) -> str:
-    ends = mean_interval(rows, drawn, "rmia_auc")
+def _of_block(people: pd.DataFrame | None, block: Block) -> pd.DataFrame | None:
+    if people is None:
+        return None
+    own = people["dataset"].eq(block.dataset) & people["num_forget"].eq(block.num_forget)
+    return people[own]
+
+
+def _label(method: str, rows: pd.DataFrame, drawn: pd.DataFrame | None) -> str:
+    ends = None
+    if drawn is not None:
+        ends = mean_interval(rows, drawn[drawn["method"] == method], "rmia_auc")
     interval = "" if ends is None else f" [{100 * ends[0]:.0f}, {100 * ends[1]:.0f}]"
     return f"{method}: {100 * rows['rmia_auc'].mean():.0f}{interval}"
 

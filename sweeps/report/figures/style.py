@@ -147,6 +147,7 @@ class Material:
             without them their figures are left out.
         studies: What tuning found.
         margin: Of ToW, in which a row counts as good as retrained.
+        people: From ``sweeps.report.people.resamples``; without it attacks have no intervals.
     """
 
     plan: Plan
@@ -156,6 +157,7 @@ class Material:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     studies: tuple[StudyResult, ...] = ()
     margin: float = EQUIVALENCE_MARGIN
+    people: pd.DataFrame | None = None
 
     @staticmethod
     def stem(dataset: str) -> str:

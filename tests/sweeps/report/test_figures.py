@@ -291,10 +291,12 @@ def test_the_roc_says_the_area_with_its_interval_over_people(tmp_path: Path) -> 
     )
     entries = scan(sweep.plan, sweep.store, discard=False).entries
     frame = results_frame(sweep.plan, entries)
-    material = Material(plan=sweep.plan, entries=entries, frame=frame, summary=summarise(frame))
+    drawn, summary = people.resamples(sweep.plan, entries), summarise(frame)
+    material = Material(
+        plan=sweep.plan, entries=entries, frame=frame, summary=summary, people=drawn
+    )
     (axes,) = one("rmia_roc", material).axes
     rows = frame[frame["method"] == "gradient_ascent"]
-    drawn = people.resamples(sweep.plan, entries)
     ends = people.mean_interval(rows, drawn[drawn["method"] == "gradient_ascent"], "rmia_auc")
     assert ends is not None
     low, high = (round(100 * end) for end in ends)
