@@ -132,19 +132,20 @@ def test_a_method_is_described_with_its_hyperparameters(method: str) -> None:
         return
     rows = table(section(method), "hyperparameter")
     assert {row[0].strip("`"): value(row[1]) for row in rows} == defaults
-    ranges = {}
-    for field, _, tuned_in, description in rows:
-        assert description
-        if tuned_in:
-            low, high, log = re.fullmatch(r"(\S+) to ([^,]+)(, log)?", tuned_in).groups()  # type: ignore[union-attr]
-            name = field.strip("`")
-            ranges[name] = Range(
-                low=float(low),
-                high=float(high),
-                log=log is not None,
-                integer=isinstance(defaults[name], int),
-            )
-    assert ranges == dict(cls.search_space)
+    assert all(row[4] for row in rows)
+    for column, space in ((2, cls.search_space), (3, cls.relative_space)):  # type: ignore[attr-defined]
+        ranges = {}
+        for row in rows:
+            if row[column]:
+                low, high, log = re.fullmatch(r"(\S+) to ([^,]+)(, log)?", row[column]).groups()  # type: ignore[union-attr]
+                name = row[0].strip("`")
+                ranges[name] = Range(
+                    low=float(low),
+                    high=float(high),
+                    log=log is not None,
+                    integer=isinstance(defaults[name], int),
+                )
+        assert ranges == dict(space)
     assert {field.name for field in dataclasses.fields(cls)} == defaults.keys()  # type: ignore[arg-type]
 
 

@@ -83,7 +83,8 @@ def scrub(
         The norm of every forget step's gradient before clipping, scalars.
     """
     teacher = copy.deepcopy(model)
-    sgd = CosineSGD(model, method)
+    # The first step's gradient is rounding alone, so its length says nothing.
+    sgd = CosineSGD(model, method, first_length=CLIP_NORM)
 
     def distance(inputs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():

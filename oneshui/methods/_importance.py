@@ -81,14 +81,20 @@ def train_importances(
 
 
 def dampened_model(
-    request: UnlearnRequest, measure: ImportanceMeasure, *, alpha: float, dampening: float
+    request: UnlearnRequest,
+    measure: ImportanceMeasure,
+    *,
+    alpha: float,
+    share: float,
+    dampening: float,
 ) -> nn.Module:
     """A copy of the request's model, in evaluation mode, dampened by the importances of S.
 
     Args:
         request: Gives model, S and, as preparation, the importances of D_tr.
         measure: How D_tr was measured.
-        alpha: Selection threshold.
+        alpha: Selection threshold, where ``share`` is 0.
+        share: Share of the weights to select; 0 to go by ``alpha``.
         dampening: Lambda.
     """
     model = copy.deepcopy(request.model).to(request.device).eval()
@@ -96,7 +102,7 @@ def dampened_model(
     labels = request.support.labels.to(request.device)
     forget = measure(model, _smaller([(inputs, labels)], measure.batch_size))
     original = {name: request.prepared[name].to(request.device) for name in forget}
-    dampen(model, forget, original, alpha=alpha, dampening=dampening)
+    dampen(model, forget, original, alpha=alpha, share=share, dampening=dampening)
     return model
 
 
@@ -201,6 +207,7 @@ def dampen(
     original: Mapping[str, torch.Tensor],
     *,
     alpha: float,
+    share: float = 0.0,
     dampening: float,
 ) -> None:
     """Dampen the model's weights in place.
@@ -209,13 +216,44 @@ def dampen(
         model: The model.
         forget: Importances of S.
         original: Importances of D_tr, with the same names and shapes.
-        alpha: Selection threshold.
+        alpha: Selection threshold, where ``share`` is 0.
+        share: Share of the weights to select; 0 to go by ``alpha``.
         dampening: Lambda.
     """
     parameters = dict(model.named_parameters())
+    chosen = _most_important(forget, original, share) if share else {}
     with torch.no_grad():
         for name, importance in forget.items():
             # A selected weight has a positive importance to S, so nothing is divided by 0.
-            selected = importance > alpha * original[name]
+            selected = chosen[name] if share else importance > alpha * original[name]
             factor = (dampening * original[name] / importance).clamp(max=1.0)
             parameters[name].mul_(torch.where(selected, factor, 1.0))
+
+
+def _most_important(
+    forget: Mapping[str, torch.Tensor], original: Mapping[str, torch.Tensor], share: float
+) -> Mapping[str, torch.Tensor]:
+    """True for so large a share of the weights, those most important to S relative to D_tr.
+
+    Args:
+        forget: Importances of S.
+        original: Importances of D_tr, with the same names and shapes.
+        share: In [0, 1]; less is selected where fewer weights matter to S at all.
+
+    Returns:
+        bool, in the importances' shapes. Of equal ratios the first ones, in the order of names.
+    """
+    # No ratio is negative, and 0 / 0 would be none.
+    ratios = torch.cat(
+        [torch.where(f > 0, f / original[name], -1.0).flatten() for name, f in forget.items()]
+    )
+    count = min(round(share * len(ratios)), int((ratios >= 0).sum()))
+    if count == 0:
+        selected = torch.zeros_like(ratios, dtype=torch.bool)
+    else:
+        smallest = ratios.kthvalue(len(ratios) - count + 1).values
+        selected = ratios > smallest
+        equal = (ratios == smallest).nonzero().flatten()
+        selected[equal[: count - int(selected.sum())]] = True
+    parts = torch.split(selected, [f.numel() for f in forget.values()])
+    return {name: part.view_as(forget[name]) for name, part in zip(forget, parts, strict=True)}

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from oneshui.errors import InputError
-from oneshui.methods._sgd import cosine
+from oneshui.methods._sgd import StepRate, cosine
 from oneshui.spec import Task
 
 Layers: TypeAlias = dict[str, nn.Linear | nn.Conv2d]
@@ -303,6 +303,7 @@ def descend(
     *,
     task: Task,
     learning_rate: float,
+    step: float = 0.0,
     epochs: int,
     variant: LossVariant,
     entropy: Entropy,
@@ -314,22 +315,31 @@ def descend(
         projections: P of every layer that moves, [G, d, d], in the weights' dtype.
         batches: (inputs [B, 3, S, S], labels), gone through once per epoch.
         task: Which loss.
-        learning_rate: Annealed by a cosine over epochs.
+        learning_rate: Annealed by a cosine over epochs; where ``step`` is 0.
+        step: Length of the first step, see ``oneshui.methods._sgd.StepRate``.
         epochs: Passes.
         variant: Of ``reverse_loss``.
         entropy: Of ``negative_entropy``.
     """
     layers = projected_layers(model)
     moved = {name: layers[name].weight for name in projections if layers[name].weight.requires_grad}
+    rate = StepRate(moved.values(), learning_rate=learning_rate, step=step)
     for epoch in range(epochs):
-        rate = learning_rate * cosine(epoch, epochs)
         for inputs, labels in batches:
             logits = model(inputs)
             loss = reverse_loss(logits, labels, task, variant)
             loss = loss + ENTROPY_WEIGHT * negative_entropy(logits, entropy)
             gradients = torch.autograd.grad(loss, list(moved.values()))
             with torch.no_grad():
-                for (name, weight), gradient in zip(moved.items(), gradients, strict=True):
-                    inside = projections[name]
-                    rows = gradient.reshape(len(inside), -1, inside.shape[-1])
-                    weight.sub_((rows - rows @ inside).view_as(weight), alpha=rate)
+                directions = [
+                    _outside(gradient, projections[name])
+                    for name, gradient in zip(moved, gradients, strict=True)
+                ]
+                alpha = rate(directions) * cosine(epoch, epochs)
+                torch._foreach_add_(list(moved.values()), directions, alpha=-alpha)
+
+
+def _outside(gradient: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """What the projection [G, d, d] leaves of a weight's gradient, in the weight's shape."""
+    rows = gradient.reshape(len(inside), -1, inside.shape[-1])
+    return (rows - rows @ inside).view_as(gradient)

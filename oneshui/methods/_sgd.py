@@ -18,7 +18,7 @@ from torch import nn
 from oneshui.accelerator import policy_of, transfer
 from oneshui.data.crops import Augmentation
 from oneshui.data.images import LabelledImages
-from oneshui.errors import DataAccessError
+from oneshui.errors import DataAccessError, NumericalError
 from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
 from oneshui.spec import Task
 from oneshui.training.losses import task_loss
@@ -186,33 +186,104 @@ def mean_gradient(
     return total
 
 
+class StepRate:
+    """The learning rate of all steps, given or found by how long the first one is to be.
+
+    With ``step`` above 0 it is step |theta| / |u|: theta are all weights that move, together, as
+    they are at the start; u is what the first step that moves any of them subtracts at rate 1, with
+    momentum, weight decay, clipping, masks or projection where the method has them. So it does not
+    depend on the scale of loss or weights. Norms are L2, summed in float64.
+
+    Args:
+        weights: All weights that move.
+        learning_rate: The rate where ``step`` is 0.
+        step: Length of the first step as a share of the weights' norm; 0 for ``learning_rate``.
+        length: |u|, where the first step's own says nothing; 0 to measure it.
+    """
+
+    def __init__(
+        self,
+        weights: Iterable[torch.Tensor],
+        *,
+        learning_rate: float,
+        step: float,
+        length: float = 0.0,
+    ) -> None:
+        self._way = step * _norm(weights) if step else 0.0
+        self._rate = None if step else learning_rate
+        self._length = length
+
+    def __call__(self, direction: Iterable[torch.Tensor]) -> float:
+        """The rate for a step along u; 0 as long as no u was above 0.
+
+        Raises:
+            NumericalError: The rate is looked for, and u is not finite.
+        """
+        if self._rate is None:
+            length = self._length or _norm(direction)
+            if not math.isfinite(length):
+                raise NumericalError(
+                    "the gradient of the first step is not finite, so no learning rate makes the "
+                    "step as long as `step` says: set step to 0 and give a learning_rate"
+                )
+            if length == 0:
+                return 0.0
+            self._rate = self._way / length
+        return self._rate
+
+
+def _norm(tensors: Iterable[torch.Tensor]) -> float:
+    norms = [torch.linalg.vector_norm(t.detach(), dtype=torch.float64) for t in tensors]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
+
+
+class SupportSteps(Protocol):
+    """The hyperparameters of a method that takes steps of plain SGD over all of S.
+
+    Attributes:
+        learning_rate: Of every step, where ``step`` is 0.
+        step: See ``StepRate``.
+        steps: How many.
+        parameters: Which of the model's move, all or the last linear layer's.
+    """
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def step(self) -> float: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def parameters(self) -> Literal["all", "classifier"]: ...
+
+
 def support_steps(
     request: UnlearnRequest,
-    *,
-    steps: int,
-    rate: float,
-    parameters: Literal["all", "classifier"],
+    method: SupportSteps,
     targets: Callable[[], torch.Tensor],
+    *,
+    uphill: bool = False,
 ) -> nn.Module:
     """A copy of the request's model, in evaluation mode, after steps of plain SGD over all of S.
 
     Args:
         request: Gives model and S.
-        steps: How many.
-        rate: Of every step; below 0 uphill.
-        parameters: Which of the model's move, all or the last linear layer's.
+        method: Gives the steps.
         targets: Labels of S to go towards, asked for at every step; float [N, C] or int64 [N].
+        uphill: Whether to go away from them.
     """
     model = copy.deepcopy(request.model).to(request.device).eval()
-    module = model if parameters == "all" else classifier_of(model)
+    module = model if method.parameters == "all" else classifier_of(model)
     moved: list[torch.Tensor] = [p for p in module.parameters() if p.requires_grad]
+    rate = StepRate(moved, learning_rate=method.learning_rate, step=method.step)
     inputs = torch.split(request.support.inputs().to(request.device), CHUNK_SIZE)
-    for _ in range(steps):
+    for _ in range(method.steps):
         labels = torch.split(targets().to(request.device), CHUNK_SIZE)
         chunks = zip(inputs, labels, strict=True)
         gradients = mean_gradient(model, moved, chunks, request.task)
         with torch.no_grad():
-            torch._foreach_add_(moved, gradients, alpha=-rate)
+            alpha = rate(gradients)
+            torch._foreach_add_(moved, gradients, alpha=alpha if uphill else -alpha)
     return model
 
 
@@ -225,7 +296,8 @@ class Steps(Protocol):
     """The hyperparameters of a method that trains on by ``CosineSGD``.
 
     Attributes:
-        learning_rate: Of the first epoch.
+        learning_rate: Of the first epoch, where ``step`` is 0.
+        step: See ``StepRate``.
         epochs: How many.
         momentum: In [0, 1).
         weight_decay: L2 penalty.
@@ -233,6 +305,8 @@ class Steps(Protocol):
 
     @property
     def learning_rate(self) -> float: ...
+    @property
+    def step(self) -> float: ...
     @property
     def epochs(self) -> int: ...
     @property
@@ -246,21 +320,41 @@ class CosineSGD:
 
     The learning rate follows a cosine over epochs. The same as ``torch.optim.SGD``, but it leaves
     no gradients on the model, and moves nothing outside a mask, by weight decay neither.
+
+    Args:
+        model: In evaluation mode.
+        method: Gives the steps.
+        masks: 1 for entries that move, else 0, by parameter name; None for all.
+        first_length: What ``StepRate`` takes the first step for; 0 to measure it.
     """
 
     def __init__(
-        self, model: nn.Module, method: Steps, masks: Mapping[str, torch.Tensor] | None = None
+        self,
+        model: nn.Module,
+        method: Steps,
+        masks: Mapping[str, torch.Tensor] | None = None,
+        *,
+        first_length: float = 0.0,
     ) -> None:
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._parameters: list[torch.Tensor] = list(named.values())
         self._masks = None if masks is None else [masks[name] for name in named]
         self._velocity = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._method = method
-        self._rate = method.learning_rate
+        self._share = 1.0
+        weights = self._parameters
+        if self._masks is not None:
+            weights = [p.detach() * m for p, m in zip(weights, self._masks, strict=True)]
+        self._rate = StepRate(
+            weights,
+            learning_rate=method.learning_rate,
+            step=method.step,
+            length=first_length,
+        )
 
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate of an epoch, counted from 0."""
-        self._rate = self._method.learning_rate * cosine(epoch, self._method.epochs)
+        self._share = cosine(epoch, self._method.epochs)
 
     def step(self, loss: torch.Tensor, clip_norm: float = 0.0) -> torch.Tensor:
         """One step downhill.
@@ -285,5 +379,6 @@ class CosineSGD:
                 torch._foreach_mul_(gradients, self._masks)
             torch._foreach_mul_(self._velocity, self._method.momentum)
             torch._foreach_add_(self._velocity, gradients)
-            torch._foreach_add_(self._parameters, self._velocity, alpha=-self._rate)
+            rate = self._rate(self._velocity) * self._share
+            torch._foreach_add_(self._parameters, self._velocity, alpha=-rate)
         return norm

@@ -5,6 +5,7 @@ Planning imports this; the steps themselves are in ``oneshui.methods._distillati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -24,6 +25,8 @@ class TeacherSteps:
 
     Attributes:
         learning_rate: Of the first epoch; a cosine over epochs follows.
+        step: Length of the first step as a share of the norm of the weights that move, in place of
+            ``learning_rate``; 0: not used.
         epochs: Passes over the images.
         momentum: Of SGD.
         weight_decay: L2 penalty.
@@ -31,7 +34,9 @@ class TeacherSteps:
     """
 
     name: ClassVar[str]
-    learning_rate: float = number(0.01, above=0)
+    nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
+    learning_rate: float = number(0.01, at_least=0)
+    step: float = number(0.0, at_least=0)
     epochs: int = number(5, at_least=1)
     momentum: float = number(0.9, at_least=0, below=1)
     weight_decay: float = number(5e-4, at_least=0)

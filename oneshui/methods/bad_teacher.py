@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods._teachers import TeacherSteps
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -47,7 +47,7 @@ class BadTeacherSteps(TeacherSteps):
         batch_size: Images per step.
     """
 
-    learning_rate: float = number(1e-4, above=0)
+    learning_rate: float = number(1e-4, at_least=0)
     batch_size: int = number(32, at_least=1)
 
     def _taught(
@@ -97,6 +97,10 @@ class BadTeacher(BadTeacherSteps):
         "learning_rate": Range(low=1e-5, high=0.1, log=True),
         "epochs": Range(low=1, high=10),
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
+        "epochs": Range(low=1, high=10),
+    }
 
     augmentation: Literal["none", "flip", "crop"] = "none"
 
@@ -122,6 +126,10 @@ class BadTeacherSupport(BadTeacherSteps):
     access: ClassVar[Access] = Access.SUPPORT
     search_space: ClassVar[Mapping[str, Range]] = {
         "learning_rate": Range(low=1e-5, high=0.1, log=True),
+        "epochs": Range(low=1, high=20),
+    }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
         "epochs": Range(low=1, high=20),
     }
 

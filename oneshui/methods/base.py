@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from oneshui.requests import PrepareRequest, UnlearnRequest
 
 
+STEP_RANGE = Range(low=1e-4, high=0.3, log=True)
+"""Of a ``relative_space``: length of the first step as a share of the weights' norm."""
+
+SHARE_RANGE = Range(low=1e-6, high=0.1, log=True)
+"""Of a ``relative_space``: share of the weights that is changed."""
+
+NO_SHARE = 1e-300
+"""A share above 0 that rounds to no weight, however many there are."""
+
+
 @runtime_checkable
 class Method(Protocol):
     """One unlearning method with its hyperparameters.
@@ -32,6 +42,11 @@ class Method(Protocol):
         name: How configurations and tables call it.
         access: Which data ``unlearn`` may see.
         search_space: What tuning may vary.
+
+    Two more are optional. ``relative_space`` is a search space whose ranges mean the same in every
+    network, because they are shares of its weights; without one it is empty. ``nothing`` has
+    hyperparameters at which ``unlearn`` returns the pretrained model to the bit, weights and
+    buffers; a method without it has none that are known.
     """
 
     name: ClassVar[str]
@@ -75,12 +90,14 @@ METHODS: Registry[type[Method]] = Registry("method", "oneshui.methods")
 def register(cls: M) -> M:
     """Class decorator that makes a method known under its ``name``.
 
-    It also has the fields checked whenever a method is made, see ``oneshui.methods.fields``, and
-    marks the ranges of whole numbers as such.
+    It also has the fields checked whenever a method is made, see ``oneshui.methods.fields``,
+    marks the ranges of whole numbers as such, and gives a class without ``relative_space`` an
+    empty one.
 
     Raises:
         TypeError: The class is no frozen dataclass, a required attribute is absent, a declared
-            range is of no hyperparameter, or the name is taken.
+            range or value is of no hyperparameter, or the name is taken.
+        InputError: ``nothing`` has a value that its hyperparameter refuses.
     """
     problems = [
         f"has no {attribute}"
@@ -98,14 +115,20 @@ def register(cls: M) -> M:
             f"method {cls.name} must have prepare and prepare_fields if, and only if, its access "
             "is Access.PREPARED"
         )
-    unknown = (set(cls.search_space) | set(getattr(cls, "prepare_fields", ()))) - set(types)
+    spaces = {"search_space": cls.search_space, "relative_space": _optional(cls, "relative_space")}
+    prepare_fields = set(getattr(cls, "prepare_fields", ()))
+    nothing = set(_optional(cls, "nothing"))
+    unknown = set().union(*spaces.values(), prepare_fields, nothing) - set(types)
     if unknown:
         raise TypeError(f"method {cls.name} declares {sorted(unknown)}, which it does not have")
-    cls.search_space = {
-        name: dataclasses.replace(range_, integer=types[name] == "int")
-        for name, range_ in cls.search_space.items()
-    }
+    for attribute, space in spaces.items():
+        marked = {
+            name: dataclasses.replace(range_, integer=types[name] == "int")
+            for name, range_ in space.items()
+        }
+        setattr(cls, attribute, marked)
     checked(cls)
+    cls(**_optional(cls, "nothing"))
     METHODS.add(cls.name, cls, cls)
     return cls
 
@@ -150,6 +173,17 @@ def build(name: str, hyperparameters: Mapping[str, Any]) -> Method:
 def role_of(method: Method) -> Role:
     """What the method's rows stand for; methods that say nothing unlearn."""
     return Role(getattr(method, "role", Role.METHOD))
+
+
+def nothing_of(cls: type[Any]) -> Mapping[str, float | int] | None:
+    """Hyperparameters at which the method does nothing, to the bit; None if none are known."""
+    nothing: Mapping[str, float | int] | None = getattr(cls, "nothing", None)
+    return nothing
+
+
+def _optional(cls: type[Any], attribute: str) -> Mapping[str, Any]:
+    declared: Mapping[str, Any] = getattr(cls, attribute, {})
+    return declared
 
 
 def field_types(cls: type[Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -29,6 +29,8 @@ class FineTune:
 
     Attributes:
         learning_rate: Of the first epoch; a cosine over epochs follows.
+        step: Length of the first step as a share of the norm of the weights that move, in place of
+            ``learning_rate``; 0: not used.
         epochs: Passes over D_r.
         batch_size: Images per step.
         momentum: Of SGD.
@@ -42,8 +44,14 @@ class FineTune:
         "learning_rate": Range(low=1e-4, high=1.0, log=True),
         "epochs": Range(low=1, high=10),
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
+        "epochs": Range(low=1, high=10),
+    }
+    nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
-    learning_rate: float = number(0.01, above=0)
+    learning_rate: float = number(0.01, at_least=0)
+    step: float = number(0.0, at_least=0)
     epochs: int = number(5, at_least=1)
     batch_size: int = number(32, at_least=1)
     momentum: float = number(0.9, at_least=0, below=1)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -32,6 +32,8 @@ class GradientAscent:
 
     Attributes:
         learning_rate: Of every step.
+        step: Length of the first step as a share of the norm of the weights that move, in place of
+            ``learning_rate``; 0: not used.
         steps: Steps, each over the whole support set.
         parameters: "all", or "classifier" for the last linear layer alone.
     """
@@ -41,8 +43,11 @@ class GradientAscent:
     search_space: ClassVar[Mapping[str, Range]] = {
         "learning_rate": Range(low=0.01, high=100.0, log=True)
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
+    nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
-    learning_rate: float = number(0.3, above=0)
+    learning_rate: float = number(0.3, at_least=0)
+    step: float = number(0.0, at_least=0)
     steps: int = number(1, at_least=1)
     parameters: Literal["all", "classifier"] = "all"
 
@@ -50,10 +55,4 @@ class GradientAscent:
         """A copy of the model, in evaluation mode, after ``steps`` steps uphill."""
         from oneshui.methods._sgd import support_steps
 
-        return support_steps(
-            request,
-            steps=self.steps,
-            rate=-self.learning_rate,
-            parameters=self.parameters,
-            targets=lambda: request.support.labels,
-        )
+        return support_steps(request, self, lambda: request.support.labels, uphill=True)

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -44,6 +44,8 @@ class JiT:
 
     Attributes:
         learning_rate: Of the single SGD pass.
+        step: Length of the first step as a share of the norm of the weights that move, in place of
+            ``learning_rate``; 0: not used.
         sigma: Standard deviation of the noise; images are in [-1, 1].
         num_samples: Noisy copies of every image.
         batch_size: Support images per step.
@@ -56,8 +58,14 @@ class JiT:
         "learning_rate": Range(low=0.001, high=0.3, log=True),
         "sigma": Range(low=0.1, high=30.0, log=True),
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
+        "sigma": Range(low=0.1, high=4.0, log=True),
+    }
+    nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
-    learning_rate: float = number(0.01, above=0)
+    learning_rate: float = number(0.01, at_least=0)
+    step: float = number(0.0, at_least=0)
     sigma: float = number(30.0, above=0)
     num_samples: int = number(25, at_least=1)
     batch_size: int = number(128, at_least=1)
@@ -80,6 +88,7 @@ class JiT:
             model,
             ((part, noisy(part)) for part in torch.split(inputs, self.batch_size)),
             learning_rate=self.learning_rate,
+            step=self.step,
             accumulate=self.variant == "reference",
         )
         return model
@@ -129,6 +138,7 @@ def smooth(
     batches: Iterable[tuple[torch.Tensor, Iterable[torch.Tensor]]],
     *,
     learning_rate: float,
+    step: float = 0.0,
     accumulate: bool,
 ) -> None:
     """One SGD pass that lowers the smoothing loss, in place.
@@ -136,12 +146,16 @@ def smooth(
     Args:
         model: In evaluation mode.
         batches: (inputs, noisy copies) as ``smoothing_loss`` takes them.
-        learning_rate: Of every step.
+        learning_rate: Of every step, where ``step`` is 0.
+        step: Length of the first step, see ``oneshui.methods._sgd.StepRate``.
         accumulate: Whether a step also uses the gradients of all earlier batches.
     """
     import torch
 
+    from oneshui.methods._sgd import StepRate
+
     moved: list[torch.Tensor] = [p for p in model.parameters() if p.requires_grad]
+    rate = StepRate(moved, learning_rate=learning_rate, step=step)
     total = [torch.zeros_like(parameter) for parameter in moved]
     for inputs, noisy in batches:
         gradients = torch.autograd.grad(smoothing_loss(model, inputs, noisy), moved)
@@ -149,4 +163,4 @@ def smooth(
             torch._foreach_zero_(total)
         torch._foreach_add_(total, gradients)
         with torch.no_grad():
-            torch._foreach_add_(moved, total, alpha=-learning_rate)
+            torch._foreach_add_(moved, total, alpha=-rate(total))

@@ -11,6 +11,8 @@ of the squared gradient of |f_theta(x)|^2, "batch" the mean over batches of the 
 its mean, as the benchmark has it for SSD (docs/benchmark.md, S1); an alpha tuned for one means
 nothing for the other, nor for SSD.
 
+``share`` is that of ``oneshui.methods.ssd``.
+
 Deviation: the gradient is squared, as in SSD, so that alpha keeps its meaning of a ratio of
 squares; the paper calls the gradient's own size the sensitivity. The benchmark has no such method.
 """
@@ -21,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import NO_SHARE, SHARE_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -39,6 +41,8 @@ class LFSSD:
 
     Attributes:
         alpha: How many times more important to S than to D_tr a weight must be.
+        share: Share of all weights that is dampened, those most important to S relative to D_tr,
+            in place of ``alpha``; 0: not used.
         dampening: Lambda, the strength: smaller dampens more.
         batch_size: Images per gradient ("batch"), or at most so many at a time ("sample").
         importance: "batch" or "sample" (per-image squares).
@@ -51,8 +55,14 @@ class LFSSD:
         "alpha": Range(low=1.0, high=250.0, log=True),
         "dampening": Range(low=0.03, high=2.0, log=True),
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "share": SHARE_RANGE,
+        "dampening": Range(low=0.03, high=2.0, log=True),
+    }
+    nothing: ClassVar[Mapping[str, float | int]] = {"share": NO_SHARE}
 
     alpha: float = number(50.0, at_least=0)
+    share: float = number(0.0, at_least=0, at_most=1)
     dampening: float = number(0.1, at_least=0)
     batch_size: int = number(128, at_least=1)
     importance: Literal["batch", "sample"] = "batch"
@@ -68,7 +78,9 @@ class LFSSD:
         from oneshui.methods._importance import dampened_model
 
         measure = self._measure()
-        return dampened_model(request, measure, alpha=self.alpha, dampening=self.dampening)
+        return dampened_model(
+            request, measure, alpha=self.alpha, share=self.share, dampening=self.dampening
+        )
 
     def _measure(self) -> ImportanceMeasure:
         from oneshui.methods._importance import ImportanceMeasure, squared_norm

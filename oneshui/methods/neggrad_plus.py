@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -35,6 +35,8 @@ class NegGradPlus:
 
     Attributes:
         learning_rate: Of the first epoch; a cosine over epochs follows.
+        step: Length of the first step as a share of the norm of the weights that move, in place of
+            ``learning_rate``; 0: not used.
         epochs: Passes over D_r.
         beta: Share of the retain loss; the rest is the forget loss's.
         batch_size: Images of D_r per step, and at most so many of D_f.
@@ -50,8 +52,14 @@ class NegGradPlus:
         "learning_rate": Range(low=1e-4, high=1.0, log=True),
         "beta": Range(low=0.5, high=0.999),
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
+        "beta": Range(low=0.5, high=0.999),
+    }
+    nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
-    learning_rate: float = number(0.01, above=0)
+    learning_rate: float = number(0.01, at_least=0)
+    step: float = number(0.0, at_least=0)
     epochs: int = number(5, at_least=1)
     beta: float = number(0.95, at_least=0, at_most=1)
     batch_size: int = number(32, at_least=1)

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access, Task
 
@@ -53,6 +53,8 @@ class PGU:
 
     Attributes:
         learning_rate: Of the first epoch; a cosine over epochs follows.
+        step: Length of the first step as a share of the norm of the weights that move, in place of
+            ``learning_rate``; 0: not used.
         epochs: Passes over S.
         gamma: Share of D_tr's singular values that steps keep clear of; 1 disables the update.
         batch_size: Support images per step.
@@ -67,8 +69,14 @@ class PGU:
         "learning_rate": Range(low=0.001, high=1.0, log=True),
         "gamma": Range(low=0.3, high=0.99),
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
+        "gamma": Range(low=0.3, high=0.99),
+    }
+    nothing: ClassVar[Mapping[str, float | int]] = {"gamma": 1.0}
 
-    learning_rate: float = number(0.1, above=0)
+    learning_rate: float = number(0.1, at_least=0)
+    step: float = number(0.0, at_least=0)
     epochs: int = number(5, at_least=1)
     gamma: float = number(0.9, at_least=0, at_most=1)
     batch_size: int = number(128, at_least=1)
@@ -130,6 +138,7 @@ class PGU:
             list(zip(inputs, labels, strict=True)),
             task=request.task,
             learning_rate=self.learning_rate,
+            step=self.step,
             epochs=self.epochs,
             variant=self.variant,
             entropy=self.entropy,

@@ -25,6 +25,7 @@ class Pretrain:
     role: ClassVar[Role] = Role.PRETRAIN
     access: ClassVar[Access] = Access.SUPPORT
     search_space: ClassVar[Mapping[str, Range]] = {}
+    nothing: ClassVar[Mapping[str, float | int]] = {}
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the pretrained model."""

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -34,6 +34,8 @@ class RandomLabel:
 
     Attributes:
         learning_rate: Of every step.
+        step: Length of the first step as a share of the norm of the weights that move, in place of
+            ``learning_rate``; 0: not used.
         steps: Steps, each over the whole support set.
         parameters: "all", or "classifier" for the last linear layer alone.
     """
@@ -44,8 +46,14 @@ class RandomLabel:
         "learning_rate": Range(low=0.001, high=10.0, log=True),
         "steps": Range(low=1, high=20),
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
+        "steps": Range(low=1, high=20),
+    }
+    nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
-    learning_rate: float = number(0.1, above=0)
+    learning_rate: float = number(0.1, at_least=0)
+    step: float = number(0.0, at_least=0)
     steps: int = number(5, at_least=1)
     parameters: Literal["all", "classifier"] = "all"
 
@@ -58,9 +66,5 @@ class RandomLabel:
         prior, num_outputs = label_prior(labels), classifier_of(request.model).out_features
         draws = request.generator("random_label labels")
         return support_steps(
-            request,
-            steps=self.steps,
-            rate=self.learning_rate,
-            parameters=self.parameters,
-            targets=lambda: random_labels(labels, prior, num_outputs, draws),
+            request, self, lambda: random_labels(labels, prior, num_outputs, draws)
         )

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -39,6 +39,8 @@ class SalUn:
 
     Attributes:
         learning_rate: Of the first epoch; a cosine over epochs follows.
+        step: Length of the first step as a share of the norm of the weights that move, in place of
+            ``learning_rate``; 0: not used.
         epochs: Passes over D_f and D_r together.
         sparsity: Share of the weights that stay as they are; 0 moves all.
         batch_size: Images per step.
@@ -53,8 +55,14 @@ class SalUn:
         "learning_rate": Range(low=1e-4, high=1.0, log=True),
         "sparsity": Range(low=0.1, high=0.9),
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
+        "sparsity": Range(low=0.1, high=0.9),
+    }
+    nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
-    learning_rate: float = number(0.01, above=0)
+    learning_rate: float = number(0.01, at_least=0)
+    step: float = number(0.0, at_least=0)
     epochs: int = number(5, at_least=1)
     sparsity: float = number(0.5, at_least=0, below=1)
     batch_size: int = number(32, at_least=1)

@@ -14,6 +14,9 @@ attributes (R1). At the start student and teacher agree, so the first forget bat
 but rounding, and with a D_f of one batch the first forget epoch does nothing but decay weights
 (R3). Forget and retain images are augmented alike (R6).
 
+``step`` is the length of a step at the clipping norm, the longest that a forget step can be at the
+start: the first one's own is none.
+
 ``scrub_support`` is what 1-SHUI leaves of it: the forget steps with S in place of D_f, and no
 retain steps.
 
@@ -29,7 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods._teachers import TeacherSteps
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -59,6 +62,10 @@ class SCRUB(TeacherSteps):
     access: ClassVar[Access] = Access.FULL
     search_space: ClassVar[Mapping[str, Range]] = {
         "learning_rate": Range(low=1e-4, high=0.1, log=True),
+        "forget_epochs": Range(low=1, high=9),
+    }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
         "forget_epochs": Range(low=1, high=9),
     }
 
@@ -131,6 +138,10 @@ class SCRUBSupport(TeacherSteps):
     access: ClassVar[Access] = Access.SUPPORT
     search_space: ClassVar[Mapping[str, Range]] = {
         "learning_rate": Range(low=1e-4, high=0.1, log=True),
+        "epochs": Range(low=2, high=20),
+    }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "step": STEP_RANGE,
         "epochs": Range(low=2, high=20),
     }
 

@@ -12,6 +12,11 @@ of 128) are on different scales; the published alphas absorb that (docs/benchmar
 is the diagonal Fisher information that the method means: the mean over images of the squared
 gradient of the image's own loss. An alpha tuned for one means nothing for the other.
 
+Ours: with ``share`` those k = round(share n) of all n weights are selected that have the largest
+f_i / o_i, whatever alpha is, so that the number means the same in every network and for both
+importances. f_i above o_i = 0 is the largest ratio, f_i = 0 is never selected; of equal ratios
+those that come first in the network are.
+
 Deviations from the reference: D_tr is shuffled by the request's own generator (for "batch").
 As there, D_tr does not contain S (S2); the bound by 1 acts only if lambda > alpha (S3); the key
 part of a ViT's ``attn.qkv.bias`` has no true gradient and may be dampened at random, which does
@@ -24,7 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import NO_SHARE, SHARE_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -43,6 +48,8 @@ class SSD:
 
     Attributes:
         alpha: How many times more important to S than to D_tr a weight must be.
+        share: Share of all weights that is dampened, those most important to S relative to D_tr,
+            in place of ``alpha``; 0: not used.
         dampening: Lambda, the strength: smaller dampens more.
         batch_size: Images per gradient ("batch"), or at most so many at a time ("sample").
         importance: "batch" (the reference's) or "sample" (per-image squares).
@@ -55,8 +62,14 @@ class SSD:
         "alpha": Range(low=1.0, high=250.0, log=True),
         "dampening": Range(low=0.03, high=2.0, log=True),
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {
+        "share": SHARE_RANGE,
+        "dampening": Range(low=0.03, high=2.0, log=True),
+    }
+    nothing: ClassVar[Mapping[str, float | int]] = {"share": NO_SHARE}
 
     alpha: float = number(50.0, at_least=0)
+    share: float = number(0.0, at_least=0, at_most=1)
     dampening: float = number(0.1, at_least=0)
     batch_size: int = number(128, at_least=1)
     importance: Literal["batch", "sample"] = "batch"
@@ -74,7 +87,9 @@ class SSD:
         from oneshui.methods._importance import dampened_model
 
         measure = self._measure(request.task)
-        return dampened_model(request, measure, alpha=self.alpha, dampening=self.dampening)
+        return dampened_model(
+            request, measure, alpha=self.alpha, share=self.share, dampening=self.dampening
+        )
 
     def _measure(self, task: Task) -> ImportanceMeasure:
         from oneshui.methods._importance import ImportanceMeasure, loss_of

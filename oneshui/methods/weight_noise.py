@@ -6,7 +6,8 @@ effect is due to its direction. With n drawn from N(0, 1),
     theta <- theta + scale |theta| n / |n|,
 
 where the norms are each tensor's own, or those of all weights together, which puts the same noise
-on every entry. It sees no picture at all. There is no source to deviate from.
+on every entry. So the scale means the same in every network. It sees no picture at all. There is
+no source to deviate from.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class WeightNoise:
     name: ClassVar[str] = "weight_noise"
     access: ClassVar[Access] = Access.SUPPORT
     search_space: ClassVar[Mapping[str, Range]] = {"scale": Range(low=1e-3, high=1.0, log=True)}
+
+    relative_space: ClassVar[Mapping[str, Range]] = search_space
+    nothing: ClassVar[Mapping[str, float | int]] = {"scale": 0.0}
 
     scale: float = number(0.05, at_least=0)
     relative_to: Literal["tensor", "model"] = "tensor"

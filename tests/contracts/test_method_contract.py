@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import subprocess
 import sys
@@ -23,7 +24,11 @@ from oneshui.requests import PrepareRequest, UnlearnRequest
 from oneshui.spec import Access, Task
 from oneshui.training.models import make_model
 
-PROBLEMS: list[tuple[Network, Task]] = [("vit", "multilabel"), ("convnext", "multiclass")]
+PROBLEMS: list[tuple[Network, Task]] = [
+    ("vit", "multilabel"),
+    ("convnext", "multiclass"),
+    ("batchnorm", "multilabel"),
+]
 
 every_method = pytest.mark.parametrize("name", methods.names())
 every_problem = pytest.mark.parametrize(("network", "task"), PROBLEMS)
@@ -61,6 +66,12 @@ def assert_equal(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Te
     assert not different
 
 
+def assert_same_bits(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].dtype == theirs[name].dtype for name in ours)
+    assert save(dict(ours)) == save(dict(theirs))
+
+
 def random_states() -> tuple[str, bytes, Any]:
     return repr(np.random.get_state()), torch.get_rng_state().numpy().tobytes(), random.getstate()  # noqa: NPY002
 
@@ -85,8 +96,10 @@ def test_defaults_and_the_ends_of_the_search_space_are_valid(name: str) -> None:
     types = {field.name: field.type for field in dataclasses.fields(cast("Any", method))}
     for field, values in method.search_space.items():
         assert values.low <= hyperparameters(method)[field] <= values.high
-        for end in (values.low, values.high):
-            methods.build(name, {field: int(end) if types[field] == "int" else end})
+    for space in (method.search_space, methods.get(name).relative_space):  # type: ignore[attr-defined]
+        for field, values in space.items():
+            for end in (values.low, values.high):
+                methods.build(name, {field: int(end) if types[field] == "int" else end})
 
 
 @every_method
@@ -166,3 +179,21 @@ def test_the_mode_of_a_model_that_drops_activations_changes_nothing(name: str) -
     assert_equal(prepared, prepared_state(name, "vit", "multilabel"))
     request = dataclasses.replace(unlearn_request(method, problem, prepared), model=model)
     assert_equal(method.unlearn(request).state_dict(), unlearned_weights(name, "vit", "multilabel"))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in methods.names() if methods.nothing_of(methods.get(name)) is not None]
+)
+@every_problem
+def test_nothing_leaves_every_bit_as_it_is(name: str, network: Network, task: Task) -> None:
+    nothing = methods.nothing_of(methods.get(name))
+    # As a sweep stores and hands on what was chosen.
+    method = methods.build(name, json.loads(json.dumps(nothing)))
+    request = unlearn_request(
+        method, TinyProblem(network, task), prepared_state(name, network, task)
+    )
+    before, mode, needed = snapshot(request.model)
+    assert_same_bits(method.unlearn(request).state_dict(), before)
+    after = snapshot(request.model)
+    assert_same_bits(after[0], before)
+    assert after[1:] == (mode, needed)

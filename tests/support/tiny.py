@@ -1,4 +1,4 @@
-"""A problem small enough for a test: few pictures of few people, and two tiny networks."""
+"""A problem small enough for a test: few pictures of few people, and three tiny networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oneshui.requests import FullAccessRequest, PrepareRequest, SupportSet, Unle
 from oneshui.spec import ModelSpec, Task, TrainingSpec
 from oneshui.training.models import make_model
 
-Network = Literal["vit", "convnext"]
+Network = Literal["vit", "convnext", "batchnorm"]
 
 NUM_OUTPUTS = 5
 NUM_FORGET = 3
@@ -34,11 +34,22 @@ SPECS: Mapping[Network, ModelSpec] = {
         weights="random",
         options={"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
     ),
+    "batchnorm": ModelSpec(name="test_efficientnet", image_size=32, weights="random"),
 }
 
 
 def tiny_model(network: Network, seed: int = 0) -> nn.Module:
-    return make_model(SPECS[network], NUM_OUTPUTS, seed)
+    model = make_model(SPECS[network], NUM_OUTPUTS, seed)
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # Statistics and weights as if it had been trained; no two channels are alike.
+            for values in (module.running_mean, module.bias.data):
+                values.normal_(std=0.1, generator=generator)
+            for values in (module.running_var, module.weight.data):
+                values.uniform_(0.5, 1.5, generator=generator)
+            module.num_batches_tracked.fill_(7)
+    return model
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
-from oneshui.methods.base import Range, register
+from oneshui.methods.base import STEP_RANGE, Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -62,6 +62,8 @@ class MetaUnlearn:
         learning_rate: Of the loss network, annealed by a cosine over epochs.
         step_size: Eta, of the unlearning step.
         step_scale: Factor on ``step_size`` after deletion only.
+        step: Length of the first step after deletion as a share of the norm of the weights that
+            move, in place of ``step_size`` and ``step_scale`` there; 0: not used.
         batch_size: Images per forget, val and retain batch.
         num_simulated: Identities per simulated request; 0 for as many as the real one has.
         num_requests: Simulated requests per epoch; 0 for as many as cover all identities once.
@@ -109,11 +111,14 @@ class MetaUnlearn:
     search_space: ClassVar[Mapping[str, Range]] = {
         "step_scale": Range(low=0.1, high=10.0, log=True)
     }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
+    nothing: ClassVar[Mapping[str, float | int]] = {"step_scale": 0.0, "step": 0.0}
 
     epochs: int = number(3, at_least=1)
     learning_rate: float = number(1e-4, above=0)
     step_size: float = number(0.1, above=0)
-    step_scale: float = number(1.0, above=0)
+    step_scale: float = number(1.0, at_least=0)
+    step: float = number(0.0, at_least=0)
     batch_size: int = number(64, at_least=1)
     num_simulated: int = number(0, at_least=0)
     num_requests: int = number(0, at_least=0)
@@ -183,17 +188,21 @@ class MetaUnlearn:
         """
         import torch
 
+        from oneshui.methods._sgd import StepRate
         from oneshui.methods.metaunlearn.loss_net import inner_gradient, moved_parameters, take_step
 
         model = copy.deepcopy(request.model).to(request.device).eval()
         support = self._support(request, model)
         view = self._view(model)
         moved = moved_parameters(model, self.parameters)
+        scale = self.step_size * self.step_scale
+        rate = StepRate(moved.values(), learning_rate=scale, step=self.step)
         for key in self._net_names:
             net = self._load_net(request, model, key)
             for _ in range(self.forget_epochs if key == "forget" else 1):
                 gradient = inner_gradient(net, view, moved, support, chunk_size=self.batch_size)
-                moved = take_step(moved, gradient.parameters, self.step_size * self.step_scale)
+                direction = gradient.parameters
+                moved = take_step(moved, direction, rate(direction.values()))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name in moved:

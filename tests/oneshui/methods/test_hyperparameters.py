@@ -23,8 +23,14 @@ from oneshui.methods.fields import number
 from oneshui.spec import Access
 
 FULL, PREPARED, SUPPORT = Access.FULL, Access.PREPARED, Access.SUPPORT
-SGD = {"epochs": 5, "batch_size": 32, "momentum": 0.9, "weight_decay": 5e-4}
-DAMPENING = {"alpha": 50.0, "dampening": 0.1, "batch_size": 128, "importance": "batch"}
+SGD = {"step": 0.0, "epochs": 5, "batch_size": 32, "momentum": 0.9, "weight_decay": 5e-4}
+DAMPENING = {
+    "alpha": 50.0,
+    "share": 0.0,
+    "dampening": 0.1,
+    "batch_size": 128,
+    "importance": "batch",
+}
 DAMPENING_SPACE = {
     "alpha": Range(low=1, high=250, log=True),
     "dampening": Range(low=0.03, high=2, log=True),
@@ -62,7 +68,7 @@ DECLARED: dict[str, Declared] = {
     "gradient_ascent": (
         SUPPORT,
         None,
-        {"learning_rate": 0.3, "steps": 1, "parameters": "all"},
+        {"learning_rate": 0.3, "step": 0.0, "steps": 1, "parameters": "all"},
         {"learning_rate": Range(low=0.01, high=100, log=True)},
     ),
     "jit": (
@@ -70,6 +76,7 @@ DECLARED: dict[str, Declared] = {
         None,
         {
             "learning_rate": 0.01,
+            "step": 0.0,
             "sigma": 30.0,
             "num_samples": 25,
             "batch_size": 128,
@@ -95,6 +102,7 @@ DECLARED: dict[str, Declared] = {
             "learning_rate": 1e-4,
             "step_size": 0.1,
             "step_scale": 1.0,
+            "step": 0.0,
             "batch_size": 64,
             "num_simulated": 0,
             "num_requests": 0,
@@ -130,6 +138,7 @@ DECLARED: dict[str, Declared] = {
         ("variant",),
         {
             "learning_rate": 0.1,
+            "step": 0.0,
             "epochs": 5,
             "gamma": 0.9,
             "batch_size": 128,
@@ -145,7 +154,7 @@ DECLARED: dict[str, Declared] = {
     "random_label": (
         SUPPORT,
         None,
-        {"learning_rate": 0.1, "steps": 5, "parameters": "all"},
+        {"learning_rate": 0.1, "step": 0.0, "steps": 5, "parameters": "all"},
         {
             "learning_rate": Range(low=0.001, high=10, log=True),
             "steps": Range(low=1, high=20, integer=True),
@@ -166,6 +175,7 @@ DECLARED: dict[str, Declared] = {
         None,
         {
             "learning_rate": 0.01,
+            "step": 0.0,
             "epochs": 10,
             "forget_epochs": 5,
             "temperature": 4.0,
@@ -201,6 +211,34 @@ DECLARED: dict[str, Declared] = {
     ),
 }
 
+STEP, SHARE = Range(low=1e-4, high=0.3, log=True), Range(low=1e-6, high=0.1, log=True)
+RELATIVE: dict[str, dict[str, Range]] = {
+    "bad_teacher": {"step": STEP, "epochs": Range(low=1, high=10, integer=True)},
+    "bad_teacher_support": {"step": STEP, "epochs": Range(low=1, high=20, integer=True)},
+    "finetune": {"step": STEP, "epochs": Range(low=1, high=10, integer=True)},
+    "gradient_ascent": {"step": STEP},
+    "jit": {"step": STEP, "sigma": Range(low=0.1, high=4, log=True)},
+    "lfssd": {"share": SHARE, "dampening": Range(low=0.03, high=2, log=True)},
+    "metaunlearn": {"step": STEP},
+    "neggrad_plus": {"step": STEP, "beta": Range(low=0.5, high=0.999)},
+    "pgu": {"step": STEP, "gamma": Range(low=0.3, high=0.99)},
+    "random_label": {"step": STEP, "steps": Range(low=1, high=20, integer=True)},
+    "salun": {"step": STEP, "sparsity": Range(low=0.1, high=0.9)},
+    "scrub": {"step": STEP, "forget_epochs": Range(low=1, high=9, integer=True)},
+    "scrub_support": {"step": STEP, "epochs": Range(low=2, high=20, integer=True)},
+    "ssd": {"share": SHARE, "dampening": Range(low=0.03, high=2, log=True)},
+    "weight_noise": {"scale": Range(low=1e-3, high=1, log=True)},
+}
+NO_STEP = {"learning_rate": 0.0, "step": 0.0}
+NOTHING: dict[str, dict[str, float]] = {
+    "lfssd": {"share": 1e-300},
+    "metaunlearn": {"step_scale": 0.0, "step": 0.0},
+    "pgu": {"gamma": 1.0},
+    "pretrain": {},
+    "ssd": {"share": 1e-300},
+    "weight_noise": {"scale": 0.0},
+}
+
 ABOVE_0 = ((0.0, -1.0, math.nan), (1e-9, 1e9), "above 0")
 AT_LEAST_1 = ((0, -1), (1, 100), "at least 1")
 WHOLE = ((-1,), (0, 7), "0 or more")
@@ -234,7 +272,8 @@ VALUES: Mapping[str, tuple[Sequence[Any], Sequence[Any], str]] = {
     "scrub.gamma": NOT_NEGATIVE,
     "hidden_size": AT_LEAST_1,
     "importance": one_of("batch", "sample"),
-    "learning_rate": ABOVE_0,
+    "learning_rate": NOT_NEGATIVE,
+    "metaunlearn.learning_rate": ABOVE_0,
     "loss_type": one_of("full", "original", "unlearned", "scrub", "rev"),
     "momentum": BELOW_1,
     "num_blocks": WHOLE,
@@ -248,9 +287,11 @@ VALUES: Mapping[str, tuple[Sequence[Any], Sequence[Any], str]] = {
     "retain_batch_size": AT_LEAST_1,
     "retain_weight": NOT_NEGATIVE,
     "scale": NOT_NEGATIVE,
+    "share": FRACTION,
     "sigma": ABOVE_0,
     "sparsity": BELOW_1,
-    "step_scale": ABOVE_0,
+    "step": NOT_NEGATIVE,
+    "step_scale": NOT_NEGATIVE,
     "step_size": ABOVE_0,
     "steps": AT_LEAST_1,
     "temperature": ABOVE_0,
@@ -283,6 +324,8 @@ def test_a_method_s_access_defaults_and_search_space_are_these(name: str) -> Non
     assert getattr(cls, "prepare_fields", None) == prepare_fields
     assert hyperparameters(cls()) == defaults
     assert cls.search_space == space
+    assert cls.relative_space == RELATIVE.get(name, {})  # type: ignore[attr-defined]
+    assert methods.nothing_of(cls) == NOTHING.get(name, None if name == "retrain" else NO_STEP)
 
 
 @every_field
@@ -346,6 +389,7 @@ def test_a_plain_dataclass_without_checks_is_a_method(monkeypatch: pytest.Monkey
 
     assert methods.build("toy", {"free": -1e9, "size": 3, "text": "else"})
     assert Toy.search_space == {"size": Range(low=1, high=3, integer=True)}
+    assert (Toy.relative_space, methods.nothing_of(Toy)) == ({}, None)  # type: ignore[attr-defined]
     for field, value, allowed in (
         ("size", 1, "in (1, 3]"),
         ("size", 4, "in (1, 3]"),
@@ -387,6 +431,8 @@ def test_a_class_that_is_no_method_is_refused_and_says_why(
         ("must have prepare", made(prepare=unlearn, prepare_fields=())),
         ("must have prepare", made(access=Access.PREPARED, prepare=unlearn)),
         ("width", made(search_space={"width": Range(low=1, high=3)})),
+        ("width", made(relative_space={"width": Range(low=1, high=3)})),
+        ("width", made(nothing={"width": 0})),
         (
             "depth",
             made(access=Access.PREPARED, prepare=unlearn, prepare_fields=("size", "depth")),

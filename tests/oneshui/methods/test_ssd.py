@@ -193,3 +193,61 @@ def test_ssd_is_the_reference_s(case: GoldenCase, tag: str) -> None:
         changed = sum(int((after[n] != before[n]).sum()) for n in before)
         assert abs(selected - run["selected"]) <= unstable
         assert abs(changed - run["changed"]) <= unstable
+
+
+def shrunk(share: float, forget: list[float], original: list[float]) -> list[float]:
+    """Weights of 1 after dampening by share, of two parameters of as many entries as fit."""
+
+    class Two(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = torch.nn.Parameter(torch.ones(2, 2))
+            self.b = torch.nn.Parameter(torch.ones(len(forget) - 4))
+
+    def parts(values: list[float]) -> dict[str, torch.Tensor]:
+        return {"a": torch.tensor(values[:4]).view(2, 2), "b": torch.tensor(values[4:])}
+
+    model = Two()
+    measures.dampen(model, parts(forget), parts(original), alpha=1e30, share=share, dampening=0.5)
+    return [*model.a.flatten().tolist(), *model.b.tolist()]
+
+
+def test_a_share_dampens_the_weights_that_matter_most_to_s_relative_to_d_tr() -> None:
+    # Ratios 1, 4, infinite, 0, 2, 0.25, 0 / 0, 4.
+    forget = [1.0, 4.0, 1.0, 0.0, 2.0, 0.25, 0.0, 8.0]
+    original = [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 2.0]
+    one = [1.0] * 8
+    assert shrunk(1 / 8, forget, original) == [1, 1, 0, 1, 1, 1, 1, 1]
+    # Of equal ratios the first one.
+    assert shrunk(2 / 8, forget, original) == [1, 0.125, 0, 1, 1, 1, 1, 1]
+    assert shrunk(3 / 8, forget, original) == [1, 0.125, 0, 1, 1, 1, 1, 0.125]
+    assert shrunk(4 / 8, forget, original) == [1, 0.125, 0, 1, 0.25, 1, 1, 0.125]
+    # No weight is enlarged, and none without importance to S is selected.
+    everything = [0.5, 0.125, 0, 1, 0.25, 1, 1, 0.125]
+    assert shrunk(6 / 8, forget, original) == shrunk(1, forget, original) == everything
+    # The number of weights is rounded.
+    assert shrunk(0.7 / 8, forget, original) == shrunk(1 / 8, forget, original)
+    assert shrunk(0.4 / 8, forget, original) == shrunk(1e-300, forget, original) == one
+
+
+def test_nothing_is_dampened_by_a_share_where_nothing_matters_to_s() -> None:
+    assert shrunk(1, [0.0] * 6, [1.0, 0.0] * 3) == [1] * 6
+
+
+@pytest.mark.parametrize("name", ["ssd", "lfssd"])
+@pytest.mark.parametrize("importance", ["batch", "sample"])
+def test_a_share_selects_so_many_weights_of_a_network_whatever_alpha_is(
+    name: str, importance: str
+) -> None:
+    problem = TinyProblem("batchnorm")
+    chosen = {"importance": importance, "share": 0.01, "dampening": 0.01}
+    method: Any = build(name, {**chosen, "alpha": 1e30})
+    request = problem.unlearn_request(method.prepare(problem.prepare_request()))
+    for parameter in request.model.parameters():
+        parameter.data[parameter == 0] = 0.01
+    before = torch.cat([p.flatten() for p in request.model.parameters()])
+    after = torch.cat([p.flatten() for p in method.unlearn(request).parameters()])
+    assert int((before != after).sum()) == round(0.01 * len(before))
+    other: Any = build(name, {**chosen, "alpha": 0.0})
+    again = torch.cat([p.flatten() for p in other.unlearn(request).parameters()])
+    assert torch.equal(after, again)
