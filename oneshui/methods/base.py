@@ -115,10 +115,12 @@ def register(cls: M) -> M:
             f"method {cls.name} must have prepare and prepare_fields if, and only if, its access "
             "is Access.PREPARED"
         )
-    spaces = {"search_space": cls.search_space, "relative_space": _optional(cls, "relative_space")}
-    prepare_fields = set(getattr(cls, "prepare_fields", ()))
-    nothing = set(_optional(cls, "nothing"))
-    unknown = set().union(*spaces.values(), prepare_fields, nothing) - set(types)
+    spaces: dict[str, Mapping[str, Range]] = {
+        "search_space": cls.search_space,
+        "relative_space": getattr(cls, "relative_space", {}),
+    }
+    prepare_fields, nothing = getattr(cls, "prepare_fields", ()), nothing_of(cls)
+    unknown = set().union(*spaces.values(), prepare_fields, nothing or {}) - set(types)
     if unknown:
         raise TypeError(f"method {cls.name} declares {sorted(unknown)}, which it does not have")
     for attribute, space in spaces.items():
@@ -128,7 +130,8 @@ def register(cls: M) -> M:
         }
         setattr(cls, attribute, marked)
     checked(cls)
-    cls(**_optional(cls, "nothing"))
+    if nothing is not None:
+        cls(**nothing)
     METHODS.add(cls.name, cls, cls)
     return cls
 
@@ -179,11 +182,6 @@ def nothing_of(cls: type[Any]) -> Mapping[str, float | int] | None:
     """Hyperparameters at which the method does nothing, to the bit; None if none are known."""
     nothing: Mapping[str, float | int] | None = getattr(cls, "nothing", None)
     return nothing
-
-
-def _optional(cls: type[Any], attribute: str) -> Mapping[str, Any]:
-    declared: Mapping[str, Any] = getattr(cls, attribute, {})
-    return declared
 
 
 def field_types(cls: type[Any]) -> dict[str, str]:

@@ -44,11 +44,12 @@ def tiny_model(network: Network, seed: int = 0) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             # Statistics and weights as if it had been trained; no two channels are alike.
-            for values in (module.running_mean, module.bias.data):
+            statistics: dict[str, Any] = dict(module.named_buffers())
+            statistics["num_batches_tracked"].fill_(7)
+            for values in (statistics["running_mean"], module.bias.data):
                 values.normal_(std=0.1, generator=generator)
-            for values in (module.running_var, module.weight.data):
+            for values in (statistics["running_var"], module.weight.data):
                 values.uniform_(0.5, 1.5, generator=generator)
-            module.num_batches_tracked.fill_(7)
     return model
 
 

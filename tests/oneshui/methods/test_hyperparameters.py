@@ -405,6 +405,15 @@ def test_a_plain_dataclass_without_checks_is_a_method(monkeypatch: pytest.Monkey
 def unlearn(self: Any, request: Any) -> Any: ...
 
 
+class Bounded:
+    name: ClassVar[str] = "bounded"
+    access: ClassVar[Access] = Access.SUPPORT
+    search_space: ClassVar[Mapping[str, Range]] = {}
+    nothing: ClassVar[Mapping[str, float | int]] = {"size": 9}
+    size: int = number(2, above=1, at_most=3)
+    unlearn = unlearn
+
+
 def test_a_class_that_is_no_method_is_refused_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -443,4 +452,6 @@ def test_a_class_that_is_no_method_is_refused_and_says_why(
         cls.__module__ = __name__
         with pytest.raises(TypeError, match=problem):
             base.register(cls)
+    with pytest.raises(InputError, match="size is 9, but it must be"):
+        base.register(dataclasses.dataclass(frozen=True, kw_only=True)(Bounded))
     assert methods.get("ssd").__name__ == "SSD"

@@ -128,10 +128,10 @@ def test_the_rate_of_the_first_step_serves_the_later_ones(
 ) -> None:
     own = "step_scale" if name == "metaunlearn" else "learning_rate"
     model = TinyProblem().unlearn_request().model
-    once = unlearned(name, **{own: 0.05})
+    once = unlearned(name, "vit", **{own: 0.05})
     rate = 0.05 * 0.01 / (norm(once) / norm(weights_that_move(name, model, once)))
-    moved = unlearned(name, **longer, step=0.01)
-    same = unlearned(name, **longer, **{own: rate})
+    moved = unlearned(name, "vit", **longer, step=0.01)
+    same = unlearned(name, "vit", **longer, **{own: rate})
     assert norm(moved) > 1.1 * 0.01 * norm(weights_that_move(name, model, once))
     difference = {key: value - same[key] for key, value in moved.items()}
     assert norm(difference) < 0.01 * norm(moved)
