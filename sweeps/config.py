@@ -326,7 +326,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         rows={cell: rows_of(rows, cell) for cell in cells},
         tuning=tuning,
         model=sweep.model,
-        weights_content=_content(sweep.model.weights_file),
+        weights_content=_content(sweep.model),
         preprocessing=sweep.preprocessing,
         views=sweep.views,
         reference_copies=sweep.reference_copies,
@@ -342,8 +342,11 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     )
 
 
-def _content(file: Path | None) -> str:
+def _content(model: ModelSpec) -> str:
     """sha256 of the file of the starting weights: they count by what is in them."""
+    if model.named_weights is not None:
+        return model.named_weights.sha256
+    file = model.weights_file
     if file is None:
         return ""
     try:

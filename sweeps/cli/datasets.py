@@ -32,9 +32,16 @@ from sweeps.store.datasets import RemoteFolder
 
 
 def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
-    """The folder that contains the dataset's own: generated faces live in the output folder."""
+    """The folder that contains the dataset's own: generated faces live in the output folder.
+
+    Raises:
+        InputError: A package would bring it, and is not installed.
+    """
     if dataset.generate is not None:
         return _generated_folder(dataset, places)
+    installed = registry.get(dataset.layout).installed
+    if installed is not None:
+        return installed().absolute()
     if "://" in places.data_dir:
         uri = f"{places.data_dir.rstrip('/')}/{dataset.path}"
         return RemoteFolder(uri=uri.rstrip("/"), name=registry.get(dataset.layout).folder)

@@ -311,7 +311,7 @@ class SweepSpec:
         requests: Requests that every cell stands for, each of the cell's forget size, of people
             drawn together; they share the pretrained and the retrained model.
         tuning: How rows with a search space are tuned.
-        weights_content: sha256 of the file that ``model.weights`` names; empty if it names none.
+        weights_content: sha256 of the file that ``model.weights`` means; empty if it means none.
     """
 
     name: str
@@ -328,7 +328,7 @@ class SweepSpec:
     weights_content: str = ""
 
     def __post_init__(self) -> None:
-        assert bool(self.weights_content) == (self.model.weights_file is not None)
+        assert bool(self.weights_content) == (self.model.weights not in ("random", "imagenet"))
         require(1 <= self.views <= 64, "sweep.views", self.views, "1 to 64")
         require(1 <= self.requests <= 1000, "sweep.requests", self.requests, "1 to 1000")
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
