@@ -54,6 +54,7 @@ class _Uri:
 @dataclass(frozen=True, kw_only=True)
 class _Report:
     margin: float
+    show_faces: bool
 
     def __post_init__(self) -> None:
         require(0 < self.margin < 1, "report.margin", self.margin, "a fraction of ToW above 0")
@@ -155,6 +156,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
         row=config.row or "",
         replace=config.replace,
         margin=config.report.margin,
+        show_faces=config.report.show_faces,
     )
 
 

@@ -39,9 +39,8 @@ def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
     """
     if dataset.generate is not None:
         return _generated_folder(dataset, places)
-    installed = registry.get(dataset.layout).installed
-    if installed is not None:
-        return installed().absolute()
+    if dataset.installed is not None:
+        return dataset.installed().absolute()
     if "://" in places.data_dir:
         uri = f"{places.data_dir.rstrip('/')}/{dataset.path}"
         return RemoteFolder(uri=uri.rstrip("/"), name=registry.get(dataset.layout).folder)
@@ -86,6 +85,8 @@ def prepare_datasets(
         for dataset in sweep.datasets.values():
             folder = folder_of(dataset, places)
             folders[index_job(dataset).key] = folder
+            if dataset.credit:
+                console.print(f"dataset {dataset.name}: {dataset.credit}", soft_wrap=True)
             if isinstance(folder, RemoteFolder):
                 with Bar(console, f"fetching the pictures of {dataset.name}") as bar:
                     folder.fetch(bar)

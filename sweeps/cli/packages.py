@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from oneshui.data import registry
 from sweeps.graph.spec import SweepSpec
 
 
@@ -13,8 +12,7 @@ def require_packages(sweep: SweepSpec) -> None:
         InputError: Naming the package and how it is installed.
     """
     for dataset in sweep.datasets.values():
-        installed = registry.get(dataset.layout).installed
-        if installed is not None:
-            installed()
+        if dataset.installed is not None:
+            dataset.installed()
     if sweep.model.named_weights is not None:
         sweep.model.named_weights.path()
