@@ -38,7 +38,7 @@ def tow(people: Path) -> pd.DataFrame:
 
 def test_every_row_is_measured(tow: pd.DataFrame) -> None:
     assert tow[["retain_score", "forget_score", "test_score", "tow"]].notna().all(axis=None)
-    assert len(tow) == 19
+    assert len(tow) == 18
     assert tow.loc["ssd", "tuning"] == "support_only"
 
 
