@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from oneshui.errors import InputError
+from oneshui.named_weights import NAMED, NamedWeights
 
 Task = Literal["multilabel", "multiclass"]
 Walk = Literal["reference", "corrected"]
@@ -113,8 +114,9 @@ class ModelSpec:
     Attributes:
         name: Name in timm's registry.
         image_size: Side of the square input in pixels.
-        weights: "random", "imagenet" (timm downloads them), or the path of a safetensors file
-            with timm's keys; a classifier of another size in it is left out.
+        weights: "random", "imagenet" (timm downloads them), a name of
+            ``oneshui.named_weights.NAMED``, or the path of a safetensors file with timm's keys; a
+            classifier of another size in it is left out.
         options: Further keyword arguments of ``timm.create_model``.
     """
 
@@ -126,17 +128,29 @@ class ModelSpec:
     def __post_init__(self) -> None:
         require(bool(self.name), "model.name", self.name, "the name of a timm model")
         require(8 <= self.image_size <= 1024, "model.image_size", self.image_size, "8 to 1024")
+        known = ("random", "imagenet", *NAMED)
         require(
-            self.weights in ("random", "imagenet") or self.weights.endswith(".safetensors"),
+            self.weights in known or self.weights.endswith(".safetensors"),
             "model.weights",
             self.weights,
-            "'random', 'imagenet' or the path of a .safetensors file",
+            f"{', '.join(map(repr, known))} or the path of a .safetensors file",
         )
+        named = self.named_weights
+        if named is not None and self.name != named.model:
+            raise InputError(
+                f"model.weights {named.name} are those of {named.model}, but model.name is "
+                f"{self.name!r}: set one of the two to what fits the other"
+            )
 
     @property
     def weights_file(self) -> Path | None:
         """The file of the starting weights; None if they are random or timm's."""
         return Path(self.weights) if self.weights.endswith(".safetensors") else None
+
+    @property
+    def named_weights(self) -> NamedWeights | None:
+        """What the starting weights' name means; None if they have none."""
+        return NAMED.get(self.weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,7 @@ class _Uri:
 @dataclass(frozen=True, kw_only=True)
 class _Report:
     margin: float
+    show_faces: bool
 
     def __post_init__(self) -> None:
         require(0 < self.margin < 1, "report.margin", self.margin, "a fraction of ToW above 0")
@@ -155,6 +156,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
         row=config.row or "",
         replace=config.replace,
         margin=config.report.margin,
+        show_faces=config.report.show_faces,
     )
 
 
@@ -326,7 +328,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         rows={cell: rows_of(rows, cell) for cell in cells},
         tuning=tuning,
         model=sweep.model,
-        weights_content=_content(sweep.model.weights_file),
+        weights_content=_content(sweep.model),
         preprocessing=sweep.preprocessing,
         views=sweep.views,
         reference_copies=sweep.reference_copies,
@@ -342,8 +344,11 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     )
 
 
-def _content(file: Path | None) -> str:
+def _content(model: ModelSpec) -> str:
     """sha256 of the file of the starting weights: they count by what is in them."""
+    if model.named_weights is not None:
+        return model.named_weights.sha256
+    file = model.weights_file
     if file is None:
         return ""
     try:

@@ -36,6 +36,10 @@ class Dataset:
         num_images: Pictures of the published dataset, for estimates of time alone.
         walk: How its people are split; the authors' way for those that the authors split.
         load: Reads it.
+        installed: Finds the folder that contains its own where a package brings it; None for what
+            lies in the data folder.
+        credit: Whose pictures they are and what that asks of who shows them; empty if nothing is
+            asked.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Dataset:
     num_images: int
     walk: Walk
     load: Loader
+    installed: Callable[[], Path] | None = None
+    credit: str = ""
 
 
 L = TypeVar("L", bound=Loader)
@@ -51,7 +57,14 @@ DATASETS: Registry[Dataset] = Registry("dataset layout", "oneshui.data.loaders")
 
 
 def register(
-    *, name: str, folder: str, task: Task | None, num_images: int, walk: Walk = "corrected"
+    *,
+    name: str,
+    folder: str,
+    task: Task | None,
+    num_images: int,
+    walk: Walk = "corrected",
+    installed: Callable[[], Path] | None = None,
+    credit: str = "",
 ) -> Callable[[L], L]:
     """Decorator that makes a loader known as a dataset; see ``Dataset`` for the arguments.
 
@@ -61,7 +74,14 @@ def register(
 
     def known(load: L) -> L:
         own = Dataset(
-            name=name, folder=folder, task=task, num_images=num_images, walk=walk, load=load
+            name=name,
+            folder=folder,
+            task=task,
+            num_images=num_images,
+            walk=walk,
+            load=load,
+            installed=installed,
+            credit=credit,
         )
         DATASETS.add(name, own, load)
         return load

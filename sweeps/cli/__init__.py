@@ -20,6 +20,7 @@ from oneshui.spawning import leave_if_importing
 from sweeps.cli.console import PrintableConsole
 from sweeps.cli.finish import finish, say_damage
 from sweeps.cli.locks import PUBLISH_LOCK
+from sweeps.cli.packages import require_packages
 from sweeps.cli.progress import SweepProgress
 from sweeps.cli.written import journal_set_aside
 from sweeps.command import program, quoted, shell_line, without_secrets
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     try:
         spec = load(arguments)
+        if spec.mode in ("plan", "run"):
+            require_packages(spec.sweep)
         modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
         return _healed(modes[spec.mode], spec, console)
     except InputError as error:

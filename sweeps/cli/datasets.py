@@ -32,9 +32,15 @@ from sweeps.store.datasets import RemoteFolder
 
 
 def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
-    """The folder that contains the dataset's own: generated faces live in the output folder."""
+    """The folder that contains the dataset's own: generated faces live in the output folder.
+
+    Raises:
+        InputError: A package would bring it, and is not installed.
+    """
     if dataset.generate is not None:
         return _generated_folder(dataset, places)
+    if dataset.installed is not None:
+        return dataset.installed().absolute()
     if "://" in places.data_dir:
         uri = f"{places.data_dir.rstrip('/')}/{dataset.path}"
         return RemoteFolder(uri=uri.rstrip("/"), name=registry.get(dataset.layout).folder)
@@ -79,6 +85,8 @@ def prepare_datasets(
         for dataset in sweep.datasets.values():
             folder = folder_of(dataset, places)
             folders[index_job(dataset).key] = folder
+            if dataset.credit:
+                console.print(f"dataset {dataset.name}: {dataset.credit}", soft_wrap=True)
             if isinstance(folder, RemoteFolder):
                 with Bar(console, f"fetching the pictures of {dataset.name}") as bar:
                     folder.fetch(bar)

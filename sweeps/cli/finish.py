@@ -72,6 +72,7 @@ def finish(
         contents=digest(
             {
                 "margin": spec.margin,
+                "show_faces": spec.show_faces,
                 "entries": {key: entry.content for key, entry in entries.items()},
             }
         ),
@@ -177,7 +178,7 @@ def _publish(
         studies = study_results(plan, entries)
 
     known = (plan, frame, summary, evidence, entries, causes, blocked, output, spec.command)
-    write = partial(write_report, *known, studies=studies)
+    write = partial(write_report, *known, studies=studies, show_faces=spec.show_faces)
     rows = [row for row in plan.results if is_complete(row, entries)]
     page = _drawn_and_published(write, rows, entries, publisher, console)
     if studies:

@@ -67,12 +67,12 @@ def index_job(dataset: DatasetSpec) -> Job:
 def weights_job(sweep: SweepSpec) -> Job | None:
     """The job that brings the starting weights into the store; None if they are random.
 
-    A file enters by its content, wherever it lies.
+    A file enters by its content, wherever it lies and whatever package brings it.
     """
     model = sweep.model
     if model.weights == "random":
         return None
-    content = {"content": sweep.weights_content} if model.weights_file else {}
+    content = {"content": sweep.weights_content} if sweep.weights_content else {}
     what = dataclasses.asdict(model) | {"weights": "file" if model.weights_file else model.weights}
     return Job(
         stage="weights",

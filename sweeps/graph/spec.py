@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from oneshui.data import registry
@@ -81,7 +82,11 @@ class DatasetSpec:
     resources: Mapping[Stage, StageResources] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        registry.get(self.layout)
+        if self.path and self.installed is not None:
+            raise InputError(
+                f"path is {self.path!r}, but pictures in the layout {self.layout!r} are those of "
+                "an installed package: leave path out, or choose the layout 'table'"
+            )
         if self.generate is not None and self.layout not in FACES_LAYOUTS:
             raise InputError(
                 f"faces cannot be drawn in the layout {self.layout!r}, only in "
@@ -92,6 +97,16 @@ class DatasetSpec:
     def split_walk(self) -> Walk:
         """How its people are split."""
         return self.walk or registry.get(self.layout).walk
+
+    @property
+    def credit(self) -> str:
+        """Whose pictures they are, to be said where they are; empty if nobody asks for it."""
+        return registry.get(self.layout).credit
+
+    @property
+    def installed(self) -> Callable[[], Path] | None:
+        """Finds its pictures in the package that brings them; None if none does."""
+        return registry.get(self.layout).installed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +326,7 @@ class SweepSpec:
         requests: Requests that every cell stands for, each of the cell's forget size, of people
             drawn together; they share the pretrained and the retrained model.
         tuning: How rows with a search space are tuned.
-        weights_content: sha256 of the file that ``model.weights`` names; empty if it names none.
+        weights_content: sha256 of the file that ``model.weights`` means; empty if it means none.
     """
 
     name: str
@@ -328,7 +343,7 @@ class SweepSpec:
     weights_content: str = ""
 
     def __post_init__(self) -> None:
-        assert bool(self.weights_content) == (self.model.weights_file is not None)
+        assert bool(self.weights_content) == (self.model.weights not in ("random", "imagenet"))
         require(1 <= self.views <= 64, "sweep.views", self.views, "1 to 64")
         require(1 <= self.requests <= 1000, "sweep.requests", self.requests, "1 to 1000")
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
@@ -506,6 +521,8 @@ class LaunchSpec:
         replace: Whether mode "report" may replace another sweep's finished report.
         margin: Of ToW, a fraction: rows that are shown to be so near to retraining again count as
             good as retrained. What is computed does not depend on it.
+        show_faces: Whether report and MLflow show pictures of real people; drawn faces they show
+            always. What is computed does not depend on it either.
     """
 
     mode: Literal["run", "plan", "report", "ui", "why"]
@@ -516,3 +533,4 @@ class LaunchSpec:
     row: str = ""
     replace: bool = False
     margin: float = EQUIVALENCE_MARGIN
+    show_faces: bool = False

@@ -61,6 +61,7 @@ def write_report(
     progress: Callable[[int, int], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
     studies: Sequence[StudyResult] = (),
+    show_faces: bool = False,
 ) -> Path:
     """Write ``<output_dir>/report`` whole, or leave the one that is there as it is.
 
@@ -77,6 +78,7 @@ def write_report(
         progress: Called with the number of drawn figures and of all.
         meanwhile: Called when only the figures are left, which other processes draw.
         studies: What tuning found, from ``study_results``.
+        show_faces: Whether pictures of real people are shown.
 
     Returns:
         Path of ``index.html``.
@@ -114,6 +116,7 @@ def write_report(
             people=evidence.people,
             tables=found,
             studies=tuple(studies),
+            show_faces=show_faces,
         )
         if meanwhile is not None:
             meanwhile()
@@ -140,6 +143,8 @@ def write_report(
             findings=findings(frame, evidence),
             paper=paper.lines(comparison),
             figures=[_figure(path) for path in drawn if path.suffix == ".png"],
+            real=[name for name, it in plan.sweep.datasets.items() if it.generate is None],
+            show_faces=show_faces,
             num_finished=int(frame["tow"].notna().sum()),
             num_results=len(frame),
             groups=causes,

@@ -39,6 +39,7 @@ class DatasetInfo:
     seeds: str
     size: str
     fingerprint: str
+    credit: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ def datasets(plan: Plan, entries: Mapping[str, Entry]) -> list[DatasetInfo]:
                 if entry
                 else "-",
                 fingerprint=str(entry.value["fingerprint"]) if entry else "-",
+                credit=spec.credit,
             )
         )
     return found

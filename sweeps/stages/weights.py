@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from pathlib import Path
 from typing import Any
 
 from oneshui.errors import InputError
@@ -15,8 +16,12 @@ from sweeps.store.base import sha256
 
 
 def weights(context: JobContext) -> dict[str, Any]:
-    """The user's file, or what timm publishes for the model; value: which weights those are."""
+    """The user's file, named or timm's own weights; value: which weights those are."""
+    from safetensors.torch import save_file
+
+    from oneshui.named_weights import NAMED
     from oneshui.spec import ModelSpec
+    from oneshui.training.converted import converted
     from oneshui.training.models import (
         imagenet_model,
         imagenet_origin,
@@ -30,6 +35,17 @@ def weights(context: JobContext) -> dict[str, Any]:
         origin = imagenet_origin(model.name)
         save_weights(imagenet_model(model), target)
         return {"origin": origin}
+    if spec["model"]["weights"] in NAMED:
+        save_file(converted(NAMED[spec["model"]["weights"]]), target)
+    else:
+        _copy(context, target)
+    # Whether it fits does not depend on a dataset's classes: it need not bring a classifier.
+    make_model(model_spec(context.job, context.env.weights_file or target), 1, seed=0)
+    return {"origin": spec["content"]}
+
+
+def _copy(context: JobContext, target: Path) -> None:
+    """The user's file, which is still the one that was planned with."""
     file = context.env.weights_file
     assert file is not None
     try:
@@ -39,13 +55,10 @@ def weights(context: JobContext) -> dict[str, Any]:
             f"the machine {socket.gethostname()} cannot read sweep.model.weights {file} "
             f"({error.strerror}); put the file there too, or run the same command where it is"
         ) from None
-    if sha256(target) != spec["content"]:
+    if sha256(target) != context.job.spec["content"]:
         raise InputError(
             f"sweep.model.weights {file} changed while the sweep ran; run the same command again"
         )
-    # Whether it fits does not depend on a dataset's classes: it need not bring a classifier.
-    make_model(model_spec(context.job, file), 1, seed=0)
-    return {"origin": spec["content"]}
 
 
 def are_current(store: Store, job: Job) -> bool:

@@ -58,6 +58,8 @@ MAX_FAILURES = 3
 """Rows that may fail one after the other before the rest is not even tried."""
 
 NOTE_LENGTH = 8000
+REPORT = "report"
+"""The report's folder among the artefacts of a parent run."""
 NOTE = ".mlflow-experiment.json"
 UI = "http://127.0.0.1:5000"
 _IDENTITY = ("oneshui.job_key", "method", "dataset")
@@ -257,6 +259,7 @@ class _SweepView:
 
     def __init__(self, uri: str, plan: Plan, output: Path, command: Sequence[str]) -> None:
         self._client = client = connect(uri)
+        self._uri = uri
         self._plan = plan
         name = plan.sweep.name
         make_room(output / ARTIFACTS, for_folder=True)
@@ -311,8 +314,22 @@ class _SweepView:
                 lambda: leaderboard.publish(self._client, self._board, summary, end.overall)
             )
         if report is not None:
-            parts.append(lambda: self._attach(report))
+            parts += [lambda: self._withdraw(report), lambda: self._attach(report)]
         return [*parts, lambda: self._client.set_terminated(self._parent, end.status)]
+
+    def _withdraw(self, report: Path) -> None:
+        """Delete what an earlier report had and this one has not, such as pictures of people."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        run = self._client.get_run(self._parent)
+        place: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=self._uri)
+        folders = [REPORT]
+        while folders:
+            for there in place.list_artifacts(folders.pop()):
+                if not (report.parent / Path(there.path).relative_to(REPORT)).exists():
+                    place.delete_artifacts(there.path)
+                elif there.is_dir:
+                    folders.append(there.path)
 
     def _attach(self, report: Path) -> None:
         """The report's folder as artefacts of the parent, its tables as the parent's note."""
@@ -332,4 +349,4 @@ class _SweepView:
             self._client.set_tag(self._parent, name, value)
         for name, count in (("finished", self._published), ("planned", len(self._plan.results))):
             self._client.log_metric(self._parent, f"results/{name}", count)
-        self._client.log_artifacts(self._parent, str(folder), "report")
+        self._client.log_artifacts(self._parent, str(folder), REPORT)

@@ -21,7 +21,7 @@ def name_of(requirement: str) -> str:
     return found[0].lower()
 
 
-@pytest.mark.parametrize("extra", ["cluster", "aws", "gcp", "cloud"])
+@pytest.mark.parametrize("extra", ["cluster", "aws", "gcp", "cloud", "people"])
 def test_every_package_of_an_extra_is_pinned(extra: str) -> None:
     pinned = {name_of(each) for each in PROJECT["tool"]["uv"]["constraint-dependencies"]}
     packages = PROJECT["project"]["optional-dependencies"][extra]

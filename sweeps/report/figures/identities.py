@@ -193,7 +193,7 @@ def support_sheet(material: Material) -> Iterator[Drawing]:
     identities = material.tables.get(PER_IDENTITY)
     if identities is None:
         return
-    for block in material.blocks():
+    for block in filter(lambda block: material.may_show(block.dataset), material.blocks()):
         own = _of(identities, block.dataset, block.num_forget)
         own = own[own["method"].isin(names(block.rows[is_ranked(block.rows)]))]
         first = _first(material, block.dataset, block.num_forget, set(own["seed"]))

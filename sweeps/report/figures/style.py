@@ -148,6 +148,7 @@ class Material:
         studies: What tuning found.
         margin: Of ToW, in which a row counts as good as retrained.
         people: From ``sweeps.report.people.resamples``; without it attacks have no intervals.
+        show_faces: Whether pictures of real people may be drawn.
     """
 
     plan: Plan
@@ -158,6 +159,11 @@ class Material:
     studies: tuple[StudyResult, ...] = ()
     margin: float = EQUIVALENCE_MARGIN
     people: pd.DataFrame | None = None
+    show_faces: bool = False
+
+    def may_show(self, dataset: str) -> bool:
+        """Whether a dataset's pictures may be drawn: they are generated, or somebody asked."""
+        return self.show_faces or self.plan.sweep.datasets[dataset].generate is not None
 
     @staticmethod
     def stem(dataset: str) -> str:

@@ -48,6 +48,7 @@ def test_what_is_published_of_each_dataset() -> None:
         "celebahq": ("CelebAMask-HQ", "multilabel", 30_000, "reference"),
         "mufac": ("mufac", "multiclass", 13_068, "reference"),
         "mufac_clean": ("mufac", "multiclass", 13_068, "reference"),
+        "orl": ("ORL_faces", "multilabel", 400, "corrected"),
         "table": ("", None, 20_000, "corrected"),
     }
 

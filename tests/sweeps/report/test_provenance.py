@@ -61,11 +61,14 @@ def test_a_dataset_is_described_by_what_was_read_of_it(plan: Plan) -> None:
         seeds="0, 1",
         size="350 images of 50 identities",
         fingerprint="abc",
+        credit="",
     )
     (unread,) = provenance.datasets(plan, {})
     assert (unread.size, unread.fingerprint) == ("-", "-")
     photographs = expand(load(["sweep=full", "sweep.methods=[retrain]"]).sweep)
     assert provenance.datasets(photographs, {})[0].origin.startswith("layout ")
+    people = expand(load(["sweep=people", "sweep.methods=[retrain]"]).sweep)
+    assert "AT&T Laboratories Cambridge" in provenance.datasets(people, {})[0].credit
 
 
 def test_every_finished_split_is_named_once(plan: Plan) -> None:
