@@ -13,6 +13,9 @@ from oneshui.methods.base import field_types, prepare_hyperparameters
 from oneshui.spec import Access, Range
 from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Row, TuningObjective
 
+RELATIVE = "relative"
+"""What a row says in place of ranges to search those that mean the same in every network."""
+
 PublishedValues = Sequence[Mapping[str, Any]]
 """Values by dataset, num_forget and method: hyperparameters by name, and whether they are published
 or somebody's own ("published")."""
@@ -25,8 +28,9 @@ class RowSpec:
     Attributes:
         methods: Names of rows, in their order; of methods or of ``rows``.
         rows: Hyperparameters by name of the row, "method" among them, "tune: false" to leave a
-            row alone, "space" for ranges of its own, "truth_in_view: true" where the values were
-            found with reported cells' retrained models in view.
+            row alone, "space" for ranges of its own or "relative" for the method's relative ones,
+            "truth_in_view: true" where the values were found with reported cells' retrained
+            models in view.
         defaults: Hyperparameters by name of the method, below those of a row.
         table: Published values, and such as stand in for them.
         needs_published: Whether a method without published or given values is refused.
@@ -113,6 +117,7 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
         access=cls.access,
         source=methods.source_of(cls),
         hyperparameters=methods.hyperparameters(built),
+        nothing=methods.nothing_of(cls),
         prepare=prepare_hyperparameters(built) if hasattr(cls, "prepare") else None,
         is_published=is_published and not values,
         truth_in_view=truth_in_view,
@@ -121,11 +126,21 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
 
 
 def _space(name: str, method: str, ranges: Any) -> dict[str, Range]:
-    """The method's search space with the row's own ranges in place of the method's."""
+    """The method's search space with the row's own ranges in place of the method's.
+
+    It is the relative one if the row says ``space: relative`` or gives a range of it alone.
+    """
     cls = methods.get(method)
     types = field_types(cls)
+    if ranges == RELATIVE:
+        return _relative(name, cls)
     if not isinstance(ranges, Mapping):
-        raise InputError(f"sweep.rows.{name}.space must map hyperparameters to [low, high]")
+        raise InputError(
+            f"sweep.rows.{name}.space must be {RELATIVE!r}, or map hyperparameters to [low, high]"
+        )
+    relative = methods.relative_space_of(cls)
+    is_relative = any(key in relative.keys() - cls.search_space.keys() for key in ranges)
+    known_space = relative if is_relative else cls.search_space
     own = {}
     for key, bounds in ranges.items():
         where = f"sweep.rows.{name}.space.{key}"
@@ -141,13 +156,27 @@ def _space(name: str, method: str, ranges: Any) -> dict[str, Range]:
         integer = types[key] == "int"
         if integer and any(b != int(b) for b in bounds):
             raise InputError(f"{where} is {bounds!r}, but {key} takes whole numbers")
-        known = cls.search_space.get(key)
+        if is_relative and key in cls.search_space.keys() - known_space.keys():
+            raise InputError(
+                f"{where} has no effect beside a relative range; leave one of them out"
+            )
+        known = known_space.get(key)
         log = known.log if known is not None else bounds[0] > 0 and bounds[1] / bounds[0] > 10
         try:
             own[key] = Range(low=bounds[0], high=bounds[1], log=log, integer=integer)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
-    return {**cls.search_space, **own}
+    return {**known_space, **own}
+
+
+def _relative(name: str, cls: type[methods.Method]) -> dict[str, Range]:
+    relative = methods.relative_space_of(cls)
+    if not relative:
+        raise InputError(
+            f"sweep.rows.{name}.space is {RELATIVE!r}, but {cls.name} has no relative ranges; give "
+            "[low, high] for its hyperparameters"
+        )
+    return dict(relative)
 
 
 def _published(name: str, cell: Cell, table: PublishedValues) -> dict[str, Any] | None:

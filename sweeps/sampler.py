@@ -103,10 +103,14 @@ def next_point(
     earlier: Sequence[tuple[Point, float]],
     place: int,
     *,
+    nothing: Point | None = None,
     trials: int = 0,
     batch: int = 1,
 ) -> Point:
     """The point at a place of a study.
+
+    The defaults come first, as they are. After them comes the point that changes nothing, for which
+    there may be more to be said than the space varies: it keeps the defaults' other values.
 
     Args:
         space: What may vary, by name.
@@ -115,35 +119,37 @@ def next_point(
         defaults: The first point.
         earlier: Points and values of all batches before this one, in their order.
         place: Of the point in the study, from 0.
+        nothing: Hyperparameters at which the method does nothing; None if none are known.
         trials: In the whole study; the grid needs to know.
         batch: Trials that are drawn together; CMA-ES needs to know.
     """
-    if place == 0:
-        return dict(defaults)
+    given = [dict(defaults)] if nothing is None else [dict(defaults), {**defaults, **nothing}]
+    if place < len(given):
+        return given[place]
     if sampler == "grid":
-        corners = grid(space, trials - 1)
-        if place <= len(corners):
-            return corners[place - 1]
+        corners = grid(space, trials - len(given))
+        if place - len(given) < len(corners):
+            return corners[place - len(given)]
         # What no grid fills is drawn.
         sampler = "random"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {name: _distribution(dimension) for name, dimension in space.items()}
     if sampler == "cmaes":
-        return _replayed(distributions, seed, defaults, earlier, place, batch)
+        return _replayed(distributions, seed, given, earlier, place, batch)
     own = derive_seed(seed, "batch", len(earlier)) % _SEEDS
     study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, own))
     study.add_trials([_trial(distributions, point, value) for point, value in earlier])
     # Those of the same batch are asked for in turn, each knowing that the others are under way.
     asked: Point = {}
     for number in range(len(earlier), place + 1):
-        asked = dict(defaults) if number == 0 else study.ask(distributions).params
+        asked = given[number] if number < len(given) else study.ask(distributions).params
     return asked
 
 
 def _replayed(
     distributions: Mapping[str, BaseDistribution],
     seed: int,
-    defaults: Point,
+    given: Sequence[Point],
     earlier: Sequence[tuple[Point, float]],
     place: int,
     batch: int,
@@ -154,7 +160,8 @@ def _replayed(
     """
     sampler = _sampler("cmaes", derive_seed(seed, "study") % _SEEDS)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.enqueue_trial(_inside(distributions, defaults))
+    for point in given:
+        study.enqueue_trial(_inside(distributions, point))
     for start in range(0, len(earlier), batch):
         told = earlier[start : start + batch]
         asked = [study.ask(dict(distributions)) for _ in told]
@@ -164,7 +171,7 @@ def _replayed(
 
 
 def _inside(distributions: Mapping[str, BaseDistribution], point: Point) -> dict[str, Any]:
-    """The point within its ranges: defaults may lie outside, and Optuna would refuse them."""
+    """The point within its ranges: what was given may lie outside, and Optuna would refuse it."""
     return {
         name: distribution.to_external_repr(
             min(max(float(point[name]), float(distribution.low)), float(distribution.high))  # type: ignore[attr-defined]

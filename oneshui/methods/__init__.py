@@ -12,6 +12,7 @@ from oneshui.methods.base import (
     nothing_of,
     prepare_hyperparameters,
     register,
+    relative_space_of,
     role_of,
 )
 from oneshui.methods.source import source_of
@@ -28,6 +29,7 @@ __all__ = [
     "nothing_of",
     "prepare_hyperparameters",
     "register",
+    "relative_space_of",
     "role_of",
     "source_of",
 ]

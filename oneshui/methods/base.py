@@ -178,6 +178,12 @@ def role_of(method: Method) -> Role:
     return Role(getattr(method, "role", Role.METHOD))
 
 
+def relative_space_of(cls: type[Any]) -> Mapping[str, Range]:
+    """Ranges of a method's hyperparameters that mean the same in every network; empty if none."""
+    space: Mapping[str, Range] = cls.relative_space
+    return space
+
+
 def nothing_of(cls: type[Any]) -> Mapping[str, float | int] | None:
     """Hyperparameters at which the method does nothing, to the bit; None if none are known."""
     nothing: Mapping[str, float | int] | None = getattr(cls, "nothing", None)

@@ -175,7 +175,7 @@ class TuningSpec:
         objectives: What a choice may see; several of them make a row each.
         cells: "held_out" runs studies on seeds that are never reported, "own" tunes every reported
             cell by a study of its own.
-        trials: In every study, the defaults included.
+        trials: In every study, the defaults and doing nothing included.
         batch: Trials that are drawn together, knowing the results of the batches before.
         seeds: Of held-out cells; None for as many as there are studies, from HELD_OUT_SEED on.
         studies: Independent studies of each row, which share ``seeds`` out among them in equal
@@ -184,7 +184,7 @@ class TuningSpec:
             out of what studies forget, so that they need not run again then.
         sampler: Which of Optuna's.
         requests: Simulated requests per trial and cell.
-        carried: Trials that are run on the real request, beside the defaults.
+        carried: Trials that are run on the real request, beside the defaults and doing nothing.
         true_tow: Whether to compute the true ToW of every trial afterwards, for the report alone.
     """
 
@@ -267,6 +267,7 @@ class Row:
         source: Hash over the method's code, ``oneshui.methods.source``.
         hyperparameters: All of them, defaults included.
         prepare: Those that the method's preparation depends on; None if it prepares nothing.
+        nothing: Hyperparameters at which the method does nothing; None if none are known.
         space: What a study varies; empty if the hyperparameters are used as they are.
         objective: What the study's choice may see; None without a study.
         is_published: Whether all that was said of the hyperparameters is published values.
@@ -281,6 +282,7 @@ class Row:
     source: str
     hyperparameters: Mapping[str, Any]
     prepare: Mapping[str, Any] | None
+    nothing: Mapping[str, float | int] | None = None
     space: Mapping[str, Range] = field(default_factory=dict)
     objective: TuningObjective | None = None
     is_published: bool = False

@@ -33,7 +33,7 @@ class StudyJobs:
         space: What varies.
         cells: That it runs on, of which there is at least one.
         simulated: Of the simulated requests, by cell.
-        trials: In their order; the first is the defaults.
+        trials: In their order; the first is the defaults, the next does nothing.
         choices: By objective.
         true_tows: By trial, one for every cell; empty if the true ToW is not wanted.
     """
@@ -177,6 +177,7 @@ def _trials(
         "space": {name: dataclasses.asdict(one) for name, one in row.space.items()},
         "defaults": {n: v for n, v in row.hyperparameters.items() if n in row.space},
         "sampler": tuning.sampler,
+        "nothing": row.nothing,
     }
     # What a sampler need not know stays out of the key: so a study can be continued.
     if tuning.sampler == "grid":

@@ -128,6 +128,7 @@ def trial(context: JobContext) -> dict[str, Any]:
         spec["defaults"],
         earlier,
         spec["place"],
+        nothing=spec["nothing"],
         **{name: spec[name] for name in ("trials", "batch") if name in spec},
     )
     method = method_of(context, point)

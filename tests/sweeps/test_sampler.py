@@ -109,7 +109,7 @@ def test_cmaes_makes_the_points_again_that_were_really_run() -> None:
     told = [(point, value_of(point)) for point in found[:8]]
     distributions = {n: sampler._distribution(d) for n, d in SPACE.items()}
     for place in range(1, 8):
-        again = sampler._replayed(distributions, 1, DEFAULTS, told[: place - place % 4], place, 4)
+        again = sampler._replayed(distributions, 1, [DEFAULTS], told[: place - place % 4], place, 4)
         assert again == found[place]
 
 
