@@ -42,10 +42,10 @@ def test_every_row_is_measured(rows: pd.DataFrame) -> None:
 
 
 def test_the_model_knows_the_people_whom_it_saw(rows: pd.DataFrame) -> None:
-    gap = rows.loc["pretrain", "forget_score"] - rows.loc["retrain", "forget_score"]
-    assert gap >= 0.15
-    assert rows.loc["pretrain", "rmia_auc"] > 0.8
-    assert rows.loc["retrain", "retain_score"] > 0.9
+    forget = rows["forget_score"].to_dict()
+    assert forget["pretrain"] - forget["retrain"] >= 0.15
+    assert rows["rmia_auc"].to_dict()["pretrain"] > 0.8
+    assert rows["retain_score"].to_dict()["retrain"] > 0.9
 
 
 def test_no_face_of_them_and_no_file_s_name_leaves_the_store(people: Path) -> None:
