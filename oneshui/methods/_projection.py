@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from oneshui.errors import InputError
 from oneshui.methods._sgd import StepRate, cosine
+from oneshui.methods._unfolding import can_unfold, unfold
 from oneshui.spec import Task
 
 Layers: TypeAlias = dict[str, nn.Linear | nn.Conv2d]
@@ -60,12 +61,11 @@ def projected_layers(model: nn.Module) -> Layers:
     layers: Layers = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
-            plain = type(module) is nn.Conv2d and module.padding_mode == "zeros"
-            if not plain or isinstance(module.padding, str):
+            if not can_unfold(module):
                 raise InputError(
                     f"pgu cannot unfold the inputs of {name}, a {type(module).__name__} with "
                     f"padding {module.padding!r} ({module.padding_mode}): use a model whose "
-                    "convolutions are nn.Conv2d padded by a number of zeros"
+                    "convolutions are nn.Conv2d padded by a number of zeros, or timm's Conv2dSame"
                 )
             layers[name] = module
         elif isinstance(module, nn.Linear):
@@ -164,18 +164,10 @@ def _patches(
         for part in torch.split(rows, max(1, MAX_PATCH_NUMBERS // rows.shape[1])):
             yield part.to(dtype).T.unsqueeze(0)
         return
-    assert not isinstance(layer.padding, str)
     numbers = math.prod(layer.kernel_size) * inputs[0].numel()
     for part in torch.split(inputs, max(1, MAX_PATCH_NUMBERS // numbers)):
-        unfolded = F.unfold(
-            part.to(dtype),
-            layer.kernel_size,
-            dilation=layer.dilation,
-            padding=layer.padding,
-            stride=1 if unit_stride else layer.stride,
-        )
-        grouped = unfolded.reshape(len(part), layer.groups, -1, unfolded.shape[2])
-        yield grouped.permute(1, 2, 0, 3).flatten(2)
+        patches = unfold(layer, part.to(dtype), unit_stride=unit_stride)
+        yield patches.permute(1, 2, 0, 3).flatten(2)
 
 
 def spectrum(covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

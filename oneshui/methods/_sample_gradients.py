@@ -20,9 +20,12 @@ from collections.abc import Callable, Iterator
 import torch
 from timm.layers.layer_scale import LayerScale
 from timm.layers.norm import LayerNorm
+from timm.layers.norm_act import BatchNormAct2d
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
+
+from oneshui.methods._unfolding import can_unfold, unfold
 
 MAX_CACHED_NUMBERS = 2**17
 """Gradients that a processor holds at a time (512 KiB in float32), to square them in its cache."""
@@ -38,9 +41,10 @@ class LayerwiseError(Exception):
 def is_layerwise(model: nn.Module) -> bool:
     """Whether every parameter belongs to a layer that this module has a rule for.
 
-    Linear layers, convolutions padded by a number of zeros, layer, group and batch norms and
-    timm's layer scale, and the tokens and position embeddings of timm's vision transformers. What
-    shows only in a forward pass is left to ``squared_gradient_sums``.
+    Linear layers, convolutions that can be unfolded, layer, group and batch norms, also with the
+    activation that timm has in them, timm's layer scale, and the tokens and position embeddings of
+    timm's vision transformers. What shows only in a forward pass is left to
+    ``squared_gradient_sums``.
     """
     if any(module.training for module in model.modules()):
         return False
@@ -107,9 +111,9 @@ def _measured(module: nn.Module) -> dict[str, nn.Parameter]:
 def _has_rule(module: nn.Module) -> bool:
     # A subclass may do anything with its weights.
     kind = type(module)
-    if isinstance(module, nn.Conv2d) and kind is nn.Conv2d:
-        plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
-    elif isinstance(module, nn.BatchNorm2d) and kind is nn.BatchNorm2d:
+    if isinstance(module, nn.Conv2d):
+        plain = can_unfold(module)
+    elif isinstance(module, nn.BatchNorm2d) and kind in (nn.BatchNorm2d, BatchNormAct2d):
         plain = module.running_mean is not None
     elif isinstance(module, LayerScale) and kind is LayerScale:
         return not module.inplace
@@ -153,6 +157,8 @@ def _watched(
         def back(gradient: torch.Tensor) -> None:
             if given._version != version:
                 raise LayerwiseError("a layer's inputs are overwritten")
+            if isinstance(layer, BatchNormAct2d):
+                gradient = _before_activation(layer, given, gradient)
             for own, name in layers[layer].items():
                 sums[name] = (
                     _bias_sum(layer, gradient)
@@ -173,6 +179,26 @@ def _watched(
             handle.remove()
     if len(called) < len(watched):
         raise LayerwiseError("a layer's weights are used without calling it, or not at all")
+
+
+def _before_activation(
+    layer: BatchNormAct2d, given: torch.Tensor, gradient: torch.Tensor
+) -> torch.Tensor:
+    """The gradient with respect to what the layer's activation is given, from that of its outputs.
+
+    Args:
+        layer: A batch norm with an activation.
+        given: The layer's inputs, [B, C, H, W].
+        gradient: Of its outputs, of the same shape.
+    """
+    statistics = layer.running_mean, layer.running_var
+    with torch.no_grad():
+        normalised = F.batch_norm(given, *statistics, layer.weight, layer.bias, eps=layer.eps)
+    with torch.enable_grad():
+        normalised.requires_grad_()
+        # The activation may overwrite what it is given.
+        output = layer.act(layer.drop(normalised.clone()))
+        return torch.autograd.grad(output, normalised, gradient)[0]
 
 
 def _weight_sum(layer: nn.Module, given: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -211,15 +237,13 @@ def _bias_sum(layer: nn.Module, gradient: torch.Tensor) -> torch.Tensor:
 
 def _convolution_sum(layer: nn.Conv2d, given: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """``_weight_sum`` of a convolution, from unfolded inputs of some images at a time."""
-    assert not isinstance(layer.padding, str)
     total = torch.zeros_like(layer.weight)
     numbers = math.prod(layer.kernel_size) * given.shape[1] * gradient[0, 0].numel()
     size = max(1, MAX_UNFOLDED_NUMBERS // numbers)
     for images, outputs in zip(torch.split(given, size), torch.split(gradient, size), strict=True):
-        unfolded = F.unfold(images, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-        grouped = unfolded.reshape(len(images), layer.groups, -1, unfolded.shape[2])
-        rows = outputs.reshape(len(images), layer.groups, -1, unfolded.shape[2])
-        total += _product_sum(rows, grouped.mT).view_as(total)
+        patches = unfold(layer, images)
+        rows = outputs.reshape(len(images), layer.groups, -1, patches.shape[3])
+        total += _product_sum(rows, patches.mT).view_as(total)
     return total
 
 

@@ -82,7 +82,8 @@ class DatasetSpec:
     resources: Mapping[Stage, StageResources] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.path and self.installed is not None:
+        installed = registry.get(self.layout).installed
+        if self.path and installed is not None:
             raise InputError(
                 f"path is {self.path!r}, but pictures in the layout {self.layout!r} are those of "
                 "an installed package: leave path out, or choose the layout 'table'"

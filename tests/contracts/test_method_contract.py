@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
-from support.tiny import NUM_OUTPUTS, SPECS, Network, TinyProblem
+from support.tiny import NUM_OUTPUTS, SPECS, Network, TinyProblem, tiny_model
 from torch import nn
 
 from oneshui import methods
@@ -197,3 +197,32 @@ def test_nothing_leaves_every_bit_as_it_is(name: str, network: Network, task: Ta
     after = snapshot(request.model)
     assert_same_bits(after[0], before)
     assert after[1:] == (mode, needed)
+
+
+@pytest.mark.parametrize("name", [name for name in methods.names() if name != "retrain"])
+def test_statistics_of_a_batch_norm_never_move_and_its_mode_does_not_matter(name: str) -> None:
+    before = tiny_model("batchnorm")
+    buffers = {key: value.clone() for key, value in before.named_buffers()}
+    assert len(buffers) == 3 * len([m for m in before.modules() if isinstance(m, nn.BatchNorm2d)])
+    method, problem = methods.build(name, {}), TinyProblem("batchnorm")
+    prepare_request = problem.prepare_request()
+    prepared = prepare(method, dataclasses.replace(prepare_request, model=before.train()))
+    request = dataclasses.replace(unlearn_request(method, problem, prepared), model=before)
+    after = method.unlearn(request)
+    assert_same_bits(dict(after.named_buffers()), buffers)
+    assert_same_bits(dict(before.named_buffers()), buffers)
+    # Had one of the steps used the batch's own statistics, the weights would be others.
+    assert_equal(after.state_dict(), unlearned_weights(name, "batchnorm", "multilabel"))
+
+
+@pytest.mark.parametrize("name", [name for name in methods.names() if name != "retrain"])
+def test_which_methods_move_weights_and_biases_of_a_batch_norm(name: str) -> None:
+    more = {"share": 1.0} if name in ("ssd", "lfssd") else {}
+    method, problem = methods.build(name, more), TinyProblem("batchnorm")
+    request = unlearn_request(method, problem, prepared_state(name, "batchnorm", "multilabel"))
+    after = dict(method.unlearn(request).named_parameters())
+    norms = [n for n, m in request.model.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    own = {f"{norm}.{kind}" for norm in norms for kind in ("weight", "bias")}
+    moved = {n for n, p in request.model.named_parameters() if not torch.equal(p, after[n])}
+    assert moved & own == (set() if name in ("pgu", "pretrain") else own)
+    assert (moved - own != set()) == (name != "pretrain")

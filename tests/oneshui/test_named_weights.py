@@ -53,8 +53,8 @@ def test_named_weights_are_of_one_network() -> None:
     assert fits.named_weights is not None
     assert fits.weights_file is None
     with pytest.raises(
-        InputError, match="model.weights lite0 are those of tf_efficientnet_lite0, but model.name"
+        InputError, match=r"model.weights lite0 are those of tf_efficientnet_lite0, but model.name"
     ):
         ModelSpec(name="resnet18", image_size=96, weights="lite0")
-    with pytest.raises(InputError, match="model.weights is 'lite1', .* 'lite0' or the path"):
+    with pytest.raises(InputError, match=r"model.weights is 'lite1', .* 'lite0' or the path"):
         ModelSpec(weights="lite1")

@@ -91,7 +91,7 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         ),
         (
             ["sweep.datasets=[mine]", "+datasets.mine={layout: celebhq, forget_sizes: [5]}"],
-            "unknown dataset layout 'celebhq'; did you mean 'celebahq'.*mufac_clean, table",
+            "unknown dataset layout 'celebhq'; did you mean 'celebahq'.*mufac_clean, orl, table",
         ),
         (
             ["datasets.synthetic.layout=mufac_clean"],

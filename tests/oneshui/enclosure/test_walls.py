@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import sys
 import tempfile
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.people import needs_people
 
+from oneshui.data.loaders.orl import installed
 from oneshui.enclosure import Walls, enclosed, kernel, packages_of
 from oneshui.enclosure.walls import _without
 
@@ -93,6 +96,25 @@ def test_what_was_handed_can_be_read_and_what_is_beside_it_cannot(tmp_path: Path
         "write handed": "DataAccessError",
         "write writable": "done",
     }
+
+
+def read_faces(_: Path) -> tuple[dict[str, Any], Any]:
+    # Something that has not been imported before.
+    name = importlib.import_module("xmltodict").__name__
+    try:
+        return {}, [name, len((installed() / "ORL_faces" / "s1" / "1.pgm").read_bytes())]
+    except OSError as error:
+        return {}, [name, type(error).__name__]
+
+
+@needs_landlock
+@needs_people
+def test_faces_among_python_s_own_packages_are_kept_too_and_the_packages_are_not() -> None:
+    free = enclosed(read_faces, Walls(protected=(), method="odd")).value
+    assert free == ["xmltodict", 10_318]
+    kept = enclosed(read_faces, Walls(protected=(installed(),), method="odd")).value
+    assert kept[0] == "xmltodict"
+    assert kept[1] in ("PermissionError", "DataAccessError")
 
 
 def environment(private: Path) -> tuple[dict[str, Any], Any]:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import timm
 import torch
 from reference import pgu as reference
 from support.golden import GoldenCase, each_case, largest_difference
 from support.tiny import TinyProblem, tiny_model
+from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from oneshui.data.images import LabelledImages, make_images
@@ -31,6 +33,12 @@ def moved(problem: TinyProblem, **changes: Any) -> dict[str, torch.Tensor]:
     request = problem.unlearn_request(method.prepare(problem.prepare_request()))
     before, after = request.model.state_dict(), method.unlearn(request).state_dict()
     return {n: after[n] - before[n] for n in before if not torch.equal(after[n], before[n])}
+
+
+def test_networks_with_tensorflow_s_padding_are_projected() -> None:
+    layers = _projection.projected_layers(timm.create_model("tf_efficientnet_lite0"))
+    assert len(layers) == 50
+    assert any(type(layer) is Conv2dSame for layer in layers.values())
 
 
 @pytest.mark.parametrize("network", ["vit", "convnext"])

@@ -118,6 +118,8 @@ MODELS = {
     "vit with more": lambda: vit(init_values=0.1, reg_tokens=2, qk_norm=True),
     "pooled vit": lambda: vit(class_token=False, global_pool="avg"),
     "resnet": lambda: timm.create_model("resnet18", num_classes=5, channels=(4, 4, 8, 8)),
+    "test_efficientnet": lambda: timm.create_model("test_efficientnet", num_classes=5),
+    "tf_efficientnet_lite0": lambda: timm.create_model("tf_efficientnet_lite0", num_classes=5),
     "mixed": mixed,
 }
 OTHERS = {
@@ -138,6 +140,9 @@ def made(name: str) -> nn.Module:
         for parameter in model.parameters():
             # Zeros and ones would hide mistakes.
             nn.init.normal_(parameter, std=0.1).data.add_(parameter.dim() == 1)
+        for name, buffer in model.named_buffers():
+            if "running" in name:
+                buffer.uniform_(0.5, 1.5)
         return model.eval()
 
 

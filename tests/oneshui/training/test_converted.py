@@ -53,7 +53,7 @@ def test_another_order_is_refused_even_where_shapes_agree(tmp_path: Path) -> Non
     first = next(place for place, (name, _) in enumerate(names) if name.endswith("bn1.weight"))
     names[first], names[first + 1] = names[first + 1], names[first]
     torch.save(dict(names), tmp_path / "w.pth")
-    with pytest.raises(InputError, match="model.weights ours do not fit resnet10t as timm"):
+    with pytest.raises(InputError, match=r"model.weights ours do not fit resnet10t as timm"):
         converted(weights_in(tmp_path / "w.pth"))
 
 
