@@ -24,7 +24,7 @@ import numpy as np
 from oneshui.data.contents import content_hash, read_file
 from oneshui.data.near import MOST_PAIRS, Thumbnail, near_pairs, thumbnail
 from oneshui.data.pictures import read_rgb
-from oneshui.data.registry import get, load_dataset
+from oneshui.data.registry import Dataset, get, load_dataset
 from oneshui.data.splits import Split, make_split, require_shared_labels
 from oneshui.data.table import ABSENT, AbsentDatasetError, ImageTable
 from oneshui.errors import DataError, InputError
@@ -307,7 +307,11 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="oneshui.data.check", description="Audit a dataset on disk.")
     parser.add_argument("--dataset", required=True, help="layout, for example celeba or table")
-    parser.add_argument("--data-dir", required=True, type=Path, help="folder that contains it")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        help="folder that contains it; not needed where an installed package brings it",
+    )
     parser.add_argument("--split-seed", type=int, default=0, help="seed of the split (0)")
     parser.add_argument("--threads", type=int, help="threads that decode (one per processor)")
     arguments = parser.parse_args(argv)
@@ -330,6 +334,15 @@ def _say(stream: TextIO, text: str) -> None:
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
+def _folder(arguments: argparse.Namespace, dataset: Dataset) -> Path:
+    """The folder that was given, or that of the package that brings the dataset."""
+    if arguments.data_dir is not None:
+        return Path(arguments.data_dir)
+    if dataset.installed is None:
+        raise InputError(f"say where {dataset.name} is by --data-dir")
+    return dataset.installed()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -342,7 +355,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     try:
         dataset = get(arguments.dataset)
-        table = load_dataset(dataset.name, arguments.data_dir, require_files=False)
+        table = load_dataset(dataset.name, _folder(arguments, dataset), require_files=False)
     except DataError as error:
         if not isinstance(error, AbsentDatasetError):
             _say(sys.stdout, f"{arguments.dataset}: {_verdict([str(error)])}\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.people import needs_people
 
 from oneshui import load_dataset, make_split
 from oneshui.data.check import Audit, audit, main, report
@@ -282,6 +283,23 @@ def test_the_exit_status_tells_bad_data_from_bad_input(
     assert says in text
     assert text.count("\n") == 1
     assert (output.err if status == 1 else output.out) == ""
+
+
+def test_a_folder_is_asked_for_unless_a_package_brings_the_pictures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--dataset", "celeba"]) == 2
+    assert capsys.readouterr().err == "say where celeba is by --data-dir\n"
+
+
+@needs_people
+def test_the_installed_faces_are_audited_where_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--dataset", "orl"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("orl: 400 images of 40 identities\n")
+    assert "no findings" in said
 
 
 def test_the_command_loads_no_torch() -> None:

@@ -12,14 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 from support.inline_sweep import InlineSweep, inline_sweep
+from support.people import needs_people
 from support.stage_contexts import changed, context_of, jobs_of
 
 from oneshui.errors import InputError
+from oneshui.named_weights import NAMED
 from oneshui.spec import ModelSpec
+from oneshui.training.converted import converted
 from oneshui.training.models import imagenet_origin, make_model, save_weights
 from sweeps.cli.datasets import prepare_weights
 from sweeps.config import load
+from sweeps.graph.artifacts import WEIGHTS
 from sweeps.graph.cells import weights_job
 from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, expand
@@ -64,6 +69,25 @@ def test_a_file_counts_by_its_content_and_not_by_its_path(tmp_path: Path) -> Non
     for others in ("random", "imagenet"):
         stages = {job.stage for key, job in plan_of(others).jobs.items() if key in first.jobs}
         assert stages == {"index", "cache", "split"}
+
+
+@needs_people
+def test_named_weights_are_converted_into_the_store_and_count_by_content(tmp_path: Path) -> None:
+    sweep, store = load(["sweep=people"]).sweep, LocalStore(tmp_path / "store")
+    job = weights_job(sweep)
+    assert job is not None
+    assert job.spec["content"] == NAMED["lite0"].sha256
+    assert job.label == "lite0 weights of tf_efficientnet_lite0"
+    prepare_weights(sweep, store, tmp_path / "logs", Console(file=io.StringIO()))
+    entry = store.find("weights", job.key)
+    assert entry is not None
+    stored = load_file(entry.file(WEIGHTS))
+    expected = converted(NAMED["lite0"])
+    assert stored.keys() == expected.keys()
+    assert all(torch.equal(stored[name], expected[name]) for name in expected)
+    said = io.StringIO()
+    prepare_weights(sweep, store, tmp_path / "logs", Console(file=said))
+    assert said.getvalue() == ""
 
 
 def test_what_trains_needs_the_weights_and_nothing_else_does(tmp_path: Path) -> None:
