@@ -97,10 +97,7 @@ class BadTeacher(BadTeacherSteps):
         "learning_rate": Range(low=1e-5, high=0.1, log=True),
         "epochs": Range(low=1, high=10),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "epochs": Range(low=1, high=10),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
 
     augmentation: Literal["none", "flip", "crop"] = "none"
 
@@ -128,10 +125,7 @@ class BadTeacherSupport(BadTeacherSteps):
         "learning_rate": Range(low=1e-5, high=0.1, log=True),
         "epochs": Range(low=1, high=20),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "epochs": Range(low=1, high=20),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, taught by the random network.

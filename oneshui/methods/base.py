@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from oneshui.requests import PrepareRequest, UnlearnRequest
 
 
-STEP_RANGE = Range(low=3e-5, high=0.01, log=True)
+STEP_RANGE = Range(low=3e-5, high=0.03, log=True)
 """Of a ``relative_space``: length of the first step as a share of the weights' norm."""
 
 SHARE_RANGE = Range(low=1e-5, high=0.03, log=True)

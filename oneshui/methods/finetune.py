@@ -44,10 +44,7 @@ class FineTune:
         "learning_rate": Range(low=1e-4, high=1.0, log=True),
         "epochs": Range(low=1, high=10),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "epochs": Range(low=1, high=10),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
     nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
     learning_rate: float = number(0.01, at_least=0)

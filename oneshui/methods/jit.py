@@ -58,10 +58,7 @@ class JiT:
         "learning_rate": Range(low=0.001, high=0.3, log=True),
         "sigma": Range(low=0.1, high=30.0, log=True),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "sigma": Range(low=0.1, high=4.0, log=True),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
     nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
     learning_rate: float = number(0.01, at_least=0)

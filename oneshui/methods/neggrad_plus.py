@@ -52,10 +52,7 @@ class NegGradPlus:
         "learning_rate": Range(low=1e-4, high=1.0, log=True),
         "beta": Range(low=0.5, high=0.999),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "beta": Range(low=0.5, high=0.999),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
     nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
     learning_rate: float = number(0.01, at_least=0)

@@ -69,10 +69,7 @@ class PGU:
         "learning_rate": Range(low=0.001, high=1.0, log=True),
         "gamma": Range(low=0.3, high=0.99),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "gamma": Range(low=0.3, high=0.99),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
     nothing: ClassVar[Mapping[str, float | int]] = {"gamma": 1.0}
 
     learning_rate: float = number(0.1, at_least=0)

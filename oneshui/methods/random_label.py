@@ -46,10 +46,7 @@ class RandomLabel:
         "learning_rate": Range(low=0.001, high=10.0, log=True),
         "steps": Range(low=1, high=20),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "steps": Range(low=1, high=20),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
     nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
     learning_rate: float = number(0.1, at_least=0)

@@ -55,10 +55,7 @@ class SalUn:
         "learning_rate": Range(low=1e-4, high=1.0, log=True),
         "sparsity": Range(low=0.1, high=0.9),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "sparsity": Range(low=0.1, high=0.9),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
     nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
     learning_rate: float = number(0.01, at_least=0)

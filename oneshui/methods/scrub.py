@@ -64,10 +64,7 @@ class SCRUB(TeacherSteps):
         "learning_rate": Range(low=1e-4, high=0.1, log=True),
         "forget_epochs": Range(low=1, high=9),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "forget_epochs": Range(low=1, high=9),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
 
     epochs: int = number(10, at_least=1)
     temperature: float = number(4.0, above=0)
@@ -140,10 +137,7 @@ class SCRUBSupport(TeacherSteps):
         "learning_rate": Range(low=1e-4, high=0.1, log=True),
         "epochs": Range(low=2, high=20),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "step": STEP_RANGE,
-        "epochs": Range(low=2, high=20),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
 
     temperature: float = number(4.0, above=0)
     batch_size: int = number(32, at_least=1)

@@ -62,10 +62,7 @@ class SSD:
         "alpha": Range(low=1.0, high=250.0, log=True),
         "dampening": Range(low=0.03, high=2.0, log=True),
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {
-        "share": SHARE_RANGE,
-        "dampening": Range(low=0.03, high=2.0, log=True),
-    }
+    relative_space: ClassVar[Mapping[str, Range]] = {"share": SHARE_RANGE}
     nothing: ClassVar[Mapping[str, float | int]] = {"share": NO_SHARE}
 
     alpha: float = number(50.0, at_least=0)

@@ -244,15 +244,22 @@ class TrialScores:
         return _clamp(1 - abs(forget - self.val_score)) * utility
 
 
-def shortlist(simulated: Sequence[float], carried: int) -> list[int]:
+def shortlist(simulated: Sequence[float], carried: int, nothing: int | None = None) -> list[int]:
     """The points that are run on the real request: the best simulated ones, and the defaults.
+
+    Where a point does nothing it is among them, and no point that did worse than it: what loses to
+    doing nothing on simulated requests would have to win on the real one by luck.
 
     Args:
         simulated: Score of every point; the first point is the defaults.
         carried: How many of the best.
+        nothing: Position of the point that does nothing; None if the study has none.
 
     Returns:
         Positions, ascending.
     """
     order = sorted(range(len(simulated)), key=lambda point: (-simulated[point], point))
-    return sorted({0, *order[:carried]})
+    best = {0, *order[:carried]}
+    if nothing is None:
+        return sorted(best)
+    return sorted({nothing, *(p for p in best if simulated[p] > simulated[nothing])})

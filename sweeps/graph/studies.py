@@ -17,6 +17,9 @@ from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method
 from sweeps.graph.held_out import reserving_cells, study_cells
 from sweeps.graph.spec import Cell, Row, SweepSpec, TuningObjective
 
+NOTHING = 1
+"""Place of the trial that does nothing, in studies of methods that can."""
+
 StudyKey = tuple[str, tuple[Cell, ...]]
 """Name of the row without its objective, and the cells that its study runs on."""
 
@@ -116,6 +119,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
         evaluate(graph, sweep, one, base, "retrain", base.retrained)
         for one, base in zip(cells, bases, strict=True)
     )
+    nothing = NOTHING if row.nothing is not None and len(trials) > NOTHING else None
     objectives = dict.fromkeys(
         one.objective
         for rows in sweep.rows.values()
@@ -129,7 +133,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
         choices[objective] = graph.add(
             "choose",
             f"choose {name} {objective}",
-            {**common, "objective": effective, "carried": tuning.carried},
+            {**common, "objective": effective, "carried": tuning.carried, "nothing": nothing},
             {"trials": trials, **seen},
             **whose,
         )

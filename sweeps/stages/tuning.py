@@ -234,7 +234,10 @@ def choose(context: JobContext) -> dict[str, Any]:
     from oneshui.tuning.score import TrialScores, shortlist
 
     values = [entry.value for entry in context.series["trials"]]
-    carried = shortlist([value["simulated"] for value in values], context.job.spec["carried"])
+    spec = context.job.spec
+    carried = shortlist(
+        [value["simulated"] for value in values], spec["carried"], spec.get("nothing")
+    )
     candidates = {point: method_of(context, values[point]["point"]) for point in carried}
     judged = [
         _judged(

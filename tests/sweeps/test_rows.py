@@ -130,6 +130,23 @@ def test_a_row_s_own_range_has_the_method_s_scale_or_that_of_its_width() -> None
             space("jit", {"num_samples": bounds})
 
 
+def test_a_row_may_search_ranges_that_mean_the_same_in_every_network() -> None:
+    def space(method: str, ranges: Any) -> Any:
+        return one(method, {method: {"space": ranges}}, objectives=["support_only"]).space
+
+    relative = space("ssd", "relative")
+    assert relative.keys() == {"share", "dampening"}
+    own = space("ssd", {"share": [1e-3, 1e-2]})
+    assert (own["share"].low, own["share"].high, own["share"].log) == (1e-3, 1e-2, True)
+    assert own["dampening"] == relative["dampening"]
+    with pytest.raises(
+        InputError, match=r"ssd\.space\.alpha has no effect beside a relative range"
+    ):
+        space("ssd", {"share": [1e-3, 1e-2], "alpha": [1, 2]})
+    with pytest.raises(InputError, match=r"ssd\.space must be .relative., or map hyperparameters"):
+        space("ssd", "relativ")
+
+
 @pytest.mark.parametrize(
     ("spec", "origin"),
     [

@@ -122,6 +122,31 @@ def test_defaults_outside_a_narrowed_range_are_run_all_the_same(sampler: Sampler
     assert 0.01 <= point["rate"] <= 10
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_doing_nothing_comes_second_and_may_say_more_than_the_space(sampler: Sampler) -> None:
+    nothing: Point = {"rate": 0.0, "step": 0.0}
+    found: list[Point] = []
+    for place in range(6):
+        known = found[: place - place % 2]
+        told = [(point, -float(number)) for number, point in enumerate(known)]
+        found.append(
+            next_point(SPACE, sampler, 1, DEFAULTS, told, place, nothing=nothing, trials=6, batch=2)
+        )
+    assert found[:2] == [DEFAULTS, {"rate": 0.0, "steps": 3, "step": 0.0}]
+    assert len({tuple(point.items()) for point in found}) == 6
+    for point in found[2:]:
+        assert point.keys() == SPACE.keys()
+        assert 0.01 <= point["rate"] <= 10
+
+
+def test_a_grid_has_as_many_points_less_as_are_given() -> None:
+    places = [
+        next_point(ONE, "grid", 1, {"rate": 0.3}, [], place, nothing={"rate": 0.0}, trials=5)
+        for place in range(5)
+    ]
+    assert [point["rate"] for point in places] == [0.3, 0.0, *(p["rate"] for p in grid(ONE, 3))]
+
+
 @pytest.mark.parametrize("points", [1, 2, 5, 9, 15, 16])
 def test_a_grid_uses_its_points_and_has_its_corners(points: int) -> None:
     found = grid(SPACE, points)

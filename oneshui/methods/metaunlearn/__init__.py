@@ -34,7 +34,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
-from oneshui.methods.base import STEP_RANGE, Range, register
+from oneshui.methods.base import Range, register
 from oneshui.methods.fields import number
 from oneshui.spec import Access
 
@@ -111,7 +111,7 @@ class MetaUnlearn:
     search_space: ClassVar[Mapping[str, Range]] = {
         "step_scale": Range(low=0.1, high=10.0, log=True)
     }
-    relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
+    relative_space: ClassVar[Mapping[str, Range]] = {"step": Range(low=0.03, high=3.0, log=True)}
     nothing: ClassVar[Mapping[str, float | int]] = {"step_scale": 0.0, "step": 0.0}
 
     epochs: int = number(3, at_least=1)

@@ -211,22 +211,22 @@ DECLARED: dict[str, Declared] = {
     ),
 }
 
-STEP, SHARE = Range(low=1e-4, high=0.3, log=True), Range(low=1e-6, high=0.1, log=True)
+STEP, SHARE = Range(low=3e-5, high=0.03, log=True), Range(low=1e-5, high=0.03, log=True)
 RELATIVE: dict[str, dict[str, Range]] = {
-    "bad_teacher": {"step": STEP, "epochs": Range(low=1, high=10, integer=True)},
-    "bad_teacher_support": {"step": STEP, "epochs": Range(low=1, high=20, integer=True)},
-    "finetune": {"step": STEP, "epochs": Range(low=1, high=10, integer=True)},
+    "bad_teacher": {"step": STEP},
+    "bad_teacher_support": {"step": STEP},
+    "finetune": {"step": STEP},
     "gradient_ascent": {"step": STEP},
-    "jit": {"step": STEP, "sigma": Range(low=0.1, high=4, log=True)},
-    "lfssd": {"share": SHARE, "dampening": Range(low=0.03, high=2, log=True)},
-    "metaunlearn": {"step": STEP},
-    "neggrad_plus": {"step": STEP, "beta": Range(low=0.5, high=0.999)},
-    "pgu": {"step": STEP, "gamma": Range(low=0.3, high=0.99)},
-    "random_label": {"step": STEP, "steps": Range(low=1, high=20, integer=True)},
-    "salun": {"step": STEP, "sparsity": Range(low=0.1, high=0.9)},
-    "scrub": {"step": STEP, "forget_epochs": Range(low=1, high=9, integer=True)},
-    "scrub_support": {"step": STEP, "epochs": Range(low=2, high=20, integer=True)},
-    "ssd": {"share": SHARE, "dampening": Range(low=0.03, high=2, log=True)},
+    "jit": {"step": STEP},
+    "neggrad_plus": {"step": STEP},
+    "pgu": {"step": STEP},
+    "random_label": {"step": STEP},
+    "salun": {"step": STEP},
+    "scrub": {"step": STEP},
+    "scrub_support": {"step": STEP},
+    "lfssd": {"share": SHARE},
+    "ssd": {"share": SHARE},
+    "metaunlearn": {"step": Range(low=0.03, high=3, log=True)},
     "weight_noise": {"scale": Range(low=1e-3, high=1, log=True)},
 }
 NO_STEP = {"learning_rate": 0.0, "step": 0.0}

@@ -196,3 +196,18 @@ def test_the_shortlist_is_the_best_and_always_the_defaults(
     simulated: list[float], carried: int, expected: list[int]
 ) -> None:
     assert shortlist(simulated, carried) == expected
+
+
+@pytest.mark.parametrize(
+    ("simulated", "carried", "expected"),
+    [
+        ([0.1, 0.5, 0.6, 0.7, 0.4], 3, [1, 2, 3]),
+        ([0.6, 0.5, 0.4], 2, [0, 1]),
+        ([0.5, 0.5, 0.5], 2, [1]),
+        ([0.1, 0.2, 0.9, 0.8], 1, [1, 2]),
+    ],
+)
+def test_what_loses_to_doing_nothing_is_not_on_the_shortlist(
+    simulated: list[float], carried: int, expected: list[int]
+) -> None:
+    assert shortlist(simulated, carried, nothing=1) == expected

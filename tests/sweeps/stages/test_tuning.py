@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.inline_sweep import InlineSweep
+from support.inline_sweep import InlineSweep, inline_sweep
 from support.stage_contexts import (
     Asked,
     changed,
@@ -371,3 +371,28 @@ def test_the_true_tow_is_what_the_sets_say(
     nothing = {"tow": 0.0, "support_drop": None, "movement": None}
     assert tuning.true_tow(context) == nothing
     assert np.isfinite(found["support_drop"])
+
+
+def test_a_row_whose_every_other_point_destroys_is_left_as_it_was(tmp_path: Path) -> None:
+    sweep = inline_sweep(
+        tmp_path,
+        "sweep=leak_cost",
+        "scale=toy",
+        "sweep.datasets=[synthetic_tiny]",
+        "sweep.seeds=[0]",
+        "sweep.methods=[pretrain,gradient_ascent]",
+        "sweep.rows={gradient_ascent: {learning_rate: 1e5, space: {learning_rate: [1e4, 1e6]}}}",
+        "tuning.rows=[gradient_ascent]",
+        "tuning.trials=4",
+        "tuning.carried=4",
+        "tuning.true_tow=false",
+    )
+    (study,) = sweep.plan.studies
+    choice = entry_of(sweep, study.choices["support_only"]).value
+    assert choice["point"] == 1
+    assert choice["hyperparameters"] == {"learning_rate": 0.0, "step": 0.0}
+    (row,) = [job for job in sweep.plan.jobs.values() if job.stage == "unlearn"]
+    before = load_file(entry_of(sweep, row.inputs["pretrained"]).file("weights.safetensors"))
+    after = load_file(entry_of(sweep, row.key).file("weights.safetensors"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
