@@ -110,7 +110,8 @@ def test_each_method_s_study_draws_points_of_its_own(
     job = studied.plan.jobs[study_of(studied, "ssd").trials[1]]
     for method in ("ssd", "lfssd", "ssd"):
         with pytest.raises(DrawnError):
-            tuning.trial(context_of(studied, changed(job, method=method, sampler="random"), draft))
+            drawing = changed(job, method=method, sampler="random", nothing=None)
+            tuning.trial(context_of(studied, drawing, draft))
     assert drawn[0].keys() == drawn[1].keys() == {"alpha", "dampening"}
     assert drawn[0] == drawn[2]
     assert all(drawn[0][name] != drawn[1][name] for name in drawn[0])
@@ -383,6 +384,7 @@ def test_a_row_whose_every_other_point_destroys_is_left_as_it_was(tmp_path: Path
         "sweep.methods=[pretrain,gradient_ascent]",
         "sweep.rows={gradient_ascent: {learning_rate: 1e5, space: {learning_rate: [1e4, 1e6]}}}",
         "tuning.rows=[gradient_ascent]",
+        "tuning.objective=support_only",
         "tuning.trials=4",
         "tuning.carried=4",
         "tuning.true_tow=false",
