@@ -174,7 +174,7 @@ def importances(
     """
     chosen = sample(train, NUM_IMPORTANCE, seed)
     found = sample_importances(model.to(device).eval(), chosen.batches(100, device), loss_of(task))
-    return {name: value.cpu() for name, value in found.items()}
+    return {name: value.cpu().contiguous() for name, value in found.items()}
 
 
 def movement(model: nn.Module, pretrained: nn.Module, importance: Importances) -> float:
