@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from sweeps.cli.progress import duration
+from sweeps.cli.words import duration
 from sweeps.graph.job import stage_title
 from sweeps.graph.plan import expand
 from sweeps.graph.spec import ClusterSpec, LaunchSpec

@@ -5,6 +5,7 @@ The page's HTML is made from the same ``sweeps.report.tables.Table`` by its temp
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 
@@ -75,17 +76,33 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
         summary: From ``sweeps.report.summary.summarise``.
         console: Where to print.
     """
-    width = console.width if console.is_terminal else PLAIN_WIDTH
     found = tables_of(summary)
+    _print_tables(found, console, console.width if console.is_terminal else PLAIN_WIDTH)
+    tuning = _TERMINAL_TUNING if any(table.is_tuned for table in found) else ()
+    marks = (mixture_note(summary), truth_note(summary))
+    for line in filter(None, (*_TERMINAL_LEGEND, *tuning, *marks)):
+        console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
+
+
+def tables_text(summary: pd.DataFrame, width: int = 0) -> list[str]:
+    """The lines of the tables without their legend.
+
+    Args:
+        summary: From ``sweeps.report.summary.summarise``.
+        width: In columns; 0 for that of a log.
+    """
+    stream = io.StringIO()
+    console = Console(file=stream, width=width or PLAIN_WIDTH)
+    _print_tables(tables_of(summary), console, width or PLAIN_WIDTH)
+    return stream.getvalue().splitlines()
+
+
+def _print_tables(found: Sequence[Table], console: Console, width: int) -> None:
     for table in found:
         console.print()
         for text in _terminal_table(table, width):
             console.print(text, soft_wrap=True, highlight=False)
     console.print()
-    tuning = _TERMINAL_TUNING if any(table.is_tuned for table in found) else ()
-    marks = (mixture_note(summary), truth_note(summary))
-    for line in filter(None, (*_TERMINAL_LEGEND, *tuning, *marks)):
-        console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
 
 
 def _terminal_table(table: Table, width: int) -> list[Text]:

@@ -61,6 +61,7 @@ def write_report(
     progress: Callable[[int, int], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
     studies: Sequence[StudyResult] = (),
+    partial: str = "",
 ) -> Path:
     """Write ``<output_dir>/report`` whole, or leave the one that is there as it is.
 
@@ -77,6 +78,7 @@ def write_report(
         progress: Called with the number of drawn figures and of all.
         meanwhile: Called when only the figures are left, which other processes draw.
         studies: What tuning found, from ``study_results``.
+        partial: What is said of a sweep that still runs; empty for a final report.
 
     Returns:
         Path of ``index.html``.
@@ -88,6 +90,7 @@ def write_report(
     target = output_dir / "report"
     with _replacing(target) as folder:
         said = (
+            *filter(None, [partial]),
             *tables.notes(summary, evidence),
             *tables.protection_notes(frame),
             *tables.fixed_notes(plan.sweep.cells[0].vary),
@@ -153,6 +156,7 @@ def write_report(
             commit=git_commit(),
             versions=versions("ray", "mlflow"),
             config=_config(plan),
+            partial=partial,
             date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
         (folder / "index.html").write_text(page, encoding="utf-8")

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sweeps.graph.cells import dependants, remaining_chain
@@ -75,6 +75,10 @@ class Snapshot:
         """Estimated seconds until the last job ends."""
         return self.left.seconds
 
+    def then(self, seconds: float) -> Snapshot:
+        """The same, if so much is left to be done after the last job."""
+        return replace(self, left=replace(self.left, seconds=self.left.seconds + seconds))
+
     def total(self, state: State) -> int:
         """Jobs in this state over all stages."""
         return sum(stage.get(state, 0) for stage in self.stages.values())
@@ -88,6 +92,7 @@ class _Status:
     failure: Failure | None = None
     started: float = 0.0
     took: float | None = None
+    worker: str = ""
     request: Request = field(default_factory=Request)
     seconds: float = 0.0
 
@@ -253,6 +258,13 @@ class Scheduler:
         with self._lock:
             self._status[key].started = self._clock()
 
+    def adopt(self, key: str, worker: str, spent: float) -> None:
+        """Somebody works on the job, and has for so many seconds; for those who only look on."""
+        with self._lock:
+            self._set(key, "running")
+            self._status[key].started = self._clock() - spent
+            self._status[key].worker = worker
+
     def succeed(self, key: str, seconds: float | None = None, worker: str = "") -> None:
         """The job's result has been published.
 
@@ -402,6 +414,7 @@ class Scheduler:
             spent=now - self._status[key].started,
             expected=self._estimates.seconds(job),
             is_guess=self._estimates.is_guess(job),
+            worker=self._status[key].worker,
         )
 
     def _share(self, left: Left) -> float:
