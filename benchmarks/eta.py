@@ -2,13 +2,13 @@
 
     python benchmarks/eta.py TRACE [sweep=demo ...] [--workers 2] [--every 15]
 
-TRACE is the store of a finished sweep, or a JSON file of seconds by label. The sweep is then played again from
-nothing: the scheduler hands the same jobs out to as many workers, each takes what it took, and the
-estimates are asked for as often as a log prints them. Printed is the share of the estimates after
-the first third that were within a factor of 1.5 of the truth, and of those whose range held it. The
-plain way is the one from before: the mean of the most particular kind of which a job was measured,
-a guess where none was, and work over workers or the longest chain. The bar is 70 %. The last line
-is one JSON object.
+TRACE is the store of a finished sweep, or a JSON file of seconds by label. The sweep is then played
+again from nothing: the scheduler hands the same jobs out to as many workers, each takes what it
+took, and the estimates are asked for as often as a log prints them. Printed is the share of the
+estimates after the first third that were within a factor of 1.5 of the truth, and of those whose
+range held it. The plain way is the one from before: the mean of the most particular kind of which a
+job was measured, a guess where none was, and work over workers or the longest chain. The bar is
+70 %. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from rich.console import Console
 from oneshui.errors import InputError
 from oneshui.printable import printable
 from oneshui.spawning import leave_if_importing
-from sweeps.cli.console import PrintableConsole
+from sweeps.cli.console import PrintableConsole, say
 from sweeps.cli.finish import finish, say_damage
 from sweeps.cli.interrupts import Interrupts
 from sweeps.cli.locks import PUBLISH_LOCK
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         spec = load(arguments)
         modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
-        modes["status"] = status
+        modes["status"] = look_on
         return _healed(modes[spec.mode], spec, console)
     except InputError as error:
         _complain(str(error))
@@ -154,7 +154,7 @@ def _existing_store(spec: LaunchSpec, *, writes: bool = True) -> Store:
     return open_store(spec.places.store_uri, writes=writes)
 
 
-def status(spec: LaunchSpec, console: Console) -> int:
+def look_on(spec: LaunchSpec, console: Console) -> int:
     """Say what the sweep is at, from the store and its leases alone; writes nothing.
 
     Raises:
@@ -251,14 +251,12 @@ def _run(spec: LaunchSpec, console: Console, interrupts: Interrupts) -> int:
 def _say_where(spec: LaunchSpec, console: Console, publisher: Publisher) -> None:
     """Where things go, how to look on and how to stop, before the first job."""
     output = Path(spec.places.output_dir)
-    for what, where in (
-        ("output", output),
-        ("logs", f"{output / 'logs'}, a file for each job"),
-        ("MLflow", publisher.where()),
-        ("status", shell_line([*lasting(spec.command), "mode=status"])),
-        ("to stop", "Ctrl-C; what is done is kept, and the same command goes on from there"),
-    ):
-        console.print(f"  {what:<8} {where}", soft_wrap=True)
+    looking_on = shell_line([*lasting(spec.command), "mode=status"])
+    say(console, str(output), "  output   ")
+    say(console, f"{output / 'logs'}, a file for each job", "  logs     ")
+    say(console, publisher.where(), "  MLflow   ", is_command=True)
+    say(console, looking_on, "  status   ", is_command=True)
+    say(console, "Ctrl-C; what is done is kept: the same command goes on from there", "  to stop  ")
 
 
 def _check_journal(plan: Plan, output: Path, console: Console) -> None:

@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.25
 _STATES: tuple[State, ...] = ("done", "running", "waiting", "failed", "blocked")
 _ALWAYS: tuple[State, ...] = ("done", "running", "waiting")
 _STAGE_BAR = 24
-_OTHER_LINES = 6
+_OTHER_LINES = 8
 """Of the live view, beside a line per stage and worker: what else a low terminal must hold."""
 
 _FEWEST_WORKERS = 4

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from sweeps.cli.console import say
 from sweeps.cli.progress import live_view, plain_line
 from sweeps.cli.words import duration, eta
 from sweeps.command import lasting, shell_line
@@ -64,7 +65,7 @@ def look(plan: Plan, store: Store, clock: Callable[[], float] = time.time) -> Lo
     scheduler = Scheduler(
         plan.jobs,
         entries,
-        workers=max(1, len(workers)),
+        workers=max(1, len(workers), len(at_work)),
         estimates=Estimates(plan.jobs, measured(plan, entries, "seconds")),
     )
     for key, holder in at_work.items():
@@ -114,7 +115,7 @@ def show_status(spec: LaunchSpec, store: Store, console: Console) -> None:
         console.print(f"{jobs} had begun in a process that has ended; they begin again")
     if is_open and not seen.workers:
         again = shell_line(lasting(spec.command))
-        console.print(f"go on with: {again}", highlight=False, soft_wrap=True)
+        say(console, again, "go on with: ", is_command=True)
 
 
 def _several(count: int, what: str) -> str:

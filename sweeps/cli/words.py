@@ -50,6 +50,15 @@ def _range(low: float, high: float, step: float, unit: str) -> str:
     return f"about {last:g} {unit}" if first >= last else f"{first:g} to {last:g} {unit}"
 
 
+def rough(seconds: float) -> str:
+    """A span of time that is known about: 40 s, 12 min, 7.4 h, 3 days, 25 years."""
+    for unit, name, least in ((365.25 * 86400, "years", 730 * 86400), *_UNITS):
+        if seconds >= least:
+            value = seconds / unit
+            return f"{value:.1f} {name}" if value < 9.95 else f"{value:,.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
 def size(count: float) -> str:
     """Bytes as people say them: 3 kB, 40 MB, 1.5 GB."""
     place = min(4, int(math.log(max(count, 1), 1000) + 1e-9))

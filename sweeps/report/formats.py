@@ -81,7 +81,9 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
     tuning = _TERMINAL_TUNING if any(table.is_tuned for table in found) else ()
     marks = (mixture_note(summary), truth_note(summary))
     for line in filter(None, (*_TERMINAL_LEGEND, *tuning, *marks)):
-        console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
+        # A terminal breaks words, a log keeps its lines.
+        folds = console.is_terminal
+        console.print(Text(line, style="dim"), soft_wrap=not folds, highlight=False)
 
 
 def tables_text(summary: pd.DataFrame, width: int = 0) -> list[str]:

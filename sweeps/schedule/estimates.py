@@ -100,31 +100,40 @@ def _access(job: Job) -> str:
     return "access to prepared" if "prepared" in job.inputs else "access to support"
 
 
-def guess(job: Job, jobs: Mapping[str, Job], *, gpu: bool) -> float:
-    """Seconds of a job of which no kind was ever measured; right within a factor of ten or so."""
+def images_of(job: Job, jobs: Mapping[str, Job]) -> float:
+    """Pictures of the dataset that a job is about, as published or drawn."""
     dataset = dataset_of(job, jobs)
-    images, drawn = 10_000.0, None
-    if dataset is not None:
-        drawn = dataset.spec.get("generate")
-        images = float(
-            drawn["identities"] * drawn["pictures"]
-            if drawn
-            else registry.get(dataset.spec["layout"]).num_images
-        )
-    if job.stage in ("index", "cache", "split", "score"):
-        decode = _DECODE_DRAWN_SECONDS if drawn else _DECODE_SECONDS
-        each = {"index": 1e-5, "cache": decode, "split": 2e-6, "score": 2e-5}[job.stage]
-        return (0.2 + images * each) * max(1, len(job.series.get("predictions", ())))
+    if dataset is None:
+        return 10_000.0
+    drawn = dataset.spec.get("generate")
+    if drawn:
+        return float(drawn["identities"] * drawn["pictures"])
+    return float(registry.get(dataset.spec["layout"]).num_images)
+
+
+def forward_gflop(job: Job) -> float:
+    """Of a job's network for one picture, about."""
     model = job.spec.get("model", {})
     small = _SMALL_GFLOP_PER_PIXEL * float(model.get("image_size", 48)) ** 2
-    forward = _FORWARD_GFLOP.get(model.get("name", ""), small)
+    return _FORWARD_GFLOP.get(model.get("name", ""), small)
+
+
+def guess(job: Job, jobs: Mapping[str, Job], *, gpu: bool) -> float:
+    """Seconds of a job of which no kind was ever measured; right within a factor of ten or so."""
+    images = images_of(job, jobs)
+    if job.stage in ("index", "cache", "split", "score"):
+        dataset = dataset_of(job, jobs)
+        is_drawn = dataset is not None and "generate" in dataset.spec
+        decode = _DECODE_DRAWN_SECONDS if is_drawn else _DECODE_SECONDS
+        each = {"index": 1e-5, "cache": decode, "split": 2e-6, "score": 2e-5}[job.stage]
+        return (0.2 + images * each) * max(1, len(job.series.get("predictions", ())))
     passes = _GUESSED_PASSES.get(job.stage, 0.0)
     passes *= float(job.spec.get("requests", 1)) * float(job.spec.get("carried", 1))
     passes *= max(1, len(job.series.get("pretrained", ())))
     if "training" in job.spec:
         recipe = job.spec["training" if job.stage in TRAINING else "hyperparameters"]
         passes += _TRAIN_SHARE * 3.0 * float(recipe.get("epochs", 1))
-    return 0.5 + passes * images * forward / _GFLOP_PER_SECOND["gpu" if gpu else "cpu"]
+    return 0.5 + passes * images * forward_gflop(job) / _GFLOP_PER_SECOND["gpu" if gpu else "cpu"]
 
 
 @dataclass
@@ -211,7 +220,7 @@ class Estimates:
         if measured is not None:
             return self._guesses[job.key] * math.exp(measured.value)
         ratio = self._ratio(access, _broader(job))
-        if _broader(job)[0] in self._within:
+        if not self.is_blind(job):
             # The mean of what is likely, not its median: sums are made of it.
             ratio += self.spread(job) ** 2 / 2
         return self._guesses[job.key] * math.exp(ratio)
@@ -221,7 +230,11 @@ class Estimates:
         for kind, spread in zip(self._kinds[job.key], _SPREADS, strict=False):
             if kind in self._means:
                 return spread
-        return _SPREADS[4 if _broader(job)[0] in self._within else 5]
+        return _SPREADS[5 if self.is_blind(job) else 4]
+
+    def is_blind(self, job: Job) -> bool:
+        """Whether nothing of the job's whole family was measured: such guesses err together."""
+        return _broader(job)[0] not in self._within
 
     def kind(self, job: Job) -> JobKind:
         """Jobs of one kind are estimated from the same measurements: they err together."""

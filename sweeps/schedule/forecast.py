@@ -150,7 +150,7 @@ def forecast(
         if jobs:
             stages[stage] = _stage(jobs, reasons, seconds, estimates, requests)
     useful = useful_workers(left, seconds)
-    counts = sorted({count for count in (1, 4, 8, 16, 64) if count < useful} | {useful} - {0})
+    counts = sorted({count for count in (1, 2, 4, 8, 16, 64) if count < useful} | {useful} - {0})
     chain = remaining_chain(left, lambda job: seconds[job.key])
     share = requests.default.gpus
     places = max(1, int(1 / share)) if share else 1

@@ -21,6 +21,9 @@ _UNKNOWN = 2.0
 _COMMON = 0.1
 """Standard deviation of the logarithm of what all jobs share: the machine's other work."""
 
+_BLIND = 1.0
+"""The same of what guesses share that nothing was measured for: how fast the machine is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
@@ -73,7 +76,9 @@ def time_left(
     of_kinds: dict[JobKind, float] = defaultdict(float)
     for key, job in jobs.items():
         of_kinds[estimates.kind(job)] += seconds[key] * estimates.spread(job)
-    variance = _COMMON**2 + sum((each / work) ** 2 for each in of_kinds.values()) if work else 0.0
+    blind = sum(seconds[key] for key, job in jobs.items() if estimates.is_blind(job))
+    off = [_COMMON * work, _BLIND * blind, *of_kinds.values()]
+    variance = sum((each / work) ** 2 for each in off) if work else 0.0
     return Left(
         seconds=makespan(jobs, seconds, workers, running),
         factor=math.exp(math.sqrt(variance)),
