@@ -154,7 +154,7 @@ class PartialReport:
         try:
             with (self._output / "logs" / LOG).open("w", encoding="utf-8") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__],
+                    [sys.executable, "-c", f"from {__name__} import main; main()"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -243,7 +243,3 @@ def main() -> None:
     # Nothing else may print there.
     out, sys.stdout = sys.stdout, sys.stderr
     write_partial(load(given["command"]), lambda text: print(text, file=out), given["width"])
-
-
-if __name__ == "__main__":
-    main()

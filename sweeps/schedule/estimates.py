@@ -52,7 +52,7 @@ all networks, for a family, for a stage and access."""
 _OVERDUE = 0.25
 """A job that takes longer than was expected is taken to need this share of its time again."""
 
-_SPREADS = (0.15, 0.2, 0.4, 0.5, 0.8, 1.2)
+_SPREADS = (0.15, 0.2, 0.4, 0.7, 1.0, 1.2)
 """Standard deviation of the logarithm of an estimate: that rests on jobs of the same size, the same
 dataset, the same method, the same stage and access, the same family, on a guess alone."""
 
