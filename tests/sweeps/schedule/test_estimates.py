@@ -167,7 +167,7 @@ def test_the_slowest_method_does_not_price_all_others() -> None:
     }
     # The one works on the training data as well; the other on the support set alone.
     assert grown["finetune"] > 1.5 * grown["scrub_support"] > 1.5
-    assert grown["scrub_support"] < 7
+    assert grown["scrub_support"] < 8
 
 
 def test_guesses_follow_what_was_measured_of_their_family_and_keep_near_to_themselves() -> None:
