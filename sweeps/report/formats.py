@@ -110,19 +110,31 @@ def _print_tables(found: Sequence[Table], console: Console, width: int) -> None:
 def _terminal_table(table: Table, width: int) -> list[Text]:
     texts = [Text(table.title)]
     measures = [measure for panel in table.panels for measure in panel]
-    panels = _panels(table, measures, width, len(measures))
-    # As many panels as are needed, of equal breadth: no last one with a single column.
-    even = _panels(table, measures, width, -(-len(measures) // len(panels)))
-    for panel in even if len(even) == len(panels) else panels:
+    for panel in _panels(table, measures, width):
         texts += panel.texts()
     return texts
 
 
-def _panels(table: Table, measures: Sequence[str], width: int, most: int) -> list[_Panel]:
-    """All measures, at most so many beside each other."""
+def _panels(table: Table, measures: Sequence[str], width: int) -> list[_Panel]:
+    """All measures in as few panels as there is room for, as even as can be.
+
+    So none is left with a single column, beside others of four.
+    """
     found: list[_Panel] = []
     while measures:
-        found.append(_widest(table, measures[:most], width))
+        # As many panels as the rest needs, the larger ones first.
+        needed = _greedily(table, measures, width)
+        most = -(-len(measures) // len(needed))
+        first = _widest(table, measures[:most], width)
+        found.append(first)
+        measures = measures[len(first.measures) :]
+    return found
+
+
+def _greedily(table: Table, measures: Sequence[str], width: int) -> list[_Panel]:
+    found: list[_Panel] = []
+    while measures:
+        found.append(_widest(table, measures, width))
         measures = measures[len(found[-1].measures) :]
     return found
 
