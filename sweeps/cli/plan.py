@@ -110,8 +110,8 @@ def _print_forecast(found: Forecast, cluster: ClusterSpec, console: Console) -> 
     table.add_column("to run")
     for name, stage in found.stages.items():
         why = ", ".join(f"{count} {reason}" for reason, count in stage.reasons.items())
-        hours = _hours(stage.gpu_hours if on_gpu else stage.cpu_hours) if why else ""
-        table.add_row(stage_title(name), str(stage.jobs), str(stage.done), hours, why)
+        each = _hours(stage.gpu_hours if on_gpu else stage.cpu_hours) if why else ""
+        table.add_row(stage_title(name), str(stage.jobs), str(stage.done), each, why)
     console.print(Padding(table, (0, 0, 0, 2)))
     if not found.useful_workers:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from support.publishing import COMMAND, PLAN
 
 from sweeps.cli import partial
+from sweeps.cli.locks import PARTIAL_LOCK
 from sweeps.cli.partial import PAUSE, PartialReport, Times, needed, partial_note, write_partial
 from sweeps.cli.written import Written
 from sweeps.config import load
@@ -78,7 +80,7 @@ def reports(
 def test_a_writer_that_fails_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partial, "_LEAST_TABLE_SECONDS", 0.0)
     monkeypatch.setattr(partial, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(partial.sys, "executable", str(tmp_path / "no such program"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no such program"))
     stream = io.StringIO()
     report = reports(tmp_path, half_done(tmp_path), stream)
     with report:
@@ -103,6 +105,6 @@ def test_another_process_that_writes_is_left_alone(tmp_path: Path) -> None:
     half_done(tmp_path)
     said: list[str] = []
     spec = load([*COMMAND, f"output_dir={tmp_path}"])
-    with lock_of(tmp_path / partial.PARTIAL_LOCK):
+    with lock_of(tmp_path / PARTIAL_LOCK):
         write_partial(spec, said.append, 80)
     assert not (tmp_path / "report").exists()
