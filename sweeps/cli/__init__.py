@@ -53,7 +53,7 @@ USAGE = """usage: {program} [key=value ...]
   (without arguments)              the demo: generated faces, a few minutes, no GPU
   sweep=full data_dir=/data        the paper's grid
   ... mode=plan                    count the jobs and say why they must run; run nothing
-  ... mode=status                  what a running sweep is at, from any shell; writes nothing
+  ... mode=status                  what a running sweep is at, from any shell
   ... mode=report                  rebuild tables, figures and MLflow from the store
   ... mode=ui                      show the sweep's MLflow pages on this machine
   ... mode=why row="celebahq 20 ssd tow"     where a number of the tables comes from
