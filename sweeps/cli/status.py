@@ -60,7 +60,7 @@ def look(plan: Plan, store: Store, clock: Callable[[], float] = time.time) -> Lo
             given_up += 1
         else:
             at_work[key] = holder
-    workers = {_worker(holder) for holder in at_work.values()}
+    workers = {holder.process for holder in at_work.values()}
     workers |= _between_jobs(entries, now) if at_work else set()
     scheduler = Scheduler(
         plan.jobs,
@@ -70,7 +70,7 @@ def look(plan: Plan, store: Store, clock: Callable[[], float] = time.time) -> Lo
     )
     for key, holder in at_work.items():
         spent = max(0.0, now - holder.since) if holder.since else 0.0
-        scheduler.adopt(key, _worker(holder), spent)
+        scheduler.adopt(key, holder.process, spent)
     ends = [_end(entry) for entry in entries.values() if "started" in entry.cost]
     return Look(
         snapshot=scheduler.snapshot(),
@@ -78,10 +78,6 @@ def look(plan: Plan, store: Store, clock: Callable[[], float] = time.time) -> Lo
         given_up=given_up,
         last=max(0.0, now - max(ends)) if ends else None,
     )
-
-
-def _worker(holder: Holder) -> str:
-    return f"{holder.host.split(' ')[0] or 'somewhere'}:{holder.pid}"
 
 
 def _end(entry: Entry) -> float:

@@ -239,7 +239,7 @@ class GraphSearcher(Searcher):
             # A store that does not answer for a moment: whoever takes the job over will see.
             logger.warning("%s: who held it is not known: %s", self._jobs[key].label, error)
             holder = None
-        ours = holder is not None and f"{holder.host.split(' ')[0]}:{holder.pid}" in self.processes
+        ours = holder is not None and holder.process in self.processes
         if holder is not None and ours:
             self._watch.lost(key, holder)
         hung = self._watch.why_hung(key) or self._silent.pop(key, "")

@@ -230,7 +230,7 @@ class Scheduler:
                 return None
             key = self._take(request, set(known))
             self._set(key, "running")
-            self._status[key].started = self._clock()
+            self._status[key].started, self._status[key].worker = self._clock(), ""
             return self._jobs[key]
 
     def _take(self, request: Request, known: Collection[str]) -> str:
@@ -257,6 +257,11 @@ class Scheduler:
         """The running job has its worker; until then it was only handed out."""
         with self._lock:
             self._status[key].started = self._clock()
+
+    def name_worker(self, key: str, worker: str) -> None:
+        """Say who is at a running job, for people to see."""
+        with self._lock:
+            self._status[key].worker = worker
 
     def adopt(self, key: str, worker: str, spent: float) -> None:
         """Somebody works on the job, and has for so many seconds; for those who only look on."""

@@ -86,6 +86,11 @@ class Holder:
     since: float = 0.0
 
     @property
+    def process(self) -> str:
+        """The holder's machine and process, as results name who made them."""
+        return f"{self.host.split(' ')[0]}:{self.pid}"
+
+    @property
     def is_dead(self) -> bool:
         """Whether the holder's process is known to be gone; False if that cannot be known."""
         if self.host != this_host() or not _PROC.is_dir():
