@@ -100,7 +100,7 @@ class _Tuning(TuningSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    mode: Literal["run", "plan", "report", "ui", "why"]
+    mode: Literal["run", "plan", "status", "report", "ui", "why"]
     row: str | None
     replace: bool
     data_dir: str

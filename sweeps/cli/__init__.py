@@ -17,13 +17,15 @@ from rich.console import Console
 from oneshui.errors import InputError
 from oneshui.printable import printable
 from oneshui.spawning import leave_if_importing
-from sweeps.cli.console import PrintableConsole
+from sweeps.cli.console import PrintableConsole, say
 from sweeps.cli.finish import finish, say_damage
+from sweeps.cli.interrupts import Interrupts
 from sweeps.cli.locks import PUBLISH_LOCK
 from sweeps.cli.packages import require_packages
+from sweeps.cli.partial import PartialReport, needed
 from sweeps.cli.progress import SweepProgress
 from sweeps.cli.written import journal_set_aside
-from sweeps.command import program, quoted, shell_line, without_secrets
+from sweeps.command import lasting, program, quoted, shell_line, without_secrets
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
 from sweeps.schedule.estimates import Estimates
@@ -52,6 +54,7 @@ USAGE = """usage: {program} [key=value ...]
   (without arguments)              the demo: generated faces, a few minutes, no GPU
   sweep=full data_dir=/data        the paper's grid
   ... mode=plan                    count the jobs and say why they must run; run nothing
+  ... mode=status                  what a running sweep is at, from any shell
   ... mode=report                  rebuild tables, figures and MLflow from the store
   ... mode=ui                      show the sweep's MLflow pages on this machine
   ... mode=why row="celebahq 20 ssd tow"     where a number of the tables comes from
@@ -79,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if spec.mode in ("plan", "run"):
             require_packages(spec.sweep)
         modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
+        modes["status"] = look_on
         return _healed(modes[spec.mode], spec, console)
     except InputError as error:
         _complain(str(error))
@@ -147,10 +151,22 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
     return _status(finish(spec, console, plan, store, None, _publisher(spec, plan)))
 
 
-def _existing_store(spec: LaunchSpec) -> Store:
+def _existing_store(spec: LaunchSpec, *, writes: bool = True) -> Store:
     if not store_exists(spec.places.store_uri):
         raise InputError(f"there is no store at {spec.places.store_uri}; run the sweep first")
-    return open_store(spec.places.store_uri)
+    return open_store(spec.places.store_uri, writes=writes)
+
+
+def look_on(spec: LaunchSpec, console: Console) -> int:
+    """Say what the sweep is at, from the store and its leases alone; writes nothing.
+
+    Raises:
+        InputError: There is no store.
+    """
+    from sweeps.cli.status import show_status
+
+    show_status(spec, _existing_store(spec, writes=False), console)
+    return DONE
 
 
 def _status(complete: bool) -> int:
@@ -196,6 +212,12 @@ def run(spec: LaunchSpec, console: Console) -> int:
     Raises:
         InputError: The user's input cannot be used.
     """
+    interrupts = Interrupts()
+    with interrupts.answered():
+        return _run(spec, console, interrupts)
+
+
+def _run(spec: LaunchSpec, console: Console, interrupts: Interrupts) -> int:
     output = Path(spec.places.output_dir)
     _writable(output)
     store = open_store(spec.places.store_uri)
@@ -220,10 +242,24 @@ def run(spec: LaunchSpec, console: Console) -> int:
         f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(found.entries)} done, "
         f"{len(found.reasons)} to run ({why})"
     )
-    with _live(publisher, output):
-        scheduler = _run_jobs(spec, console, plan, store, found, folders, publisher)
+    _say_where(spec, console, publisher)
+    with _live(publisher, output) as leads:
+        scheduler = _run_jobs(
+            spec, console, plan, store, found, folders, publisher, interrupts, leads=leads
+        )
     say_damage(scheduler.damage, console, "it was")
     return _status(finish(spec, console, plan, store, scheduler, publisher))
+
+
+def _say_where(spec: LaunchSpec, console: Console, publisher: Publisher) -> None:
+    """Where things go, how to look on and how to stop, before the first job."""
+    output = Path(spec.places.output_dir)
+    looking_on = shell_line([*lasting(spec.command), "mode=status"])
+    say(console, str(output), "  output   ")
+    say(console, f"{output / 'logs'}, a file for each job", "  logs     ")
+    say(console, publisher.where(), "  MLflow   ", is_command=True)
+    say(console, looking_on, "  status   ", is_command=True)
+    say(console, "Ctrl-C; what is done is kept: the same command goes on from there", "  to stop  ")
 
 
 def _check_journal(plan: Plan, output: Path, console: Console) -> None:
@@ -247,14 +283,17 @@ def _check_journal(plan: Plan, output: Path, console: Console) -> None:
 
 
 @contextlib.contextmanager
-def _live(publisher: Publisher, output: Path) -> Iterator[None]:
-    """Publish rows while the jobs run, unless another driver does; in the end all do in turn."""
+def _live(publisher: Publisher, output: Path) -> Iterator[bool]:
+    """Publish rows while the jobs run, unless another driver does; in the end all do in turn.
+
+    The block is told whether this driver does.
+    """
     lock = lock_of(output / PUBLISH_LOCK)
     with contextlib.suppress(Timeout):
         lock.acquire(timeout=0)
         publisher.start()
     try:
-        yield
+        yield lock.is_locked
     except BaseException:
         publisher.close("KILLED")
         raise
@@ -283,6 +322,9 @@ def _run_jobs(
     found: Scan,
     folders: dict[str, Path | RemoteFolder],
     publisher: Publisher,
+    interrupts: Interrupts,
+    *,
+    leads: bool,
 ) -> Scheduler:
     from sweeps.executor.tune import cluster_nodes, make_slots, ray_cluster, run_sweep
     from sweeps.stages.context import WorkerEnvironment
@@ -294,7 +336,12 @@ def _run_jobs(
         logs=logs,
         weights_file=spec.sweep.model.weights_file,
     )
-    with ray_cluster(spec.cluster, Path(spec.places.output_dir)):
+    local = spec.cluster.mode == "local"
+    verb, where = ("starting", "on this machine") if local else ("joining", "of this cluster")
+    console.print(f"{verb} Ray {where}")
+    with ray_cluster(spec.cluster, Path(spec.places.output_dir)) as dashboard:
+        if dashboard:
+            console.print(f"  Ray's dashboard: {dashboard}", soft_wrap=True)
         has_gpu = any(node.gpus for node in cluster_nodes(spec.cluster))
         requests = ResourceRequests(
             spec.sweep,
@@ -311,8 +358,15 @@ def _run_jobs(
             estimates=Estimates(plan.jobs, measured(plan, found.entries, "seconds"), gpu=has_gpu),
             request=requests.request,
         )
+        count = slots.count()
+        workers = "1 worker" if count == 1 else f"{count} workers"
+        console.print(f"waiting for {workers} to load what jobs need, some seconds")
         feed = _Feed(plan, store, scheduler, publisher)
-        with SweepProgress(console, scheduler.snapshot), feed:
+        partial = PartialReport(spec, plan, scheduler, console, leads=leads)
+        shown = SweepProgress(
+            console, lambda: scheduler.snapshot().then(partial.cost), spec.sweep.name
+        )
+        with shown, interrupts.said_by(shown.say), feed, partial:
             run_sweep(scheduler, plan.jobs, env, spec.cluster, slots, requests, feed.wake)
     return scheduler
 
@@ -346,9 +400,8 @@ class _Feed:
         done = set(self._scheduler.keys("done"))
         waiting: list[ResultRow] = []
         for row in self._rows:
-            needed = {row.score_key, *row.model_keys, row.split_key}
-            needed |= {key for key in (row.prepare_key, row.choose_key) if key is not None}
-            entries = self._find(needed) if done >= needed else None
+            keys = needed(row)
+            entries = self._find(keys) if done >= keys else None
             if entries is None:
                 waiting.append(row)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -21,3 +22,23 @@ class PrintableConsole(Console):
         """The segments of what is printed."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text, keep="\n"), style, control)
+
+
+def say(console: Console, text: str, first: str = "", *, is_command: bool = False) -> None:
+    """Print a line; on a terminal it is folded between words, elsewhere it stays one line.
+
+    Args:
+        console: Where.
+        text: What.
+        first: What stands before it; further lines are indented as far.
+        is_command: Whether a shell must take it as it stands, folded too.
+    """
+    lines = [text]
+    if console.is_terminal:
+        room = max(20, console.width - len(first) - 2 * is_command)
+        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    end = " \\" if is_command else ""
+    for number, line in enumerate(lines):
+        before = " " * len(first) if number else first
+        after = end if number < len(lines) - 1 else ""
+        console.print(f"{before}{line}{after}", soft_wrap=True, highlight=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from oneshui.errors import InputError
-from sweeps.cli.locks import PUBLISH_LOCK, alone
+from sweeps.cli.locks import PARTIAL_LOCK, PUBLISH_LOCK, alone
 from sweeps.cli.progress import Bar
 from sweeps.cli.written import Written
 from sweeps.graph.job import digest
@@ -90,7 +90,10 @@ def finish(
     if num_missing:
         console.print(f"{num_missing} of {len(plan.jobs)} jobs have no result; run again to retry")
     page = output / "report" / "index.html"
-    with alone(output / PUBLISH_LOCK, "writes the report", console):
+    with (
+        alone(output / PUBLISH_LOCK, "writes the report", console),
+        alone(output / PARTIAL_LOCK, "writes a partial report", console),
+    ):
         is_current = _is_current(state, output, publisher, console)
         if spec.mode == "report" or failures or not is_current:
             problems = _publish(

@@ -14,6 +14,9 @@ from sweeps.store.private import lock_of
 PUBLISH_LOCK = ".publish.lock"
 """In the output folder: who holds it writes MLflow's view and the report."""
 
+PARTIAL_LOCK = ".partial.lock"
+"""The same of the process that writes the report of a sweep that still runs."""
+
 
 @contextlib.contextmanager
 def alone(path: Path, what: str, console: Console) -> Iterator[None]:

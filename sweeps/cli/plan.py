@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from sweeps.cli.progress import duration
+from sweeps.cli.console import say
+from sweeps.cli.words import rough, size
 from sweeps.graph.job import stage_title
-from sweeps.graph.plan import expand
+from sweeps.graph.plan import Plan, expand
 from sweeps.graph.spec import ClusterSpec, LaunchSpec
-from sweeps.schedule.estimates import Estimates
+from sweeps.schedule.estimates import GUESS_FACTOR, Estimates
+from sweeps.schedule.footprint import footprint
 from sweeps.schedule.forecast import Forecast, Machines, forecast
 from sweeps.schedule.resources import ResourceRequests
-from sweeps.store import open_store, store_exists
+from sweeps.store import Entry, open_store, store_exists
 from sweeps.store.status import measured, scan
+
+_OUT_OF_REACH_SECONDS = 7 * 86400.0
+"""A longest chain of so much on processors is no plan."""
 
 
 def show_plan(spec: LaunchSpec, console: Console) -> None:
@@ -28,23 +35,36 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
     reasons = found.reasons if found else dict.fromkeys(plan.jobs, "new")
     added = any(kind.gpus for kind in spec.cluster.machines.values())
     has_gpu = added or shutil.which("nvidia-smi") is not None
-    requests = ResourceRequests(
-        spec.sweep,
-        spec.cluster,
-        plan.jobs,
-        measured(plan, entries, "peak_gpu_bytes"),
-        has_gpu=has_gpu,
-    )
-    estimates = Estimates(
-        plan.jobs, measured(plan, entries, "seconds"), gpu=requests.default.gpus > 0
-    )
     console.print(f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(plan.results)} results")
     if plan.studies:
         count = f"{len(plan.studies)} {'study' if len(plan.studies) == 1 else 'studies'}"
-        console.print(f"  tuning: {count}; {spec.sweep.tuning.where}", soft_wrap=True)
-    rate = spec.cluster.interruptions_per_hour
-    expected = forecast(plan, reasons, estimates, requests, rate)
+        say(console, f"{count}; {spec.sweep.tuning.where}", "  tuning: ")
+
+    def planned(cluster: ClusterSpec) -> Forecast:
+        requests = ResourceRequests(
+            spec.sweep,
+            cluster,
+            plan.jobs,
+            measured(plan, entries, "peak_gpu_bytes"),
+            has_gpu=has_gpu,
+        )
+        on_gpu = requests.default.gpus > 0
+        estimates = Estimates(plan.jobs, measured(plan, entries, "seconds"), gpu=on_gpu)
+        return forecast(plan, reasons, estimates, requests, cluster.interruptions_per_hour)
+
+    expected = planned(spec.cluster)
+    if expected.gpu_hours == 0 and expected.chain_seconds > _OUT_OF_REACH_SECONDS:
+        work = rough(expected.cpu_hours * 3600)
+        say(
+            console,
+            f"this sweep needs GPUs, and there is none here: one processor would take {work}. What "
+            "follows is for GPUs that two jobs share (cluster.gpus_per_worker=0.5)",
+            "  ",
+        )
+        expected = planned(replace(spec.cluster, gpus_per_worker=0.5))
     _print_forecast(expected, spec.cluster, console)
+    if expected.useful_workers:
+        _print_footprint(plan, entries, reasons, expected.gpu_hours > 0, console)
     if expected.simulated:
         _print_simulation(expected, spec.cluster, console)
 
@@ -52,12 +72,13 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
 def _print_simulation(found: Forecast, cluster: ClusterSpec, console: Console) -> None:
     of = Machines(most=1)
     jobs = "one job" if found.places == 1 else f"{found.places} jobs"
-    console.print(
-        f"  simulated: one GPU and {jobs} a machine; machines come {of.start_seconds / 60:g} min "
+    say(
+        console,
+        f"one GPU and {jobs} a machine; machines come {of.start_seconds / 60:g} min "
         f"after they are asked for and leave when empty for {of.idle_seconds / 60:g}; every job "
         "takes its expected time however many share a GPU; a machine that is taken back costs a "
         "training its epoch, another job all",
-        soft_wrap=True,
+        "  simulated: ",
     )
     price = cluster.price_per_gpu_hour
     rate = cluster.interruptions_per_hour
@@ -72,7 +93,7 @@ def _print_simulation(found: Forecast, cluster: ClusterSpec, console: Console) -
         cells = [str(most)]
         for one in both:
             paid = one.machine_seconds / 3600
-            cells.append(duration(one.seconds))
+            cells.append(rough(one.seconds))
             cells.append(f"{paid * price:,.0f}" if price else f"{paid:,.0f}")
             cells.append(f"{one.busy:.0%}")
         table.add_row(*cells, str(both[1].interruptions))
@@ -82,38 +103,64 @@ def _print_simulation(found: Forecast, cluster: ClusterSpec, console: Console) -
 def _print_forecast(found: Forecast, cluster: ClusterSpec, console: Console) -> None:
     on_gpu = found.gpu_hours > 0
     unit = "GPU-hours" if on_gpu else "CPU-hours"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage", no_wrap=True)
+    for title in ("jobs", "done", unit):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("to run")
     for name, stage in found.stages.items():
         why = ", ".join(f"{count} {reason}" for reason, count in stage.reasons.items())
-        line = f"  {stage_title(name):<9} {stage.jobs:>5}   {stage.done} done"
-        if stage.reasons:
-            hours = stage.gpu_hours if on_gpu else stage.cpu_hours
-            guess = f", {stage.guessed} of them guessed" if stage.guessed else ""
-            line += f", to run: {why}; {_hours(hours)} {unit}{guess}"
-        console.print(line, soft_wrap=True)
+        each = _hours(stage.gpu_hours if on_gpu else stage.cpu_hours) if why else ""
+        table.add_row(stage_title(name), str(stage.jobs), str(stage.done), each, why)
+    console.print(Padding(table, (0, 0, 0, 2)))
     if not found.useful_workers:
         return
     guessed = sum(stage.guessed for stage in found.stages.values())
     left = sum(stage.jobs - stage.done for stage in found.stages.values())
     hours = found.gpu_hours if on_gpu else found.cpu_hours
-    basis = f"guessed for {guessed} of {left} jobs" if guessed else "from measured times"
-    console.print(f"  work: {_hours(hours)} {unit} ({basis})", soft_wrap=True)
+    basis = (
+        f"guessed for {guessed} of {left} jobs, within a factor of {GUESS_FACTOR}"
+        if guessed
+        else "from measured times"
+    )
+    say(console, f"about {_hours(hours)} {unit} ({basis})", "  work: ")
     if cluster.price_per_gpu_hour or cluster.price_per_cpu_hour:
-        console.print(f"  cost: about {found.cost(cluster):.2f} at the prices of the cluster")
-    times = ", ".join(
-        f"{duration(seconds)} on {workers}" for workers, seconds in found.seconds.items()
+        console.print(f"  cost: about {found.cost(cluster):,.2f} at the prices of the cluster")
+    times = ", ".join(f"{rough(seconds)} on {count}" for count, seconds in found.seconds.items())
+    say(
+        console,
+        f"{times} {'worker' if found.useful_workers == 1 else 'workers'}; the longest chain of "
+        f"jobs takes {rough(found.chain_seconds)}, and more than {found.useful_workers} do not "
+        "help",
+        "  time: ",
     )
-    console.print(
-        f"  longest chain: {duration(found.chain_seconds)}; with so many workers: {times}; more "
-        f"than {found.useful_workers} do not help",
-        soft_wrap=True,
+
+
+def _print_footprint(
+    plan: Plan,
+    entries: Mapping[str, Entry],
+    reasons: Mapping[str, str],
+    on_gpu: bool,
+    console: Console,
+) -> None:
+    files = [
+        (plan.jobs[key], float(sum(one["bytes"] for one in entry.files.values())))
+        for key, entry in entries.items()
+    ]
+    found = footprint(
+        plan.jobs,
+        reasons,
+        files,
+        measured(plan, entries, "peak_bytes"),
+        measured(plan, entries, "peak_gpu_bytes"),
     )
-    if not on_gpu and hours > 24:
-        console.print(
-            "  for GPUs: cluster.gpus_per_worker=0.5 (and cluster.price_per_gpu_hour=...)"
-        )
+    guess = f" (guessed, within a factor of {GUESS_FACTOR})" if found.is_guess else ""
+    gpu = f", {size(found.gpu_memory)} of GPU memory a job" if on_gpu else ""
+    text = f"{size(found.disk)} of disk, {size(found.memory)} of memory a worker{gpu}{guess}"
+    say(console, text, "  room: ")
 
 
 def _hours(value: float) -> str:
     if value < 0.01:
         return "under 0.01"
-    return f"about {value:.2f}" if value < 10 else f"about {value:,.0f}"
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"

@@ -1,103 +1,172 @@
-"""What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere."""
+"""What a person sees while a sweep runs: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.schedule.scheduler import Snapshot, State
+from sweeps.cli.words import bar, duration, eta
+from sweeps.graph.job import stage_title
+from sweeps.schedule.scheduler import Running, Snapshot, State
 
 PLAIN_SECONDS = 15.0
+_LOOK_SECONDS = 0.25
 _STATES: tuple[State, ...] = ("done", "running", "waiting", "failed", "blocked")
+_ALWAYS: tuple[State, ...] = ("done", "running", "waiting")
+_STAGE_BAR = 24
+_OTHER_LINES = 8
+"""Of the live view, beside a line per stage and worker: what else a low terminal must hold."""
 
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 8s, 2m05s, 1h02m, 3d04h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+_FEWEST_WORKERS = 4
 
 
 def _count(snapshot: Snapshot, state: State) -> int:
     ready = snapshot.total("ready") if state == "waiting" else 0
-    return snapshot.total(state) + ready
+    # Held jobs are at work elsewhere: another run of the same sweep has them.
+    held = snapshot.total("held") if state == "running" else 0
+    return snapshot.total(state) + ready + held
 
 
-def plain_line(snapshot: Snapshot) -> str:
-    """One line for logs: counts, elapsed, ETA."""
+def _num_jobs(snapshot: Snapshot) -> int:
+    return sum(sum(stage.values()) for stage in snapshot.stages.values())
+
+
+def plain_line(snapshot: Snapshot, note: str = "") -> str:
+    """One line for logs: counts, elapsed, ETA, or a note in place of these two."""
     counts = " ".join(
         f"{_count(snapshot, state)} {state}"
         for state in _STATES
-        if _count(snapshot, state) or state in ("done", "running", "waiting")
+        if _count(snapshot, state) or state in _ALWAYS
     )
-    total = sum(sum(stage.values()) for stage in snapshot.stages.values())
     running = ", ".join(
-        f"{count} {stage}"
+        f"{count} {stage_title(stage)}"
         for stage, states in snapshot.stages.items()
         if (count := states.get("running", 0))
     )
-    return (
-        f"[{duration(snapshot.elapsed)}] {total} jobs: {counts}"
-        f"{f' ({running})' if running else ''}, ETA {duration(snapshot.remaining)}"
-    )
+    jobs = f"{_num_jobs(snapshot)} jobs: {counts}{f' ({running})' if running else ''}"
+    if note:
+        return f"{jobs}; {note}"
+    return f"[{duration(snapshot.elapsed)}] {jobs}, ETA {eta(snapshot.left)}"
 
 
-def live_table(snapshot: Snapshot) -> Table:
+def live_view(snapshot: Snapshot, title: str, note: str, console: Console) -> Group:
+    """A bar over all work, the stages and what every worker does; as wide as the console.
+
+    Args:
+        snapshot: What is shown.
+        title: Name of the sweep.
+        note: The line below the bar.
+        console: Where it is shown: its width, height and encoding count.
+    """
+    width = console.width
+    ends = f"  {snapshot.share:4.0%}  {_count(snapshot, 'done')} of {_num_jobs(snapshot)} jobs"
+    room = max(10, width - len(title) - len(ends) - 2)
+    plain = console.options.ascii_only
+    head = Text.assemble((title, "bold"), "  ", bar(snapshot.share, room, plain=plain), ends)
+    parts: list[RenderableType] = [head, Text(note), Text(""), _stages(snapshot, width, plain)]
+    if snapshot.running:
+        parts += [Text(""), *_workers(snapshot, console)]
+    for part in parts:
+        if isinstance(part, Text):
+            part.no_wrap, part.overflow = True, "ellipsis"
+    return Group(*parts)
+
+
+def _stages(snapshot: Snapshot, width: int, plain: bool) -> Table:
     """Jobs by stage and state."""
-    table = Table(
-        title=f"elapsed {duration(snapshot.elapsed)}   ETA {duration(snapshot.remaining)}",
-        title_justify="left",
-    )
-    table.add_column("stage")
-    for state in _STATES:
-        table.add_column(state, justify="right")
+    shown = [s for s in _STATES if s in _ALWAYS or _count(snapshot, s)]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage", no_wrap=True)
+    if width >= 80:
+        table.add_column("", no_wrap=True, width=_STAGE_BAR)
+    for state in shown:
+        table.add_column(state, justify="right", no_wrap=True)
     for stage, states in snapshot.stages.items():
-        waiting = states.get("waiting", 0) + states.get("ready", 0)
-        values = {**states, "waiting": waiting}
+        here = Snapshot(stages={stage: states}, elapsed=0.0, left=snapshot.left)
+        share = _count(here, "done") / max(1, _num_jobs(here))
+        bars = [bar(share, _STAGE_BAR, plain=plain)] if width >= 80 else []
         table.add_row(
-            stage,
+            stage_title(stage),
+            *bars,
             *(
-                Text(str(values.get(state, 0) or ""), style="red" if state == "failed" else "")
-                for state in _STATES
+                Text(str(_count(here, s) or ""), style="bold red" if s == "failed" else "")
+                for s in shown
             ),
         )
     return table
 
 
+def _workers(snapshot: Snapshot, console: Console) -> list[Text]:
+    """What each worker does and for how long, as many as there is room for."""
+    room = console.height - len(snapshot.stages) - _OTHER_LINES
+    first = snapshot.running[: max(_FEWEST_WORKERS, room)]
+    lines = [Text("at work", style="bold")]
+    lines += [_worker(one, console.width) for one in first]
+    more = len(snapshot.running) - len(first)
+    return [*lines, *([Text(f"and {more} more")] if more else [])]
+
+
+def _worker(one: Running, width: int) -> Text:
+    expected = "" if one.is_guess else f" of about {duration(one.expected)}"
+    late = " (takes longer than others did)" if one.spent > 2 * max(one.expected, 5.0) else ""
+    took = f"{duration(one.spent)}{'' if one.is_guess else late or expected}"
+    name = f"{one.label}  {one.worker}" if one.worker else one.label
+    label = Text(name, no_wrap=True, overflow="ellipsis")
+    label.truncate(max(10, width - len(took) - 2), overflow="ellipsis", pad=True)
+    return Text.assemble(label, "  ", took)
+
+
 class SweepProgress:
     """Shows snapshots until it is closed; use it as a context manager."""
 
-    def __init__(self, console: Console, take: Callable[[], Snapshot]) -> None:
+    def __init__(self, console: Console, take: Callable[[], Snapshot], title: str = "") -> None:
         """Show what ``take`` returns, about four times a second on a terminal."""
         self._console = console
         self._take = take
-        self._stop = threading.Event()
+        self._title = title
+        self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def say(self, line: str) -> None:
+        """Print a line at once; may be called from the handler of a signal."""
+        self._said.put(line)
+
+    def _over(self, seconds: float) -> bool:
+        """Print what is to be said; whether all is over after so many seconds or sooner."""
+        try:
+            line = self._said.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        if line is not None:
+            self._console.print(line, highlight=False, soft_wrap=True)
+        return line is None
 
     def _run(self) -> None:
         if self._console.is_terminal:
-            with Live(console=self._console, refresh_per_second=4, transient=True) as live:
-                while not self._stop.wait(0.25):
-                    live.update(live_table(self._take()))
+            with Live(console=self._console, auto_refresh=False, transient=True) as live:
+                while not self._over(_LOOK_SECONDS):
+                    live.update(self._view(self._take()), refresh=True)
             return
         shown = time.monotonic()
-        while not self._stop.wait(0.25):
+        while not self._over(_LOOK_SECONDS):
             if time.monotonic() - shown >= PLAIN_SECONDS:
                 shown = time.monotonic()
                 self._console.print(plain_line(self._take()), highlight=False, soft_wrap=True)
+
+    def _view(self, snapshot: Snapshot) -> Group:
+        note = f"{duration(snapshot.elapsed)} so far, left: {eta(snapshot.left)}"
+        if not snapshot.running:
+            note += "; waiting for workers"
+        return live_view(snapshot, self._title, note, self._console)
 
     def __enter__(self) -> SweepProgress:
         self._thread.start()
@@ -109,7 +178,7 @@ class SweepProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
+        self._said.put(None)
         self._thread.join()
         self._console.print(plain_line(self._take()), highlight=False, soft_wrap=True)
 

@@ -9,9 +9,11 @@ import json
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from oneshui.errors import InputError, unknown_name
+from sweeps.cli.words import duration, size
 from sweeps.graph.job import STAGES
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report import provenance
@@ -135,10 +137,20 @@ def _jobs(row: ResultRow, plan: Plan, entries: Mapping[str, Entry], output: Path
             yield f"      log {log}"
 
 
+def _cost(name: str, value: float) -> str:
+    """One number of what a job cost, in words."""
+    if name == "started":
+        return f"started {datetime.fromtimestamp(value).astimezone():%Y-%m-%d %H:%M:%S}"
+    what, _, unit = name.rpartition("_")
+    label = f"{what.replace('_', ' ')} " if what else ""
+    if unit == "seconds":
+        return f"{label}{value:.2f} s" if value < 60 else f"{label}{duration(value)}"
+    return f"{label}{size(value)}" if unit == "bytes" else f"{name} {value:g}"
+
+
 def _seconds(entry: Entry) -> str:
-    found = ", ".join(
-        f"{name} {value:.3g}" for name, value in entry.cost.items() if isinstance(value, float)
-    )
+    numbers = {name: it for name, it in entry.cost.items() if isinstance(it, int | float)}
+    found = ", ".join(_cost(name, value) for name, value in numbers.items())
     if "protection" in entry.cost:
         found += f", kept from the data by {entry.cost['protection']}"
     return found or "no cost recorded"

@@ -92,6 +92,7 @@ class LeaseWatch:
         leased = {key: one for key, one in leased.items() if one != self._given_up.get(key)}
         self._leased = set(leased)
         for key, holder in leased.items():
+            self._scheduler.name_worker(key, holder.process)
             if key in self._hung:
                 continue
             if silence[self._name(key)] > self._silence:

@@ -167,6 +167,8 @@ class GraphSearcher(Searcher):
     def on_start(self, trial_id: str) -> None:
         """Note that a trial has its process."""
         self._slots.begin(trial_id)
+        if trial_id in self._key_of:
+            self._scheduler.begin(self._key_of[trial_id])
 
     def is_leased(self, trial_id: str) -> bool:
         """Whether the trial's job has begun, so that its lease tells whether its worker lives."""
@@ -228,7 +230,7 @@ class GraphSearcher(Searcher):
         else:
             cost = json.loads(result["cost"])
             self._requests.record(job, cost.get("peak_gpu_bytes", 0.0))
-            self._scheduler.succeed(key, cost.get("seconds"))
+            self._scheduler.succeed(key, cost.get("seconds"), process)
 
     def _lose(self, key: str) -> None:
         try:
@@ -237,7 +239,7 @@ class GraphSearcher(Searcher):
             # A store that does not answer for a moment: whoever takes the job over will see.
             logger.warning("%s: who held it is not known: %s", self._jobs[key].label, error)
             holder = None
-        ours = holder is not None and f"{holder.host.split(' ')[0]}:{holder.pid}" in self.processes
+        ours = holder is not None and holder.process in self.processes
         if holder is not None and ours:
             self._watch.lost(key, holder)
         hung = self._watch.why_hung(key) or self._silent.pop(key, "")

@@ -6,6 +6,7 @@ What was measured, and why it is done this way, is in docs/decisions/0002 and 00
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -66,38 +67,54 @@ _GROUP_LABEL = "ray.io/node-group"
 
 
 @contextlib.contextmanager
-def ray_cluster(cluster: ClusterSpec, output_dir: Path) -> Iterator[None]:
+def ray_cluster(cluster: ClusterSpec, output_dir: Path) -> Iterator[str]:
     """Start Ray on this machine, or join the cluster that the driver is on.
+
+    The block is given the address of Ray's dashboard, or nothing where none was asked for.
 
     Raises:
         InputError: There is no cluster to join, or none can be started here.
     """
+    if cluster.dashboard:
+        _require_dashboard()
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     guard_token(output_dir, create=cluster.mode == "local")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cluster.mode == "existing":
         try:
-            ray.init(address="auto", **quiet)
+            context = ray.init(address="auto", **quiet)
         except ConnectionError:
             raise InputError(
                 "cluster=existing found no Ray cluster on this machine; start one, or use "
                 "cluster=local"
             ) from None
     else:
-        _start_here(
+        context = _start_here(
             num_cpus=_local_workers(cluster) * cluster.cpus_per_worker,
-            include_dashboard=False,
+            include_dashboard=cluster.dashboard,
+            dashboard_host="127.0.0.1",
             object_store_memory=OBJECT_STORE_BYTES,
             **quiet,
         )
+    address = context.dashboard_url if cluster.dashboard else ""
     try:
-        yield
+        yield f"http://{address}" if address else ""
     finally:
         ray.shutdown()
 
 
-def _start_here(**options: Any) -> None:
+def _require_dashboard() -> None:
+    try:
+        importlib.import_module("ray.dashboard.optional_deps")
+    except ImportError:
+        raise InputError(
+            "cluster.dashboard=true needs what Ray's dashboard is made of; install it with "
+            "uv sync --extra cluster, or leave cluster.dashboard out"
+        ) from None
+
+
+def _start_here(**options: Any) -> Any:
     """Start Ray on this machine, after others that are starting it now.
 
     Ray gives its own start half a minute, whatever it is told; several drivers that begin at the
@@ -107,7 +124,7 @@ def _start_here(**options: Any) -> None:
     with lock_of(runtime_folder() / "ray.lock"):
         for attempt in range(_STARTS):
             try:
-                ray.init(address="local", **options)
+                return ray.init(address="local", **options)
             except Exception as error:
                 # Ray raises no more special class when its processes do not come up in time.
                 if attempt == _STARTS - 1:
@@ -117,8 +134,7 @@ def _start_here(**options: Any) -> None:
                         "same command again"
                     ) from error
                 ray.shutdown()
-            else:
-                return
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _local_workers(cluster: ClusterSpec) -> int:

@@ -420,6 +420,7 @@ class ClusterSpec:
 
     Attributes:
         mode: "local" starts Ray here; "existing" joins the cluster that the driver is on.
+        dashboard: Whether Ray's own dashboard is started, on loopback.
         machines: What an autoscaler may add, by Ray's name for the type; where there are any,
             ready jobs ask for machines, and machines without jobs are let go.
         workers: Jobs at the same time; 0 means one per processor (or per GPU share).
@@ -441,6 +442,7 @@ class ClusterSpec:
     """
 
     mode: Literal["local", "existing"] = "local"
+    dashboard: bool = False
     machines: Mapping[str, MachineType] = field(default_factory=dict)
     workers: int = 0
     cpus_per_worker: int = 1
@@ -514,8 +516,8 @@ class LaunchSpec:
     """All that one command asks for.
 
     Attributes:
-        mode: "run" runs what is missing, "plan" only counts, "report" rebuilds the report, "ui"
-            shows MLflow's pages, "why" says where a number comes from.
+        mode: "run" runs what is missing, "plan" only counts, "status" says what runs now, "report"
+            rebuilds the report, "ui" shows MLflow's pages, "why" says where a number comes from.
         sweep: What to compute.
         cluster: Where.
         places: Folders and addresses.
@@ -528,7 +530,7 @@ class LaunchSpec:
             always. What is computed does not depend on it either.
     """
 
-    mode: Literal["run", "plan", "report", "ui", "why"]
+    mode: Literal["run", "plan", "status", "report", "ui", "why"]
     sweep: SweepSpec
     cluster: ClusterSpec
     places: Places

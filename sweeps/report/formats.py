@@ -5,6 +5,7 @@ The page's HTML is made from the same ``sweeps.report.tables.Table`` by its temp
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 
@@ -75,35 +76,65 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
         summary: From ``sweeps.report.summary.summarise``.
         console: Where to print.
     """
-    width = console.width if console.is_terminal else PLAIN_WIDTH
     found = tables_of(summary)
+    _print_tables(found, console, console.width if console.is_terminal else PLAIN_WIDTH)
+    tuning = _TERMINAL_TUNING if any(table.is_tuned for table in found) else ()
+    marks = (mixture_note(summary), truth_note(summary))
+    for line in filter(None, (*_TERMINAL_LEGEND, *tuning, *marks)):
+        # A terminal breaks words, a log keeps its lines.
+        folds = console.is_terminal
+        console.print(Text(line, style="dim"), soft_wrap=not folds, highlight=False)
+
+
+def tables_text(summary: pd.DataFrame, width: int = 0) -> list[str]:
+    """The lines of the tables without their legend.
+
+    Args:
+        summary: From ``sweeps.report.summary.summarise``.
+        width: In columns; 0 for that of a log.
+    """
+    stream = io.StringIO()
+    console = Console(file=stream, width=width or PLAIN_WIDTH)
+    _print_tables(tables_of(summary), console, width or PLAIN_WIDTH)
+    return stream.getvalue().splitlines()
+
+
+def _print_tables(found: Sequence[Table], console: Console, width: int) -> None:
     for table in found:
         console.print()
         for text in _terminal_table(table, width):
             console.print(text, soft_wrap=True, highlight=False)
     console.print()
-    tuning = _TERMINAL_TUNING if any(table.is_tuned for table in found) else ()
-    marks = (mixture_note(summary), truth_note(summary))
-    for line in filter(None, (*_TERMINAL_LEGEND, *tuning, *marks)):
-        console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
 
 
 def _terminal_table(table: Table, width: int) -> list[Text]:
     texts = [Text(table.title)]
     measures = [measure for panel in table.panels for measure in panel]
-    panels = _panels(table, measures, width, len(measures))
-    # As many panels as are needed, of equal breadth: no last one with a single column.
-    even = _panels(table, measures, width, -(-len(measures) // len(panels)))
-    for panel in even if len(even) == len(panels) else panels:
+    for panel in _panels(table, measures, width):
         texts += panel.texts()
     return texts
 
 
-def _panels(table: Table, measures: Sequence[str], width: int, most: int) -> list[_Panel]:
-    """All measures, at most so many beside each other."""
+def _panels(table: Table, measures: Sequence[str], width: int) -> list[_Panel]:
+    """All measures in as few panels as there is room for, as even as can be.
+
+    So none is left with a single column, beside others of four.
+    """
     found: list[_Panel] = []
     while measures:
-        found.append(_widest(table, measures[:most], width))
+        # As many panels as the rest needs, the larger ones first.
+        needed = _greedily(table, measures, width)
+        most = -(-len(measures) // len(needed))
+        first = _widest(table, measures[:most], width)
+        found.append(first)
+        measures = measures[len(first.measures) :]
+    return found
+
+
+def _greedily(table: Table, measures: Sequence[str], width: int) -> list[_Panel]:
+    found: list[_Panel] = []
+    while measures:
+        found.append(_widest(table, measures, width))
         measures = measures[len(found[-1].measures) :]
     return found
 

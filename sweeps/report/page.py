@@ -62,6 +62,7 @@ def write_report(
     meanwhile: Callable[[], None] | None = None,
     studies: Sequence[StudyResult] = (),
     show_faces: bool = False,
+    partial: str = "",
 ) -> Path:
     """Write ``<output_dir>/report`` whole, or leave the one that is there as it is.
 
@@ -79,6 +80,7 @@ def write_report(
         meanwhile: Called when only the figures are left, which other processes draw.
         studies: What tuning found, from ``study_results``.
         show_faces: Whether pictures of real people are shown.
+        partial: What is said of a sweep that still runs; empty for a final report.
 
     Returns:
         Path of ``index.html``.
@@ -90,6 +92,7 @@ def write_report(
     target = output_dir / "report"
     with _replacing(target) as folder:
         said = (
+            *filter(None, [partial]),
             *tables.notes(summary, evidence),
             *tables.protection_notes(frame),
             *tables.fixed_notes(plan.sweep.cells[0].vary),
@@ -158,6 +161,7 @@ def write_report(
             commit=git_commit(),
             versions=versions("ray", "mlflow"),
             config=_config(plan),
+            partial=partial,
             date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
         (folder / "index.html").write_text(page, encoding="utf-8")

@@ -134,7 +134,7 @@ def lines(comparison: pd.DataFrame) -> list[str]:
         errors = "" if math.isnan(row["errors"]) else f", {abs(row['errors']):.1f} standard errors"
         found.append(
             f"  {name}: paper {row['paper_mean']:.1f}, ours {row['ours_mean']:.1f} "
-            f"(n={row['n']}), {row['difference']:+.1f}{errors}"
+            f"(n={row['n']}), {round(row['difference'], 1) + 0.0:+.1f}{errors}"
         )
     return found
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from oneshui.seeding import python_random
@@ -150,7 +150,7 @@ def forecast(
         if jobs:
             stages[stage] = _stage(jobs, reasons, seconds, estimates, requests)
     useful = useful_workers(left, seconds)
-    counts = sorted({count for count in (1, 4, 8, 16, 64) if count < useful} | {useful} - {0})
+    counts = sorted({count for count in (1, 2, 4, 8, 16, 64) if count < useful} | {useful} - {0})
     chain = remaining_chain(left, lambda job: seconds[job.key])
     share = requests.default.gpus
     places = max(1, int(1 / share)) if share else 1
@@ -211,17 +211,24 @@ def useful_workers(
     return low
 
 
-def makespan(jobs: Mapping[str, Job], seconds: Mapping[str, float], workers: int) -> float:
+def makespan(
+    jobs: Mapping[str, Job],
+    seconds: Mapping[str, float],
+    workers: int,
+    begun: Collection[str] = (),
+) -> float:
     """Seconds from the first start to the last end.
 
     Args:
         jobs: The jobs that are to run; inputs outside of them count as done.
-        seconds: Of every job, by key.
+        seconds: Of every job, by key; of those that have begun what they still need.
         workers: Jobs at the same time.
+        begun: Keys of jobs that run already.
     """
     # Not simulate(): of jobs that end together, each one's place is filled before the next ends.
-    ready = _ReadyJobs(jobs, seconds)
-    running: list[tuple[float, str]] = []
+    ready = _ReadyJobs(jobs, seconds, begun)
+    running = [(seconds[key], key) for key in begun]
+    heapq.heapify(running)
     now = 0.0
     while ready or running:
         while ready and len(running) < workers:
@@ -252,12 +259,18 @@ def simulate(
 class _ReadyJobs:
     """Jobs whose inputs are done, the longest remaining chain first."""
 
-    def __init__(self, jobs: Mapping[str, Job], seconds: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        seconds: Mapping[str, float],
+        begun: Collection[str] = (),
+    ) -> None:
         """Begin with the jobs that need none of the others.
 
         Args:
             jobs: The jobs that are to run; inputs outside of them count as done.
             seconds: Of every job, by key.
+            begun: Keys of jobs that are not ready any more.
         """
         self._needing = dependants(jobs)
         self._chain = remaining_chain(jobs, lambda job: seconds[job.key], self._needing)
@@ -266,7 +279,7 @@ class _ReadyJobs:
         }
         self._heap: list[tuple[float, str]] = []
         for key, count in self._missing.items():
-            if not count:
+            if not count and key not in begun:
                 self.push(key)
 
     def __len__(self) -> int:

@@ -11,13 +11,14 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sweeps.graph.cells import dependants, remaining_chain
 from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.failure import ATTEMPTS, STOPPING, Failure, FailureKind
+from sweeps.schedule.remaining import Left, time_left
 from sweeps.schedule.slots import Ready, Request
 
 State = Literal["waiting", "ready", "running", "held", "done", "failed", "blocked"]
@@ -25,10 +26,30 @@ _CLOSED: tuple[State, ...] = ("done", "failed", "blocked")
 _LOOK_EVERY = 50.0
 """The estimate of the end is made anew after this many times what making it took."""
 
+_OVERHEAD_SECONDS = 0.3
 _NEAR_PRIORITY = 0.95
 _LOOKED_AT = 32
 """Ready jobs within this share of the longest chain, and this many of them, count as equally
 urgent; the one whose inputs a worker knows goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A job that a worker is at.
+
+    Attributes:
+        label: Of the job.
+        spent: Seconds since it began.
+        expected: Seconds that it is expected to take in all.
+        is_guess: Whether nothing measured stands behind that.
+        worker: Who is at it; empty if that is not known.
+    """
+
+    label: str
+    spent: float
+    expected: float
+    is_guess: bool = False
+    worker: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +59,25 @@ class Snapshot:
     Attributes:
         stages: By stage, number of jobs in each state; jobs done before count as done.
         elapsed: Seconds since the start.
-        remaining: Estimated seconds until the end.
+        left: What is left to do, as far as that can be told.
+        share: Of the work, by its seconds, that is done.
+        running: What the workers are at, the longest first.
     """
 
     stages: Mapping[Stage, Mapping[State, int]]
     elapsed: float
-    remaining: float
+    left: Left
+    share: float = 0.0
+    running: tuple[Running, ...] = ()
+
+    @property
+    def remaining(self) -> float:
+        """Estimated seconds until the last job ends."""
+        return self.left.seconds
+
+    def then(self, seconds: float) -> Snapshot:
+        """The same, if so much is left to be done after the last job."""
+        return replace(self, left=replace(self.left, seconds=self.left.seconds + seconds))
 
     def total(self, state: State) -> int:
         """Jobs in this state over all stages."""
@@ -57,6 +91,8 @@ class _Status:
     failures: Counter[tuple[FailureKind, str]] = field(default_factory=Counter)
     failure: Failure | None = None
     started: float = 0.0
+    took: float | None = None
+    worker: str = ""
     request: Request = field(default_factory=Request)
     seconds: float = 0.0
 
@@ -105,7 +141,9 @@ class Scheduler:
         self._ready_counts: Counter[Request] = Counter()
         self._handed_out: dict[str, None] = {}
         self._counts: dict[Stage, Counter[State]] = {stage: Counter() for stage in STAGES}
-        self._remaining = (-math.inf, 0.0)
+        self._left = (-math.inf, Left())
+        self._free_since: dict[str, float] = {}
+        self._overheads = _Overheads()
         self._place = {key: place for place, key in enumerate(jobs)}
         self._open = len(jobs)
         self._stopped = False
@@ -192,7 +230,7 @@ class Scheduler:
                 return None
             key = self._take(request, set(known))
             self._set(key, "running")
-            self._status[key].started = self._clock()
+            self._status[key].started, self._status[key].worker = self._clock(), ""
             return self._jobs[key]
 
     def _take(self, request: Request, known: Collection[str]) -> str:
@@ -215,21 +253,49 @@ class Scheduler:
                 heapq.heappush(heap, candidate)
         return chosen[2]
 
-    def succeed(self, key: str, seconds: float | None = None) -> None:
+    def begin(self, key: str) -> None:
+        """The running job has its worker; until then it was only handed out."""
+        with self._lock:
+            self._status[key].started = self._clock()
+
+    def name_worker(self, key: str, worker: str) -> None:
+        """Say who is at a running job, for people to see."""
+        with self._lock:
+            self._status[key].worker = worker
+
+    def adopt(self, key: str, worker: str, spent: float) -> None:
+        """Somebody works on the job, and has for so many seconds; for those who only look on."""
+        with self._lock:
+            self._set(key, "running")
+            self._status[key].started = self._clock() - spent
+            self._status[key].worker = worker
+
+    def succeed(self, key: str, seconds: float | None = None, worker: str = "") -> None:
         """The job's result has been published.
 
         Args:
             key: Of the job.
             seconds: That it took, as its worker measured; None if somebody else ran it.
+            worker: Who ran it.
         """
         with self._lock:
-            if self._status[key].state == "done":
+            status = self._status[key]
+            if status.state == "done":
                 return
             self._set(key, "done")
             if seconds is not None:
+                status.took = seconds
                 self._estimates.learn(self._jobs[key], seconds)
+                self._learn_overhead(worker, status, seconds)
             for needing in self._needing[key]:
                 self._refresh(needing)
+
+    def _learn_overhead(self, worker: str, status: _Status, seconds: float) -> None:
+        """What a worker's job took beside its own seconds; the first one's start is no measure."""
+        now, free = self._clock(), self._free_since.get(worker)
+        if worker and free is not None:
+            self._overheads.add(now - max(free, status.started) - seconds)
+        self._free_since[worker] = now
 
     def hold(self, key: str) -> None:
         """Somebody else has the running job's lease: it is neither started nor failed here."""
@@ -320,11 +386,11 @@ class Scheduler:
         """Counts and the estimate of the end: work over workers, or the longest chain."""
         with self._lock:
             now = self._clock()
-            if now >= self._remaining[0]:
+            if now >= self._left[0]:
                 began = time.perf_counter()
-                remaining = self._estimate_remaining(now)
+                left = self._estimate_left(now)
                 cost = time.perf_counter() - began
-                self._remaining = (now + _LOOK_EVERY * cost, remaining)
+                self._left = (now + _LOOK_EVERY * cost, left)
             counts = {
                 stage: Counter({state: n for state, n in count.items() if n})
                 for stage, count in self._counts.items()
@@ -333,14 +399,60 @@ class Scheduler:
             # Jobs that are handed out ahead of time wait for a worker like the ready ones.
             for key in list(self._handed_out)[self._workers :]:
                 counts[self._jobs[key].stage].subtract({"running": 1, "ready": -1})
-            left = self._remaining[1] if self._open else 0.0
-            return Snapshot(stages=counts, elapsed=now - self._start, remaining=left)
+            left = self._left[1] if self._open else Left()
+            running = [self._running(key, now) for key in self._at_work()]
+            return Snapshot(
+                stages=counts,
+                elapsed=now - self._start,
+                left=left,
+                share=self._share(left) if self._open else 1.0,
+                running=tuple(sorted(running, key=lambda one: -one.spent)),
+            )
 
-    def _estimate_remaining(self, now: float) -> float:
-        left = {}
-        for key, status in self._status.items():
-            if status.state not in _CLOSED:
-                spent = now - status.started if status.state == "running" else 0.0
-                left[key] = max(self._estimates.seconds(self._jobs[key]) - spent, 0.0)
-        chain = remaining_chain(self._jobs, lambda job: left.get(job.key, 0.0), self._needing)
-        return max(sum(left.values()) / self._workers, max(chain.values(), default=0.0))
+    def _at_work(self) -> list[str]:
+        return list(self._handed_out)[: self._workers]
+
+    def _running(self, key: str, now: float) -> Running:
+        job = self._jobs[key]
+        return Running(
+            label=job.label,
+            spent=now - self._status[key].started,
+            expected=self._estimates.seconds(job),
+            is_guess=self._estimates.is_guess(job),
+            worker=self._status[key].worker,
+        )
+
+    def _share(self, left: Left) -> float:
+        done = [key for key, status in self._status.items() if status.state in _CLOSED]
+        took = (self._status[key].took for key in done)
+        spent = sum(
+            self._estimates.seconds(self._jobs[key]) if seconds is None else seconds
+            for key, seconds in zip(done, took, strict=True)
+        )
+        return spent / (spent + left.work) if spent + left.work else 1.0
+
+    def _estimate_left(self, now: float) -> Left:
+        at_work = {key: now - self._status[key].started for key in self._at_work()}
+        held = self.keys("held")
+        return time_left(
+            {k: self._jobs[k] for k, one in self._status.items() if one.state not in _CLOSED},
+            self._estimates,
+            workers=self._workers + len(held),
+            running={**dict.fromkeys(held, 0.0), **at_work},
+            overhead=self._overheads.value,
+        )
+
+
+class _Overheads:
+    """Seconds that pass between two jobs of a worker; before any was seen, what is usual."""
+
+    def __init__(self) -> None:
+        self._total, self._count = _OVERHEAD_SECONDS, 1
+
+    def add(self, seconds: float) -> None:
+        self._total += max(0.0, seconds)
+        self._count += 1
+
+    @property
+    def value(self) -> float:
+        return self._total / self._count

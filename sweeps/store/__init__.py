@@ -33,17 +33,22 @@ def store_exists(uri: str) -> bool:
     return _remote(uri).exists() if is_bucket(uri) else _folder(uri).is_dir()
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, *, writes: bool = True) -> Store:
     """The store in a folder, or at an address ``<service>://bucket/prefix``.
+
+    Args:
+        uri: Where it is.
+        writes: False for whoever only looks: nothing is created, nothing is tried.
 
     Raises:
         InputError: It cannot be reached or written, or the address is of a kind that is not
             supported.
     """
     if not is_bucket(uri):
-        return LocalStore(_folder(uri))
+        return LocalStore(_folder(uri), writes=writes)
     remote = _remote(uri)
-    remote.check()
+    if writes:
+        remote.check()
     return remote
 
 

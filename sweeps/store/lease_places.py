@@ -28,7 +28,7 @@ class LeaseFolder:
     def every(self) -> dict[tuple[str, int], Beat]:
         """See ``LeasePlace.every``."""
         found: dict[tuple[str, int], Beat] = {}
-        for path in self._folder.iterdir():
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
             name, _, generation = path.name.rpartition(".")
             if generation.isdecimal():
                 with contextlib.suppress(FileNotFoundError):

@@ -73,6 +73,8 @@ class Holder:
         pid: Its process.
         started: When that process was started, in ticks of its machine.
         node: Ray's name of the machine; empty outside of Ray.
+        since: When it was taken, by the clock of the holder's machine, for people to read; 0 if
+            the lease does not say.
     """
 
     generation: int
@@ -81,6 +83,12 @@ class Holder:
     pid: int = 0
     started: str = ""
     node: str = ""
+    since: float = 0.0
+
+    @property
+    def process(self) -> str:
+        """The holder's machine and process, as results name who made them."""
+        return f"{self.host.split(' ')[0]}:{self.pid}"
 
     @property
     def is_dead(self) -> bool:
@@ -196,6 +204,7 @@ class Leases:
             return unwritten
         texts = (holder.host, holder.started, holder.node)
         is_sound = isinstance(holder.pid, int) and all(isinstance(it, str) for it in texts)
+        is_sound = is_sound and isinstance(holder.since, int | float)
         return holder if is_sound else unwritten
 
     def acquire(self, job: Job, *, stale: int = 0, node: str = "") -> Lease | None:
@@ -221,6 +230,7 @@ class Leases:
             "pid": os.getpid(),
             "started": _started(os.getpid()),
             "node": node,
+            "since": time.time(),
         }
         if not self._place.create(name, newest + 1, json.dumps(document)):
             return None

@@ -49,15 +49,26 @@ _OWN = (".work", ".discarded", ".leases", ".checkpoints")
 class LocalStore:
     """A store in a folder of this machine or of a shared file system."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, writes: bool = True) -> None:
         """Create the folder if need be.
 
         A file in the place of one of its folders is kept under another name.
+
+        Args:
+            root: The folder.
+            writes: False for whoever only looks: nothing is created.
 
         Raises:
             InputError: It cannot be written.
         """
         self.root = root
+        if writes:
+            self._make_folders()
+        self.leases = Leases(LeaseFolder(root / ".leases"))
+        self._work = DraftFolders(root / ".work")
+
+    def _make_folders(self) -> None:
+        root = self.root
         try:
             for folder in _OWN:
                 make_room(root / folder, for_folder=True)
@@ -70,9 +81,6 @@ class LocalStore:
                 f"the store folder {root} cannot be written ({error.strerror}); "
                 "set output_dir or store.uri to a folder that can"
             ) from None
-
-        self.leases = Leases(LeaseFolder(root / ".leases"))
-        self._work = DraftFolders(root / ".work")
 
     @property
     def address(self) -> str:

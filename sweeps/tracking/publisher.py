@@ -164,12 +164,17 @@ class Publisher:
         path = database(self._uri)
         return [path] if not self._given and is_lost(path) else []
 
+    def where(self) -> str:
+        """The address of the server, or the command that starts one."""
+        if is_server(self._uri):
+            return without_secrets(self._uri).rstrip("/")
+        return shell_line([*lasting(self._command), "mode=ui"])
+
     def hints(self) -> list[str]:
         """How to look at the runs: a command, if a server must be started, and links."""
         server = without_secrets(self._uri).rstrip("/") if is_server(self._uri) else UI
-        again = shell_line([*lasting(self._command), "mode=ui"])
         lines = list(self._remarks)
-        lines += [] if is_server(self._uri) else [f"MLflow: {again}"]
+        lines += [] if is_server(self._uri) else [f"MLflow: {self.where()}"]
         found = links(self._output, self._uri)
         if not found:
             return [*lines, f"{'then open' if lines else 'MLflow:'} {server}/#/experiments"]

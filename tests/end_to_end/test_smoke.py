@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
+import shutil
 import signal
 import sqlite3
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from support.commands import ONE, contents, finished, half, launch, results, start
 from support.inline_sweep import inline_sweep
 from support.processes import wait_for
 
+from sweeps.cli import partial
+from sweeps.cli.partial import PartialReport
 from sweeps.config import load
+from sweeps.graph.plan import expand
 from sweeps.report.results import COLUMNS, results_frame
+from sweeps.schedule.scheduler import Scheduler
 from sweeps.store.status import scan
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -101,6 +108,32 @@ def test_results_are_those_of_one_process_without_ray(undisturbed: Path, tmp_pat
     assert results(tmp_path).equals(results(undisturbed))
 
 
+def test_a_partial_report_is_written_beside_the_sweep_and_says_so(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load(["sweep=smoke", f"output_dir={tmp_path}"])
+    plan = expand(spec.sweep)
+    shutil.copytree(undisturbed / "store", tmp_path / "store")
+    (tmp_path / "logs").mkdir()
+    missing = {row.score_key for row in plan.results if row.cell.seed == 1}
+    for key in missing:
+        shutil.rmtree(tmp_path / "store" / "score" / key)
+    monkeypatch.setattr(partial, "_LEAST_TABLE_SECONDS", 0.0)
+    stream = io.StringIO()
+    scheduler = Scheduler(plan.jobs, plan.jobs.keys() - missing)
+    console = Console(file=stream, width=100)
+    page = tmp_path / "report" / "index.html"
+    with PartialReport(spec, plan, scheduler, console, leads=True):
+        wait_for(lambda: page.exists() and "Partial: " in stream.getvalue())
+    done = len(plan.jobs) - len(missing)
+    said = f"Partial: {done} of {len(plan.jobs)} jobs, as of "
+    assert said in page.read_text()
+    assert said in stream.getvalue()
+    assert "gradient_ascent" in stream.getvalue(), "the table of the first complete seed"
+    assert not list(tmp_path.glob(".report-*"))
+    assert not (tmp_path / "mlflow.db").exists()
+
+
 @pytest.mark.long
 def test_ctrl_c_says_how_to_go_on_and_keeps_what_is_done(undisturbed: Path, tmp_path: Path) -> None:
     with start("sweep=smoke", ONE, f"output_dir={tmp_path}") as driver:
@@ -155,8 +188,6 @@ def test_a_job_that_fails_leaves_the_rest_and_status_1(undisturbed: Path, tmp_pa
 
 @pytest.mark.long
 def test_a_damaged_result_is_reported_and_computed_again(undisturbed: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(undisturbed, copy)
     entry = next((copy / "store" / "evaluate").iterdir())

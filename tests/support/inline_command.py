@@ -50,7 +50,7 @@ def _without_ray() -> Iterator[None]:
 
 
 def _run_jobs(
-    spec: Any, _console: Any, plan: Any, store: Any, found: Any, folders: Any, _publisher: Any
+    spec: Any, _console: Any, plan: Any, store: Any, found: Any, folders: Any, *_: Any, **__: Any
 ) -> Scheduler:
     env = WorkerEnvironment(
         store=store,

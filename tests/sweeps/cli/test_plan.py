@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,15 +70,48 @@ def test_clusters_of_1_to_256_gpus_are_simulated_with_their_assumptions(tmp_path
     assert "one GPU and 2 jobs a machine" in text
     assert "0.5 taken back an hour" in text
     assert "come 4 min after they are asked for" in text
-    rows = {
-        int(cells[0]): cells
-        for cells in (line.split() for line in text.split("simulated")[1].splitlines())
-        if cells and cells[0].isdigit()
-    }
+    lines = [re.split(r" {2,}", line.strip()) for line in text.split("simulated")[1].splitlines()]
+    rows = {int(cells[0]): cells for cells in lines if cells[0].isdigit()}
     assert sorted(rows) == [1, 2, 4, 8, 16, 32, 64, 128, 256]
     cost = {most: float(cells[2].replace(",", "")) for most, cells in rows.items()}
     assert cost[1] <= cost[16] <= cost[256]
     assert all(int(cells[-1]) > 0 for cells in rows.values())
+
+
+def test_a_sweep_that_needs_gpus_says_so_where_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    text = said(tmp_path, "sweep=full")
+    assert "this sweep needs GPUs, and there is none here: one processor would take" in text
+    assert "years" in text
+    assert "CPU-hours" not in text
+    assert "0.5" in text.split("GPU-hours")[0]
+    assert "needs GPUs" not in said(tmp_path, "sweep=full", "cluster.gpus_per_worker=0.5")
+    assert "needs GPUs" not in said(tmp_path, "sweep=demo")
+
+
+def test_disk_and_memory_are_said_and_that_they_are_guessed(tmp_path: Path) -> None:
+    text = said(tmp_path, "sweep=full", "cluster.gpus_per_worker=0.5")
+    (room,) = [line for line in text.splitlines() if line.startswith("  room: ")]
+    assert "GB of disk, " in room
+    assert "of memory a worker" in room
+    assert "of GPU memory a job" in room
+    assert "(guessed, within a factor of 10)" in room
+    assert "GPU memory" not in said(tmp_path, "sweep=smoke", "cluster.gpus_per_worker=0.0")
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_no_word_is_broken_on_a_terminal(tmp_path: Path, columns: int) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=columns, force_terminal=True, color_system=None)
+    show_plan(load(["sweep=full", f"output_dir={tmp_path}", "mode=plan"]), console)
+    lines = stream.getvalue().splitlines()
+    assert all(len(line) <= columns for line in lines)
+    words = " ".join(stream.getvalue().split())
+    assert "a machine that is taken back costs a training its epoch" in words
+    assert "-0.0" not in words
+    assert not re.search(r"\de[+-]\d", words)
 
 
 def test_without_gpus_it_counts_processors(tmp_path: Path) -> None:

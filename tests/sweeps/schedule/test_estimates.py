@@ -106,12 +106,15 @@ def test_what_was_measured_replaces_the_guess_and_the_nearest_kind_counts() -> N
     job = find("unlearn ssd celeba n5 s0")
     assert estimates.is_guess(job)
     assert estimates.seconds(job) == guess(job, jobs, gpu=False)
+    spreads = [estimates.spread(job)]
     for other, took in ((method, 100.0), (dataset, 50.0), (size, 20.0), (same, 10.0)):
         estimates.learn(other, took)
-        assert not estimates.is_guess(job)
+        spreads.append(estimates.spread(job))
         if other is not same:
             assert estimates.seconds(other) == took
     assert estimates.seconds(job) == 10.0
+    assert not estimates.is_guess(job)
+    assert spreads == sorted(set(spreads), reverse=True), "the nearer, the surer"
     estimates.learn(job, 30.0)
     assert estimates.seconds(job) == estimates.seconds(same) == 20.0
     # The neighbours do not move.
@@ -122,28 +125,82 @@ def test_what_was_measured_replaces_the_guess_and_the_nearest_kind_counts() -> N
 @pytest.mark.parametrize(
     ("measured", "expected"),
     [
-        ("unlearn jit mufac n5 s0", "model"),
-        ("unlearn ssd mufac n5 s0", "method"),
-        ("unlearn ssd celeba n10 s1", "dataset"),
-        ("unlearn ssd celeba n5 s1", "size"),
+        ("unlearn scrub mufac n5 s0", 0),
+        ("unlearn ssd mufac n5 s0", 2),
+        ("unlearn ssd celeba n10 s1", 3),
+        ("unlearn ssd celeba n5 s1", 4),
     ],
 )
-def test_less_particular_kinds_are_fallen_back_to(measured: str, expected: str) -> None:
+def test_jobs_share_the_broader_kinds(measured: str, expected: int) -> None:
     jobs = grid().jobs
-    job = find("unlearn ssd celeba n5 s0")
-    shared = set(kinds_of(job, jobs)) & set(kinds_of(find(measured), jobs))
-    assert len(shared) == ["model", "method", "dataset", "size"].index(expected) + 1
-    estimates = Estimates(jobs, [(find(measured), 7.0)])
-    assert estimates.seconds(job) == 7.0
-    assert not estimates.is_guess(job)
+    ours, theirs = (kinds_of(find(name), jobs) for name in ("unlearn ssd celeba n5 s0", measured))
+    shared = [a == b for a, b in zip(ours, theirs, strict=True)]
+    assert shared == [False] * (4 - expected) + [True] * expected
 
 
-def test_another_stage_tells_nothing() -> None:
+def test_another_dataset_s_time_counts_by_what_was_guessed_of_both() -> None:
     jobs = grid().jobs
-    estimates = Estimates(jobs, [(find("pretrain celeba n5 s0"), 7.0)])
-    assert estimates.is_guess(find("retrain celeba n5 s0"))
-    assert estimates.is_guess(find("evaluate ssd celeba n5 s0"))
-    assert not estimates.is_guess(find("pretrain mufac n10 s1"))
+    there, here = find("unlearn ssd mufac n5 s0"), find("unlearn ssd celeba n5 s0")
+    estimates = Estimates(jobs, [(there, 7.0)])
+    ratio = guess(here, jobs, gpu=False) / guess(there, jobs, gpu=False)
+    assert ratio > 2
+    assert estimates.seconds(here) == pytest.approx(7.0 * ratio)
+    assert not estimates.is_guess(here)
+
+
+def demo(label: str) -> Job:
+    (job,) = [job for job in grid("sweep=demo").jobs.values() if job.label == label]
+    return job
+
+
+def test_the_slowest_method_does_not_price_all_others() -> None:
+    jobs = grid("sweep=demo").jobs
+    slow, like, other = (
+        demo(f"unlearn {name} synthetic n20 s0")
+        for name in ("neggrad_plus", "finetune", "scrub_support")
+    )
+    estimates = Estimates(jobs)
+    before = {job.key: estimates.seconds(job) for job in (slow, like, other)}
+    estimates.learn(slow, 20 * before[slow.key])
+    grown = {
+        job.label.split()[1]: estimates.seconds(job) / before[job.key] for job in (like, other)
+    }
+    # The one works on the training data as well; the other on the support set alone.
+    assert grown["finetune"] > 1.5 * grown["scrub_support"] > 1.5
+    assert grown["scrub_support"] < 8
+
+
+def test_guesses_follow_what_was_measured_of_their_family_and_keep_near_to_themselves() -> None:
+    jobs = grid("sweep=demo").jobs
+    job = demo("retrain synthetic n20 s0")
+    estimates = Estimates(jobs)
+    guessed = estimates.seconds(job)
+    assert guessed == guess(job, jobs, gpu=False)
+    spreads = [estimates.spread(job)]
+    measured = demo("pretrain synthetic n20 s0")
+    estimates.learn(measured, 9 * guess(measured, jobs, gpu=False))
+    assert 2 * guessed < estimates.seconds(job) < 9 * guessed
+    assert estimates.is_guess(job)
+    assert estimates.spread(job) < spreads[0]
+    assert estimates.seconds(demo("index synthetic")) == guess(
+        demo("index synthetic"), jobs, gpu=False
+    ), "reading annotations tells nothing of networks"
+
+
+def test_a_job_that_is_overdue_is_extrapolated_and_tells_about_its_like() -> None:
+    jobs = grid("sweep=demo").jobs
+    job, like = (demo(f"pretrain synthetic n20 s{seed}") for seed in (0, 1))
+    estimates = Estimates(jobs)
+    expected = estimates.seconds(job)
+    assert estimates.with_overdue([(job, expected / 2)]) is estimates
+    late = estimates.with_overdue([(job, 4 * expected)])
+    assert late.seconds(like) == pytest.approx(5 * expected)
+    assert late.left(job, 4 * expected) >= expected
+    assert estimates.seconds(like) == expected, "it has not ended yet"
+    estimates.learn(like, 10.0)
+    assert estimates.with_overdue([(job, 40.0)]) is estimates, "measured is measured"
+    assert estimates.left(job, 4.0) == 6.0
+    assert 0 < estimates.left(job, 40.0) < 10
 
 
 def test_guesses_may_be_for_a_gpu() -> None:
