@@ -72,6 +72,7 @@ def finish(
         contents=digest(
             {
                 "margin": spec.margin,
+                "reference": spec.reference,
                 "entries": {key: entry.content for key, entry in entries.items()},
             }
         ),
@@ -80,7 +81,7 @@ def finish(
     if spec.mode == "report" and not spec.replace:
         _keep_finished(Written.read(output), state, output)
     frame = results_frame(plan, entries)
-    evidence = Evidence.of(frame, resamples(plan, entries), spec.margin)
+    evidence = Evidence.of(frame, resamples(plan, entries), spec.margin, spec.reference)
     summary = summarise(frame, evidence)
     terminal(summary, console)
     causes = _causes(spec, plan, failures, blocked)
@@ -177,7 +178,7 @@ def _publish(
         studies = study_results(plan, entries)
 
     known = (plan, frame, summary, evidence, entries, causes, blocked, output, spec.command)
-    write = partial(write_report, *known, studies=studies)
+    write = partial(write_report, *known, studies=studies, tracking_uri=spec.places.tracking_uri)
     rows = [row for row in plan.results if is_complete(row, entries)]
     page = _drawn_and_published(write, rows, entries, publisher, console)
     if studies:

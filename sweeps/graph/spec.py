@@ -506,6 +506,7 @@ class LaunchSpec:
         replace: Whether mode "report" may replace another sweep's finished report.
         margin: Of ToW, a fraction: rows that are shown to be so near to retraining again count as
             good as retrained. What is computed does not depend on it.
+        reference: Row that the report holds every other against; empty for doing nothing alone.
     """
 
     mode: Literal["run", "plan", "report", "ui", "why"]
@@ -516,3 +517,4 @@ class LaunchSpec:
     row: str = ""
     replace: bool = False
     margin: float = EQUIVALENCE_MARGIN
+    reference: str = ""

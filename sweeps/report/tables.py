@@ -7,6 +7,7 @@ import torch, Ray or MLflow.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from oneshui.spec import DATA_SEEN, Access, Role
 from sweeps.graph.spec import SeedLevel, ValuesFrom
 from sweeps.inference.comparisons import PairedTest, support_statement
 from sweeps.inference.evidence import Evidence
+from sweeps.inference.rows import is_ranked
 from sweeps.report.measures import CATALOGUE, RANKED
 from sweeps.report.summary import group_of
 
@@ -40,6 +42,9 @@ MISSING = "-"
 TRUTH_IN_VIEW: ValuesFrom = "truth_in_view"
 MIXED = "†"
 TRUTH = "‡"
+OVERFORGETS = "▽"
+STARS = (0.05, 0.01, 0.001)
+"""Corrected p up to which a difference has one, two and three stars."""
 
 LEGEND = (
     "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
@@ -108,6 +113,8 @@ _FAMILIES: Mapping[str, str] = {
     "best": "The highest mean ToW against the other rows: is it better than each?",
     "retrained": "Against retraining again: is the ToW as near to retraining?",
     "attack": "Against retraining again: does an attack find more, or less?",
+    "below_chance": "Below chance and below retrained models: does a row forget too much?",
+    "reference": "Against the row of choice (report.reference): does the ToW differ?",
     "datasets": "Over datasets, against doing nothing: does the ToW differ in general?",
 }
 
@@ -121,13 +128,20 @@ class TableCell:
         spread: Standard deviation; empty with fewer than two seeds.
         rank: 1 shown to be best, 2 shown to be best of the rest, 0 neither.
         mark: After a ToW: ↑ or ↓ shown to be above or below doing nothing, ≈ shown to be as near
-            to retraining as retraining itself.
+            to retraining as retraining itself. After an attack: ▽ shown to be below chance and
+            below retrained models.
+        value: The mean as the column shows it, unrounded; NaN if there is none.
+        low: Lower end of its 95 % interval, NaN without one.
+        high: Its upper end.
     """
 
     mean: str
     spread: str
     rank: int = 0
     mark: str = ""
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
     def __str__(self) -> str:
         return f"{self.mean} ± {self.spread}" if self.spread else self.mean
@@ -146,6 +160,10 @@ class Line:
         group: Rows of one group stand together: see ``sweeps.report.summary.group_of``.
         counts: Finished and planned seeds by forget size, for example "1/2"; "-" if not planned.
         cells: By forget size and measure.
+        gains: By forget size: ToW minus that of doing nothing, or of the row of choice.
+        ranks: By forget size: place among the ranked rows by mean ToW, from 1; absent for others.
+        is_ranked: Whether the row competes.
+        role: What it stands for.
     """
 
     method: str
@@ -156,6 +174,10 @@ class Line:
     group: int
     counts: Mapping[int, str]
     cells: Mapping[tuple[int, str], TableCell]
+    gains: Mapping[int, TableCell]
+    ranks: Mapping[int, int]
+    is_ranked: bool
+    role: Role
 
     @property
     def title(self) -> str:
@@ -214,6 +236,16 @@ class Table:
         return number > 0 and self.lines[number].group != self.lines[number - 1].group
 
 
+def block_id(dataset: str, num_forget: int) -> str:
+    """A dataset and forget size as an anchor of the page and in a file's name."""
+    return f"{anchor(dataset)}-n{num_forget}"
+
+
+def anchor(name: str) -> str:
+    """A name as part of an address; other letters than A to Z and the like become _."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", name)
+
+
 def request_title(dataset: str, num_forget: int) -> str:
     """Dataset and forget size in words."""
     return sizes_title(dataset, [num_forget])
@@ -256,6 +288,8 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
         for method, part in rows.groupby("method", sort=False)
     }
 
+    places = {size: _places(rows[rows["num_forget"] == size]) for size in sizes}
+
     def group(method: str) -> int:
         one = next(iter(by_method[method].values()))
         return group_of(str(one["role"]), str(one["access"]))
@@ -275,6 +309,10 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
                 for size in sizes
             },
             cells={(size, m): _cell(m, own.get(size)) for size in sizes for m in COLUMNS},
+            gains={size: _gain(own.get(size)) for size in sizes},
+            ranks={size: places[size][method] for size in sizes if method in places[size]},
+            is_ranked=any(method in of_size for of_size in places.values()),
+            role=Role(str(one["role"])),
         )
 
 
@@ -291,8 +329,37 @@ def _cell(measure: str, row: Mapping[Hashable, Any] | None) -> TableCell:
         mean=f"{round(scale * mean, digits) + 0.0:{sign}.{digits}f}",
         spread="" if math.isnan(spread) else f"{scale * spread:.{digits}f}",
         rank=0 if pd.isna(rank) else int(rank),
-        mark=_mark(row) if measure == "tow" else "",
+        mark=_mark(row) if measure == "tow" else _below_mark(row, measure),
+        value=scale * mean,
+        low=scale * row[f"{measure}_low"],
+        high=scale * row[f"{measure}_high"],
     )
+
+
+def _places(rows: pd.DataFrame) -> dict[str, int]:
+    """Places of the ranked rows of one forget size by mean ToW."""
+    known = rows[is_ranked(rows) & rows["tow_mean"].notna()]
+    found = known.set_index("method")["tow_mean"].rank(ascending=False, method="min")
+    return {str(method): int(place) for method, place in found.items()}
+
+
+def _gain(row: Mapping[Hashable, Any] | None) -> TableCell:
+    """ToW minus that of the row which the table compares with, with stars for its p."""
+    if row is None or math.isnan(row["difference"]):
+        return TableCell(mean=MISSING, spread="")
+    return TableCell(
+        mean=f"{round(100 * row['difference'], 1) + 0.0:+.1f}",
+        spread="",
+        mark="*" * sum(row["difference_p"] <= level for level in STARS),
+        value=100 * row["difference"],
+        low=100 * row["difference_low"],
+        high=100 * row["difference_high"],
+    )
+
+
+def _below_mark(row: Mapping[Hashable, Any], measure: str) -> str:
+    is_below = row.get(f"{measure}_below", False)
+    return "" if pd.isna(is_below) or not is_below else OVERFORGETS
 
 
 def _mark(row: Mapping[Hashable, Any]) -> str:

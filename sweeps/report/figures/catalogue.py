@@ -32,10 +32,12 @@ class FigureKind:
     Attributes:
         caption: How to read it, for the report's page.
         drawings: What of it can be drawn of the finished jobs.
+        has_pictures: Whether photographs are in it, whose colours must stay as they are.
     """
 
     caption: str
     drawings: Callable[[Material], Iterator[Drawing]]
+    has_pictures: bool = False
 
 
 _LINES = (
@@ -91,6 +93,7 @@ KINDS: dict[str, FigureKind] = {
         caption="The pictures that people sent in, of one seed, hardest to forget first. The gap "
         "is the mean over the ranked rows: score minus the retrained model's, in points.",
         drawings=identities.support_sheet,
+        has_pictures=True,
     ),
     "ablation": FigureKind(
         caption="Rows of one method with other hyperparameters. White points are seeds; the gap "

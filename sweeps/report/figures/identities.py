@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from oneshui.spec import Role
 from sweeps.graph.artifacts import PER_IDENTITY, SUPPORT
 from sweeps.graph.plan import ResultRow
 from sweeps.inference.rows import is_ranked, names
-from sweeps.report.figures.style import Drawing, Look, Material, looks_of, set_title
+from sweeps.report.figures.style import Drawing, Look, Material, set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,8 +70,7 @@ def _trends(
         known = {m: own[m] for m in methods if m in own}
         if known:
             title = f"{question} {block.title}"
-            looks = looks_of({m: methods[m] for m in known})
-            make = partial(_panels, known, looks, lines, outcome, title)
+            make = partial(_panels, known, material.looks, lines, outcome, title)
             yield Drawing(name=block.stem, make=make)
 
 
@@ -81,7 +80,7 @@ def _of(table: pd.DataFrame, dataset: str, num_forget: int) -> pd.DataFrame:
 
 def _panels(
     points: dict[str, pd.DataFrame],
-    looks: dict[str, Look],
+    looks: Mapping[str, Look],
     fits: pd.DataFrame,
     outcome: tuple[str, str],
     title: str,
