@@ -56,7 +56,7 @@ class Card:
         winner: The row that is shown to be better than doing nothing; empty without one.
         headline: Who that is, in words.
         facts: Names and texts: gain, price, attack, how sure.
-        marks: On an axis from 0 to 100: doing nothing, the row, retraining again.
+        marks: On an axis from ``begin`` to 100: doing nothing, the row, retraining again.
         words: The finding in full.
     """
 
@@ -67,6 +67,17 @@ class Card:
     facts: tuple[tuple[str, str], ...]
     marks: tuple[Mark, ...]
     words: tuple[str, ...]
+
+    @property
+    def begin(self) -> int:
+        """Where the axis begins: a round number below all marks."""
+        lowest = min((mark.at for mark in self.marks), default=0.0)
+        return max(0, 10 * math.floor((lowest - 5) / 10))
+
+    def place(self, tow: float) -> float:
+        """Of a ToW on the axis, in percent of its length."""
+        share = 100 * (tow - self.begin) / (100 - self.begin)
+        return round(min(100.0, max(0.0, share)), 1)
 
 
 def cards(frame: pd.DataFrame, evidence: Evidence) -> tuple[list[Card], list[Finding]]:

@@ -244,7 +244,7 @@ def _figure(path: Path) -> _Figure:
     inches = int.from_bytes(content[16:20], "big") / DPI
     return _Figure(
         name=path.stem,
-        alt=path.stem.replace("_", " "),
+        alt=f"{kind.alt}: {path.stem}",
         caption=kind.caption,
         data=base64.b64encode(content).decode("ascii"),
         is_wide=inches > WIDEST_BESIDE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -105,17 +105,13 @@ def _forgetting_utility(block: Block, looks: Mapping[str, Look]) -> Figure:
     for method in methods:
         look = looks[method]
         x, y = percent(rows, method, "forget_score"), percent(rows, method, "test_score")
-        axes.scatter(
-            x,
-            y,
-            s=look.size,
-            color=look.colour,
-            marker=look.marker,
-            edgecolors="white",
-            linewidths=0.7,
-            zorder=4 if look.is_own else 3,
-        )
-        places[method] = (x.mean(), y.mean())
+        order = 4 if look.is_own else 3
+        shape: Any = {"color": look.colour, "marker": look.marker}
+        axes.scatter(x, y, s=0.25 * look.size, alpha=0.55, linewidths=0, zorder=order - 1, **shape)
+        centre = (float(x.mean()), float(y.mean()))
+        size = 1.3 * look.size
+        axes.scatter(*centre, s=size, edgecolors="white", linewidths=0.8, zorder=order, **shape)
+        places[method] = centre
     score = SCORE_NAMES.get(str(rows["task"].iloc[0]), "score")
     axes.set_xlabel(f"{score} on the forget set (%)")
     axes.set_ylabel(f"{score} on the test set (%)")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+SMALL = 7.8
+"""Points: the smallest letters, 8 pixels where the page shows an inch at its shortest."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
 """Okabe and Ito's palette, for what is not a method."""
 PALETTE = (
@@ -40,7 +42,7 @@ PALETTE = (
 )
 """Hues around the circle of OKLCH, of two lightnesses in turn. Each has a contrast of 3:1 and more
 to white and to the page's dark ground."""
-SALT = "3368"
+SALT = "47074"
 """With it, the one-shot rows of the demo have a colour each."""
 GREYS = ("#737b83", "#8a929a", "#5f676f")
 MARKERS = "oDs^vP<>"
@@ -320,8 +322,8 @@ def label_beside(
             arrowprops={
                 "arrowstyle": "-",
                 "color": look.colour,
-                "linewidth": 0.8,
-                "alpha": 0.7,
+                "linewidth": 0.6,
+                "alpha": 0.5,
                 "shrinkA": 1,
                 "shrinkB": 3,
             },
