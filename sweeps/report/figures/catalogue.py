@@ -63,8 +63,9 @@ KINDS: dict[str, FigureKind] = {
         alt="Dot plot of the ToW of every row with its seeds, doing nothing as a dashed line "
         "and retraining again as a band; the numbers are the column ToW of the table",
         caption="Points are seeds, strokes and figures are means; an arrow at the edge is a row "
-        "that lies far off. What does not get to the right of the dashed line is no better than doing nothing; what reaches the grey band cannot be "
-        "told from retraining with another seed.",
+        "that lies far off. What does not get to the right of the dashed line is no better than "
+        "doing nothing; what reaches the grey band cannot be told from retraining with another "
+        "seed.",
         drawings=scores.tow,
     ),
     "tow_by_size": FigureKind(

@@ -90,7 +90,7 @@ def _panels(
 
     columns = min(PANELS_BESIDE, len(points))
     rows = math.ceil(len(points) / columns)
-    width, height = max(4.2, 2.35 * columns), 1.15 + 2.2 * rows
+    width, height = max(4.2, 2.5 * columns), 1.25 + 2.3 * rows
     spread = max(np.ptp(part["distance"]) for part in points.values())
     unit = 10.0 ** math.floor(math.log10(spread)) if spread > 0 else 1.0
     note = f"Slopes are points per {unit:g} of distance."
@@ -108,15 +108,15 @@ def _panels(
     figure.subplots_adjust(
         left=0.62 / width,
         right=1 - 0.1 / width,
-        top=1 - 0.95 / height,
+        top=1 - 1.05 / height,
         bottom=0.85 / height,
-        wspace=0.24,
-        hspace=0.55,
+        wspace=0.16,
+        hspace=0.62,
     )
     for axes, (method, part) in zip(grid.flat, points.items(), strict=False):
         fit = by_method[method]
         _panel(axes, part, fit, outcome[0], looks[method])
-        axes.set_title(method, fontsize=8.5, pad=32)
+        axes.set_title(method, fontsize=8.5, pad=37)
         axes.annotate(
             "\n".join(_said(fit, 100 * unit)),
             (0.5, 1),

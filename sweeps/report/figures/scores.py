@@ -109,8 +109,8 @@ def _forgetting_utility(block: Block, looks: Mapping[str, Look]) -> Figure:
         shape: Any = {"color": look.colour, "marker": look.marker}
         axes.scatter(x, y, s=0.25 * look.size, alpha=0.55, linewidths=0, zorder=order - 1, **shape)
         centre = (float(x.mean()), float(y.mean()))
-        size = 1.3 * look.size
-        axes.scatter(*centre, s=size, edgecolors="white", linewidths=0.8, zorder=order, **shape)
+        area = 1.3 * look.size
+        axes.scatter(*centre, s=area, edgecolors="white", linewidths=0.8, zorder=order, **shape)
         places[method] = centre
     score = SCORE_NAMES.get(str(rows["task"].iloc[0]), "score")
     axes.set_xlabel(f"{score} on the forget set (%)")
