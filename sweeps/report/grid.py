@@ -18,7 +18,9 @@ from sweeps.report.measures import CATALOGUE
 from sweeps.report.scale import shown_range
 from sweeps.report.tables import (
     COLUMNS,
+    GAIN,
     MISSING,
+    OVERFORGETS,
     PANELS,
     SCORE_NAMES,
     Line,
@@ -26,11 +28,11 @@ from sweeps.report.tables import (
     TableCell,
     anchor,
     block_id,
+    gain_note,
     request_title,
     tables_of,
 )
 
-GAIN = "gain"
 FIRST = ("tow", GAIN, "retain_score", "forget_score", "test_score", "mia_auc", "rmia_auc")
 """What the page shows first; the rest follows as the other tables have it."""
 ON_PHONES = ("tow", "retain_score", "rmia_auc")
@@ -120,7 +122,7 @@ class Row:
     @property
     def overforgets(self) -> bool:
         """Whether an attack finds less than chance in it."""
-        return any(number.cell.mark == "▽" for number in self.numbers)
+        return any(number.cell.mark == OVERFORGETS for number in self.numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,11 +197,7 @@ def _columns(tables: Iterable[Table], compared_with: str) -> Iterator[Column]:
     shown = [key for panel in panels for key in panel]
     for key in [*FIRST, *(key for key in shown if key not in FIRST)]:
         if key == GAIN:
-            meaning = (
-                f"ToW minus that of {compared_with}, in points, over seeds that have both; * p at "
-                "most .05, ** .01, *** .001, corrected for the rows. Bar: 95 % interval."
-            )
-            title = f"vs {compared_with}"
+            title, meaning = f"vs {compared_with}", gain_note(compared_with)
         else:
             title, meaning = COLUMNS[key], CATALOGUE[key].meaning
         yield Column(key=key, title=title, meaning=meaning, on_phones=key in ON_PHONES)
@@ -209,14 +207,9 @@ def _group(
     table: Table, size: int, columns: Sequence[Column], colours: Mapping[str, str], tex: str
 ) -> Group:
     lines = sorted(table.lines, key=lambda line: _order(line, size))
-    cells = {
-        column.key: [
-            line.gains[size] if column.key == GAIN else line.cells[size, column.key]
-            for line in lines
-        ]
-        for column in columns
-    }
-    pinned = [line.role is not Role.METHOD for line in lines]
+    cells = {column.key: [line.cells[size, column.key] for line in lines] for column in columns}
+    # The best row is what people look for, however far ahead it is.
+    pinned = [line.role is not Role.METHOD or line.ranks.get(size) == 1 for line in lines]
     axes = {key: _axis(key, of_column, pinned) for key, of_column in cells.items()}
     block = block_id(table.dataset, size)
     score = SCORE_NAMES.get(table.task)

@@ -5,19 +5,18 @@ Pure. Must not import torch, Ray or MLflow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-
-FENCE = 1.5
-"""Interquartile ranges beyond the quartiles: Tukey's fence."""
+SHARE = 0.6
+"""Of an axis: what makes the rest shorter than this by its absence lies far off."""
 PADDING = 0.08
 
 
 def shown_range(
     values: Iterable[float], always: Iterable[float] = (), least: float = 1e-9
 ) -> tuple[float, float] | None:
-    """The ends of an axis that single values far from all others do not set.
+    """The ends of an axis that a few values far from all others do not set.
 
     A row that forgets too much on purpose lies tens of points below the rest: on an axis that holds
     it, nothing else can be told apart. What lies beyond the ends is drawn at them, and said.
@@ -28,16 +27,26 @@ def shown_range(
         least: The shortest axis that is worth drawing.
 
     Returns:
-        Ends of the values within Tukey's fences and of what has to be seen, with a little room;
-        None without any.
+        Lowest and highest value, with a little room; without up to a quarter of the values at an
+        end, if the axis is shorter than ``SHARE`` of itself without them. None without any value.
     """
-    known, needed = (np.array([x for x in some if np.isfinite(x)]) for some in (values, always))
-    if not len(known) + len(needed):
+    known = sorted(value for value in values if math.isfinite(value))
+    needed = [value for value in always if math.isfinite(value)]
+    if not known and not needed:
         return None
-    if len(known):
-        first, third = np.quantile(known, [0.25, 0.75])
-        reach = FENCE * max(third - first, least)
-        known = known[(known >= first - reach) & (known <= third + reach)]
-    kept = np.concatenate([known, needed])
-    room = max(PADDING * (kept.max() - kept.min()), least)
-    return float(kept.min() - room), float(kept.max() + room)
+    most = len(known) // 4
+    for count in range(1, most + 1):
+        if _span([*known[count:], *needed]) < SHARE * _span([*known, *needed]):
+            known = known[count:]
+            break
+    for count in range(1, most + 1):
+        if _span([*known[:-count], *needed]) < SHARE * _span([*known, *needed]):
+            known = known[:-count]
+            break
+    kept = [*known, *needed]
+    room = max(PADDING * _span(kept), least)
+    return min(kept) - room, max(kept) + room
+
+
+def _span(values: Sequence[float]) -> float:
+    return max(values) - min(values)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from oneshui.spec import DATA_SEEN, Access, Role
 from sweeps.graph.spec import SeedLevel, ValuesFrom
-from sweeps.inference.comparisons import PairedTest, support_statement
+from sweeps.inference.comparisons import ATTACKS, PairedTest, support_statement
 from sweeps.inference.evidence import Evidence
 from sweeps.inference.rows import is_ranked
 from sweeps.report.measures import CATALOGUE, RANKED
@@ -33,6 +33,9 @@ FEW_PEOPLE = 5
 
 COLUMNS = {key: CATALOGUE[key].title for panel in PANELS for key in panel}
 """Measures that the tables show, with their titles."""
+
+GAIN = "gain"
+"""ToW against the row that a table compares with: no measure, but a column where there is room."""
 
 MOST_SIZES = 3
 """Forget sizes beside each other; further ones begin another table."""
@@ -73,6 +76,10 @@ RANK_NOTE = (
 )
 TRUTH_NOTE = (
     "hyperparameters found with retrained models of reported cells in view: a little flattered."
+)
+OVERFORGETS_NOTE = (
+    "forgets too much: the attack is shown to be below chance and below what it makes of retrained "
+    "models, which tells on those who asked to be forgotten."
 )
 TUNING_NAMES: Mapping[str, str] = {
     "support_only": "S",
@@ -159,8 +166,8 @@ class Line:
         truth_in_view: Whether its hyperparameters were found as ``TRUTH_NOTE`` says.
         group: Rows of one group stand together: see ``sweeps.report.summary.group_of``.
         counts: Finished and planned seeds by forget size, for example "1/2"; "-" if not planned.
-        cells: By forget size and measure.
-        gains: By forget size: ToW minus that of doing nothing, or of the row of choice.
+        cells: By forget size and measure, and ``GAIN``: ToW minus that of the row which the table
+            compares with.
         ranks: By forget size: place among the ranked rows by mean ToW, from 1; absent for others.
         is_ranked: Whether the row competes.
         role: What it stands for.
@@ -174,7 +181,6 @@ class Line:
     group: int
     counts: Mapping[int, str]
     cells: Mapping[tuple[int, str], TableCell]
-    gains: Mapping[int, TableCell]
     ranks: Mapping[int, int]
     is_ranked: bool
     role: Role
@@ -205,6 +211,7 @@ class Table:
         sizes: Forget sizes beside each other.
         task: "multilabel" or "multiclass"; empty while nothing is measured.
         requests: That every seed stands for, each of so many people.
+        compared_with: The row of choice, else doing nothing; empty where neither is measured.
         lines: One per method.
     """
 
@@ -212,6 +219,7 @@ class Table:
     sizes: tuple[int, ...]
     task: str
     requests: int
+    compared_with: str
     lines: tuple[Line, ...]
 
     @property
@@ -276,6 +284,7 @@ def tables_of(summary: pd.DataFrame) -> list[Table]:
                     sizes=some,
                     task=str(next(iter(part["task"].dropna()), "")),
                     requests=int(part["requests"].max()),
+                    compared_with=str(next(iter(part["compared_with"].dropna()), "")),
                     lines=tuple(_lines(part, some)),
                 )
             )
@@ -308,8 +317,10 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
                 size: f"{own[size]['n']}/{own[size]['seeds']}" if size in own else MISSING
                 for size in sizes
             },
-            cells={(size, m): _cell(m, own.get(size)) for size in sizes for m in COLUMNS},
-            gains={size: _gain(own.get(size)) for size in sizes},
+            cells={
+                **{(size, m): _cell(m, own.get(size)) for size in sizes for m in COLUMNS},
+                **{(size, GAIN): _gain(own.get(size)) for size in sizes},
+            },
             ranks={size: places[size][method] for size in sizes if method in places[size]},
             is_ranked=any(method in of_size for of_size in places.values()),
             role=Role(str(one["role"])),
@@ -402,6 +413,24 @@ def truth_note(summary: pd.DataFrame) -> str:
     )
 
 
+def overforgets_note(summary: pd.DataFrame) -> str:
+    """What the mark of rows that forget too much means; empty without such rows.
+
+    Args:
+        summary: From ``sweeps.report.summary.summarise``.
+    """
+    below = summary[[f"{measure}_below" for measure in ATTACKS]].fillna(False)
+    return f"{OVERFORGETS} {OVERFORGETS_NOTE}" if below.to_numpy(dtype=bool).any() else ""
+
+
+def gain_note(compared_with: str) -> str:
+    """What the column of differences says."""
+    return (
+        f"Against {compared_with}: ToW minus its, in points, over seeds that have both; * p at "
+        "most .05, ** .01, *** .001, corrected for the rows (Student's, within seeds)."
+    )
+
+
 def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
     """What must be said under the tables besides the legend.
 
@@ -418,6 +447,7 @@ def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
                 support_statement(evidence.tests),
                 mixture_note(summary),
                 truth_note(summary),
+                overforgets_note(summary),
             ],
         )
     )

@@ -228,28 +228,29 @@ def roles_of(rows: pd.DataFrame) -> dict[str, Role]:
 def looks_of(rows: pd.DataFrame) -> dict[str, Look]:
     """A colour and a marker for every row of the results or of the summary.
 
-    Rows that compete have those of their name, in every sweep; controls and references are grey.
+    Rows that compete have the colour of their name, in every sweep; controls and references are
+    grey. Where a marker of the same colour is taken, the next one that is free is used.
     """
     ranked = set(names(rows[is_ranked(rows)]))
-    return {name: _look(name, role, is_own=name in ranked) for name, role in roles_of(rows).items()}
-
-
-def _look(name: str, role: Role, *, is_own: bool) -> Look:
     controls = {
         Role.PRETRAIN: Look(colour="#000000", marker="X", size=75),
         Role.RETRAIN: Look(colour=RETRAIN_COLOUR, marker="*", size=130),
         Role.RETRAIN_AGAIN: Look(colour=RETRAIN_COLOUR, marker="p", size=130),
     }
-    if role in controls:
-        return controls[role]
-    first, second, *_ = hashlib.sha256(f"{SALT} {name}".encode()).digest()
-    colours = PALETTE if is_own else GREYS
-    return Look(
-        colour=colours[first % len(colours)],
-        marker=MARKERS[second % len(MARKERS)],
-        size=55 if is_own else 40,
-        is_own=is_own,
-    )
+    found: dict[str, Look] = {}
+    taken: set[tuple[str, str]] = set()
+    for name, role in roles_of(rows).items():
+        is_own = name in ranked
+        first, second, *_ = hashlib.sha256(f"{SALT} {name}".encode()).digest()
+        colours = PALETTE if is_own else GREYS
+        colour = colours[first % len(colours)]
+        places = range(second, second + len(MARKERS))
+        shapes = [(colour, MARKERS[place % len(MARKERS)]) for place in places]
+        look = next((shape for shape in shapes if shape not in taken), shapes[0])
+        own = Look(colour=look[0], marker=look[1], size=55 if is_own else 40, is_own=is_own)
+        found[name] = controls.get(role, own)
+        taken.add((found[name].colour, found[name].marker))
+    return found
 
 
 def percent(rows: pd.DataFrame, method: str, measure: str) -> pd.Series[float]:
@@ -275,8 +276,10 @@ def range_of_rows(
     """An axis in percent for the seeds of all rows but those far off (``shown_range``)."""
     known = rows[rows["method"].isin(list(methods)) & rows[measure].notna()]
     means = 100 * known.groupby("method", sort=False)[measure].mean()
-    of_controls = [means[name] for name in means.index if methods[name] is not Role.METHOD]
-    ends = shown_range(means, [*of_controls, *always])
+    needed = [means[name] for name in means.index if methods[name] is not Role.METHOD]
+    if measure == "tow" and len(means):
+        needed.append(means.max())
+    ends = shown_range(means, [*needed, *always])
     if ends is None:
         return None
     near = means.index[means.between(*ends)]
