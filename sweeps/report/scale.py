@@ -27,8 +27,8 @@ def shown_range(
         least: The shortest axis that is worth drawing.
 
     Returns:
-        Lowest and highest value, with a little room; without up to a quarter of the values at an
-        end, if the axis is shorter than ``SHARE`` of itself without them. None without any value.
+        Lowest and highest value, with a little room; without up to a quarter of the values at the
+        ends, if the axis is shorter than ``SHARE`` of itself without them. None without any value.
     """
     known = sorted(value for value in values if math.isfinite(value))
     needed = [value for value in always if math.isfinite(value)]
@@ -37,7 +37,7 @@ def shown_range(
     most = len(known) // 4
     for count in range(1, most + 1):
         if _span([*known[count:], *needed]) < SHARE * _span([*known, *needed]):
-            known = known[count:]
+            known, most = known[count:], most - count
             break
     for count in range(1, most + 1):
         if _span([*known[:-count], *needed]) < SHARE * _span([*known, *needed]):

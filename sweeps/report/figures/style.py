@@ -319,6 +319,7 @@ def label_beside(
             xy=inside[name],
             xytext=(1.04, y),
             textcoords="axes fraction",
+            annotation_clip=False,
             va="center",
             fontsize=8.5,
             color="#1b1f24" if look.is_own else "#5f676f",
