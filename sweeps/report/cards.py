@@ -97,8 +97,10 @@ def cards(frame: pd.DataFrame, evidence: Evidence) -> tuple[list[Card], list[Fin
 
 def _card(block: Block, rows: pd.DataFrame, evidence: Evidence, words: tuple[str, ...]) -> Card:
     tests = evidence.of_family("nothing", block)
-    top = leader(tests) if tests else None
-    winner = top.method if top is not None and top.is_shown and top.difference > 0 else ""
+    shown = [test for test in tests if test.is_shown and test.difference > 0]
+    # Of rows that are shown to be better the best mean; the best of all may be none of them.
+    top = leader(shown or tests) if tests else None
+    winner = leader(shown).method if shown else ""
     if top is None:
         headline = "Nothing to compare yet"
         facts = [("state", f"{rows['tow'].notna().sum()} of {len(rows)} results, no row competes")]
@@ -149,7 +151,8 @@ def _attack(rows: pd.DataFrame, top: PairedTest) -> str:
 
 def _sure(rows: pd.DataFrame, evidence: Evidence, top: PairedTest) -> str:
     """What the claim rests on, and what it is silent about."""
-    count = len(evidence.of_family("nothing", top.block))
+    tests = evidence.of_family("nothing", top.block)
+    count, first = len(tests), leader(tests)
     of_rows = "1 row" if count == 1 else f"{count} rows"
     if math.isnan(top.p_corrected):
         return f"not at all: {num_seeds(top.num)} of {of_rows} show no difference"
@@ -160,6 +163,8 @@ def _sure(rows: pd.DataFrame, evidence: Evidence, top: PairedTest) -> str:
     also = "; shown to be the best of them" if is_best and best == top.method else ""
     if count > 1 and not also:
         also = "; which row is best of all is not shown"
+    if first is not top:
+        also = f"; {first.method} has a larger mean gain, which is not shown to be one"
     saw = rows.loc[rows["method"] == top.method, "hyperparameters_from"] == TRUTH_IN_VIEW
     return said + also + (f"; flattered by its hyperparameters ({TRUTH})" if saw.any() else "")
 

@@ -57,6 +57,16 @@ def test_without_a_winner_the_card_says_so_as_the_sentence_does() -> None:
     assert "it is not shown to be one" in card.words[1]
 
 
+def test_the_best_of_the_rows_that_are_shown_to_be_better_wins_over_a_higher_mean() -> None:
+    card = card_of({"pretrain": [0.7, 0.71, 0.7], "a": [0.8, 0.81, 0.81], "b": [0.99, 0.72, 0.95]})
+    assert card.winner == "a"
+    assert dict(card.facts)["gain"].startswith("+10.3 points")
+    sure = dict(card.facts)["how sure"]
+    assert sure.endswith("; b has a larger mean gain, which is not shown to be one")
+    assert "The largest mean gain over it is that of b" in card.words[1]
+    assert "Shown to be better: a." in card.words
+
+
 def test_a_row_that_is_shown_to_be_worse_does_not_win() -> None:
     card = card_of({"pretrain": [0.7, 0.71, 0.7], "a": [0.5, 0.51, 0.51]})
     assert (card.winner, card.headline) == ("", NOBODY_WINS)
