@@ -9,7 +9,6 @@ import json
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from oneshui.errors import InputError, unknown_name

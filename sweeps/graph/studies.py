@@ -36,7 +36,8 @@ class StudyJobs:
         space: What varies.
         cells: That it runs on, of which there is at least one.
         simulated: Of the simulated requests, by cell.
-        trials: In their order; the first is the defaults, the next does nothing.
+        trials: In their order; the first is the defaults.
+        nothing: Which of them does nothing; None if none does.
         choices: By objective.
         true_tows: By trial, one for every cell; empty if the true ToW is not wanted.
     """
@@ -49,6 +50,7 @@ class StudyJobs:
     cells: tuple[Cell, ...]
     simulated: tuple[str, ...]
     trials: tuple[str, ...]
+    nothing: int | None
     choices: Mapping[TuningObjective, str]
     true_tows: tuple[tuple[str, ...], ...]
 
@@ -161,6 +163,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
         cells=cells,
         simulated=after["simulated"],
         trials=trials,
+        nothing=nothing,
         choices=choices,
         true_tows=tuple(true_tows),
     )

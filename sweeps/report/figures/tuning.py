@@ -119,7 +119,8 @@ def _points(axes: Axes, result: StudyResult, x: Floats, y: Floats) -> None:
     """All points; carried ones filled, defaults and pick marked by shape as well as colour."""
     places, carried = result.points["place"].to_numpy(), result.points["carried"].to_numpy(bool)
     picked = _picked(result)
-    plain = places != 0
+    idle = places == result.study.nothing
+    plain = (places != 0) & ~idle
     for chosen, face, label in (
         (plain & ~carried, "white", "point"),
         (plain & carried, _POINT, "run on the real S"),
@@ -130,6 +131,10 @@ def _points(axes: Axes, result: StudyResult, x: Floats, y: Floats) -> None:
             )
     first = places == 0
     axes.scatter(x[first], y[first], s=42, marker="s", color=_DEFAULTS, label="defaults", zorder=3)
+    if idle.any():
+        axes.scatter(
+            x[idle], y[idle], s=42, marker="x", color=_DEFAULTS, label="does nothing", zorder=3
+        )
     if picked is not None:
         best = places == picked
         axes.scatter(

@@ -175,8 +175,9 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
     """One row per study and objective: what was picked, and what it was worth.
 
     Columns: "study", "dataset", "num_forget", "row", "seeds" (of the cells that it ran on),
-    "objective", "points", "picked" (place of the point), "hyperparameters" (of the picked point,
-    JSON), "picked_tow", "defaults_tow", "best_tow", "simulated_correlation", "score_correlation";
+    "objective", "points", "picked" (place of the point), "nothing" (place of the one that does
+    nothing, null without), "hyperparameters" (of the picked point, JSON), "picked_tow",
+    "defaults_tow", "nothing_tow", "best_tow", "simulated_correlation", "score_correlation";
     ToW and correlations as fractions, null without true ToWs; "gain" is what the pick has beyond
     the defaults. Of all studies of the same row, dataset, forget size and objective together
     "studies" (how many), "picked_tow_std" and "gain_std" (standard deviations over these studies,
@@ -184,6 +185,7 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for result in results:
+        idle = result.study.nothing
         for objective, place in result.chosen.items():
             rows.append(
                 {
@@ -195,9 +197,11 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
                     "objective": objective,
                     "points": len(result.points),
                     "picked": place,
+                    "nothing": result.study.nothing,
                     "hyperparameters": canonical_json(result.point(place)),
                     "picked_tow": result.tow_of(place),
                     "defaults_tow": result.tow_of(0),
+                    "nothing_tow": idle if idle is None else result.tow_of(idle),
                     "best_tow": result.best_tow,
                     "simulated_correlation": result.simulated_correlation,
                     "score_correlation": result.score_correlation,
@@ -206,7 +210,8 @@ def studies_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     if frame.empty:
         return frame
-    frame = frame.astype(dict.fromkeys(("picked_tow", "defaults_tow", "best_tow"), "float64"))
+    tows = ("picked_tow", "defaults_tow", "nothing_tow", "best_tow")
+    frame = frame.astype({**dict.fromkeys(tows, "float64"), "nothing": "Int64"})
     frame = frame.assign(gain=frame["picked_tow"] - frame["defaults_tow"])
     groups = frame.groupby(OF_ONE_ROW)
     return frame.assign(

@@ -35,6 +35,14 @@ def study_sentences(results: Sequence[StudyResult]) -> list[str]:
             f"{lost.mean():.1f} below that of the best evaluated point; "
             f"{int((gain < 0).sum())} picked worse than the defaults."
         )
+        idle = rows["picked"] == rows["nothing"]
+        beyond = 100 * (rows["picked_tow"] - rows["nothing_tow"])[~idle].dropna()
+        if len(beyond):
+            found.append(
+                f"{objective}: {int(idle.sum())} of {len(rows)} studies picked doing nothing; the "
+                f"others' picks are {round(beyond.mean(), 1) + 0.0:+.1f} points from it, "
+                f"{int((beyond < 0).sum())} of them worse."
+            )
     unique = frame.drop_duplicates("study") if len(frame) else frame
     for name, title in (
         ("simulated_correlation", "simulated value"),
@@ -81,7 +89,8 @@ class StudyLine:
         study: Its name.
         objective: What the choice could see.
         points: Finished points.
-        picked: Number of the chosen point, the defaults being 0, and its hyperparameters.
+        picked: Number of the chosen point, the defaults being 0, and its hyperparameters, or that
+            it does nothing.
         picked_tow: True ToW of the chosen point.
         defaults_tow: That of the defaults.
         best_tow: That of the best evaluated point.
@@ -109,13 +118,16 @@ def study_lines(results: Sequence[StudyResult]) -> list[StudyLine]:
         shares = sorted(result.importance.items(), key=lambda item: -item[1])
         for objective, place in result.chosen.items():
             point = result.point(place).items()
-            values = ", ".join(f"{name} {value:.4g}" for name, value in point)
+            # A relative hyperparameter of 0 says that the row's own value stands.
+            values = ", ".join(f"{name} {value:.4g}" for name, value in point if place or value)
+            if place == result.study.nothing:
+                values = "does nothing"
             found.append(
                 StudyLine(
                     study=result.study.name,
                     objective=objective,
                     points=str(len(result.points)),
-                    picked=f"{place}: {values}" if place else f"defaults: {values}",
+                    picked=f"{place or 'defaults'}: {values or 'as they are'}",
                     picked_tow=_number(result.tow_of(place), 100, 1),
                     defaults_tow=_number(result.tow_of(0), 100, 1),
                     best_tow=_number(result.best_tow, 100, 1),

@@ -24,6 +24,7 @@ def result(
     correlations: tuple[float | None, float | None] = (None, None),
     importance: dict[str, float] | None = None,
     seed: int = 1000,
+    nothing: int | None = None,
 ) -> StudyResult:
     study = StudyJobs(
         dataset="faces",
@@ -34,6 +35,7 @@ def result(
         cells=(Cell(dataset="faces", num_forget=5, seed=seed),),
         simulated=(),
         trials=tuple(f"{name}{place}" for place in range(len(tows))),
+        nothing=nothing,
         choices={},
         true_tows=(),
     )
@@ -62,6 +64,17 @@ def result(
 UP = result("up", [0.5, 0.7, 0.9], {"support_only": 1, "oracle": 2}, (0.8, 0.25))
 DOWN = result("down", [0.8, 0.6, 0.7], {"support_only": 1, "oracle": 0}, (0.4, None))
 HIDDEN = result("hidden", [None, None], {"support_only": 1})
+
+
+def test_what_doing_nothing_would_have_been_worth_is_said() -> None:
+    idle = result("idle", [0.2, 0.7, 0.6], {"support_only": 1}, nothing=1)
+    good = result("good", [0.2, 0.7, 0.76], {"support_only": 2}, nothing=1)
+    bad = result("bad", [0.6, 0.7, 0.2], {"support_only": 0}, nothing=1)
+    assert words.study_sentences([idle, good, bad])[1] == (
+        "support_only: 1 of 3 studies picked doing nothing; the others' picks are -2.0 points "
+        "from it, 1 of them worse."
+    )
+    assert [line.picked for line in words.study_lines([idle])] == ["1: does nothing"]
 
 
 def test_sentences_say_gain_loss_and_how_far_the_score_can_be_trusted() -> None:

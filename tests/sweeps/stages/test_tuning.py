@@ -109,8 +109,8 @@ def test_each_method_s_study_draws_points_of_its_own(
     monkeypatch.setattr(tuning, "next_point", draw)
     job = studied.plan.jobs[study_of(studied, "ssd").trials[1]]
     for method in ("ssd", "lfssd", "ssd"):
+        drawing = changed(job, method=method, sampler="random", nothing=None)
         with pytest.raises(DrawnError):
-            drawing = changed(job, method=method, sampler="random", nothing=None)
             tuning.trial(context_of(studied, drawing, draft))
     assert drawn[0].keys() == drawn[1].keys() == {"alpha", "dampening"}
     assert drawn[0] == drawn[2]
