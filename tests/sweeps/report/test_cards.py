@@ -16,8 +16,8 @@ def card_of(values: dict[str, list[float]], **more: object) -> Card:
     found, across = cards(frame, evidence)
     assert not across
     (card,) = found
-    (finding,) = findings(frame, evidence) or [None]
-    assert card.words == (finding.sentences if finding else ())
+    said = [finding.sentences for finding in findings(frame, evidence)]
+    assert [card.words] == (said or [()])
     return card
 
 

@@ -15,6 +15,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
@@ -237,7 +238,7 @@ def test_no_letter_is_below_eight_pixels_where_an_inch_is_shortest(real: Materia
         for drawing in catalogue.KINDS[kind].drawings(real):
             with mpl_style():
                 figure = drawing.make()
-                sizes = [t.get_fontsize() for t in figure.findobj(Text) if t.get_text()]
+                sizes = [float(t.get_fontsize()) for t in figure.findobj(Text) if t.get_text()]
             assert min(sizes) / 72 * page.LEAST_PIXELS >= 8, kind
 
 
@@ -250,7 +251,8 @@ def test_tow_by_size_needs_two_sizes_and_shows_them(rows: list[dict[str, Any]]) 
     names = [text.get_text() for text in axes.texts]
     assert names == ["jit", "pretrain", "ssd", "retrain_again"]
     colour = looks_of(material_of(rows).summary)["ssd"].colour
-    (line,) = [c.lines[0] for c in axes.containers if c.lines[0].get_color() == colour]
+    bars = [c for c in axes.containers if isinstance(c, ErrorbarContainer)]
+    (line,) = [one.lines[0] for one in bars if one.lines[0].get_color() == colour]
     assert np.allclose(line.get_ydata(), [60, 79.5])
 
 
@@ -494,7 +496,7 @@ def test_the_names_beside_points_are_never_cut(count: int) -> None:
             material_of([row(method, 0, 0.5) for method in methods])
         )
         figure = drawing.make()
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         boxes = []
         for text in figure.axes[0].texts:

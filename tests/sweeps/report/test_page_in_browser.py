@@ -50,8 +50,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> str:
     evidence, folder = Evidence.of(frame), tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue, "draw", lambda *_: [])
-        known = (plan, frame, summarise(frame, evidence), evidence, {}, (), (), folder, parts)
-        return page.write_report(*known).as_uri()
+        summary = summarise(frame, evidence)
+        return page.write_report(plan, frame, summary, evidence, {}, (), (), folder, parts).as_uri()
 
 
 @pytest.fixture(scope="module")

@@ -72,12 +72,13 @@ def test_the_columns_are_those_of_the_contract() -> None:
 
 
 def test_rows_are_compared_with_doing_nothing_or_with_a_row_of_choice() -> None:
-    values = {"pretrain": [0.5, 0.52], "ssd": [0.6, 0.7], "scrub": [0.9, 0.9], "retrain": [1, 1]}
+    values = {"pretrain": (0.5, 0.52), "ssd": (0.6, 0.7), "scrub": (0.9, 0.9)}
+    values["retrain"] = (1.0, 1.0)
     frame = frame_of([row(m, s, v) for m, own in values.items() for s, v in enumerate(own)])
     summary = summarise(frame).set_index("method")
     assert summary["compared_with"].dropna().to_dict() == {"ssd": "pretrain", "scrub": "pretrain"}
     assert summary["difference"]["ssd"] == pytest.approx(0.14)
-    ends = summary.loc["ssd", ["difference_low", "difference_high"]].tolist()
+    ends = [summary[f"difference_{end}"]["ssd"] for end in ("low", "high")]
     half = 12.706204736 * 0.04  # Student's at one degree of freedom, standard error .04
     assert ends == pytest.approx([0.14 - half, 0.14 + half])
     assert summary["difference_p"]["ssd"] == pytest.approx(0.1772, abs=1e-3)
