@@ -19,6 +19,7 @@ from sweeps.inference.intervals import t_interval
 from sweeps.inference.rows import by_seed, of_role
 from sweeps.report.findings import Finding, findings, leader, num_seeds, points
 from sweeps.report.measures import CATALOGUE
+from sweeps.report.numbers import signed
 from sweeps.report.tables import TRUTH, TRUTH_IN_VIEW, block_id, request_title
 
 NOBODY_WINS = "Nobody beats doing nothing beyond the noise"
@@ -130,7 +131,7 @@ def _price(rows: pd.DataFrame, top: PairedTest) -> str:
         values = by_seed(rows, measure)
         change = 100 * (values[top.method] - values[top.other]).mean()
         if not math.isnan(change):
-            found.append(f"{CATALOGUE[measure].title} {change + 0.0:+.1f}")
+            found.append(f"{CATALOGUE[measure].title} {signed(change)}")
     return f"{', '.join(found)} points against doing nothing" if found else ""
 
 

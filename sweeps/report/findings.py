@@ -16,6 +16,7 @@ from sweeps.inference.comparisons import Block, PairedTest, best_of, blocks
 from sweeps.inference.evidence import Evidence
 from sweeps.inference.rows import by_seed, names, of_role
 from sweeps.inference.testing import cross_fitted_gain
+from sweeps.report.numbers import signed
 from sweeps.report.tables import TRUTH, TRUTH_IN_VIEW, request_title
 
 
@@ -92,7 +93,7 @@ def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[s
     if not math.isnan(fresh) and len(tests) > 1:
         sentences.append(
             f"Chosen on the other seeds than it is counted on, the best row gains "
-            f"{100 * fresh + 0.0:+.1f} points."
+            f"{signed(100 * fresh)} points."
         )
     better = [t.method for t in tests if t.is_shown and t.difference > 0 and t is not top]
     worse = [t.method for t in tests if t.is_shown and t.difference < 0]

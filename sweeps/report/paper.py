@@ -14,6 +14,7 @@ import pandas as pd
 from oneshui.errors import InputError
 from oneshui.printable import cell
 from sweeps.report.measures import CATALOGUE, SUMMARISED
+from sweeps.report.numbers import signed
 from sweeps.report.sheets import write_csv
 
 FILE = "paper_numbers.csv"
@@ -134,7 +135,7 @@ def lines(comparison: pd.DataFrame) -> list[str]:
         errors = "" if math.isnan(row["errors"]) else f", {abs(row['errors']):.1f} standard errors"
         found.append(
             f"  {name}: paper {row['paper_mean']:.1f}, ours {row['ours_mean']:.1f} "
-            f"(n={row['n']}), {round(row['difference'], 1) + 0.0:+.1f}{errors}"
+            f"(n={row['n']}), {signed(row['difference'])}{errors}"
         )
     return found
 

@@ -20,6 +20,7 @@ from sweeps.inference.comparisons import ATTACKS, PairedTest, support_statement
 from sweeps.inference.evidence import Evidence
 from sweeps.inference.rows import is_ranked
 from sweeps.report.measures import CATALOGUE, RANKED
+from sweeps.report.numbers import signed
 from sweeps.report.summary import group_of
 
 PANELS: tuple[tuple[str, ...], ...] = tuple(
@@ -359,7 +360,7 @@ def _gain(row: Mapping[Hashable, Any] | None) -> TableCell:
     if row is None or math.isnan(row["difference"]):
         return TableCell(mean=MISSING, spread="")
     return TableCell(
-        mean=f"{round(100 * row['difference'], 1) + 0.0:+.1f}",
+        mean=signed(100 * row["difference"]),
         spread="",
         mark="*" * sum(row["difference_p"] <= level for level in STARS),
         value=100 * row["difference"],
@@ -545,7 +546,7 @@ def _comparison(test: PairedTest) -> Comparison:
         method=test.method,
         other=test.other,
         num=str(test.num),
-        difference=f"{100 * test.difference + 0.0:+.1f}",
+        difference=signed(100 * test.difference),
         interval=_ends(test.low, test.high),
         people=_ends(test.people_low, test.people_high),
         p=MISSING if math.isnan(test.p_corrected) else f"{test.p_corrected:.2g}",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sweeps.report.numbers import signed
 from sweeps.report.studies.results import OF_ONE_ROW, StudyResult, studies_frame
 
 
@@ -27,11 +28,9 @@ def study_sentences(results: Sequence[StudyResult]) -> list[str]:
             continue
         gain = 100 * known["gain"]
         lost = 100 * (known["best_tow"] - known["picked_tow"])
-        # Adding 0 turns -0.0 into 0.0, whose sign would mean nothing.
-        mean = round(gain.mean(), 1) + 0.0
         found.append(
             f"{objective}: over {len(known)} {'study' if len(known) == 1 else 'studies'} the "
-            f"picked point's ToW is {mean:+.1f} points from the defaults' and "
+            f"picked point's ToW is {signed(gain.mean())} points from the defaults' and "
             f"{lost.mean():.1f} below that of the best evaluated point; "
             f"{int((gain < 0).sum())} picked worse than the defaults."
         )
@@ -40,7 +39,7 @@ def study_sentences(results: Sequence[StudyResult]) -> list[str]:
         if len(beyond):
             found.append(
                 f"{objective}: {int(idle.sum())} of {len(rows)} studies picked doing nothing; the "
-                f"others' picks are {round(beyond.mean(), 1) + 0.0:+.1f} points from it, "
+                f"others' picks are {signed(beyond.mean())} points from it, "
                 f"{int((beyond < 0).sum())} of them worse."
             )
     unique = frame.drop_duplicates("study") if len(frame) else frame
@@ -73,9 +72,9 @@ def _apart(frame: pd.DataFrame) -> Iterator[str]:
         known = rows.dropna(subset=["gain"])
         if len(known) > 1:
             gain, tow = 100 * known["gain"], 100 * known["picked_tow"]
-            low, high = (round(end, 1) + 0.0 for end in (gain.min(), gain.max()))
+            low, high = signed(gain.min()), signed(gain.max())
             text += (
-                f"; true ToW {tow.min():.1f} to {tow.max():.1f}, {low:+.1f} to {high:+.1f} points "
+                f"; true ToW {tow.min():.1f} to {tow.max():.1f}, {low} to {high} points "
                 f"from the defaults' in the same study (standard deviation {gain.std():.1f})"
             )
         yield f"{text}."
