@@ -57,8 +57,9 @@ STUDY = {"trial", "choose", "true_tow"}
         # SSD's preparation depends on its batches; the study varies neither.
         (["++sweep.rows.ssd.batch_size=7"], {"prepare", "unlearn"} | STUDY),
         # What varies is the first trial's, and in no other spec.
-        (["++sweep.rows.ssd.alpha=3.0"], {"trial"}),
-        (["+sweep.rows.ssd.space={alpha: [2, 90]}"], {"trial"}),
+        # Beside a relative range it is what the study's first point runs with.
+        (["++sweep.rows.ssd.alpha=3.0"], {"trial", "choose", "true_tow", "unlearn"}),
+        (["sweep.rows.ssd.space={share: [1e-4, 1e-2]}"], {"trial"}),
         (["tuning.sampler=random"], {"trial"}),
         (["tuning.carried=1"], {"choose"}),
         (["tuning.requests=1"], {"simulate"}),
@@ -117,7 +118,7 @@ def test_a_sampler_is_told_what_it_needs_and_no_more(sampler: str, known: set[st
         assert spec["sampler"] == sampler
         assert spec.get("trials", 4) == 4
         assert spec.get("batch", 3) == 3
-        assert set(spec["defaults"]) == set(spec["space"]) == {"alpha", "dampening"}
+        assert set(spec["defaults"]) == set(spec["space"]) == {"share"}
 
 
 def test_each_dataset_is_trained_by_its_own_recipe() -> None:
