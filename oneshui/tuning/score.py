@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
+from scipy.stats import t as student
 
 _SMALLEST_MOVEMENT = 1e-30
+
+LEVEL = 0.1
+"""Of the one-sided test that a point must pass against doing nothing."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -244,22 +248,59 @@ class TrialScores:
         return _clamp(1 - abs(forget - self.val_score)) * utility
 
 
-def shortlist(simulated: Sequence[float], carried: int, nothing: int | None = None) -> list[int]:
+def shown_to_gain(study: Sequence[TrialScores], nothing: int) -> list[int]:
+    """The points that are shown to be better than doing nothing on simulated requests.
+
+    By Student's one-sided test of the paired differences over requests, at LEVEL. A request is one
+    of few, of few people: the best of eight points that are worth nothing looks good on average.
+    A single request shows what it shows.
+
+    Args:
+        study: On each of its cells.
+        nothing: Position of the point that does nothing.
+
+    Returns:
+        Positions, ascending.
+    """
+    found = []
+    for point in range(len(study[0].runs)):
+        gains = np.array(
+            [
+                simulated_tow([run], cell.val_score) - simulated_tow([idle], cell.val_score)
+                for cell in study
+                for run, idle in zip(cell.runs[point], cell.runs[nothing], strict=True)
+            ]
+        )
+        error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
+        least = student.ppf(1 - LEVEL, len(gains) - 1) * error if error else 0.0
+        if gains.mean() > least:
+            found.append(point)
+    return found
+
+
+def shortlist(
+    simulated: Sequence[float],
+    carried: int,
+    *,
+    nothing: int | None = None,
+    shown: Collection[int] = (),
+) -> list[int]:
     """The points that are run on the real request: the best simulated ones, and the defaults.
 
-    Where a point does nothing it is among them, and no point that did worse than it: what loses to
-    doing nothing on simulated requests would have to win on the real one by luck.
+    Where a point does nothing it is among them, and of the others those alone that are shown to
+    gain: what does not on simulated requests would have to win on the real one by luck.
 
     Args:
         simulated: Score of every point; the first point is the defaults.
         carried: How many of the best.
         nothing: Position of the point that does nothing; None if the study has none.
+        shown: See ``shown_to_gain``.
 
     Returns:
         Positions, ascending.
     """
     order = sorted(range(len(simulated)), key=lambda point: (-simulated[point], point))
-    best = {0, *order[:carried]}
     if nothing is None:
-        return sorted(best)
-    return sorted({nothing, *(p for p in best if simulated[p] > simulated[nothing])})
+        return sorted({0, *order[:carried]})
+    best = [point for point in order if point in shown]
+    return sorted({nothing, *best[:carried], *({0} & {*shown})})

@@ -231,20 +231,24 @@ def _positions(numbers: list[int]) -> torch.Tensor:
 
 def choose(context: JobContext) -> dict[str, Any]:
     """The best of the few best points, by what the objective may see."""
-    from oneshui.tuning.score import TrialScores, shortlist
+    from oneshui.tuning.score import TrialScores, shortlist, shown_to_gain
 
     values = [entry.value for entry in context.series["trials"]]
-    spec = context.job.spec
+    spec, cells = context.job.spec, _cells(context)
+    studies = [
+        TrialScores.from_json(values, place, cell.entries["simulated"].value)
+        for place, cell in enumerate(cells)
+    ]
+    nothing = spec["nothing"]
+    shown = range(len(values))
+    # Whoever sees the truth needs no proof.
+    if nothing is not None and spec["objective"] != "oracle":
+        shown = shown_to_gain(studies, nothing)
     carried = shortlist(
-        [value["simulated"] for value in values], spec["carried"], spec.get("nothing")
+        [value["simulated"] for value in values], spec["carried"], nothing=nothing, shown=shown
     )
     candidates = {point: method_of(context, values[point]["point"]) for point in carried}
-    judged = [
-        _judged(
-            cell, TrialScores.from_json(values, place, cell.entries["simulated"].value), candidates
-        )
-        for place, cell in enumerate(_cells(context))
-    ]
+    judged = [_judged(cell, study, candidates) for cell, study in zip(cells, studies, strict=True)]
     scores = {point: sum(each[point] for each in judged) / len(judged) for point in carried}
     best = max(scores, key=lambda point: (scores[point], -point))
     return {

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from support.made_up_study import VAL, made_up
 
-from oneshui.tuning.score import Curve, Scores, TrialScores, shortlist, simulated_tow
+from oneshui.tuning.score import (
+    Curve,
+    Run,
+    Scores,
+    TrialScores,
+    shortlist,
+    shown_to_gain,
+    simulated_tow,
+)
 
 
 def plain_score(
@@ -199,15 +207,53 @@ def test_the_shortlist_is_the_best_and_always_the_defaults(
 
 
 @pytest.mark.parametrize(
-    ("simulated", "carried", "expected"),
+    ("shown", "carried", "expected"),
     [
-        ([0.1, 0.5, 0.6, 0.7, 0.4], 3, [1, 2, 3]),
-        ([0.6, 0.5, 0.4], 2, [0, 1]),
-        ([0.5, 0.5, 0.5], 2, [1]),
-        ([0.1, 0.2, 0.9, 0.8], 1, [1, 2]),
+        ([2, 3], 3, [1, 2, 3]),
+        ([0, 2, 3], 1, [0, 1, 3]),
+        ([0], 2, [0, 1]),
+        ([], 2, [1]),
     ],
 )
-def test_what_loses_to_doing_nothing_is_not_on_the_shortlist(
-    simulated: list[float], carried: int, expected: list[int]
+def test_what_is_not_shown_to_gain_is_not_on_the_shortlist(
+    shown: list[int], carried: int, expected: list[int]
 ) -> None:
-    assert shortlist(simulated, carried, nothing=1) == expected
+    assert shortlist([0.1, 0.5, 0.6, 0.7, 0.9], carried, nothing=1, shown=shown) == expected
+
+
+def gains(*by_cell: list[float]) -> list[TrialScores]:
+    """A study of two points on cells, the second doing nothing: the first's gains by request."""
+
+    def run(forget: float) -> Run:
+        scores = Scores(forget=forget, retain=0.9, val=0.5, support=0.5)
+        return Run(before=scores, after=scores, movement=1.0)
+
+    return [
+        TrialScores(
+            runs=(
+                tuple(run(0.8 - gain) for gain in of_cell),
+                tuple(run(0.8) for _ in of_cell),
+            ),
+            val_score=0.5,
+        )
+        for of_cell in by_cell
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by_cell", "shown"),
+    [
+        # Mean .05, standard error .0289: t of 1.73 with two degrees of freedom, 1.89 needed.
+        (([0.0, 0.05], [0.1]), []),
+        # One request more: 2.12, 1.64 needed.
+        (([0.0, 0.05], [0.1, 0.06]), [0]),
+        (([0.05, 0.05],), [0]),
+        (([0.05],), [0]),
+        (([0.0],), []),
+        (([-0.05, -0.06],), []),
+    ],
+)
+def test_a_point_must_be_shown_to_gain_over_requests_of_all_cells(
+    by_cell: tuple[list[float], ...], shown: list[int]
+) -> None:
+    assert shown_to_gain(gains(*by_cell), nothing=1) == shown
