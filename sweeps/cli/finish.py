@@ -187,7 +187,7 @@ def _publish(
         write_studies(studies, output)
     with Bar(console, "publishing in MLflow") as bar:
         status: Status = "FAILED" if is_incomplete else "FINISHED"
-        return publisher.close(status, page, summary, bar, evidence.overall)
+        return publisher.close(status, page, summary, bar, evidence.overall, frame)
 
 
 def _drawn_and_published(
