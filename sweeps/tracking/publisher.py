@@ -39,6 +39,7 @@ from sweeps.tracking.client import (
     database,
     is_lost,
     is_server,
+    settle,
     tracking_uri,
 )
 from sweeps.tracking.rows import plan_params, wanted_run
@@ -245,14 +246,19 @@ def links(output: Path, uri: str) -> dict[str, str]:
         OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
     ):
         known = json.loads((output / NOTE).read_text(encoding="utf-8"))
-        if known["tracking"] == without_secrets(uri):
+        if known["tracking"] == _noted(output, uri):
             return {str(name): str(path) for name, path in known["links"].items()}
     return {}
 
 
+def _noted(output: Path, uri: str) -> str:
+    """The address for the note; of a folder's own database one that holds for a copy as well."""
+    return "" if uri == tracking_uri("", output) else without_secrets(uri)
+
+
 def _write_links(output: Path, uri: str, found: Mapping[str, str]) -> None:
     """Remember the pages, so that hints need not open the database."""
-    note = {"tracking": without_secrets(uri), "links": dict(found)}
+    note = {"tracking": _noted(output, uri), "links": dict(found)}
     make_room(output / NOTE)
     (output / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
@@ -267,6 +273,8 @@ class _SweepView:
 
     def __init__(self, uri: str, plan: Plan, output: Path, command: Sequence[str]) -> None:
         self._client = client = connect(uri)
+        if uri == tracking_uri("", output):
+            settle(database(uri), output / ARTIFACTS)
         self._uri = uri
         self._plan = plan
         name = plan.sweep.name

@@ -7,6 +7,7 @@ import dataclasses
 import http.server
 import math
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -25,8 +26,8 @@ from sweeps.graph.plan import Plan
 from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 from sweeps.tracking import Publisher
-from sweeps.tracking.client import database, is_lost, tracking_uri
-from sweeps.tracking.publisher import Status
+from sweeps.tracking.client import database, is_lost, settle, tracking_uri
+from sweeps.tracking.publisher import Status, links
 from sweeps.tracking.rows import wanted_run
 
 if TYPE_CHECKING:
@@ -183,6 +184,32 @@ def test_what_is_offered_twice_is_counted_once_and_curves_have_steps(tmp_path: P
     assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
     assert run.data.metrics["train/val_score"] == 0.2
     assert {f"train/{n}" for n in ("loss", "val_score", "learning_rate")} <= run.data.metrics.keys()
+
+
+def test_a_copied_folder_has_its_own_links_and_artefacts(output: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+    from mlflow.artifacts import download_artifacts
+
+    copy = tmp_path / "a copy"
+    # A database in use may have its newest pages in the log beside it.
+    shutil.copytree(output, copy)
+    uri = tracking_uri("", copy)
+    assert links(copy, uri) == links(output, tracking_uri("", output)) != {}
+    (parent,) = parents(runs_of(copy))
+    assert parent.info.artifact_uri.startswith(output.as_uri())
+    settle(copy / "mlflow.db", copy / "mlartifacts")
+    (parent,) = parents(runs_of(copy))
+    assert parent.info.artifact_uri.startswith(copy.as_uri() + "/mlartifacts/")
+    page = download_artifacts(
+        run_id=parent.info.run_id,
+        artifact_path="report/index.html",
+        dst_path=str(tmp_path / "got"),
+        tracking_uri=uri,
+    )
+    assert Path(page).read_text() == "<p>page</p>"
+    places = [e.artifact_location for e in MlflowClient(uri).search_experiments()]
+    assert places.count((copy / "mlartifacts").as_uri()) == 2
+    assert not any(place.startswith(output.as_uri()) for place in places)
 
 
 def test_the_report_hangs_on_the_parent(output: Path) -> None:
