@@ -42,6 +42,7 @@ from sweeps.tracking.client import (
     settle,
     tracking_uri,
 )
+from sweeps.tracking.models import log_model
 from sweeps.tracking.rows import plan_params, wanted_run
 from sweeps.tracking.runs import ARTIFACTS, COMMIT, SOURCE, Runs, all_runs, experiment_named
 
@@ -84,7 +85,13 @@ class Publisher:
     """Publishes rows while the sweep runs; its methods return at once, ``close`` excepted."""
 
     def __init__(
-        self, given_uri: str, plan: Plan, output_dir: Path, command: Sequence[str]
+        self,
+        given_uri: str,
+        plan: Plan,
+        output_dir: Path,
+        command: Sequence[str],
+        *,
+        with_models: bool = False,
     ) -> None:
         """Start nothing yet.
 
@@ -94,6 +101,7 @@ class Publisher:
             plan: The sweep's graph.
             output_dir: Folder of the sweep.
             command: The user's overrides.
+            with_models: Whether the weights of every row are published too.
         """
         self._output = output_dir.absolute()
         self._uri = tracking_uri(given_uri, output_dir)
@@ -103,6 +111,7 @@ class Publisher:
             queue.SimpleQueue()
         )
         self._given = given_uri
+        self._with_models = with_models
         self._problems: list[str] = []
         self._remarks: list[str] = []
         self._thread: threading.Thread | None = None
@@ -195,7 +204,7 @@ class Publisher:
 
     def _view(self) -> _SweepView:
         """The sweep's experiments; a database of our own that cannot be used is made anew."""
-        known = (self._uri, self._plan, self._output, self._command)
+        known = (self._uri, self._plan, self._output, self._command, self._with_models)
         try:
             return _SweepView(*known)
         except UnusableDatabaseError as error:
@@ -271,12 +280,15 @@ def _identity(row: ResultRow) -> tuple[str, ...]:
 class _SweepView:
     """The experiments of a sweep, used by the publisher's thread alone."""
 
-    def __init__(self, uri: str, plan: Plan, output: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self, uri: str, plan: Plan, output: Path, command: Sequence[str], with_models: bool
+    ) -> None:
         self._client = client = connect(uri)
         if uri == tracking_uri("", output):
             settle(database(uri), output / ARTIFACTS)
         self._uri = uri
         self._plan = plan
+        self._with_models = with_models
         name = plan.sweep.name
         make_room(output / ARTIFACTS, for_folder=True)
         self._experiment = experiment_named(client, name, uri, output)
@@ -323,7 +335,10 @@ class _SweepView:
 
     def row(self, row: ResultRow, entries: Mapping[str, Entry]) -> None:
         """Publish one row, unless just this is there already."""
-        self._runs.put(wanted_run(self._plan, row, entries, self._parent))
+        run_id = self._runs.put(wanted_run(self._plan, row, entries, self._parent))
+        if self._with_models:
+            place = self._experiment.experiment_id
+            log_model(self._client, place, run_id, self._plan, row, entries)
         # Offered when its jobs are done, and once more in the end.
         self._published.add(_identity(row))
 
