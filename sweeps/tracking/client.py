@@ -114,7 +114,11 @@ def is_lost(path: Path) -> bool:
     return False
 
 
-_ADDRESSES = {"experiments": "artifact_location", "runs": "artifact_uri"}
+_ADDRESSES = {
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+}
 
 
 def settle(path: Path, artifacts: Path) -> None:
