@@ -105,7 +105,9 @@ def publish(
 
 def wanted_runs(summary: pd.DataFrame, frame: pd.DataFrame | None = None) -> Iterable[Wanted]:
     """One run per row of the summary that has a finished seed."""
-    counts = {} if frame is None else frame.groupby(KEYS)[list(SHOWN)].count().to_dict("index")
+    counts: dict[Any, Any] = (
+        {} if frame is None else frame.groupby(KEYS)[list(SHOWN)].count().to_dict("index")
+    )
     finished = summary[summary["n"] > 0]
     for row, competes in zip(finished.to_dict("records"), is_ranked(finished), strict=True):
         known = {str(name): value for name, value in row.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,7 @@ def plan_params(plan: Plan) -> dict[str, str]:
     sweep = plan.sweep
     recipes = {canonical_json(asdict(recipe)) for recipe in sweep.training.values()}
     names = dict.fromkeys(row.name for rows in sweep.rows.values() for row in rows)
-    grid = {
+    grid: dict[str, Iterable[object]] = {
         "datasets": sweep.datasets,
         "num_forget": dict.fromkeys(cell.num_forget for cell in sweep.cells),
         "seeds": dict.fromkeys(cell.seed for cell in sweep.cells),
