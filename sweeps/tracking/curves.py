@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from oneshui.training.schedule import learning_rate
 from sweeps.graph.plan import Plan, ResultRow
@@ -12,7 +12,7 @@ from sweeps.store import Entry
 
 def training_curves(
     plan: Plan, row: ResultRow, entries: Mapping[str, Entry]
-) -> dict[str, Sequence[float]]:
+) -> dict[str, list[float]]:
     """Curves by epoch, from epoch 1; none of a row that unlearns, which trains in its own way.
 
     Args:
