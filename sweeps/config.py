@@ -52,6 +52,11 @@ class _Uri:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Tracking(_Uri):
+    models: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Report:
     margin: float
     show_faces: bool
@@ -107,7 +112,7 @@ class _Config:
     data_dir: str
     output_dir: str | None
     store: _Uri
-    tracking: _Uri
+    tracking: _Tracking
     report: _Report
     profile: Profile | None
     tuning: Mapping[str, Any]
@@ -153,6 +158,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
             output_dir=output_dir,
             store_uri=config.store.uri or str(Path(output_dir) / "store"),
             tracking_uri=config.tracking.uri or "",
+            tracking_models=config.tracking.models,
         ),
         command=tuple(overrides),
         row=config.row or "",

@@ -12,12 +12,15 @@ import math
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from oneshui.errors import InputError, OneshuiError
 from oneshui.seeding import derive_seed
@@ -26,10 +29,9 @@ from sweeps.graph.job import canonical_json
 from sweeps.graph.spec import Sampler
 
 Point = dict[str, float | int]
-Results = Sequence[tuple[Point, float, dict[str, Any]]]
-"""Point, value and further attributes of every finished point of a study."""
-
 _SEEDS = 2**32
+OBJECTIVE = ", by "
+"""Between the name of a study and its objective in the journal."""
 STARTUP_POINTS = 4
 """Points of a study that are drawn before a sampler trusts what it has seen; studies are small."""
 
@@ -235,7 +237,7 @@ def check_journal(path: Path, spaces: Mapping[str, Mapping[str, Range]]) -> None
         raise UnreadableJournalError(f"{path} cannot be read as Optuna's journal") from error
     for summary in known:
         stored = summary.user_attrs.get("space")
-        space = spaces.get(summary.study_name)
+        space = spaces.get(summary.study_name.partition(OBJECTIVE)[0])
         if space is not None and stored is not None and stored != describe(space):
             raise InputError(
                 f"the study {summary.study_name!r} in {path} was made with the search space "
@@ -251,29 +253,73 @@ def describe(space: Mapping[str, Range]) -> str:
     )
 
 
-def write_journal(
-    path: Path,
-    studies: Mapping[
-        str, tuple[Mapping[str, Range], Sequence[tuple[Point, float, dict[str, Any]]]]
-    ],
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class TrialToShow:
+    """A finished trial for Optuna's journal.
+
+    Attributes:
+        point: Its hyperparameters; they may lie outside the space.
+        value: Null of a trial that was not carried to the end: Optuna calls it pruned.
+        started: Seconds since 1970.
+        seconds: That its job took.
+        attributes: What else people see of it.
+    """
+
+    point: Point
+    value: float | None
+    started: float
+    seconds: float
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyToShow:
+    """A study for Optuna's journal.
+
+    Attributes:
+        space: What varied.
+        metric: What the values are, in words.
+        trials: In their order.
+    """
+
+    space: Mapping[str, Range]
+    metric: str
+    trials: Sequence[TrialToShow]
+
+
+def write_journal(path: Path, studies: Mapping[str, StudyToShow]) -> None:
     """Write all studies as Optuna's journal file, which optuna-dashboard reads.
 
     Args:
         path: Of the file; it is replaced whole.
-        studies: Space and (point, value, attributes) of every finished point, by name.
+        studies: By name.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".journal-") as folder:
         partial = Path(folder) / path.name
         storage = _storage(partial)
-        for name, (space, results) in studies.items():
+        for name, shown in studies.items():
             study = optuna.create_study(direction="maximize", storage=storage, study_name=name)
-            study.set_user_attr("space", describe(space))
-            distributions = {n: _distribution(d) for n, d in space.items()}
-            for point, value, attributes in results:
-                trial = _trial(distributions, point, value)
-                trial.user_attrs = attributes
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([shown.metric])
+            study.set_user_attr("space", describe(shown.space))
+            distributions = {n: _distribution(d) for n, d in shown.space.items()}
+            for one in shown.trials:
+                is_whole = one.value is not None
+                trial = optuna.trial.create_trial(
+                    state=TrialState.COMPLETE if is_whole else TrialState.PRUNED,
+                    params=_inside(distributions, one.point),
+                    distributions=distributions,
+                    value=one.value,
+                    user_attrs=dict(one.attributes),
+                )
+                outside = {n: v for n, v in one.point.items() if trial.params[n] != v}
+                if outside:
+                    # Optuna takes no point outside its ranges, and shows the nearest.
+                    trial.set_user_attr("outside the space", outside)
+                trial.datetime_start = datetime.fromtimestamp(one.started)
+                trial.datetime_complete = datetime.fromtimestamp(one.started + one.seconds)
                 study.add_trial(trial)
         partial.replace(path)
 

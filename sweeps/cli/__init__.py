@@ -431,4 +431,10 @@ def _publisher(spec: LaunchSpec, plan: Plan) -> Publisher:
     from sweeps.tracking import Publisher
 
     output = Path(spec.places.output_dir)
-    return Publisher(spec.places.tracking_uri, plan, output, spec.command)
+    return Publisher(
+        spec.places.tracking_uri,
+        plan,
+        output,
+        spec.command,
+        with_models=spec.places.tracking_models,
+    )

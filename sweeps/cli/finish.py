@@ -194,10 +194,10 @@ def _publish(
     if studies:
         from sweeps.report.studies.results import write_studies
 
-        write_studies(studies, output)
+        write_studies(studies, entries, output)
     with Bar(console, "publishing in MLflow") as bar:
         status: Status = "FAILED" if is_incomplete else "FINISHED"
-        return publisher.close(status, page, summary, bar, evidence.overall)
+        return publisher.close(status, page, summary, bar, evidence.overall, frame)
 
 
 def _drawn_and_published(

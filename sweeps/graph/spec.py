@@ -499,12 +499,14 @@ class Places:
         store_uri: Folder of the results, or ``s3://`` or ``gs://``; empty for
             ``<output_dir>/store``.
         tracking_uri: MLflow's; empty for a database in ``output_dir``.
+        tracking_models: Whether MLflow gets every row's weights as well.
     """
 
     data_dir: str = "data"
     output_dir: str = ""
     store_uri: str = ""
     tracking_uri: str = ""
+    tracking_models: bool = False
 
 
 EQUIVALENCE_MARGIN = 0.02

@@ -82,7 +82,7 @@ _MEASURES = (
     Measure("val_loss", "val/loss", unit="number"),
     Measure("support_loss", "support/loss", unit="number"),
     Measure("tow", "tow", is_published=True,
-            title="ToW", better="highest", panel=1, board="tow",
+            title="ToW", better="highest", panel=1, board="ToW",
             meaning="Tug of war: the product of 1 minus the distance to the retrained model's score"
                     " on retain, forget and test set. 100 is the retrained model."),
     Measure("mia_auc", "mia/auc", is_published=True,
@@ -115,7 +115,7 @@ _MEASURES = (
             title="Δ test", short="Δtest", panel=2, place=2, board="gap/test",
             meaning="Test score minus the retrained model's, in points."),
     Measure("tow_normalised", "tow_normalised",
-            title="ToW norm", short="ToWn", panel=2, place=1, board="tow_norm",
+            title="ToW norm", short="ToWn", panel=2, place=1, board="ToW_normalised",
             meaning="Mean gain of ToW over doing nothing, in percent of what retraining again "
                     "gains."),
     Measure("tow_with_mia", "tow_with_mia"),

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,7 +240,7 @@ def choose(context: JobContext) -> dict[str, Any]:
         for place, cell in enumerate(cells)
     ]
     nothing = spec["nothing"]
-    shown = range(len(values))
+    shown: Collection[int] = range(len(values))
     # Whoever sees the truth needs no proof.
     if nothing is not None and spec["objective"] != "oracle":
         shown = shown_to_gain(studies, nothing)

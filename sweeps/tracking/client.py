@@ -114,6 +114,38 @@ def is_lost(path: Path) -> bool:
     return False
 
 
+_ADDRESSES = {
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+}
+
+
+def settle(path: Path, artifacts: Path) -> None:
+    """Make a database find its artefacts where it lies now: a folder may be copied or moved.
+
+    MLflow writes the whole path into every experiment and run. One that lay in a folder of the same
+    name is taken to have come along.
+
+    Args:
+        path: Of a database that belongs to an output folder.
+        artifacts: The folder beside it.
+
+    Raises:
+        sqlite3.Error: It cannot be read or written.
+    """
+    here, mark = artifacts.as_uri(), f"/{artifacts.name}"
+    with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+        for table, column in _ADDRESSES.items():
+            rows = connection.execute(f"SELECT rowid, {column} FROM {table}").fetchall()
+            changed = []
+            for row, known in rows:
+                before, found, after = (known or "").rpartition(mark)
+                if before.startswith("file:") and found and f"{here}{after}" != known:
+                    changed.append((f"{here}{after}", row))
+            connection.executemany(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", changed)
+
+
 class UnusableDatabaseError(OneshuiError):
     """A file in the place of MLflow's database that MLflow cannot use, now or later."""
 

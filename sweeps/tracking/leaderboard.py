@@ -3,22 +3,27 @@
 Where there are several, one more run per method stands for all of them together.
 
 One page of MLflow's UI shows a hundred runs and no tree, so the comparison gets an experiment of
-its own, with means that a person reads at a glance.
+its own, with means that a person reads at a glance. Rows that do not compete have their ToW under
+another name: sorted by ToW they stand below all that do, and charts of it leave them out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from oneshui.spec import DATA_SEEN, Access
+from oneshui.origin import git_commit
+from oneshui.spec import DATA_SEEN, Access, Role
 from sweeps.graph.job import digest
+from sweeps.inference.rows import is_ranked
 from sweeps.report.measures import CATALOGUE
+from sweeps.report.summary import KEYS
 from sweeps.report.tables import NOT_TUNED, NOTHING_TO_CHOOSE
-from sweeps.tracking.runs import CONTENT, GRID, LATEST, Runs, Wanted, all_runs
+from sweeps.tracking.runs import COMMIT, CONTENT, GRID, LATEST, SOURCE, Runs, Wanted, all_runs
 from sweeps.tracking.views import SavedView, chart, save, table
 
 if TYPE_CHECKING:
@@ -29,19 +34,36 @@ SHOWN = {key: measure.board for key, measure in CATALOGUE.items() if measure.boa
 """Names of the means, short enough to be read in a column's head."""
 DIGITS = 4
 IDENTITY = ("oneshui.board", "method", "dataset", "num_forget")
-VERSION = "3"
+VERSION = "4"
 EVERYWHERE = "all datasets"
 """In place of a dataset's name, of a row over all datasets and forget sizes."""
 
-_METRICS = ("tow", "retain", "forget", "test", "mia_auc", "num_seeds")
-_COLUMNS = [f"metrics.{name}" for name in _METRICS] + ["params.dataset", "params.num_forget"]
+TOW = SHOWN["tow"]
+"""A capital letter comes first in MLflow, which sorts its columns by their codes."""
+REFERENCE_TOW = f"reference/{TOW}"
+RANKED, REFERENCE = "ranked", "reference"
+
+_SCORES = ("forget", "retain", "test", "mia_auc", "rmia_auc")
+_FEW = (TOW, f"{TOW}_std", f"{TOW}_n", "forget", "retain", "test", REFERENCE_TOW)
+_ALL = tuple(f"{name}{part}" for name in (TOW, *_SCORES) for part in ("", "_std", "_n"))
+_PARAMS = ("access", "dataset", "num_forget", "standing")
 _SECTIONS = {
-    "Against the retrained model": ("tow", "forget", "retain", "test", "mia_auc", "rmia_auc"),
-    "Distances and costs": ("tow_norm", "gap/forget", "gap/retain", "gap/test", "seconds"),
+    "ToW of the ranked rows": (TOW,),
+    "Against the retrained model": _SCORES,
+    "Distances": (SHOWN["tow_normalised"], "gap/forget", "gap/retain", "gap/test"),
+    "Costs": ("seconds",),
 }
-TABLE = table("oneshui-table", "Leaderboard by ToW", _COLUMNS, "metrics.tow")
-CHART = chart("oneshui-chart", "ToW by method", _SECTIONS, "metrics.tow", "method")
-VIEWS: tuple[SavedView, ...] = (TABLE, CHART)
+_RANKED_ALONE = f"tags.grid = '{LATEST}' AND tags.standing = '{RANKED}'"
+
+
+def _columns(metrics: Sequence[str]) -> list[str]:
+    return [f"metrics.{name}" for name in metrics] + [f"params.{name}" for name in _PARAMS]
+
+
+TABLE = table("oneshui-table", "Leaderboard by ToW", _columns(_FEW), f"metrics.{TOW}")
+WHOLE = table("oneshui-whole", "Leaderboard: mean, spread and n", _columns(_ALL), f"metrics.{TOW}")
+CHART = chart("oneshui-chart", "Ranked rows as bars", _SECTIONS, f"metrics.{TOW}", _RANKED_ALONE)
+VIEWS: tuple[SavedView, ...] = (TABLE, WHOLE, CHART)
 
 
 def name_of(sweep: str) -> str:
@@ -54,6 +76,7 @@ def publish(
     experiment: Experiment,
     summary: pd.DataFrame,
     overall: pd.DataFrame | None = None,
+    frame: pd.DataFrame | None = None,
 ) -> None:
     """Make the experiment show the summary, and set rows of other grids aside.
 
@@ -62,6 +85,8 @@ def publish(
         experiment: The leaderboard.
         summary: From ``sweeps.report.summary.summarise``.
         overall: From ``sweeps.inference.aggregate.aggregate``.
+        frame: From ``sweeps.report.results.results_frame``, which the summary was made of: says of
+            how many seeds each mean is.
 
     Raises:
         Exception: Whatever mlflow raises.
@@ -69,22 +94,31 @@ def publish(
     known = all_runs(client, experiment.experiment_id)
     runs = Runs(client, experiment.experiment_id, IDENTITY, known)
     shown = set()
-    everywhere = () if overall is None else overall_runs(overall)
-    for wanted in (*wanted_runs(summary), *everywhere):
+    ranked = {str(name) for name in summary.loc[is_ranked(summary), "method"]}
+    everywhere = () if overall is None else overall_runs(overall, ranked)
+    for wanted in (*wanted_runs(summary, frame), *everywhere):
         runs.put(wanted)
         shown.add(tuple(wanted.tags[name] for name in IDENTITY))
     runs.set_aside(shown)
     save(client, experiment, VIEWS)
 
 
-def wanted_runs(summary: pd.DataFrame) -> Iterable[Wanted]:
+def wanted_runs(summary: pd.DataFrame, frame: pd.DataFrame | None = None) -> Iterable[Wanted]:
     """One run per row of the summary that has a finished seed."""
-    for row in summary[summary["n"] > 0].to_dict("records"):
-        metrics = dict(_metrics({str(name): value for name, value in row.items()}))
+    counts: dict[Any, Any] = (
+        {} if frame is None else frame.groupby(KEYS)[list(SHOWN)].count().to_dict("index")
+    )
+    finished = summary[summary["n"] > 0]
+    for row, competes in zip(finished.to_dict("records"), is_ranked(finished), strict=True):
+        known = {str(name): value for name, value in row.items()}
+        standing = RANKED if competes else REFERENCE
+        metrics = dict(_metrics(known, standing, counts.get(tuple(row[key] for key in KEYS), {})))
         params = {
             "method": str(row["method"]),
             "dataset": str(row["dataset"]),
             "num_forget": str(row["num_forget"]),
+            "role": str(row["role"]),
+            "standing": standing,
             "access": str(row["access"]),
             "data_seen": str(row["data_seen"]),
             "tuning": NOT_TUNED if pd.isna(row["tuning"]) else str(row["tuning"]),
@@ -92,68 +126,77 @@ def wanted_runs(summary: pd.DataFrame) -> Iterable[Wanted]:
             if pd.isna(row["hyperparameters_from"])
             else str(row["hyperparameters_from"]),
         }
-        tags = {
-            IDENTITY[0]: VERSION,
-            "kind": "leaderboard",
-            "method": params["method"],
-            "dataset": params["dataset"],
-            "num_forget": f"{row['num_forget']:03d}",
-            "access": params["access"],
-            "tuning": params["tuning"],
-            "hyperparameters_from": params["hyperparameters_from"],
+        about = {
             "seeds": f"{row['n']}/{row['seeds']}",
             "as_retrained": _shown(row["equivalent"]),
-            GRID: LATEST,
-            CONTENT: digest({"metrics": metrics, "params": params}),
         }
-        yield Wanted(
-            name=f"{row['method']} {row['dataset']} n{row['num_forget']}",
-            tags=tags,
-            params=params,
-            metrics=metrics,
-        )
+        name = f"{row['method']} {row['dataset']} n{row['num_forget']}"
+        yield _wanted(name, "leaderboard", params, metrics, about)
 
 
-def _metrics(row: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+def _wanted(
+    name: str,
+    kind: str,
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+    about: Mapping[str, str],
+) -> Wanted:
+    tags = {
+        **params,
+        **about,
+        **SOURCE,
+        IDENTITY[0]: VERSION,
+        "kind": kind,
+        GRID: LATEST,
+        CONTENT: digest({"metrics": metrics, "params": params}),
+    }
+    commit = git_commit()
+    tags |= {COMMIT: commit} if commit else {}
+    return Wanted(name=name, tags=tags, params=params, metrics=metrics)
+
+
+def _metrics(
+    row: Mapping[str, Any], standing: str, counts: Mapping[str, int]
+) -> Iterable[tuple[str, float]]:
     yield "num_seeds", float(row["n"])
     for measure, name in SHOWN.items():
-        parts = {"mean": name, "std": f"std/{name}", "low": f"ci_low/{name}"}
-        for part, title in {**parts, "high": f"ci_high/{name}"}.items():
+        if math.isnan(row[f"{measure}_mean"]):
+            continue
+        if measure == "tow" and standing == REFERENCE:
+            if row["role"] == Role.RETRAIN:
+                # 1 by definition.
+                continue
+            name = REFERENCE_TOW
+        for part in ("mean", "std", "low", "high"):
             value = float(row[f"{measure}_{part}"])
             if not math.isnan(value):
-                yield title, round(value, DIGITS)
+                yield name if part == "mean" else f"{name}_{part}", round(value, DIGITS)
+        yield f"{name}_n", float(counts.get(measure, row["n"]))
 
 
 def _shown(equivalent: Any) -> str:
     return "unknown" if pd.isna(equivalent) else "shown" if equivalent else "not shown"
 
 
-def overall_runs(overall: pd.DataFrame) -> Iterable[Wanted]:
+def overall_runs(overall: pd.DataFrame, ranked: AbstractSet[str]) -> Iterable[Wanted]:
     """One run per row that all datasets and forget sizes have."""
-    parts = {"mean": "tow", "low": "ci_low/tow", "high": "ci_high/tow", "iqm": "iqm/tow"}
-    parts |= {"iqm_low": "ci_low/iqm", "iqm_high": "ci_high/iqm"}
+    parts = {"mean": "", "low": "_low", "high": "_high", "iqm": "_iqm", "num": "_n"}
+    parts |= {"iqm_low": "_iqm_low", "iqm_high": "_iqm_high"}
     for row in overall.to_dict("records"):
+        standing = RANKED if row["method"] in ranked else REFERENCE
+        name = TOW if standing == RANKED else REFERENCE_TOW
         metrics = {
-            name: round(float(row[part]), DIGITS)
-            for part, name in parts.items()
+            f"{name}{ending}": round(float(row[part]), DIGITS)
+            for part, ending in parts.items()
             if not math.isnan(row[part])
         }
-        metrics |= {"num_values": float(row["num"]), "num_datasets": float(row["num_datasets"])}
+        metrics["num_datasets"] = float(row["num_datasets"])
         params = {
             "method": str(row["method"]),
             "dataset": EVERYWHERE,
+            "num_forget": "all",
+            "standing": standing,
             "access": str(row["access"]),
             "data_seen": DATA_SEEN[Access(row["access"])],
         }
-        tags = {
-            IDENTITY[0]: VERSION,
-            "kind": "overall",
-            "method": params["method"],
-            "dataset": EVERYWHERE,
-            "num_forget": "all",
-            "access": params["access"],
-            GRID: LATEST,
-            CONTENT: digest({"metrics": metrics, "params": params}),
-        }
-        name = f"{row['method']} {EVERYWHERE}"
-        yield Wanted(name=name, tags=tags, params=params, metrics=metrics)
+        yield _wanted(f"{row['method']} {EVERYWHERE}", "overall", params, metrics, {})

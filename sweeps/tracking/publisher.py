@@ -39,10 +39,12 @@ from sweeps.tracking.client import (
     database,
     is_lost,
     is_server,
+    settle,
     tracking_uri,
 )
-from sweeps.tracking.rows import wanted_run
-from sweeps.tracking.runs import ARTIFACTS, Runs, all_runs, experiment_named
+from sweeps.tracking.models import log_model
+from sweeps.tracking.rows import plan_params, wanted_run
+from sweeps.tracking.runs import ARTIFACTS, COMMIT, SOURCE, Runs, all_runs, experiment_named
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -76,13 +78,20 @@ class _End:
     report: Path | None
     summary: pd.DataFrame | None
     overall: pd.DataFrame | None
+    frame: pd.DataFrame | None
 
 
 class Publisher:
     """Publishes rows while the sweep runs; its methods return at once, ``close`` excepted."""
 
     def __init__(
-        self, given_uri: str, plan: Plan, output_dir: Path, command: Sequence[str]
+        self,
+        given_uri: str,
+        plan: Plan,
+        output_dir: Path,
+        command: Sequence[str],
+        *,
+        with_models: bool = False,
     ) -> None:
         """Start nothing yet.
 
@@ -92,6 +101,7 @@ class Publisher:
             plan: The sweep's graph.
             output_dir: Folder of the sweep.
             command: The user's overrides.
+            with_models: Whether the weights of every row are published too.
         """
         self._output = output_dir.absolute()
         self._uri = tracking_uri(given_uri, output_dir)
@@ -101,6 +111,7 @@ class Publisher:
             queue.SimpleQueue()
         )
         self._given = given_uri
+        self._with_models = with_models
         self._problems: list[str] = []
         self._remarks: list[str] = []
         self._thread: threading.Thread | None = None
@@ -129,6 +140,7 @@ class Publisher:
         summary: pd.DataFrame | None = None,
         progress: Callable[[int, int], None] | None = None,
         overall: pd.DataFrame | None = None,
+        frame: pd.DataFrame | None = None,
     ) -> list[str]:
         """Publish what is left, end the parent run and stop.
 
@@ -138,13 +150,14 @@ class Publisher:
             summary: From ``sweeps.report.summary.summarise``, for the leaderboard.
             progress: Called with the number of rows published since this call, and of all.
             overall: From ``sweeps.inference.aggregate.aggregate``, for the leaderboard.
+            frame: From ``sweeps.report.results.results_frame``, for the leaderboard.
 
         Returns:
             What could not be published, one line each.
         """
         if self._thread is None:
             return []
-        end = _End(status=status, report=report, summary=summary, overall=overall)
+        end = _End(status=status, report=report, summary=summary, overall=overall, frame=frame)
         self._queue.put(end)
         self._progress = time.monotonic()
         total, shown = self._queue.qsize(), -1
@@ -196,7 +209,7 @@ class Publisher:
 
     def _view(self) -> _SweepView:
         """The sweep's experiments; a database of our own that cannot be used is made anew."""
-        known = (self._uri, self._plan, self._output, self._command)
+        known = (self._uri, self._plan, self._output, self._command, self._with_models)
         try:
             return _SweepView(*known)
         except UnusableDatabaseError as error:
@@ -247,25 +260,40 @@ def links(output: Path, uri: str) -> dict[str, str]:
         OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
     ):
         known = json.loads((output / NOTE).read_text(encoding="utf-8"))
-        if known["tracking"] == without_secrets(uri):
+        if known["tracking"] == _noted(output, uri):
             return {str(name): str(path) for name, path in known["links"].items()}
     return {}
 
 
+def _noted(output: Path, uri: str) -> str:
+    """The address for the note; of a folder's own database one that holds for a copy as well."""
+    return "" if uri == tracking_uri("", output) else without_secrets(uri)
+
+
 def _write_links(output: Path, uri: str, found: Mapping[str, str]) -> None:
     """Remember the pages, so that hints need not open the database."""
-    note = {"tracking": without_secrets(uri), "links": dict(found)}
+    note = {"tracking": _noted(output, uri), "links": dict(found)}
     make_room(output / NOTE)
     (output / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+def _identity(row: ResultRow) -> tuple[str, ...]:
+    """The row's values of ``_IDENTITY``."""
+    return (row.score_key, row.row.name, row.cell.dataset)
 
 
 class _SweepView:
     """The experiments of a sweep, used by the publisher's thread alone."""
 
-    def __init__(self, uri: str, plan: Plan, output: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self, uri: str, plan: Plan, output: Path, command: Sequence[str], with_models: bool
+    ) -> None:
         self._client = client = connect(uri)
+        if uri == tracking_uri("", output):
+            settle(database(uri), output / ARTIFACTS)
         self._uri = uri
         self._plan = plan
+        self._with_models = with_models
         name = plan.sweep.name
         make_room(output / ARTIFACTS, for_folder=True)
         self._experiment = experiment_named(client, name, uri, output)
@@ -273,51 +301,61 @@ class _SweepView:
         known = all_runs(client, self._experiment.experiment_id)
         self._parent = self._parent_run(command, known)
         self._runs = Runs(client, self._experiment.experiment_id, _IDENTITY, known)
-        self._published = 0
+        self._published: set[tuple[str, ...]] = set()
 
     def links(self) -> dict[str, str]:
         """Paths of the pages, the most useful first."""
         own, board = self._experiment.experiment_id, self._board.experiment_id
         return {
             "leaderboard": views.link(board, leaderboard.TABLE),
-            "charts by method": views.link(board, leaderboard.CHART),
+            "mean, spread and n of each number": views.link(board, leaderboard.WHOLE),
+            "charts of the ranked rows": views.link(board, leaderboard.CHART),
             "all seeds": views.link(own, CELLS),
             "this sweep, tables and figures": views.run_link(own, self._parent),
         }
 
     def _parent_run(self, command: Sequence[str], known: list[Run]) -> str:
+        from mlflow.entities import Param
+
         identity = digest(sorted(self._plan.jobs))
         for run in known:
             if run.data.tags.get("oneshui.plan") == identity:
                 self._client.update_run(run.info.run_id, status="RUNNING")
-                return str(run.info.run_id)
-        tags = {
-            "oneshui.plan": identity,
-            "oneshui.command": shell_line(command),
-            "kind": "sweep",
-        }
-        run = self._client.create_run(
-            self._experiment.experiment_id, tags=tags, run_name=f"sweep {self._plan.sweep.name}"
-        )
-        return str(run.info.run_id)
+                break
+        else:
+            tags = {"oneshui.plan": identity, "kind": "sweep", **SOURCE}
+            name = f"sweep {self._plan.sweep.name}"
+            place = self._experiment.experiment_id
+            run = self._client.create_run(place, tags=tags, run_name=name)
+        run_id = str(run.info.run_id)
+        # Params cannot change; another version of this program may have written others.
+        params = plan_params(self._plan)
+        new = [Param(k, v) for k, v in params.items() if k not in run.data.params]
+        self._client.log_batch(run_id, params=new)
+        commit = git_commit()
+        tags = {"oneshui.command": shell_line(command), "commit": commit or "none"}
+        for name, value in (tags | ({COMMIT: commit} if commit else {})).items():
+            self._client.set_tag(run_id, name, value)
+        return run_id
 
     def row(self, row: ResultRow, entries: Mapping[str, Entry]) -> None:
         """Publish one row, unless just this is there already."""
-        self._runs.put(wanted_run(self._plan, row, entries, self._parent))
-        self._published += 1
+        run_id = self._runs.put(wanted_run(self._plan, row, entries, self._parent))
+        if self._with_models:
+            place = self._experiment.experiment_id
+            log_model(self._client, place, run_id, self._plan, row, entries)
+        # Offered when its jobs are done, and once more in the end.
+        self._published.add(_identity(row))
 
     def last_parts(self, end: _End) -> list[Callable[[], object]]:
         """What is published at the end, in parts that fail apart from each other."""
-        own: set[tuple[str, ...]] = {
-            (row.score_key, row.row.name, row.cell.dataset) for row in self._plan.results
-        }
+        own: set[tuple[str, ...]] = {_identity(row) for row in self._plan.results}
         parts: list[Callable[[], object]] = [lambda: self._runs.set_aside(own)]
         parts.append(lambda: views.save(self._client, self._experiment, [CELLS]))
         summary, report = end.summary, end.report
         if summary is not None:
-            parts.append(
-                lambda: leaderboard.publish(self._client, self._board, summary, end.overall)
-            )
+            known = (summary, end.overall, end.frame)
+            parts.append(lambda: leaderboard.publish(self._client, self._board, *known))
         if report is not None:
             parts += [lambda: self._withdraw(report), lambda: self._attach(report)]
         return [*parts, lambda: self._client.set_terminated(self._parent, end.status)]
@@ -345,13 +383,13 @@ class _SweepView:
         tags: dict[str, Any] = {
             "mlflow.note.content": text,
             "seeds": ",".join(map(str, dict.fromkeys(c.seed for c in self._plan.sweep.cells))),
-            "commit": git_commit() or "none",
             "versions": ", ".join(
                 f"{name} {version}" for name, version in versions("ray", "mlflow").items()
             ),
         }
         for name, value in tags.items():
             self._client.set_tag(self._parent, name, value)
-        for name, count in (("finished", self._published), ("planned", len(self._plan.results))):
+        counts = {"finished": len(self._published), "planned": len(self._plan.results)}
+        for name, count in counts.items():
             self._client.log_metric(self._parent, f"results/{name}", count)
         self._client.log_artifacts(self._parent, str(folder), REPORT)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from oneshui.spec import DATA_SEEN
+from sweeps.graph.job import canonical_json
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.results import made_of, resolved_hyperparameters, row_values
+from sweeps.report.results import ALSO, made_of, resolved_hyperparameters, row_values
 from sweeps.report.tables import NOT_TUNED, NOTHING_TO_CHOOSE
 from sweeps.store import Entry
-from sweeps.tracking.runs import CONTENT, GRID, LATEST, PARENT, Wanted
+from sweeps.tracking.curves import training_curves
+from sweeps.tracking.runs import COMMIT, CONTENT, GRID, LATEST, PARENT, SOURCE, Wanted
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
-VERSION = "5"
+VERSION = "6"
+LONGEST = 6000
+"""Characters of a param."""
 
 
 def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent: str) -> Wanted:
@@ -34,6 +39,7 @@ def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent:
         KeyError: The row's score is not among the entries.
     """
     cell, values = row.cell, row_values(row, entries)
+    made, params = made_of(plan, row, entries), _row_params(row)
     metrics = {
         measure.mlflow: float(values[name])
         for name, measure in CATALOGUE.items()
@@ -41,24 +47,17 @@ def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent:
     }
     return Wanted(
         name=f"{row.row.name} {cell.dataset} n{cell.num_forget} s{cell.seed}",
-        tags={**_row_tags(row, entries), **made_of(plan, row, entries), PARENT: parent},
-        params=_row_params(row, entries),
+        tags={**params, **_row_tags(row, entries), **_source(made), PARENT: parent},
+        params={**params, **_hyperparameters(row, entries)},
         metrics=metrics,
         inputs=_inputs(row, entries),
+        curves=training_curves(plan, row, entries),
     )
 
 
 def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
     return {
         "kind": "cell",
-        "method": row.row.name,
-        "dataset": row.cell.dataset,
-        "num_forget": f"{row.cell.num_forget:03d}",
-        "seed": f"{row.cell.seed:03d}",
-        "access": str(row.row.access),
-        "data_seen": DATA_SEEN[row.row.access],
-        "tuning": row.row.objective or NOT_TUNED,
-        "hyperparameters_from": row.row.hyperparameters_from or NOTHING_TO_CHOOSE,
         "method_source": row.row.source,
         GRID: LATEST,
         "oneshui.view": VERSION,
@@ -66,6 +65,43 @@ def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
         "oneshui.weights": _weights(row, entries),
         CONTENT: entries[row.score_key].content,
     }
+
+
+def plan_params(plan: Plan) -> dict[str, str]:
+    """What a whole sweep is: grid, network, and what its datasets and rows have in common."""
+    sweep = plan.sweep
+    recipes = {canonical_json(asdict(recipe)) for recipe in sweep.training.values()}
+    names = dict.fromkeys(row.name for rows in sweep.rows.values() for row in rows)
+    grid: dict[str, Iterable[object]] = {
+        "datasets": sweep.datasets,
+        "num_forget": dict.fromkeys(cell.num_forget for cell in sweep.cells),
+        "seeds": dict.fromkeys(cell.seed for cell in sweep.cells),
+        "methods": names,
+    }
+    found: dict[str, object] = {
+        "sweep": sweep.name,
+        **{name: ", ".join(map(str, values)) for name, values in grid.items()},
+        "requests": sweep.requests,
+        "jobs": len(plan.jobs),
+        "results": len(plan.results),
+        "model.name": sweep.model.name,
+        "model.image_size": sweep.model.image_size,
+        "model.weights": "a file" if sweep.weights_content else sweep.model.weights,
+        "preprocessing": sweep.preprocessing,
+        "views": sweep.views,
+    }
+    if len(recipes) == 1:
+        recipe = next(iter(sweep.training.values()))
+        found |= {f"training.{name}": value for name, value in asdict(recipe).items()}
+    if plan.studies:
+        found |= {f"tuning.{name}": value for name, value in asdict(sweep.tuning).items()}
+    return {name: str(value)[:LONGEST] for name, value in found.items()}
+
+
+def _source(made: Mapping[str, str]) -> dict[str, str]:
+    """What the row was computed with; MLflow's own columns for it hold one commit."""
+    commit = made.get("commit", ALSO)
+    return {**SOURCE, **made, **({} if ALSO in commit else {COMMIT: commit})}
 
 
 def _weights(row: ResultRow, entries: Mapping[str, Entry]) -> str:
@@ -76,16 +112,25 @@ def _weights(row: ResultRow, entries: Mapping[str, Entry]) -> str:
     return f"{first} and {more} more" if more else first
 
 
-def _row_params(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
-    resolved = resolved_hyperparameters(row, entries)
+def _row_params(row: ResultRow) -> dict[str, str]:
+    """What tells the row from others: params, which runs are grouped by, and the same as tags."""
     return {
         "method": row.row.name,
         "dataset": row.cell.dataset,
         "num_forget": str(row.cell.num_forget),
         "requests": str(row.requests),
         "seed": str(row.cell.seed),
-        **{f"hp.{k}": str(v) for k, v in resolved.items() if v is not None},
+        "role": str(row.row.role),
+        "access": str(row.row.access),
+        "data_seen": DATA_SEEN[row.row.access],
+        "tuning": row.row.objective or NOT_TUNED,
+        "hyperparameters_from": row.row.hyperparameters_from or NOTHING_TO_CHOOSE,
     }
+
+
+def _hyperparameters(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
+    resolved = resolved_hyperparameters(row, entries)
+    return {f"hp.{name}": str(value) for name, value in resolved.items() if value is not None}
 
 
 def _inputs(row: ResultRow, entries: Mapping[str, Entry]) -> list[DatasetInput]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,10 @@ CONTENT = "oneshui.content"
 ARTIFACTS = "mlartifacts"
 PARENT = "mlflow.parentRunId"
 LATEST, EARLIER = "latest", "earlier"
+BATCH = 1000
+"""Numbers that MLflow takes at once."""
+SOURCE = {"mlflow.source.name": "launch.py", "mlflow.source.type": "LOCAL"}
+COMMIT = "mlflow.source.git.commit"
 GRID = "grid"
 """Tag that says whether the sweep, as it was last launched, contains the run."""
 
@@ -37,6 +41,7 @@ class Wanted:
         params: Never changed; a run with other ones is replaced.
         metrics: Finite numbers.
         inputs: Datasets.
+        curves: Finite numbers by epoch, from epoch 1.
     """
 
     name: str
@@ -44,6 +49,12 @@ class Wanted:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     inputs: Sequence[DatasetInput] = ()
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        """The numbers that MLflow shows of the run: of a curve the last."""
+        return {**self.metrics, **{name: values[-1] for name, values in self.curves.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +157,16 @@ class Runs:
         if wanted.inputs and not (known and known.has_inputs):
             self._client.log_inputs(run_id, datasets=list(wanted.inputs))
         now = int(time.time() * 1000)
+        points = [(name, value, 0) for name, value in wanted.metrics.items()]
+        for name, values in wanted.curves.items():
+            points += [(name, value, epoch) for epoch, value in enumerate(values, start=1)]
+        parts = [points[at : at + BATCH] for at in range(0, len(points), BATCH)]
+        *whole, last = parts or [[]]
+        for some in whole:
+            self._client.log_batch(run_id, metrics=[Metric(n, v, now, at) for n, v, at in some])
         self._client.log_batch(
             run_id,
-            metrics=[Metric(name, value, now, 0) for name, value in wanted.metrics.items()],
+            metrics=[Metric(name, value, now, at) for name, value, at in last],
             params=[Param(name, value) for name, value in wanted.params.items()],
             # Those of a new run are there already but for the one that says that it is whole.
             tags=[
@@ -163,7 +181,7 @@ class Runs:
             is_finished=True,
             tags=dict(wanted.tags),
             params=wanted.params,
-            metrics=wanted.metrics,
+            metrics=wanted.last,
             has_inputs=bool(wanted.inputs) or bool(known and known.has_inputs),
         )
         return run_id
@@ -183,7 +201,7 @@ def _says(known: _Known, wanted: Wanted) -> bool:
     return (
         wanted.tags.items() <= known.tags.items()
         and wanted.params.items() <= known.params.items()
-        and wanted.metrics.items() <= known.metrics.items()
+        and wanted.last.items() <= known.metrics.items()
     )
 
 
@@ -193,5 +211,5 @@ def _can_become(known: _Known, wanted: Wanted) -> bool:
     return (
         not changed
         and known.params.keys() <= wanted.params.keys()
-        and known.metrics.keys() <= wanted.metrics.keys()
+        and known.metrics.keys() <= wanted.last.keys()
     )

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,8 +21,9 @@ from rich.console import Console
 
 from oneshui.errors import InputError
 from sweeps.command import without_secrets
-from sweeps.tracking.client import database, is_server, is_sqlite, tracking_uri
+from sweeps.tracking.client import database, is_server, is_sqlite, settle, tracking_uri
 from sweeps.tracking.publisher import links
+from sweeps.tracking.runs import ARTIFACTS
 
 PORT = 5000
 START_SECONDS = 120.0
@@ -56,6 +58,10 @@ def show(given_uri: str, output: Path, console: Console) -> None:
         raise InputError(
             f"there is no MLflow database at {database(uri)}; run the sweep, or mode=report, first"
         )
+    if uri == tracking_uri("", output):
+        with contextlib.suppress(sqlite3.Error):
+            # One that cannot be written, or is none, is shown as it is.
+            settle(database(uri), output.absolute() / ARTIFACTS)
     console.print("starting MLflow's UI, which takes ten seconds or more")
     with serve(uri, free_port(PORT), output / "logs" / "mlflow-ui.log") as (process, address):
         _say(console, address, links(output, uri))

@@ -22,6 +22,8 @@ _TAG = "mlflow.sharedViewState."
 _MODE = {"workflowType": "machine_learning"}
 _WRITTEN = 1_767_225_600_000
 """Milliseconds, which the UI insists on; one for all, so that equal views are equal tags."""
+_CARD = 640
+"""Height of a chart in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +56,17 @@ def table(key: str, name: str, columns: Sequence[str], order_by: str) -> SavedVi
 
 
 def chart(
-    key: str, name: str, sections: Mapping[str, Sequence[str]], order_by: str, group_by: str
+    key: str, name: str, sections: Mapping[str, Sequence[str]], order_by: str, search: str
 ) -> SavedView:
-    """Runs of the last grid as bars, averaged over runs with equal values of a param.
+    """Runs as bars, one per run, each section so tall that the names of all of them are read.
 
     Args:
         key: In the link.
         name: As people read it.
         sections: Metrics by the heading over their charts; the first section is unfolded.
         order_by: A column.
-        group_by: A param.
+        search: Which runs, in MLflow's language.
     """
-    group = {
-        "aggregateFunction": "average",
-        "groupByKeys": [{"mode": "param", "groupByData": group_by}],
-    }
     headings = [
         {
             "uuid": f"{key}-{place}",
@@ -77,8 +75,10 @@ def chart(
             "isReordered": False,
             "deleted": False,
             "isGenerated": False,
+            "columns": min(len(metrics), 2),
+            "cardHeight": _CARD,
         }
-        for place, heading in enumerate(sections)
+        for place, (heading, metrics) in enumerate(sections.items())
     ]
     charts = [
         {
@@ -87,7 +87,7 @@ def chart(
             "metricKey": metric,
             "displayName": metric,
             "metricSectionId": f"{key}-{place}",
-            "runsCountToCompare": 20,
+            "runsCountToCompare": 50,
             "deleted": False,
             "isGenerated": False,
         }
@@ -96,8 +96,7 @@ def chart(
     ]
     columns = [f"metrics.{metric}" for metrics in sections.values() for metric in metrics]
     state = {
-        **_state(columns, order_by),
-        "groupBy": group,
+        **_state(columns, order_by, search),
         "compareRunSections": headings,
         "compareRunCharts": charts,
         "isAccordionReordered": True,
@@ -105,12 +104,14 @@ def chart(
     return SavedView(key=key, name=name, state=state, is_chart=True)
 
 
-def _state(columns: Sequence[str], order_by: str) -> dict[str, Any]:
+def _state(
+    columns: Sequence[str], order_by: str, search: str = "tags.grid = 'latest'"
+) -> dict[str, Any]:
     return {
         "selectedColumns": [_quoted(column) for column in columns],
         "orderByKey": _quoted(order_by),
         "orderByAsc": False,
-        "searchFilter": "tags.grid = 'latest'",
+        "searchFilter": search,
         "runsHiddenMode": "SHOWALL",
     }
 

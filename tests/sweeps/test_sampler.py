@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import math
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import optuna
 import pytest
@@ -17,6 +18,8 @@ from sweeps import sampler
 from sweeps.graph.spec import Sampler
 from sweeps.sampler import (
     Point,
+    StudyToShow,
+    TrialToShow,
     UnreadableJournalError,
     check_journal,
     grid,
@@ -170,14 +173,29 @@ def test_importances_say_what_mattered() -> None:
     assert importances(SPACE, [(p, 0.5) for p, _ in told], 0) == {}
 
 
+def shown(point: Point, value: float | None, **attributes: Any) -> TrialToShow:
+    return TrialToShow(point=point, value=value, started=1.8e9, seconds=90.0, attributes=attributes)
+
+
+def to_show(space: dict[str, Range], *trials: TrialToShow) -> StudyToShow:
+    return StudyToShow(space=space, metric="a score", trials=trials)
+
+
 def test_the_journal_is_one_that_optuna_reads(tmp_path: Path) -> None:
     path = tmp_path / "studies.journal"
     points = study("random", 5, 5)
-    told = [(p, value_of(p), {"tow": 0.8, "carried": True}) for p in points]
-    write_journal(path, {"ssd faces n4": (SPACE, told), "jit faces n4": (ONE, [])})
+    told = [shown(p, value_of(p), tow=0.8, carried=True) for p in points]
+    told.append(shown({"rate": 0.0, "steps": 5}, None))
+    write_journal(path, {"ssd faces n4": to_show(SPACE, *told), "jit faces n4": to_show(ONE)})
     storage = sampler._storage(path)
     loaded = optuna.load_study(study_name="ssd faces n4", storage=storage)
-    assert [t.params for t in loaded.trials] == points
+    *whole, outside = loaded.trials
+    assert [t.params for t in whole] == points
+    assert outside.params == {"rate": 0.01, "steps": 5}
+    assert outside.user_attrs == {"outside the space": {"rate": 0.0}}
+    assert (outside.value, outside.state) == (None, optuna.trial.TrialState.PRUNED)
+    assert whole[0].duration == datetime.timedelta(seconds=90)
+    assert loaded.metric_names == ["a score"]
     assert loaded.best_trial.value == max(map(value_of, points))
     assert loaded.trials[0].user_attrs == {"tow": 0.8, "carried": True}
     assert set(optuna.get_all_study_names(storage)) == {"ssd faces n4", "jit faces n4"}
@@ -187,11 +205,13 @@ def test_the_journal_is_one_that_optuna_reads(tmp_path: Path) -> None:
 def test_a_study_made_with_another_space_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "studies.journal"
     check_journal(path, {"a": SPACE})
-    write_journal(path, {"a": (SPACE, [(DEFAULTS, 0.5, {})])})
+    write_journal(path, {"a, by oracle": to_show(SPACE, shown(DEFAULTS, 0.5))})
     check_journal(path, {"a": SPACE, "b": ONE})
     check_journal(path, {"b": ONE})
     wider = {**SPACE, "rate": Range(low=0.001, high=10.0, log=True)}
-    with pytest.raises(InputError, match=r"'a' in .* was made with the search space .*0\.01") as e:
+    with pytest.raises(
+        InputError, match=r"'a, by oracle' in .* was made with the search space .*0\.01"
+    ) as e:
         check_journal(path, {"a": wider})
     assert "output_dir" in str(e.value)
     with pytest.raises(InputError, match="was made with"):

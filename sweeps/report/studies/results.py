@@ -24,7 +24,7 @@ from sweeps.report.studies.leaks import leak_cost, leak_cost_markdown
 
 if TYPE_CHECKING:
     from oneshui.tuning.score import TrialScores
-    from sweeps.sampler import Point
+    from sweeps.sampler import Point, TrialToShow
 
 OF_ONE_ROW = ["dataset", "num_forget", "row", "objective"]
 """What several studies of one row have in common."""
@@ -230,24 +230,63 @@ def points_frame(results: Sequence[StudyResult]) -> pd.DataFrame:
     return pd.DataFrame([row for part in parts for row in part.to_dict("records")])
 
 
-def write_studies(results: Sequence[StudyResult], output_dir: Path) -> None:
-    """Write Optuna's journal into the output folder, readable by optuna-dashboard."""
-    from sweeps.sampler import write_journal
+def write_studies(results: Sequence[StudyResult], entries: Entries, output_dir: Path) -> None:
+    """Write Optuna's journal into the output folder, readable by optuna-dashboard.
+
+    One study per objective, whose values are what it chose by: its best trial is the one that was
+    picked. Trials that were not on the short list have no such value and are shown as pruned. A
+    study that has not chosen yet shows the values that its trials are drawn by.
+    """
+    from sweeps.sampler import OBJECTIVE, StudyToShow, write_journal
 
     studies = {}
     for result in results:
-        told = []
-        for row in result.points.to_dict("records"):
-            point = {name: row[name] for name in result.study.space}
-            attributes = {
-                name: row[name]
-                for name in ("score", "tow", "carried")
-                if row[name] is not None and row[name] == row[name]
-            }
-            told.append((point, float(row["simulated"]), attributes))
-        studies[result.study.name] = (result.study.space, told)
+        name, space = result.study.name, result.study.space
+        simulated = {int(p): float(v) for p, v in result.points[["place", "simulated"]].to_numpy()}
+        if not result.chosen:
+            trials = _shown(result, entries, simulated)
+            studies[name] = StudyToShow(space=space, metric="simulated ToW", trials=trials)
+        for objective in result.chosen:
+            choice = entries[result.study.choices[objective]].value
+            scores = dict(zip(choice["carried"], choice["scores"], strict=True))
+            trials = _shown(result, entries, scores)
+            metric = _METRICS[objective]
+            studies[f"{name}{OBJECTIVE}{objective}"] = StudyToShow(
+                space=space, metric=metric, trials=trials
+            )
     if studies:
         write_journal(output_dir / JOURNAL, studies)
+
+
+_METRICS: Mapping[TuningObjective, str] = {
+    "support_only": "support-only score",
+    "support_and_val": "score by support and validation images",
+    "simulated": "simulated ToW",
+    "oracle": "true ToW",
+}
+
+
+def _shown(result: StudyResult, entries: Entries, values: Mapping[int, float]) -> list[TrialToShow]:
+    from sweeps.sampler import TrialToShow
+
+    trials = []
+    for row in result.points.to_dict("records"):
+        cost = entries[result.study.trials[row["place"]]].cost
+        attributes = {
+            name: row[name]
+            for name in ("place", "simulated", "score", "tow", "carried")
+            if row[name] is not None and row[name] == row[name]
+        }
+        trials.append(
+            TrialToShow(
+                point={name: row[name] for name in result.study.space},
+                value=values.get(row["place"]),
+                started=float(cost["started"]),
+                seconds=float(cost["seconds"]),
+                attributes=attributes,
+            )
+        )
+    return trials
 
 
 def write_study_tables(

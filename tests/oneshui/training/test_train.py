@@ -16,7 +16,8 @@ from oneshui.errors import InputError, NumericalError
 from oneshui.spec import TrainingSpec
 from oneshui.training.losses import sample_losses, task_loss
 from oneshui.training.predict import predict, predict_logits
-from oneshui.training.train import Epoch, learning_rate, train
+from oneshui.training.schedule import learning_rate
+from oneshui.training.train import Epoch, train
 
 CPU = torch.device("cpu")
 

@@ -146,21 +146,58 @@ def test_nothing_is_said_of_a_study_that_is_half_done(
     assert study_results(sweep.plan, {}) == []
 
 
-def test_optuna_reads_the_journal(results: list[StudyResult], tmp_path: Path) -> None:
-    write_studies(results, tmp_path)
+def test_the_picked_trial_is_the_best_one_that_optuna_shows(
+    results: list[StudyResult], entries: dict[str, Entry], tmp_path: Path
+) -> None:
+    write_studies(results, entries, tmp_path)
     storage = sampler._storage(tmp_path / JOURNAL)
     (result,) = results
-    study = optuna.load_study(study_name=result.study.name, storage=storage)
-    assert [t.value for t in study.trials] == result.points["simulated"].tolist()
-    assert [t.user_attrs["tow"] for t in study.trials] == result.points["tow"].tolist()
-    assert [t.user_attrs["carried"] for t in study.trials] == result.points["carried"].tolist()
+    names = {f"{result.study.name}, by {objective}" for objective in result.chosen}
+    assert set(optuna.get_all_study_names(storage)) == names
+    metrics = {
+        "support_only": "support-only score",
+        "support_and_val": "score by support and validation images",
+        "simulated": "simulated ToW",
+        "oracle": "true ToW",
+    }
+    for objective, place in result.chosen.items():
+        study = optuna.load_study(
+            study_name=f"{result.study.name}, by {objective}", storage=storage
+        )
+        assert study.best_trial.number == place
+        assert study.metric_names == [metrics[objective]]
+        assert [t.user_attrs["tow"] for t in study.trials] == result.points["tow"].tolist()
+        carried = entries[result.study.choices[objective]].value["carried"]
+        whole = [t.number for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+        assert whole == sorted(carried)
+        for trial, key in zip(study.trials, result.study.trials, strict=True):
+            cost = entries[key].cost
+            assert trial.duration is not None
+            assert trial.datetime_start is not None
+            assert trial.duration.total_seconds() == pytest.approx(cost["seconds"], abs=1e-5)
+            assert trial.datetime_start.timestamp() == pytest.approx(cost["started"], abs=1e-5)
     sampler.check_journal(tmp_path / JOURNAL, {result.study.name: result.study.space})
 
 
-def test_a_changed_space_is_refused_before_anything_starts(
-    results: list[StudyResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_study_that_has_not_chosen_shows_what_its_trials_are_drawn_by(
+    sweep: InlineSweep, entries: dict[str, Entry], tmp_path: Path
 ) -> None:
-    write_studies(results, tmp_path)
+    some = {k: e for k, e in entries.items() if e.stage != "choose"}
+    (result,) = study_results(sweep.plan, some)
+    write_studies([result], some, tmp_path)
+    storage = sampler._storage(tmp_path / JOURNAL)
+    study = optuna.load_study(study_name=result.study.name, storage=storage)
+    assert [t.value for t in study.trials] == result.points["simulated"].tolist()
+    assert study.metric_names == ["simulated ToW"]
+
+
+def test_a_changed_space_is_refused_before_anything_starts(
+    results: list[StudyResult],
+    entries: dict[str, Entry],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_studies(results, entries, tmp_path)
     spec = load([*COMMAND, "sweep.rows.ssd.space={share: [1e-4, 1e-2]}", f"output_dir={tmp_path}"])
     monkeypatch.setattr("sweeps.cli.datasets.prepare_datasets", None)
     from rich.console import Console

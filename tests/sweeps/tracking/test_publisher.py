@@ -7,6 +7,7 @@ import dataclasses
 import http.server
 import math
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -25,8 +26,8 @@ from sweeps.graph.plan import Plan
 from sweeps.report.measures import CATALOGUE
 from sweeps.store import Entry
 from sweeps.tracking import Publisher
-from sweeps.tracking.client import database, is_lost, tracking_uri
-from sweeps.tracking.publisher import Status
+from sweeps.tracking.client import database, is_lost, settle, tracking_uri
+from sweeps.tracking.publisher import Status, links
 from sweeps.tracking.rows import wanted_run
 
 if TYPE_CHECKING:
@@ -95,6 +96,10 @@ def test_one_child_per_row_under_one_parent(output: Path) -> None:
     runs = runs_of(output)
     (parent,) = parents(runs)
     assert parent.info.run_name == "sweep smoke"
+    params = {"seeds": "0, 1", "methods": "pretrain, retrain, ssd", "training.epochs": "2"}
+    assert params.items() <= parent.data.params.items()
+    assert parent.data.params["results"] == "6"
+    assert parent.data.tags["mlflow.source.name"] == "launch.py"
     assert parent.info.status == "FINISHED"
     found = children(runs)
     assert set(found) == {
@@ -116,6 +121,11 @@ def test_a_child_has_the_params_metrics_and_tags_of_its_row(output: Path) -> Non
         "num_forget": "4",
         "requests": "1",
         "seed": "1",
+        "role": "method",
+        "access": "prepared",
+        "data_seen": "S + own preparation",
+        "tuning": "no",
+        "hyperparameters_from": "given",
         **{f"hp.{name}": str(value) for name, value in row.row.hyperparameters.items()},
     }
     assert run.data.metrics == {
@@ -128,8 +138,8 @@ def test_a_child_has_the_params_metrics_and_tags_of_its_row(output: Path) -> Non
         "kind": "cell",
         "method": "ssd",
         "dataset": "synthetic_tiny",
-        "num_forget": "004",
-        "seed": "001",
+        "num_forget": "4",
+        "seed": "1",
         "access": "prepared",
         "grid": "latest",
         "oneshui.weights": f"unlearn/{row.model_key}",
@@ -146,6 +156,60 @@ def test_a_child_names_the_split_that_its_numbers_are_of(output: Path) -> None:
     assert used.dataset.name == "synthetic_tiny n4 s1"
     assert used.dataset.digest == "split-1"
     assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "split")]
+
+
+def test_what_is_offered_twice_is_counted_once_and_curves_have_steps(tmp_path: Path) -> None:
+    entries = entries_of(PLAN)
+    row = next(row for row in PLAN.results if row.row.name == "retrain")
+    epochs = [{"number": n, "loss": 2.0 / n, "val_score": 0.1 * n} for n in (1, 2)]
+    entries[row.model_key].value["epochs"] = epochs  # type: ignore[index]
+    entries[row.split_key].value["num_images"] = {"forget": 20, "retain": 188}  # type: ignore[index]
+    report = tmp_path / "report" / "index.html"
+    report.parent.mkdir()
+    report.write_text("<p>page</p>")
+    (report.parent / "summary.md").write_text("| a table |")
+    publisher = Publisher("", PLAN, tmp_path, COMMAND)
+    publisher.start()
+    for one in (*PLAN.results, *PLAN.results):
+        publisher.offer(one, entries)
+    assert publisher.close("FINISHED", report) == []
+    runs = runs_of(tmp_path)
+    (parent,) = parents(runs)
+    assert parent.data.metrics == {"results/finished": 6, "results/planned": 6}
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run = children(runs)[f"retrain synthetic_tiny n4 s{row.cell.seed}"]
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
+    assert run.data.metrics["train/val_score"] == 0.2
+    assert {f"train/{n}" for n in ("loss", "val_score", "learning_rate")} <= run.data.metrics.keys()
+
+
+def test_a_copied_folder_has_its_own_links_and_artefacts(output: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+    from mlflow.artifacts import download_artifacts
+
+    copy = tmp_path / "a copy"
+    # A database in use may have its newest pages in the log beside it.
+    shutil.copytree(output, copy)
+    uri = tracking_uri("", copy)
+    assert links(copy, uri) == links(output, tracking_uri("", output)) != {}
+    (parent,) = parents(runs_of(copy))
+    assert parent.info.artifact_uri.startswith(output.as_uri())
+    settle(copy / "mlflow.db", copy / "mlartifacts")
+    (parent,) = parents(runs_of(copy))
+    assert parent.info.artifact_uri.startswith(copy.as_uri() + "/mlartifacts/")
+    page = download_artifacts(
+        run_id=parent.info.run_id,
+        artifact_path="report/index.html",
+        dst_path=str(tmp_path / "got"),
+        tracking_uri=uri,
+    )
+    assert Path(page).read_text() == "<p>page</p>"
+    places = [e.artifact_location for e in MlflowClient(uri).search_experiments()]
+    assert places.count((copy / "mlartifacts").as_uri()) == 2
+    assert not any(place.startswith(output.as_uri()) for place in places)
 
 
 def test_the_report_hangs_on_the_parent(output: Path) -> None:
@@ -311,7 +375,8 @@ def test_hints_name_the_command_and_the_pages(output: Path) -> None:
     assert command == f"MLflow: python launch.py sweep=smoke {quoted} mode=ui"
     assert [page.split(":")[0].strip() for page in pages] == [
         "leaderboard",
-        "charts by method",
+        "mean, spread and n of each number",
+        "charts of the ranked rows",
         "all seeds",
         "this sweep, tables and figures",
     ]
