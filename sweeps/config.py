@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from oneshui.errors import InputError, unknown_name
-from oneshui.spec import Access, ModelSpec, TrainingSpec, require
+from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
 from sweeps.graph.spec import (
     Cell,
     ClusterSpec,
@@ -55,6 +55,7 @@ class _Uri:
 class _Report:
     margin: float
     show_faces: bool
+    reference: str | None
 
     def __post_init__(self) -> None:
         require(0 < self.margin < 1, "report.margin", self.margin, "a fraction of ToW above 0")
@@ -142,9 +143,10 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
     _require_address("tracking.uri", config.tracking.uri)
     _require_address("store.uri", config.store.uri)
     output_dir = str(Path(config.output_dir or f"runs/{config.sweep.name}").absolute())
+    sweep = _sweep(config, composed)
     return LaunchSpec(
         mode=config.mode,
-        sweep=_sweep(config, composed),
+        sweep=sweep,
         cluster=config.cluster,
         places=Places(
             data_dir=config.data_dir,
@@ -157,7 +159,17 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
         replace=config.replace,
         margin=config.report.margin,
         show_faces=config.report.show_faces,
+        reference=_reference(config.report.reference, sweep),
     )
+
+
+def _reference(name: str | None, sweep: SweepSpec) -> str:
+    """The row of choice, which must be one that has a ToW."""
+    # The yardstick itself has none, being compared with itself.
+    known = {row.name for rows in sweep.rows.values() for row in rows if row.role != Role.RETRAIN}
+    if name is not None and name not in known:
+        raise unknown_name("row in report.reference", name, known)
+    return name or ""
 
 
 def sweep_names() -> list[str]:

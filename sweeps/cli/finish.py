@@ -73,6 +73,7 @@ def finish(
             {
                 "margin": spec.margin,
                 "show_faces": spec.show_faces,
+                "reference": spec.reference,
                 "entries": {key: entry.content for key, entry in entries.items()},
             }
         ),
@@ -81,7 +82,7 @@ def finish(
     if spec.mode == "report" and not spec.replace:
         _keep_finished(Written.read(output), state, output)
     frame = results_frame(plan, entries)
-    evidence = Evidence.of(frame, resamples(plan, entries), spec.margin)
+    evidence = Evidence.of(frame, resamples(plan, entries), spec.margin, spec.reference)
     summary = summarise(frame, evidence)
     terminal(summary, console)
     causes = _causes(spec, plan, failures, blocked)
@@ -178,7 +179,13 @@ def _publish(
         studies = study_results(plan, entries)
 
     known = (plan, frame, summary, evidence, entries, causes, blocked, output, spec.command)
-    write = partial(write_report, *known, studies=studies, show_faces=spec.show_faces)
+    write = partial(
+        write_report,
+        *known,
+        studies=studies,
+        show_faces=spec.show_faces,
+        tracking_uri=spec.places.tracking_uri,
+    )
     rows = [row for row in plan.results if is_complete(row, entries)]
     page = _drawn_and_published(write, rows, entries, publisher, console)
     if studies:

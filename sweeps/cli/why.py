@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from oneshui.errors import InputError, unknown_name
-from sweeps.graph.job import STAGES
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report import provenance
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.results import made_of, resolved_hyperparameters, row_values
+from sweeps.report.results import made_of, row_values
 from sweeps.report.tables import TRUTH_NOTE
+from sweeps.report.tracing import DIGITS, cost_in_words, hyperparameters_in_words, jobs_behind
 from sweeps.store import Entry
 
 FORM = 'row="<dataset> <num_forget> <method> <metric>", for example row="celebahq 20 ssd tow"'
@@ -51,13 +51,13 @@ def explanation(
     if rows[0].requests > 1:
         yield f"each seed stands for {rows[0].requests} requests, measured as one"
     yield f"row {what.name}: method {what.method} (source {what.source}), access {what.access}"
-    chosen = dict.fromkeys(_hyperparameters(row, entries) for row in rows)
+    chosen = dict.fromkeys(hyperparameters_in_words(row, entries) for row in rows)
     if len(chosen) == 1:
         yield f"hyperparameters: {next(iter(chosen))}"
     else:
         yield f"hyperparameters by seed ({plan.sweep.tuning.where}):"
         for row in rows:
-            yield f"  seed {row.cell.seed}: {_hyperparameters(row, entries)}"
+            yield f"  seed {row.cell.seed}: {hyperparameters_in_words(row, entries)}"
     if what.truth_in_view:
         yield f"  {TRUTH_NOTE}"
     yield f"network: {json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict)}"
@@ -74,17 +74,6 @@ def explanation(
     yield "to compute it alone, from nothing:"
     yield f"  {provenance.alone(plan, rows[0], command)}"
     yield "(with every seed, because the attack is tuned on another seed's retrained model)"
-
-
-def _hyperparameters(row: ResultRow, entries: Mapping[str, Entry]) -> str:
-    """As JSON; of a tuned row what its study chose, and which job says so."""
-    text = json.dumps(resolved_hyperparameters(row, entries), sort_keys=True)
-    if row.choose_key is None:
-        return text
-    names = ", ".join(row.row.space)
-    if row.choose_key not in entries:
-        return f"{text}; {names} to be tuned ({row.row.objective})"
-    return f"{text}; {names} tuned ({row.row.objective}) by choose/{row.choose_key}"
 
 
 def _find(asked: str, plan: Plan) -> tuple[list[ResultRow], str]:
@@ -118,27 +107,16 @@ def _mean(known: Sequence[float], metric: str) -> str:
 
 def _jobs(row: ResultRow, plan: Plan, entries: Mapping[str, Entry], output: Path) -> Iterator[str]:
     """Every job behind the row, the score first and the data last."""
-    needed = plan.needed(row)
-    order = sorted(needed, key=lambda key: (-STAGES.index(plan.jobs[key].stage), needed[key]))
-    for key in order:
+    for key in jobs_behind(row, plan):
         job, entry = plan.jobs[key], entries.get(key)
         state = entry.address if entry else "has no result"
         yield f"  {job.stage}/{key}  {job.label}: {state}"
         inputs = ", ".join(f"{name} {plan.jobs[k].stage}/{k}" for name, k in job.needed.items())
         yield f"      inputs: {inputs or 'none'}"
         if entry is not None:
-            yield f"      content {entry.content[:16]}, {_seconds(entry)}"
+            yield f"      content {entry.content[:DIGITS]}, {cost_in_words(entry)}"
             if "fingerprint" in entry.value:
                 yield f"      fingerprint {entry.value['fingerprint']}"
         log = output / "logs" / f"{key}.log"
         if log.is_file():
             yield f"      log {log}"
-
-
-def _seconds(entry: Entry) -> str:
-    found = ", ".join(
-        f"{name} {value:.3g}" for name, value in entry.cost.items() if isinstance(value, float)
-    )
-    if "protection" in entry.cost:
-        found += f", kept from the data by {entry.cost['protection']}"
-    return found or "no cost recorded"

@@ -526,6 +526,7 @@ class LaunchSpec:
             good as retrained. What is computed does not depend on it.
         show_faces: Whether report and MLflow show pictures of real people; drawn faces they show
             always. What is computed does not depend on it either.
+        reference: Row that the report holds every other against; empty for doing nothing alone.
     """
 
     mode: Literal["run", "plan", "report", "ui", "why"]
@@ -537,3 +538,4 @@ class LaunchSpec:
     replace: bool = False
     margin: float = EQUIVALENCE_MARGIN
     show_faces: bool = False
+    reference: str = ""

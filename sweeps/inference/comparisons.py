@@ -19,7 +19,7 @@ import pandas as pd
 from oneshui.spec import Role
 from sweeps.graph.spec import EQUIVALENCE_MARGIN
 from sweeps.inference.intervals import t_interval, t_quantile
-from sweeps.inference.retrained import nearness
+from sweeps.inference.retrained import YARDSTICKS, nearness
 from sweeps.inference.rows import BLOCK, by_seed, is_ranked, names, of_role
 from sweeps.inference.testing import (
     ALPHA,
@@ -30,11 +30,13 @@ from sweeps.inference.testing import (
     picked_from,
 )
 
-Family = Literal["nothing", "best", "retrained", "attack", "datasets"]
+Family = Literal["nothing", "best", "retrained", "attack", "below_chance", "reference", "datasets"]
 Block: TypeAlias = tuple[str, int]
 """Dataset and forget size."""
 
 ATTACKS = ("mia_auc", "rmia_auc")
+CHANCE = "chance"
+"""What stands for a row where an attack is held against guessing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,10 @@ class PairedTest:
         family: "nothing": a row against doing nothing, two-sided. "best": the row with the highest
             mean against another one, for being better. "retrained": a row against retraining
             again, for being within the margin. "attack": what an attack makes of a row against
-            what it makes of retraining again, two-sided. "datasets": as "nothing", over datasets.
+            what it makes of retraining again, two-sided. "below_chance": what an attack makes of
+            a row against the lower of guessing and what it makes of the retrained models, for being
+            below. "reference": every other row against a row of choice, two-sided. "datasets": as
+            "nothing", over datasets.
         dataset: Name; empty over datasets.
         num_forget: Identities in the request; 0 over datasets.
         measure: What is compared.
@@ -149,7 +154,10 @@ def blocks(frame: pd.DataFrame) -> Iterable[tuple[Block, pd.DataFrame]]:
 
 
 def comparisons(
-    frame: pd.DataFrame, people: pd.DataFrame | None = None, margin: float = EQUIVALENCE_MARGIN
+    frame: pd.DataFrame,
+    people: pd.DataFrame | None = None,
+    margin: float = EQUIVALENCE_MARGIN,
+    reference: str = "",
 ) -> list[PairedTest]:
     """All that a report compares.
 
@@ -157,6 +165,7 @@ def comparisons(
         frame: From ``sweeps.report.results.results_frame``.
         people: From ``sweeps.report.people.resamples``.
         margin: Of equivalence with retraining, in ToW.
+        reference: The row of choice; empty for none.
     """
     found: list[PairedTest] = []
     resampled = {} if people is None else dict(blocks(people))
@@ -166,6 +175,8 @@ def comparisons(
         found += best_against_others(block, rows, own)
         found += against_retrained(block, rows, margin)
         found += attacked_as_retrained(block, rows, own)
+        found += forgotten_too_much(block, rows)
+        found += against_reference(block, rows, reference, own)
     return found + over_datasets(found)
 
 
@@ -247,6 +258,44 @@ def attacked_as_retrained(
             for name in compared
         )
     return found
+
+
+def forgotten_too_much(block: Block, rows: pd.DataFrame) -> list[PairedTest]:
+    """Every row that unlearns, for an attack that finds less in it than guessing would.
+
+    Who answers "not a member" with more than even odds tells on those who asked to be forgotten.
+    Retrained models may lie below chance as well, so a row has to be below both: in every seed its
+    value is held against the lower of .5 and the mean of the retrained models of the cell.
+    """
+    found: list[PairedTest] = []
+    retrained = names(rows[rows["role"].isin(YARDSTICKS)])
+    is_below = partial(Difference.p_below, bound=0.0)
+    for measure in ATTACKS:
+        values = by_seed(rows, measure)
+        level = values[retrained].mean(axis=1).fillna(0.5).clip(upper=0.5)
+        found += _corrected(
+            _paired(
+                "below_chance", block, measure, values[name] - level, name, CHANCE, asked=is_below
+            )
+            for name in names(rows[rows["role"] == Role.METHOD])
+            if values[name].notna().any()
+        )
+    return found
+
+
+def against_reference(
+    block: Block, rows: pd.DataFrame, reference: str, people: People = NOBODY
+) -> list[PairedTest]:
+    """Every row that has a ToW of its own against a row of choice, corrected by Holm."""
+    compared = names(rows[(rows["role"] != Role.RETRAIN) & rows["tow"].notna()])
+    if reference not in compared:
+        return []
+    tow = by_seed(rows, "tow")
+    return _corrected(
+        _paired("reference", block, "tow", tow[name] - tow[reference], name, reference, people)
+        for name in compared
+        if name != reference
+    )
 
 
 def over_datasets(tests: Sequence[PairedTest]) -> list[PairedTest]:

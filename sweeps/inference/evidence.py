@@ -27,6 +27,7 @@ class Evidence:
         overall: From ``sweeps.inference.aggregate.aggregate``.
         margin: Of ToW, in which a row counts as good as retrained.
         people: The measures with people drawn again, where they are known.
+        reference: The row of choice that all others are held against; empty for doing nothing.
     """
 
     tests: tuple[PairedTest, ...]
@@ -34,6 +35,7 @@ class Evidence:
     overall: pd.DataFrame
     margin: float
     people: pd.DataFrame | None
+    reference: str = ""
 
     @classmethod
     def of(
@@ -41,6 +43,7 @@ class Evidence:
         frame: pd.DataFrame,
         people: pd.DataFrame | None = None,
         margin: float = EQUIVALENCE_MARGIN,
+        reference: str = "",
     ) -> Evidence:
         """What a results table supports.
 
@@ -48,14 +51,16 @@ class Evidence:
             frame: From ``sweeps.report.results.results_frame``.
             people: From ``sweeps.report.people.resamples``.
             margin: In ToW, a fraction.
+            reference: A row that all others are held against besides; empty for none.
         """
         found = {block: level_of(rows) for block, rows in blocks(frame)}
         return cls(
-            tests=tuple(comparisons(frame, people, margin)),
+            tests=tuple(comparisons(frame, people, margin, reference)),
             levels={block: level for block, level in found.items() if level is not None},
             overall=aggregate(frame),
             margin=margin,
             people=people,
+            reference=reference,
         )
 
     def shown(self, family: str, block: Block) -> list[PairedTest]:

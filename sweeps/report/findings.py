@@ -60,9 +60,14 @@ def findings(frame: pd.DataFrame, evidence: Evidence) -> list[Finding]:
     return [*found, *across]
 
 
+def leader(tests: Sequence[PairedTest]) -> PairedTest:
+    """The row with the largest mean gain over doing nothing, shown or not."""
+    return max(tests, key=lambda test: test.difference)
+
+
 def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[str]:
     """The largest gain with what it is worth, and which rows are shown to help or to harm."""
-    top = max(tests, key=lambda test: test.difference)
+    top = leader(tests)
     competed = f"{len(tests)} one-shot {'row' if len(tests) == 1 else 'rows'} competed"
     # On the seeds of the row that is spoken of: it must be among those that can be chosen.
     common = gains[gains[top.method].notna()].dropna(axis="columns")
@@ -72,15 +77,15 @@ def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[s
         sentences = [f"{who if len(tests) > 1 else 'The one-shot row has no'} higher mean."]
     elif top.is_shown:
         sentences = [
-            f"{top.method} is shown to be better: {_points(top)}, p {top.p_corrected:.2g} after "
-            f"correction for the rows ({competed}, {top.num} seeds)."
+            f"{top.method} is shown to be better: {points(top)}, p {top.p_corrected:.2g} after "
+            f"correction for the rows ({competed}, {num_seeds(top.num)})."
         ]
     else:
-        why = f"{competed} over {_seeds(top.num)}"
+        why = f"{competed} over {num_seeds(top.num)}"
         if len(tests) > 1:
             why += "; the highest of several means is above zero by chance alone"
         sentences = [
-            f"The largest mean gain over it is that of {top.method}, {_points(top)}, but it is not "
+            f"The largest mean gain over it is that of {top.method}, {points(top)}, but it is not "
             f"shown to be one ({why})."
         ]
     # Said of losses too: only where a mean is above zero it would be above zero on average.
@@ -99,7 +104,7 @@ def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[s
     return sentences
 
 
-def _points(test: PairedTest) -> str:
+def points(test: PairedTest) -> str:
     """A difference with its interval, or without one where a single seed has none."""
     said = f"{100 * test.difference:+.1f} points"
     if math.isnan(test.low):
@@ -107,7 +112,8 @@ def _points(test: PairedTest) -> str:
     return f"{said} (95 % interval {100 * test.low:+.1f} to {100 * test.high:+.1f})"
 
 
-def _seeds(num: int) -> str:
+def num_seeds(num: int) -> str:
+    """Such as "3 seeds"."""
     return "1 seed" if num == 1 else f"{num} seeds"
 
 
@@ -148,8 +154,8 @@ def _over_datasets(tests: Sequence[PairedTest]) -> list[Finding]:
         return []
     most = max(test.num for test in tests)
     shown = [test for test in tests if test.is_shown]
-    better = [f"{t.method} {_points(t)}" for t in shown if t.difference > 0]
-    worse = [f"{t.method} {_points(t)}" for t in shown if t.difference < 0]
+    better = [f"{t.method} {points(t)}" for t in shown if t.difference > 0]
+    worse = [f"{t.method} {points(t)}" for t in shown if t.difference < 0]
     sentences = [f"{most} datasets, each counted once, are a sample of datasets."]
     if better:
         sentences.append(f"Shown to be better than doing nothing: {'; '.join(better)}.")

@@ -18,6 +18,7 @@ from sweeps.report.measures import CATALOGUE
 from sweeps.report.rendering import render
 from sweeps.report.tables import (
     COLUMNS,
+    GAIN,
     LEGEND,
     RANK_NOTE,
     REFERENCE_NOTE,
@@ -25,7 +26,10 @@ from sweeps.report.tables import (
     TUNING_NOTE,
     Table,
     TableCell,
+    block_id,
+    gain_note,
     mixture_note,
+    overforgets_note,
     tables_of,
     truth_note,
 )
@@ -58,6 +62,7 @@ _LATEX = {
     "±": r"$\pm$",
     "Δ": r"$\Delta$",
     "≈": r"$\approx$",
+    "▽": r"$\bigtriangledown$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "†": r"$\dagger$",
@@ -83,7 +88,7 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
             console.print(text, soft_wrap=True, highlight=False)
     console.print()
     tuning = _TERMINAL_TUNING if any(table.is_tuned for table in found) else ()
-    marks = (mixture_note(summary), truth_note(summary))
+    marks = (mixture_note(summary), truth_note(summary), overforgets_note(summary))
     for line in filter(None, (*_TERMINAL_LEGEND, *tuning, *marks)):
         console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
 
@@ -216,23 +221,31 @@ def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
 def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     r"""The tables in LaTeX; needs ``\usepackage{booktabs}`` and nothing else.
 
+    Every one has a label, ``tab:`` with dataset, forget sizes and number, and a short caption for
+    the list of tables.
+
     Args:
         summary: From ``sweeps.report.summary.summarise``.
         notes: Further sentences of the captions, from ``sweeps.report.tables.notes``.
     """
-    parts: list[tuple[Table, Sequence[str], list[str]]] = []
+    parts: list[tuple[Table, str, Sequence[str], list[str]]] = []
     for table in tables_of(summary):
         # Equal panels as wide as a page allows, rather than a full one and a narrow rest.
         columns = [measure for panel in table.panels for measure in panel]
+        if table.compared_with:
+            columns.insert(columns.index("tow") + 1, GAIN)
         count = -(-len(columns) * len(table.sizes) // LATEX_COLUMNS)
         length = -(-len(columns) // count)
         for start in range(0, len(columns), length):
             panel = columns[start : start + length]
-            parts.append((table, panel, list(notes) if start == 0 else []))
+            further = [gain_note(table.compared_with)] if GAIN in panel else []
+            label = "-".join([block_id(table.dataset, table.sizes[0]), *map(str, table.sizes[1:])])
+            said = [*further, *notes] if start == 0 else further
+            parts.append((table, f"{label}-{start // length + 1}", panel, said))
     return render(
         "summary.tex.j2",
         parts=parts,
-        columns=COLUMNS,
+        title_of=lambda table, measure: COLUMNS.get(measure, f"vs {table.compared_with}"),
         legend=LEGEND,
         tuning_note=TUNING_NOTE,
         rank_note=RANK_NOTE,
@@ -249,6 +262,8 @@ def _latex_number(cell: TableCell, measure: str) -> str:
     text = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")[cell.rank].format(text)
     if cell.spread and CATALOGUE[measure].unit != "seconds":
         text += rf"{{\tiny$\pm${cell.spread}}}"
+    if measure == GAIN:
+        return text + (f"$^{{{cell.mark}}}$" if cell.mark else "")
     return text + "".join(_LATEX[mark] for mark in cell.mark)
 
 

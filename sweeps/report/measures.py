@@ -32,6 +32,7 @@ class Measure:
         place: Order within the panel; equal ones stand as they do here.
         board: Name on MLflow's leaderboard; empty if it is not shown there.
         is_summarised: Whether the summary has it though neither a table nor the board shows it.
+        meaning: What it is, in a sentence for whoever points at its title.
         is_published: Whether papers give it, so that it is compared with theirs.
     """
 
@@ -47,6 +48,7 @@ class Measure:
     board: str = ""
     is_summarised: bool = False
     is_published: bool = False
+    meaning: str = ""
 
     @property
     def in_summary(self) -> bool:
@@ -62,11 +64,16 @@ class Measure:
 # fmt: off
 _MEASURES = (
     Measure("retain_score", "retain/score", is_published=True,
-            title="retain", better="highest", panel=1, board="retain"),
+            title="retain", better="highest", panel=1, board="retain",
+            meaning="The score on the retain set D_r: what the model still knows of those who stay."
+                    " Higher is better."),
     Measure("forget_score", "forget/score", is_published=True,
-            title="forget", better="retrained", panel=1, board="forget"),
+            title="forget", better="retrained", panel=1, board="forget",
+            meaning="The score on the forget set D_f. Best is as near as possible to the retrained "
+                    "models of the same seed, not as low as possible."),
     Measure("test_score", "test/score", is_published=True,
-            title="test", better="highest", panel=1, board="test"),
+            title="test", better="highest", panel=1, board="test",
+            meaning="The score on people who were never trained on. Higher is better."),
     Measure("val_score", "val/score", is_summarised=True),
     Measure("support_score", "support/score"),
     Measure("retain_loss", "retain/loss", unit="number"),
@@ -75,27 +82,42 @@ _MEASURES = (
     Measure("val_loss", "val/loss", unit="number"),
     Measure("support_loss", "support/loss", unit="number"),
     Measure("tow", "tow", is_published=True,
-            title="ToW", better="highest", panel=1, board="tow"),
+            title="ToW", better="highest", panel=1, board="tow",
+            meaning="Tug of war: the product of 1 minus the distance to the retrained model's score"
+                    " on retain, forget and test set. 100 is the retrained model."),
     Measure("mia_auc", "mia/auc", is_published=True,
-            title="MIA AUC", short="MIA", better="retrained", panel=1, board="mia_auc"),
+            title="MIA AUC", short="MIA", better="retrained", panel=1, board="mia_auc",
+            meaning="How well an attacker who sees losses tells forget from test images; 50 is "
+                    "guessing. Read it beside the retrained rows."),
     Measure("mia_acc", "mia/accuracy", is_published=True,
-            title="MIA acc", short="MIAacc", better="retrained", panel=2, place=3, board="mia_acc"),
+            title="MIA acc", short="MIAacc", better="retrained", panel=2, place=3, board="mia_acc",
+            meaning="Share of forget images that the loss attack takes for non-members."),
     Measure("mia_threshold_auc", "mia/threshold_auc", is_summarised=True),
     Measure("rmia_auc", "rmia/auc", is_published=True,
-            title="RMIA AUC", short="RMIA", better="retrained", panel=2, place=3, board="rmia_auc"),
+            title="RMIA AUC", short="RMIA", better="retrained", panel=2, place=3, board="rmia_auc",
+            meaning="How well an attacker who compares with retrained models tells forget from test"
+                    " images; 50 is guessing. Read it beside retrain_again."),
     Measure("rmia_tpr", "rmia/tpr", board="rmia_tpr"),
     Measure("unlearn_seconds", "cost/unlearn_seconds", unit="seconds",
-            title="unlearn s", short="sec", better="lowest", panel=2, place=4, board="seconds"),
+            title="unlearn s", short="sec", better="lowest", panel=2, place=4, board="seconds",
+            meaning="Seconds of the method's own work after the request."),
     Measure("prepare_seconds", "cost/prepare_seconds", unit="seconds",
-            title="prepare s", short="prep s", panel=2, place=4, board="prepare_seconds"),
+            title="prepare s", short="prep s", panel=2, place=4, board="prepare_seconds",
+            meaning="Seconds of the method's own work before the training data are deleted."),
     Measure("retain_gap", "gap/retain", unit="difference",
-            title="Δ retain", short="Δret", panel=2, place=2, board="gap/retain"),
+            title="Δ retain", short="Δret", panel=2, place=2, board="gap/retain",
+            meaning="Retain score minus the retrained model's, in points."),
     Measure("forget_gap", "gap/forget", unit="difference",
-            title="Δ forget", short="Δfor", panel=2, place=2, board="gap/forget"),
+            title="Δ forget", short="Δfor", panel=2, place=2, board="gap/forget",
+            meaning="Forget score minus the retrained model's, in points: above 0 still knows too "
+                    "much, below 0 forgot too much."),
     Measure("test_gap", "gap/test", unit="difference",
-            title="Δ test", short="Δtest", panel=2, place=2, board="gap/test"),
+            title="Δ test", short="Δtest", panel=2, place=2, board="gap/test",
+            meaning="Test score minus the retrained model's, in points."),
     Measure("tow_normalised", "tow_normalised",
-            title="ToW norm", short="ToWn", panel=2, place=1, board="tow_norm"),
+            title="ToW norm", short="ToWn", panel=2, place=1, board="tow_norm",
+            meaning="Mean gain of ToW over doing nothing, in percent of what retraining again "
+                    "gains."),
     Measure("tow_with_mia", "tow_with_mia"),
     Measure("mia_reference_auc", "mia/reference_auc"),
     Measure("mia_reference_acc", "mia/reference_accuracy"),
@@ -117,9 +139,12 @@ _MEASURES = (
     Measure("weight_distance", "weight_distance", unit="number"),
     Measure("forget_margin", "forget/margin", unit="signed", is_summarised=True),
     Measure("forget_loss_gap", "gap/forget_loss", unit="signed",
-            title="Δ forget loss", short="Δloss", panel=3),
+            title="Δ forget loss", short="Δloss", panel=3,
+            meaning="Mean loss on forget images minus the retrained model's."),
     Measure("forget_margin_gap", "gap/forget_margin", unit="signed",
-            title="Δ forget margin", short="Δmargin", panel=3),
+            title="Δ forget margin", short="Δmargin", panel=3,
+            meaning="Mean log-odds of the truth on forget images minus the retrained model's; above"
+                    " 0 still knows too much."),
     Measure("num_attributes", "num_attributes", unit="number"),
     Measure("nomus", "nomus"),
     Measure("prepared_bytes", "cost/prepared_bytes", unit="bytes"),

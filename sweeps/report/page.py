@@ -12,31 +12,42 @@ import json
 import shutil
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 
 from oneshui.origin import git_commit, versions
+from oneshui.spec import DATA_SEEN
+from sweeps.command import lasting, shell_line, without_secrets
 from sweeps.graph.plan import Plan
 from sweeps.inference.comparisons import PairedTest
 from sweeps.inference.evidence import Evidence
 from sweeps.report import analyses, formats, paper, provenance, tables
+from sweeps.report.cards import cards
 from sweeps.report.failures import Cause
 from sweeps.report.figures import catalogue
-from sweeps.report.figures.style import Material
-from sweeps.report.findings import findings
+from sweeps.report.figures.style import DPI, Material
+from sweeps.report.grid import grid_of
+from sweeps.report.overview import overview
 from sweeps.report.rendering import render
 from sweeps.report.sheets import write_csv
 from sweeps.report.studies.leaks import LEAK_NOTE, leak_cost_lines
 from sweeps.report.studies.results import StudyResult, write_study_tables
 from sweeps.report.studies.words import study_lines, study_sentences
+from sweeps.report.tracing import packed, traces
 from sweeps.store import Entry
 from sweeps.store.aside import make_room
 
 LEFTOVER_SECONDS = 3600.0
+WIDEST_BESIDE = 7.5
+"""Inches: wider figures stand by themselves."""
+LEAST_PIXELS, MOST_PIXELS = 76, 130
+"""Of one inch of a figure, as the page shows it: its letters are legible, and not shouted."""
 _TEST_COLUMNS = [field.name for field in dataclasses.fields(PairedTest)]
 
 
@@ -46,6 +57,10 @@ class _Figure:
     alt: str
     caption: str
     data: str
+    is_wide: bool
+    is_drawn: bool
+    least: int
+    most: int
 
 
 def write_report(
@@ -62,6 +77,8 @@ def write_report(
     meanwhile: Callable[[], None] | None = None,
     studies: Sequence[StudyResult] = (),
     show_faces: bool = False,
+    tracking_uri: str = "",
+    notice: str = "",
 ) -> Path:
     """Write ``<output_dir>/report`` whole, or leave the one that is there as it is.
 
@@ -79,6 +96,8 @@ def write_report(
         meanwhile: Called when only the figures are left, which other processes draw.
         studies: What tuning found, from ``study_results``.
         show_faces: Whether pictures of real people are shown.
+        tracking_uri: MLflow's server; anything else is looked at by mode=ui.
+        notice: What must be said at the top, for example that the sweep still runs.
 
     Returns:
         Path of ``index.html``.
@@ -121,18 +140,26 @@ def write_report(
         if meanwhile is not None:
             meanwhile()
         drawn = catalogue.draw(material, folder / "figures", progress)
-        shown = tables.tables_of(summary)
+        colours = {name: look.colour for name, look in material.looks.items() if look.is_own}
+        compared_with = evidence.reference or "nothing"
+        grid = grid_of(summary, colours, compared_with, said)
+        shown_cards, across = cards(frame, evidence)
         page = render(
             "report.html.j2",
             sweep=plan.sweep,
-            tables=shown,
-            tuning_note=tables.TUNING_NOTE if any(t.is_tuned for t in shown) else "",
+            notice=notice,
+            cards=shown_cards,
+            colours=defaultdict(str, colours),
+            grid=grid,
+            overview=overview(grid),
+            seen=[(str(access), seen) for access, seen in DATA_SEEN.items()],
+            overforgets=tables.OVERFORGETS,
+            tuning_note=tables.TUNING_NOTE if grid.is_tuned else "",
             tuning=plan.sweep.tuning,
             studies=study_lines(studies),
             studies_said=study_sentences(studies),
             leak_cost=list(leak_cost_lines(leak_cost)),
             leak_note=LEAK_NOTE,
-            columns=tables.COLUMNS,
             legend=tables.LEGEND,
             rank_note=tables.RANK_NOTE,
             reference_note=tables.REFERENCE_NOTE,
@@ -140,7 +167,7 @@ def write_report(
             compared=tables.comparison_tables(evidence),
             overall=tables.overall_lines(evidence.overall),
             overall_note=tables.OVERALL_NOTE,
-            findings=findings(frame, evidence),
+            findings=across,
             paper=paper.lines(comparison),
             figures=[_figure(path) for path in drawn if path.suffix == ".png"],
             real=[name for name, it in plan.sweep.datasets.items() if it.generate is None],
@@ -155,6 +182,9 @@ def write_report(
             splits=provenance.splits(plan, entries),
             methods=provenance.methods(plan, entries),
             again=provenance.again(command),
+            mlflow=_mlflow(tracking_uri, command),
+            truth_note=tables.TRUTH_NOTE,
+            traces=packed(traces(plan, entries, tables.COLUMNS, output_dir / "logs")),
             commit=git_commit(),
             versions=versions("ray", "mlflow"),
             config=_config(plan),
@@ -162,6 +192,13 @@ def write_report(
         )
         (folder / "index.html").write_text(page, encoding="utf-8")
     return target / "index.html"
+
+
+def _mlflow(tracking_uri: str, command: Sequence[str]) -> str:
+    """The address of MLflow's server, or the command that starts one."""
+    if urlsplit(tracking_uri).scheme in ("http", "https"):
+        return without_secrets(tracking_uri)
+    return shell_line([*lasting(command), "mode=ui"])
 
 
 def _config(plan: Plan) -> str:
@@ -206,7 +243,17 @@ def _replacing(target: Path) -> Iterator[Path]:
 
 
 def _figure(path: Path) -> _Figure:
-    kind = path.stem.split("-", 1)[0]
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    caption = catalogue.KINDS[kind].caption
-    return _Figure(name=path.stem, alt=path.stem.replace("_", " "), caption=caption, data=data)
+    kind = catalogue.KINDS[path.stem.split("-", 1)[0]]
+    content = path.read_bytes()
+    # A PNG says its width in pixels right behind its mark.
+    inches = int.from_bytes(content[16:20], "big") / DPI
+    return _Figure(
+        name=path.stem,
+        alt=f"{kind.alt}: {path.stem}",
+        caption=kind.caption,
+        data=base64.b64encode(content).decode("ascii"),
+        is_wide=inches > WIDEST_BESIDE,
+        is_drawn=not kind.has_pictures,
+        least=round(inches * LEAST_PIXELS),
+        most=round(inches * MOST_PIXELS),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,22 @@ def render(template: str, **values: Any) -> str:
     Raises:
         jinja2.UndefinedError: It names what is not among the values.
     """
+    return _environment(template.split(".", 1)[1]).get_template(template).render(**values)
+
+
+@functools.lru_cache
+def _environment(kind: str) -> Environment:
+    """That of files of one kind, such as "tex.j2", which compiles each of them once."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=not template.endswith(".html.j2"),
+        keep_trailing_newline=kind != "html.j2",
         finalize=_printable,
     )
-    if template.endswith(".tex.j2"):
+    if kind == "tex.j2":
         environment = environment.overlay(
             variable_start_string="<<",
             variable_end_string=">>",
@@ -36,7 +43,7 @@ def render(template: str, **values: Any) -> str:
         )
     environment.filters["sets"] = _sets
     environment.filters["in_cell"] = _in_cell
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def _printable(value: Any) -> Any:

@@ -6,13 +6,14 @@ Frames hold fractions in [0, 1] and seconds. Must not import torch, Ray or MLflo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from oneshui.spec import DATA_SEEN, Access, Role
+from sweeps.inference.comparisons import ATTACKS, Family, PairedTest, blocks
 from sweeps.inference.evidence import Evidence
 from sweeps.inference.intervals import interquartile_mean, ratio_of_means, t_intervals
 from sweeps.inference.retrained import distances
@@ -44,7 +45,12 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
         frame), against_nothing (1 for a ToW that is shown to be above doing nothing, -1 for below,
         0 for neither; null without doing nothing or a second seed), equivalent (whether the row is
         shown to be as near to retraining as retraining itself; null where nothing was retrained
-        twice) and equivalent_p (its corrected p), ``<measure>_mean``, ``_std`` (ddof 1), ``_low``
+        twice) and equivalent_p (its corrected p), mia_auc_below and rmia_auc_below (whether the
+        attack is shown to find less than in retrained models and than by chance: the row forgets
+        too much; null where nothing was tested), compared_with (the row of choice, else doing
+        nothing), difference (mean ToW minus its, over seeds that have both), difference_low and
+        difference_high (95 %, Student's) and difference_p (corrected; null where nothing was
+        tested), ``<measure>_mean``, ``_std`` (ddof 1), ``_low``
         and ``_high`` (95 % interval of the mean, Student's) and ``_iqm`` (interquartile mean) of
         ``SUMMARISED``: fractions in [0, 1] and seconds, null where the seeds do not suffice; and
         ``<measure>_rank`` of ``RANKED``: 1 and 2 for rows that are shown to be best and best of the
@@ -95,6 +101,8 @@ def summarise(frame: pd.DataFrame, evidence: Evidence | None = None) -> pd.DataF
     table.insert(13, "against_nothing", _against_nothing(table, evidence))
     for place, (name, column) in enumerate(_equivalence(table, evidence).items(), start=14):
         table.insert(place, str(name), column)
+    for place, (name, column) in enumerate(_compared(frame, table, evidence).items(), start=16):
+        table.insert(place, str(name), column)
     ranked = {f"{measure}_rank": _ranks(frame, table, measure) for measure in RANKED}
     return pd.concat([table, pd.DataFrame(ranked, index=table.index)], axis=1)
 
@@ -127,15 +135,51 @@ def _order(table: pd.DataFrame) -> pd.Index[int]:
 
 def _equivalence(table: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     """Corrected p of being as near to retraining as retraining itself, and whether it is shown."""
-    p_values = {
-        (*test.block, test.method): test.p_corrected
-        for test in evidence.tests
-        if test.family == "retrained"
-    }
+    p_values = _by_row(evidence, "retrained", "tow", lambda test: test.p_corrected)
     found = [p_values.get(key, math.nan) for key in _keys(table)]
     p = pd.Series(found, index=table.index, dtype="float64")
     is_shown = (p <= ALPHA).astype("boolean").mask(p.isna())
     return pd.DataFrame({"equivalent": is_shown, "equivalent_p": p})
+
+
+def _compared(frame: pd.DataFrame, table: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
+    """Whether rows forget too much, and how they compare with the row of choice."""
+    found = pd.DataFrame(index=table.index)
+    for measure in ATTACKS:
+        shown = _by_row(evidence, "below_chance", measure, lambda test: test.is_shown)
+        own = [shown.get(key) for key in _keys(table)]
+        found[f"{measure}_below"] = pd.Series(own, index=table.index, dtype="boolean")
+    differences: dict[tuple[Any, ...], tuple[str, float, float, float]] = {}
+    for block, rows in blocks(frame):
+        known = by_seed(rows, "tow").dropna(axis="columns", how="all")
+        other = evidence.reference or of_role(rows, Role.PRETRAIN)
+        if other not in known:
+            continue
+        for name in known.columns.difference([other, of_role(rows, Role.RETRAIN)]):
+            values = (known[name] - known[other]).to_numpy()
+            ends = t_intervals(values[np.newaxis])[0]
+            mean = float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
+            differences[(*block, name)] = (str(other), mean, float(ends[0]), float(ends[1]))
+    nothing = (None, math.nan, math.nan, math.nan)
+    own = [differences.get(key, nothing) for key in _keys(table)]
+    names = ["compared_with", "difference", "difference_low", "difference_high"]
+    found[names] = pd.DataFrame(own, columns=names, index=table.index)
+    found["compared_with"] = found["compared_with"].astype("str")
+    family: Family = "reference" if evidence.reference else "nothing"
+    p_values = _by_row(evidence, family, "tow", lambda test: test.p_corrected)
+    found["difference_p"] = [p_values.get(key, math.nan) for key in _keys(table)]
+    return found
+
+
+def _by_row(
+    evidence: Evidence, family: Family, measure: str, value: Callable[[PairedTest], Any]
+) -> dict[tuple[Any, ...], Any]:
+    """What the tests of a family say of a measure, by dataset, forget size and row."""
+    return {
+        (*test.block, test.method): value(test)
+        for test in evidence.tests
+        if test.family == family and test.measure == measure
+    }
 
 
 def _against_nothing(table: pd.DataFrame, evidence: Evidence) -> pd.Series[Any]:

@@ -7,6 +7,7 @@ import torch, Ray or MLflow.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,9 @@ import pandas as pd
 
 from oneshui.spec import DATA_SEEN, Access, Role
 from sweeps.graph.spec import SeedLevel, ValuesFrom
-from sweeps.inference.comparisons import PairedTest, support_statement
+from sweeps.inference.comparisons import ATTACKS, PairedTest, support_statement
 from sweeps.inference.evidence import Evidence
+from sweeps.inference.rows import is_ranked
 from sweeps.report.measures import CATALOGUE, RANKED
 from sweeps.report.summary import group_of
 
@@ -32,6 +34,9 @@ FEW_PEOPLE = 5
 COLUMNS = {key: CATALOGUE[key].title for panel in PANELS for key in panel}
 """Measures that the tables show, with their titles."""
 
+GAIN = "gain"
+"""ToW against the row that a table compares with: no measure, but a column where there is room."""
+
 MOST_SIZES = 3
 """Forget sizes beside each other; further ones begin another table."""
 
@@ -40,6 +45,9 @@ MISSING = "-"
 TRUTH_IN_VIEW: ValuesFrom = "truth_in_view"
 MIXED = "†"
 TRUTH = "‡"
+OVERFORGETS = "▽"
+STARS = (0.05, 0.01, 0.001)
+"""Corrected p up to which a difference has one, two and three stars."""
 
 LEGEND = (
     "Retain, forget and test: the score. All in percent, seconds excepted; mean ± standard "
@@ -68,6 +76,10 @@ RANK_NOTE = (
 )
 TRUTH_NOTE = (
     "hyperparameters found with retrained models of reported cells in view: a little flattered."
+)
+OVERFORGETS_NOTE = (
+    "forgets too much: the attack is shown to be below chance and below what it makes of retrained "
+    "models, which tells on those who asked to be forgotten."
 )
 TUNING_NAMES: Mapping[str, str] = {
     "support_only": "S",
@@ -108,6 +120,8 @@ _FAMILIES: Mapping[str, str] = {
     "best": "The highest mean ToW against the other rows: is it better than each?",
     "retrained": "Against retraining again: is the ToW as near to retraining?",
     "attack": "Against retraining again: does an attack find more, or less?",
+    "below_chance": "Below chance and below retrained models: does a row forget too much?",
+    "reference": "Against the row of choice (report.reference): does the ToW differ?",
     "datasets": "Over datasets, against doing nothing: does the ToW differ in general?",
 }
 
@@ -121,13 +135,20 @@ class TableCell:
         spread: Standard deviation; empty with fewer than two seeds.
         rank: 1 shown to be best, 2 shown to be best of the rest, 0 neither.
         mark: After a ToW: ↑ or ↓ shown to be above or below doing nothing, ≈ shown to be as near
-            to retraining as retraining itself.
+            to retraining as retraining itself. After an attack: ▽ shown to be below chance and
+            below retrained models.
+        value: The mean as the column shows it, unrounded; NaN if there is none.
+        low: Lower end of its 95 % interval, NaN without one.
+        high: Its upper end.
     """
 
     mean: str
     spread: str
     rank: int = 0
     mark: str = ""
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
     def __str__(self) -> str:
         return f"{self.mean} ± {self.spread}" if self.spread else self.mean
@@ -145,7 +166,11 @@ class Line:
         truth_in_view: Whether its hyperparameters were found as ``TRUTH_NOTE`` says.
         group: Rows of one group stand together: see ``sweeps.report.summary.group_of``.
         counts: Finished and planned seeds by forget size, for example "1/2"; "-" if not planned.
-        cells: By forget size and measure.
+        cells: By forget size and measure, and ``GAIN``: ToW minus that of the row which the table
+            compares with.
+        ranks: By forget size: place among the ranked rows by mean ToW, from 1; absent for others.
+        is_ranked: Whether the row competes.
+        role: What it stands for.
     """
 
     method: str
@@ -156,6 +181,9 @@ class Line:
     group: int
     counts: Mapping[int, str]
     cells: Mapping[tuple[int, str], TableCell]
+    ranks: Mapping[int, int]
+    is_ranked: bool
+    role: Role
 
     @property
     def title(self) -> str:
@@ -183,6 +211,7 @@ class Table:
         sizes: Forget sizes beside each other.
         task: "multilabel" or "multiclass"; empty while nothing is measured.
         requests: That every seed stands for, each of so many people.
+        compared_with: The row of choice, else doing nothing; empty where neither is measured.
         lines: One per method.
     """
 
@@ -190,6 +219,7 @@ class Table:
     sizes: tuple[int, ...]
     task: str
     requests: int
+    compared_with: str
     lines: tuple[Line, ...]
 
     @property
@@ -212,6 +242,16 @@ class Table:
     def rule_before(self, number: int) -> bool:
         """Whether another group begins with this line."""
         return number > 0 and self.lines[number].group != self.lines[number - 1].group
+
+
+def block_id(dataset: str, num_forget: int) -> str:
+    """A dataset and forget size as an anchor of the page and in a file's name."""
+    return f"{anchor(dataset)}-n{num_forget}"
+
+
+def anchor(name: str) -> str:
+    """A name as part of an address; other letters than A to Z and the like become _."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", name)
 
 
 def request_title(dataset: str, num_forget: int) -> str:
@@ -244,6 +284,7 @@ def tables_of(summary: pd.DataFrame) -> list[Table]:
                     sizes=some,
                     task=str(next(iter(part["task"].dropna()), "")),
                     requests=int(part["requests"].max()),
+                    compared_with=str(next(iter(part["compared_with"].dropna()), "")),
                     lines=tuple(_lines(part, some)),
                 )
             )
@@ -255,6 +296,8 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
         str(method): {int(row["num_forget"]): row for row in part.to_dict("records")}
         for method, part in rows.groupby("method", sort=False)
     }
+
+    places = {size: _places(rows[rows["num_forget"] == size]) for size in sizes}
 
     def group(method: str) -> int:
         one = next(iter(by_method[method].values()))
@@ -274,7 +317,13 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
                 size: f"{own[size]['n']}/{own[size]['seeds']}" if size in own else MISSING
                 for size in sizes
             },
-            cells={(size, m): _cell(m, own.get(size)) for size in sizes for m in COLUMNS},
+            cells={
+                **{(size, m): _cell(m, own.get(size)) for size in sizes for m in COLUMNS},
+                **{(size, GAIN): _gain(own.get(size)) for size in sizes},
+            },
+            ranks={size: places[size][method] for size in sizes if method in places[size]},
+            is_ranked=any(method in of_size for of_size in places.values()),
+            role=Role(str(one["role"])),
         )
 
 
@@ -291,8 +340,37 @@ def _cell(measure: str, row: Mapping[Hashable, Any] | None) -> TableCell:
         mean=f"{round(scale * mean, digits) + 0.0:{sign}.{digits}f}",
         spread="" if math.isnan(spread) else f"{scale * spread:.{digits}f}",
         rank=0 if pd.isna(rank) else int(rank),
-        mark=_mark(row) if measure == "tow" else "",
+        mark=_mark(row) if measure == "tow" else _below_mark(row, measure),
+        value=scale * mean,
+        low=scale * row[f"{measure}_low"],
+        high=scale * row[f"{measure}_high"],
     )
+
+
+def _places(rows: pd.DataFrame) -> dict[str, int]:
+    """Places of the ranked rows of one forget size by mean ToW."""
+    known = rows[is_ranked(rows) & rows["tow_mean"].notna()]
+    found = known.set_index("method")["tow_mean"].rank(ascending=False, method="min")
+    return {str(method): int(place) for method, place in found.items()}
+
+
+def _gain(row: Mapping[Hashable, Any] | None) -> TableCell:
+    """ToW minus that of the row which the table compares with, with stars for its p."""
+    if row is None or math.isnan(row["difference"]):
+        return TableCell(mean=MISSING, spread="")
+    return TableCell(
+        mean=f"{round(100 * row['difference'], 1) + 0.0:+.1f}",
+        spread="",
+        mark="*" * sum(row["difference_p"] <= level for level in STARS),
+        value=100 * row["difference"],
+        low=100 * row["difference_low"],
+        high=100 * row["difference_high"],
+    )
+
+
+def _below_mark(row: Mapping[Hashable, Any], measure: str) -> str:
+    is_below = row.get(f"{measure}_below", False)
+    return "" if pd.isna(is_below) or not is_below else OVERFORGETS
 
 
 def _mark(row: Mapping[Hashable, Any]) -> str:
@@ -335,6 +413,24 @@ def truth_note(summary: pd.DataFrame) -> str:
     )
 
 
+def overforgets_note(summary: pd.DataFrame) -> str:
+    """What the mark of rows that forget too much means; empty without such rows.
+
+    Args:
+        summary: From ``sweeps.report.summary.summarise``.
+    """
+    below = summary[[f"{measure}_below" for measure in ATTACKS]].fillna(False)
+    return f"{OVERFORGETS} {OVERFORGETS_NOTE}" if below.to_numpy(dtype=bool).any() else ""
+
+
+def gain_note(compared_with: str) -> str:
+    """What the column of differences says."""
+    return (
+        f"Against {compared_with}: ToW minus its, in points, over seeds that have both; * p at "
+        "most .05, ** .01, *** .001, corrected for the rows (Student's, within seeds)."
+    )
+
+
 def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
     """What must be said under the tables besides the legend.
 
@@ -351,6 +447,7 @@ def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
                 support_statement(evidence.tests),
                 mixture_note(summary),
                 truth_note(summary),
+                overforgets_note(summary),
             ],
         )
     )

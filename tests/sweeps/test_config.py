@@ -240,3 +240,14 @@ def test_only_rows_and_access_that_are_asked_for_are_tuned() -> None:
     assert tuned() == {"gradient_ascent", "ssd", "jit"}
     assert tuned("tuning.rows=[ssd]") == {"ssd"}
     assert tuned("tuning.access=[prepared]") == {"ssd"}
+
+
+def test_a_row_of_choice_must_be_one_that_has_a_tow() -> None:
+    assert load(["sweep=demo"]).reference == ""
+    assert load(["sweep=demo", "report.reference=finetune"]).reference == "finetune"
+    for name in ("finetunes", "retrain"):
+        with pytest.raises(
+            InputError, match=rf"unknown row in report.reference '{name}'"
+        ) as raised:
+            load(["sweep=demo", f"report.reference={name}"])
+        assert "finetune" in str(raised.value)

@@ -17,7 +17,13 @@ import pandas as pd
 from oneshui.attacks.roc import FEWEST_FALSE_POSITIVES
 from sweeps.graph.artifacts import ROC
 from sweeps.report.analyses import stored_table
-from sweeps.report.figures.style import Block, Drawing, Look, Material, looks_of, set_title
+from sweeps.report.figures.style import (
+    Block,
+    Drawing,
+    Look,
+    Material,
+    set_title,
+)
 from sweeps.report.people import mean_interval
 
 if TYPE_CHECKING:
@@ -48,8 +54,8 @@ def rmia_roc(material: Material) -> Iterator[Drawing]:
     for block in material.blocks():
         attacked = _attacked(material, block)
         if attacked.curves:
-            looks = looks_of({name: block.methods[name] for name in attacked.curves})
-            yield Drawing(name=block.stem, make=partial(_figure, attacked, looks, block.title))
+            make = partial(_figure, attacked, material.looks, block.title)
+            yield Drawing(name=block.stem, make=make)
 
 
 def _attacked(material: Material, block: Block) -> _Attacked:
@@ -99,7 +105,7 @@ def _range(numbers: pd.Series[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _figure(attacked: _Attacked, looks: dict[str, Look], title: str) -> Figure:
+def _figure(attacked: _Attacked, looks: Mapping[str, Look], title: str) -> Figure:
     from matplotlib.figure import Figure
 
     curves, floor = attacked.curves, attacked.floor
@@ -109,7 +115,8 @@ def _figure(attacked: _Attacked, looks: dict[str, Look], title: str) -> Figure:
     axes.grid(color="#e6e6e6", linewidth=0.8)
     rates = np.geomspace(floor, 1, GRID_POINTS)
     lowest = 1.0
-    for number, (method, look) in enumerate(looks.items()):
+    for number, method in enumerate(curves):
+        look = looks[method]
         # A curve is a step function: at a rate holds what the next smaller observed rate gave.
         seeds = [_at(curve, rates) for curve in curves[method]]
         mean = np.mean(seeds, axis=0)
@@ -120,7 +127,8 @@ def _figure(attacked: _Attacked, looks: dict[str, Look], title: str) -> Figure:
             mean[shown],
             where="post",
             color=look.colour,
-            linewidth=1.4,
+            linewidth=1.6 if look.is_own else 1.0,
+            zorder=4 if look.is_own else 3,
             marker=look.marker,
             markersize=5,
             markevery=(number % 7, 9),
@@ -141,7 +149,9 @@ def _figure(attacked: _Attacked, looks: dict[str, Look], title: str) -> Figure:
     axes.set_xlabel(f"false-positive rate (a seed: {test})")
     axes.set_ylabel(f"true-positive rate ({forget})")
     set_title(figure, f"Relative membership attack: {title}")
-    figure.legend(loc="outside right center", title="AUC in % [95 % over people]")
+    legend = figure.legend(loc="outside right center", title="AUC in % [95 % over people]")
+    for text, method in zip(legend.get_texts(), curves, strict=False):
+        text.set_color("#1b1f24" if looks[method].is_own else "#5f676f")
     return figure
 
 

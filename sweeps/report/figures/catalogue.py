@@ -30,12 +30,16 @@ class FigureKind:
     """A kind of figure.
 
     Attributes:
+        alt: What is drawn, for who cannot see it; the file's name follows.
         caption: How to read it, for the report's page.
         drawings: What of it can be drawn of the finished jobs.
+        has_pictures: Whether photographs are in it, whose colours must stay as they are.
     """
 
+    alt: str
     caption: str
     drawings: Callable[[Material], Iterator[Drawing]]
+    has_pictures: bool = False
 
 
 _LINES = (
@@ -47,27 +51,40 @@ _LINES = (
 
 KINDS: dict[str, FigureKind] = {
     "forgetting_utility": FigureKind(
-        caption="One point per seed. A good method moves from the pretrained model to the left, "
-        "into the cloud of retrained models, without moving down.",
+        alt="Scatter plot of the score on the forget set against the score on the test set, a "
+        "point per row and small ones per seed; the numbers are the columns forget and test"
+        " of the table",
+        caption="Large points are means, small ones seeds. A good method moves from the "
+        "pretrained model to the left, into the grey box that holds all retrained models, without "
+        "moving down.",
         drawings=scores.forgetting_utility,
     ),
     "tow": FigureKind(
-        caption="Points are seeds, bars and figures are means. What does not get to the right of "
-        "the dashed line is no better than doing nothing; what reaches the grey band cannot be "
-        "told from retraining with another seed.",
+        alt="Dot plot of the ToW of every row with its seeds, doing nothing as a dashed line "
+        "and retraining again as a band; the numbers are the column ToW of the table",
+        caption="Points are seeds, strokes and figures are means; an arrow at the edge is a row "
+        "that lies far off. What does not get to the right of the dashed line is no better than "
+        "doing nothing; what reaches the grey band cannot be told from retraining with another "
+        "seed.",
         drawings=scores.tow,
     ),
     "tow_by_size": FigureKind(
+        alt="Line plot of the mean ToW of every row against the number of people in the "
+        "request; the numbers are those of the overview",
         caption="How a method stands the size of the request; bars are standard deviations over "
         "seeds.",
         drawings=scores.tow_by_size,
     ),
     "loss_mia": FigureKind(
+        alt="Dot plot of the AUC of the loss attack on every row with its seeds, guessing as a "
+        "dotted line; the numbers are the column MIA AUC of the table",
         caption="How well an attacker who sees losses tells forget images from test images. "
         "Retraining gives about 50%; clearly less is a trace of the request as well.",
         drawings=scores.loss_mia,
     ),
     "rmia_roc": FigureKind(
+        alt="ROC curves of the relative attack on logarithmic axes, a line per row; the areas "
+        "are in the legend and in the column RMIA AUC of the table",
         caption="The relative attack where it matters, at few false accusations. One line a row, "
         "the mean over seeds; on the dotted diagonal the attacker guesses. Nothing is shown left "
         "of the dashed line: there fewer than ten test images decide. The legend gives the area "
@@ -77,27 +94,38 @@ KINDS: dict[str, FigureKind] = {
         drawings=attack.rmia_roc,
     ),
     "hardness": FigureKind(
+        alt="Scatter plots, one per row, of every forgotten person's gap against the distance "
+        "of the support picture, with a line; slopes are in hardness_fits.csv",
         caption="Each point is a forgotten person: is it harder to forget somebody whose support "
         "picture is unlike the person's others (paper, Figure 4)? Gap above 0: still known better "
         f"than by the retrained model. {_LINES}",
         drawings=identities.hardness,
     ),
     "retain_drop": FigureKind(
+        alt="Scatter plots, one per row, of the drop of everybody who stays against the "
+        "distance to the forget set, with a line; slopes are in retain_drop_fits.csv",
         caption="Each point is a person who stays: do those lose more who look like the forgotten "
         f"(paper, Figure 5)? {_LINES}",
         drawings=identities.retain_drop,
     ),
     "support_sheet": FigureKind(
+        alt="The support pictures of one seed with the identity and the mean gap of each; the "
+        "gaps are in per_identity.parquet",
         caption="The pictures that people sent in, of one seed, hardest to forget first. The gap "
         "is the mean over the ranked rows: score minus the retrained model's, in points.",
         drawings=identities.support_sheet,
+        has_pictures=True,
     ),
     "ablation": FigureKind(
-        caption="Rows of one method with other hyperparameters. White points are seeds; the gap "
-        "is best at 0.",
+        alt="Dot plots of the ToW and of the forget gap of the rows of one method, with their "
+        "seeds; the numbers are the columns ToW and Δ forget of the table",
+        caption="Rows of one method with other hyperparameters. Points are seeds, strokes means; "
+        "the gap is best at 0.",
         drawings=scores.ablation,
     ),
     "tuning": FigureKind(
+        alt="For every study the simulated value point by point, and the support-only score "
+        "against the true ToW; the numbers are in points.csv",
         caption="Above: the simulated value that Optuna maximised, point by point; the line is "
         "the best so far, filled points were run on the real support set. Below: how far the "
         "support-only score can be trusted, every point against its true ToW, which was computed "
@@ -105,10 +133,12 @@ KINDS: dict[str, FigureKind] = {
         drawings=tuning.tuning,
     ),
     "cost": FigureKind(
+        alt="Bars of the seconds and of the peak memory of every stage of the sweep",
         caption="What the sweep cost, by stage: the sum over its jobs, and one job's peak memory.",
         drawings=costs.cost,
     ),
     "timeline": FigureKind(
+        alt="Bars of what ran on every worker and when, coloured by stage",
         caption="What ran where and when: one line per worker, one bar per job.",
         drawings=costs.timeline,
     ),

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sweeps.graph.job import STAGES, Stage, stage_title
-from sweeps.report.figures.style import COLOURS, Drawing, Material, set_title
+from sweeps.report.figures.style import COLOURS, SMALL, Drawing, Material, set_title
 from sweeps.store import Entry
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def _cost(entries: Sequence[Entry], stages: Sequence[Stage], sweep: str) -> Figu
         edge = {"edgecolor": "#333333", "linewidth": 0.6, "height": 0.64}
         time.barh(y, sum(seconds), color=colour, **edge)
         mean = sum(seconds) / len(seconds) if seconds else 0.0
-        label = f" {len(own)} × {mean:.2g} s"
-        time.annotate(label, (sum(seconds), y), va="center", fontsize=7.5)
+        label = f" {len(own)} × {_short(mean)} s"
+        time.annotate(label, (sum(seconds), y), va="center", fontsize=SMALL)
         if peaks:
             memory.barh(y, max(peaks), color=colour, **edge)
-            memory.annotate(f" {max(peaks):.2g}", (max(peaks), y), va="center", fontsize=7.5)
+            memory.annotate(f" {max(peaks):.2g}", (max(peaks), y), va="center", fontsize=SMALL)
     time.margins(x=0.28)
     memory.margins(x=0.2)
     time.set_xlabel("seconds, all jobs together")
@@ -77,6 +77,11 @@ def _cost(entries: Sequence[Entry], stages: Sequence[Stage], sweep: str) -> Figu
     time.set_ylim(len(stages) - 0.5, -0.5)
     set_title(figure, f"Cost by stage: {sweep}")
     return figure
+
+
+def _short(seconds: float) -> str:
+    """Two digits where they say something, and never an exponent."""
+    return f"{seconds:.0f}" if seconds >= 9.95 else f"{seconds:.2g}"
 
 
 def timeline(material: Material) -> Iterator[Drawing]:
@@ -124,7 +129,7 @@ def _timeline(spans: Sequence[_Span], sweep: str) -> Figure:
                 edgecolors="white",
                 linewidths=0.2,
             )
-    axes.set_yticks(range(len(shown)), shown, fontsize=7.5)
+    axes.set_yticks(range(len(shown)), shown, fontsize=SMALL)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, max(length / scale, 1e-3))
     axes.set_xlabel(f"{unit} since the first job began")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from oneshui.spec import Role
 from sweeps.graph.artifacts import PER_IDENTITY, SUPPORT
 from sweeps.graph.plan import ResultRow
 from sweeps.inference.rows import is_ranked, names
-from sweeps.report.figures.style import Drawing, Look, Material, looks_of, set_title
+from sweeps.report.figures.style import SMALL, Drawing, Look, Material, set_title
+from sweeps.report.scale import shown_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,8 +71,7 @@ def _trends(
         known = {m: own[m] for m in methods if m in own}
         if known:
             title = f"{question} {block.title}"
-            looks = looks_of({m: methods[m] for m in known})
-            make = partial(_panels, known, looks, lines, outcome, title)
+            make = partial(_panels, known, material.looks, lines, outcome, title)
             yield Drawing(name=block.stem, make=make)
 
 
@@ -81,7 +81,7 @@ def _of(table: pd.DataFrame, dataset: str, num_forget: int) -> pd.DataFrame:
 
 def _panels(
     points: dict[str, pd.DataFrame],
-    looks: dict[str, Look],
+    looks: Mapping[str, Look],
     fits: pd.DataFrame,
     outcome: tuple[str, str],
     title: str,
@@ -90,29 +90,33 @@ def _panels(
 
     columns = min(PANELS_BESIDE, len(points))
     rows = math.ceil(len(points) / columns)
-    width, height = max(4.2, 2.35 * columns), 1.15 + 2.2 * rows
+    width, height = max(4.2, 2.5 * columns), 1.25 + 2.3 * rows
     spread = max(np.ptp(part["distance"]) for part in points.values())
     unit = 10.0 ** math.floor(math.log10(spread)) if spread > 0 else 1.0
     note = f"Slopes are points per {unit:g} of distance."
     if any(part["seed"].nunique() > 1 for part in points.values()):
         note = f"Each seed's {outcome[0]}s are moved to one intercept for all. {note}"
     by_method: Any = fits.to_dict("index")
+    points = {m: _levelled(it, by_method[m]["slope"], outcome[0]) for m, it in points.items()}
+    low, high = _shared(points.values(), outcome[0])
+    beyond = sum(int((~(100 * it[outcome[0]]).between(low, high)).sum()) for it in points.values())
+    if beyond:
+        note += f" {beyond} points lie beyond the axes."
     figure = Figure(figsize=(width, height))
-    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     # All panels are alike, so fixed margins in inches do what a layout engine takes a second for.
     figure.subplots_adjust(
         left=0.62 / width,
         right=1 - 0.1 / width,
-        top=1 - 0.95 / height,
+        top=1 - 1.05 / height,
         bottom=0.85 / height,
-        wspace=0.24,
-        hspace=0.55,
+        wspace=0.16,
+        hspace=0.62,
     )
     for axes, (method, part) in zip(grid.flat, points.items(), strict=False):
         fit = by_method[method]
-        part = _levelled(part, fit["slope"], outcome[0])
         _panel(axes, part, fit, outcome[0], looks[method])
-        axes.set_title(method, fontsize=8.5, pad=32)
+        axes.set_title(method, fontsize=8.5, pad=37)
         axes.annotate(
             "\n".join(_said(fit, 100 * unit)),
             (0.5, 1),
@@ -121,18 +125,28 @@ def _panels(
             textcoords="offset points",
             ha="center",
             va="bottom",
-            size=6.8,
+            size=SMALL,
         )
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=SMALL)
+    grid.flat[0].set_ylim(low, high)
     for axes in list(grid.flat)[len(points) :]:
         axes.set_visible(False)
     size = min(9.5, 1.8 * width)  # of the longest label, which a single panel is too narrow for
     figure.supxlabel(f"{outcome[1]} (cosine)", fontsize=size, y=0.36 / height)
     figure.supylabel(f"{outcome[0]} (points)", fontsize=9.5, x=0.08 / width)
     wrapped = textwrap.fill(note, round(15 * width))
-    figure.text(0.5, 0.05 / height, wrapped, ha="center", va="bottom", size=7.5)
+    figure.text(0.5, 0.05 / height, wrapped, ha="center", va="bottom", size=SMALL)
     set_title(figure, title)
     return figure
+
+
+def _shared(parts: Collection[pd.DataFrame], outcome: str) -> tuple[float, float]:
+    """One axis in points for all panels, which a row that is far from all others does not set."""
+    lowest = shown_range((100 * part[outcome].min() for part in parts), [0.0], FLAT)
+    highest = shown_range((100 * part[outcome].max() for part in parts), [0.0], FLAT)
+    if lowest is None or highest is None or highest[1] - lowest[0] < 10 * FLAT:
+        return -1.0, 1.0
+    return lowest[0], highest[1]
 
 
 def _levelled(points: pd.DataFrame, slope: float, outcome: str) -> pd.DataFrame:
@@ -179,8 +193,6 @@ def _panel(axes: Axes, part: pd.DataFrame, fit: dict[str, Any], outcome: str, lo
         linewidths=0,
         rasterized=len(shown) > 300,
     )
-    if 100 * np.ptp(part[outcome]) < FLAT:
-        axes.set_ylim(-1, 1)
     if pd.notna(fit["slope"]):
         ends = np.array([part["distance"].min(), part["distance"].max()])
         axes.plot(
@@ -244,6 +256,6 @@ def _sheet(faces: list[tuple[Any, float, npt.NDArray[np.uint8]]], title: str) ->
         axes.axis("off")
     for axes, (identity, gap, picture) in zip(grid.flat, faces, strict=False):
         axes.imshow(picture, interpolation="nearest" if len(picture) < 64 else None)
-        axes.set_title(f"{identity}: {100 * gap:+.1f}", fontsize=7.5, pad=2)
+        axes.set_title(f"{identity}: {100 * gap:+.1f}", fontsize=SMALL, pad=2)
     set_title(figure, title)
     return figure

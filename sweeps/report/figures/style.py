@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import atexit
 import functools
-import itertools
-import re
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,10 @@ import pandas as pd
 from oneshui.spec import Role
 from sweeps.graph.plan import Plan
 from sweeps.graph.spec import EQUIVALENCE_MARGIN
+from sweeps.inference.rows import is_ranked, names
+from sweeps.report.scale import shown_range
 from sweeps.report.studies.results import StudyResult
-from sweeps.report.tables import request_title
+from sweeps.report.tables import anchor, block_id, request_title
 from sweeps.store import Entry
 
 if TYPE_CHECKING:
@@ -30,8 +32,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+SMALL = 7.8
+"""Points: the smallest letters, 8 pixels where the page shows an inch at its shortest."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
-"""Okabe and Ito's palette, distinguishable with every common form of colour blindness."""
+"""Okabe and Ito's palette, for what is not a method."""
+PALETTE = (
+    *("#cc272e", "#de6907", "#986603", "#9c930d", "#448502", "#0aa87a"),
+    *("#138282", "#139ec6", "#026fd7", "#8777ff", "#9c40bf", "#de50ab"),
+)
+"""Hues around the circle of OKLCH, of two lightnesses in turn. Each has a contrast of 3:1 and more
+to white and to the page's dark ground."""
+SALT = "47074"
+"""With it, the one-shot rows of the demo have a colour each."""
+GREYS = ("#737b83", "#8a929a", "#5f676f")
 MARKERS = "oDs^vP<>"
 RETRAIN_COLOUR = "#4d4d4d"
 STYLE: dict[Any, Any] = {
@@ -103,14 +116,16 @@ class Look:
     """How a row is drawn.
 
     Attributes:
-        colour: Of Okabe and Ito's palette, black or grey.
+        colour: Of the palette where it competes, else black or grey.
         marker: Of its points, so that no row is told by colour alone.
         size: Area of a point, in square points.
+        is_own: Whether the colour belongs to the row's name.
     """
 
     colour: str
     marker: str
     size: float = 55
+    is_own: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,10 +180,15 @@ class Material:
         """Whether a dataset's pictures may be drawn: they are generated, or somebody asked."""
         return self.show_faces or self.plan.sweep.datasets[dataset].generate is not None
 
+    @cached_property
+    def looks(self) -> Mapping[str, Look]:
+        """How every row of the sweep is drawn."""
+        return looks_of(self.summary)
+
     @staticmethod
     def stem(dataset: str) -> str:
         """A dataset's name in a file's name."""
-        return re.sub(r"[^A-Za-z0-9_.]", "_", dataset)
+        return anchor(dataset)
 
     def blocks(self) -> Iterable[Block]:
         """Datasets and forget sizes that have finished rows."""
@@ -188,7 +208,7 @@ class Material:
                     rows=rows,
                     methods=methods,
                     title=request_title(str(dataset), size),
-                    stem=f"{self.stem(str(dataset))}-n{size}",
+                    stem=block_id(str(dataset), size),
                 )
 
 
@@ -211,18 +231,32 @@ def roles_of(rows: pd.DataFrame) -> dict[str, Role]:
     return {str(method): Role(role) for method, role in pairs}
 
 
-def looks_of(methods: Mapping[str, Role]) -> dict[str, Look]:
-    """A colour and a marker for every row, doing nothing and retraining in black and grey."""
-    references = {
-        Role.PRETRAIN: Look(colour="black", marker="X", size=75),
+def looks_of(rows: pd.DataFrame) -> dict[str, Look]:
+    """A colour and a marker for every row of the results or of the summary.
+
+    Rows that compete have the colour of their name, in every sweep; controls and references are
+    grey. Where a marker of the same colour is taken, the next one that is free is used.
+    """
+    ranked = set(names(rows[is_ranked(rows)]))
+    controls = {
+        Role.PRETRAIN: Look(colour="#000000", marker="X", size=75),
         Role.RETRAIN: Look(colour=RETRAIN_COLOUR, marker="*", size=130),
         Role.RETRAIN_AGAIN: Look(colour=RETRAIN_COLOUR, marker="p", size=130),
     }
-    free = (
-        Look(colour=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)])
-        for place in itertools.count()
-    )
-    return {name: references.get(role) or next(free) for name, role in methods.items()}
+    found: dict[str, Look] = {}
+    taken: set[tuple[str, str]] = set()
+    for name, role in roles_of(rows).items():
+        is_own = name in ranked
+        first, second, *_ = hashlib.sha256(f"{SALT} {name}".encode()).digest()
+        colours = PALETTE if is_own else GREYS
+        colour = colours[first % len(colours)]
+        places = range(second, second + len(MARKERS))
+        shapes = [(colour, MARKERS[place % len(MARKERS)]) for place in places]
+        look = next((shape for shape in shapes if shape not in taken), shapes[0])
+        own = Look(colour=look[0], marker=look[1], size=55 if is_own else 40, is_own=is_own)
+        found[name] = controls.get(role, own)
+        taken.add((found[name].colour, found[name].marker))
+    return found
 
 
 def percent(rows: pd.DataFrame, method: str, measure: str) -> pd.Series[float]:
@@ -240,3 +274,79 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower right", ncols=len(handles))
+
+
+def range_of_rows(
+    rows: pd.DataFrame, methods: Mapping[str, Role], measure: str, always: Iterable[float] = ()
+) -> tuple[float, float] | None:
+    """An axis in percent for the seeds of all rows but those far off (``shown_range``)."""
+    known = rows[rows["method"].isin(list(methods)) & rows[measure].notna()]
+    means = 100 * known.groupby("method", sort=False)[measure].mean()
+    needed = [means[name] for name in means.index if methods[name] is not Role.METHOD]
+    if measure == "tow" and len(means):
+        needed.append(means.max())
+    ends = shown_range(means, [*needed, *always])
+    if ends is None:
+        return None
+    near = means.index[means.between(*ends)]
+    seeds = 100 * known.loc[known["method"].isin(near), measure]
+    return shown_range([], [*seeds, *always], least=0.5)
+
+
+LABEL_GAP = 0.19
+"""Inches from one label to the next."""
+
+
+def label_beside(
+    axes: Axes, places: Mapping[str, tuple[float, float]], looks: Mapping[str, Look], height: float
+) -> None:
+    """Names to the right of the axes, each with a thin line to where its row is.
+
+    Args:
+        axes: With the limits that they will have.
+        places: Of the rows, in the axes' own units; those beyond the limits are said to be.
+        looks: Of the rows.
+        height: Of the axes in inches, about.
+    """
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    inside = {
+        name: (min(max(x, left), right), min(max(y, low), high)) for name, (x, y) in places.items()
+    }
+    to_axes = axes.transData + axes.transAxes.inverted()
+    at = {name: float(to_axes.transform(place)[1]) for name, place in inside.items()}
+    order = sorted(at, key=lambda name: at[name])
+    for name, y in zip(
+        order, _spread([at[name] for name in order], LABEL_GAP / height), strict=True
+    ):
+        look = looks[name]
+        beyond = "" if places[name] == inside[name] else " (beyond the axes)"
+        axes.annotate(
+            f"{name}{beyond}",
+            xy=inside[name],
+            xytext=(1.04, y),
+            textcoords="axes fraction",
+            annotation_clip=False,
+            va="center",
+            fontsize=8.5,
+            color="#1b1f24" if look.is_own else "#5f676f",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": look.colour,
+                "linewidth": 0.6,
+                "alpha": 0.5,
+                "shrinkA": 1,
+                "shrinkB": 3,
+            },
+        )
+
+
+def _spread(wanted: list[float], gap: float) -> list[float]:
+    """Ascending places as near to the wanted ones as a gap between them allows."""
+    places = list(wanted)
+    for place in range(1, len(places)):
+        places[place] = max(places[place], places[place - 1] + gap)
+    ceiling = max(1.0, gap * (len(places) - 1))
+    for place in reversed(range(len(places))):
+        places[place] = min(places[place], ceiling)
+        ceiling = places[place] - gap
+    return places

@@ -49,7 +49,7 @@ def _tuning(results: Sequence[StudyResult], title: str) -> Figure:
     # A single study still gets the room that the legend needs.
     width = max(PANEL[0] * beside, 7.2)
     figure = Figure(figsize=(width, 2 * PANEL[1] * lines + 0.7), layout="constrained")
-    grid = figure.subplots(2 * lines, beside, squeeze=False)
+    grid = figure.subplots(2 * lines, beside, squeeze=False, sharex="row", sharey="row")
     for place in range(lines * beside):
         line, column = 2 * (place // beside), place % beside
         above, below = grid[line][column], grid[line + 1][column]
@@ -107,8 +107,7 @@ def _scatter(axes: Axes, result: StudyResult, *, is_first: bool) -> None:
         axes.set_ylabel("true ToW (%)")
     if not (np.isfinite(scores) & np.isfinite(tows)).any():
         axes.text(0.5, 0.5, "no true ToW", ha="center", va="center", transform=axes.transAxes)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.tick_params(bottom=False, left=False, labelbottom=False, labelleft=False)
         return
     _points(axes, result, scores, tows)
     found = result.score_correlation

@@ -48,7 +48,7 @@ def test_every_ranked_row_is_held_against_doing_nothing_and_the_best_against_the
             "scrub": [0.99, 0.98, 0.99],
         }
     )
-    tests = comparisons(frame)
+    tests = [t for t in comparisons(frame) if t.family != "below_chance"]
     assert [(t.family, t.method, t.other) for t in tests] == [
         ("nothing", "a", "pretrain"),
         ("nothing", "b", "pretrain"),
@@ -73,14 +73,15 @@ def test_every_ranked_row_is_held_against_doing_nothing_and_the_best_against_the
 
 def test_only_seeds_that_have_both_rows_count() -> None:
     frame = frame_of({"pretrain": [0.5, 0.6, None], "ssd": [0.6, None, 0.9]})
-    (test,) = comparisons(frame)
+    (test,) = (t for t in comparisons(frame) if t.family == "nothing")
     assert test.num == 1
     assert math.isnan(test.p_corrected)
     assert not test.is_shown
     assert support_statement([test]) == (
         "One seed says nothing about differences between rows: add seeds."
     )
-    (absent,) = comparisons(frame_of({"pretrain": [0.5, None], "ssd": [None, 0.5]}))
+    nowhere = comparisons(frame_of({"pretrain": [0.5, None], "ssd": [None, 0.5]}))
+    (absent,) = (t for t in nowhere if t.family == "nothing")
     assert absent.num == 0
     assert support_statement([absent]) == ""
 
@@ -194,6 +195,41 @@ def test_attacks_are_held_against_retraining_again_and_not_against_chance() -> N
     assert tests["rmia_auc", "pretrain"].difference == pytest.approx(-0.44, abs=0.001)
     assert tests["mia_auc", "pretrain"].is_shown
     assert not tests["mia_auc", "a"].is_shown
+
+
+def below_chance(attacks: dict[str, list[float]]) -> dict[str, bool]:
+    rows = [row(m, s, 0.5, mia_auc=v) for m, own in attacks.items() for s, v in enumerate(own)]
+    tests = [t for t in comparisons(result_frame(rows)) if t.family == "below_chance"]
+    assert {t.measure for t in tests} == {"mia_auc"}
+    assert {t.other for t in tests} == {"chance"}
+    return {t.method: t.is_shown for t in tests}
+
+
+def test_a_row_forgets_too_much_below_chance_and_below_retrained_models() -> None:
+    rows = {"a": [0.3, 0.31, 0.29], "b": [0.47, 0.43, 0.52], "scrub": [0.2, 0.21, 0.22]}
+    assert below_chance(rows) == {"a": True, "b": False, "scrub": True}
+    high = {**rows, "retrain": [0.6, 0.61, 0.62]}
+    assert below_chance(high) == {"a": True, "b": False, "scrub": True}
+    # Retrained models are found with .3 as well: a row with .3 forgets as they do.
+    low = {**rows, "retrain": [0.31, 0.3, 0.3], "retrain_again": [0.28, 0.31, 0.3]}
+    assert below_chance(low) == {"a": False, "b": False, "scrub": True}
+    assert below_chance({"a": [0.3]}) == {"a": False}
+
+
+def test_every_row_is_held_against_a_row_of_choice() -> None:
+    values: dict[str, list[float | None]]
+    values = {"pretrain": [0.5, 0.52, 0.51], "a": [0.9, 0.93, 0.91], "b": [0.7, 0.7, 0.72]}
+    values |= {"retrain": [1.0, 1.0, 1.0], "scrub": [0.91, 0.9, 0.93]}
+    frame = frame_of(values)
+    tests = [t for t in comparisons(frame, reference="a") if t.family == "reference"]
+    assert [(t.method, t.other) for t in tests] == [(m, "a") for m in ("pretrain", "b", "scrub")]
+    gains = np.array([-0.2, -0.23, -0.19])
+    assert tests[1].difference == pytest.approx(gains.mean())
+    assert (tests[1].low, tests[1].high) == pytest.approx(t_interval(gains))
+    p = [2 * stats.t.sf(abs(t.difference) / t.error, 2) for t in tests]
+    assert tests[1].p_corrected == pytest.approx(2 * p[1])
+    assert [t.is_shown for t in tests] == [True, True, False]
+    assert not [t for t in comparisons(frame, reference="absent") if t.family == "reference"]
 
 
 def test_people_are_resampled_within_seeds() -> None:

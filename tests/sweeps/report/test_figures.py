@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Mapping
@@ -12,9 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation, Text
 from PIL import Image
 from support.inline_sweep import inline_sweep
 from support.result_frames import frame_of
@@ -24,9 +27,9 @@ from oneshui.spec import Role
 from sweeps.config import load
 from sweeps.graph.plan import expand
 from sweeps.inference.retrained import level_of
-from sweeps.report import analyses, people
-from sweeps.report.figures import catalogue, scores
-from sweeps.report.figures.style import DPI, Material, looks_of, roles_of, style
+from sweeps.report import analyses, page, people
+from sweeps.report.figures import catalogue
+from sweeps.report.figures.style import DPI, GREYS, PALETTE, Material, looks_of, style
 from sweeps.report.results import results_frame
 from sweeps.report.summary import summarise
 from sweeps.store import DamagedEntryError, Entry
@@ -111,14 +114,50 @@ def test_progress_counts_the_figures(rows: list[dict[str, Any]], tmp_path: Path)
 
 
 def test_twenty_methods_have_different_looks() -> None:
-    looks = looks_of({f"method_{i}": Role.METHOD for i in range(20)})
+    looks = looks_of(frame_of([row(f"method_{i}", 0, 0.5) for i in range(20)]))
     assert len({(look.colour, look.marker) for look in looks.values()}) == 20
 
 
-def one(kind: str, material: Material, place: int = 0) -> Figure:
+def test_a_colour_belongs_to_a_name_whatever_else_is_there() -> None:
+    def colours(*names: str) -> dict[str, str]:
+        looks = looks_of(frame_of([made_up(name, 0, 0.5) for name in names]))
+        return {name: look.colour for name, look in looks.items()}
+
+    assert colours("jit", "pgu", "lfssd")["pgu"] == colours("pgu")["pgu"]
+    demo = load(["sweep=demo"]).sweep
+    ranked = [r.name for r in demo.rows[demo.cells[0]] if r.role == "method" and r.access != "full"]
+    assert len(ranked) == 12
+    assert len({*colours(*ranked).values()}) == 12
+    # References are grey: their red, green and blue are about the same.
+    grey = colours("scrub")["scrub"]
+    levels = [int(grey[at : at + 2], 16) for at in (1, 3, 5)]
+    assert max(levels) - min(levels) < 20
+
+
+def luminance(colour: str) -> float:
+    """As WCAG 2 defines it."""
+    levels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in levels]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#14171b"])
+def test_colours_are_seen_on_both_grounds(ground: str) -> None:
+    style_sheet = (Path(catalogue.__file__).parents[1] / "templates/page/style.css").read_text()
+    assert "--page: #14171b" in style_sheet
+    for colour in (*PALETTE, *(GREYS if ground == "#ffffff" else ())):
+        light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+
+
+def mpl_style() -> contextlib.AbstractContextManager[None]:
     import matplotlib as mpl
 
-    with mpl.rc_context(style()):
+    return mpl.rc_context(style())
+
+
+def one(kind: str, material: Material, place: int = 0) -> Figure:
+    with mpl_style():
         return list(catalogue.KINDS[kind].drawings(material))[place].make()
 
 
@@ -146,23 +185,21 @@ def test_retraining_again_and_doing_nothing_are_marked(rows: list[dict[str, Any]
 
 
 def test_rows_look_as_their_role_says_whatever_they_are_called() -> None:
-    looks = looks_of(
-        {
-            "nothing": Role.PRETRAIN,
-            "gold": Role.RETRAIN,
-            "silver": Role.RETRAIN_AGAIN,
-            "retrain_free": Role.METHOD,
-            "pretrain_less": Role.METHOD,
-        }
-    )
-    shown = {name: (look.colour, look.marker) for name, look in looks.items()}
+    roles = {
+        "nothing": Role.PRETRAIN,
+        "gold": Role.RETRAIN,
+        "silver": Role.RETRAIN_AGAIN,
+        "retrain_free": Role.METHOD,
+        "pretrain_less": Role.METHOD,
+    }
+    looks = looks_of(frame_of([row(name, 0, 0.5, role=role) for name, role in roles.items()]))
+    shown = {name: (look.colour, look.marker) for name, look in looks.items() if not look.is_own}
     assert shown == {
-        "nothing": ("black", "X"),
+        "nothing": ("#000000", "X"),
         "gold": ("#4d4d4d", "*"),
         "silver": ("#4d4d4d", "p"),
-        "retrain_free": ("#0072B2", "o"),
-        "pretrain_less": ("#D55E00", "D"),
     }
+    assert {looks[name].colour for name in ("retrain_free", "pretrain_less")} <= {*PALETTE}
     names = {"gold": "retrain", "retrain_free": "method", "nothing": "pretrain"}
     levels = {"gold": 0.9, "retrain_free": 0.8, "nothing": 0.7}
     rows = [row(name, s, levels[name], role=role) for name, role in names.items() for s in (0, 1)]
@@ -170,9 +207,38 @@ def test_rows_look_as_their_role_says_whatever_they_are_called() -> None:
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["nothing", "retrain_free"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["doing nothing"]
-    drawn = one("forgetting_utility", material_of(rows)).axes[0].collections
-    (cloud,) = [c for c in drawn if isinstance(c, PathCollection) and c.get_sizes()[0] == 1100]
-    assert np.asarray(cloud.get_offsets()).tolist() == [[90, 90], [90, 90]]
+
+
+def test_the_box_of_retrained_models_is_drawn_from_them() -> None:
+    rows = [row("retrain", s, 0.9 + s / 100, test_score=0.7 + s / 50) for s in (0, 1, 2)]
+    rows += [row("ssd", s, 0.5) for s in (0, 1, 2)]
+    (box,) = one("forgetting_utility", material_of(rows)).axes[0].patches
+    assert isinstance(box, Rectangle)
+    assert (*box.get_xy(), box.get_width(), box.get_height()) == pytest.approx((90, 70, 2, 4))
+    once = [r for r in rows if r["seed"] == 0]
+    assert not one("forgetting_utility", material_of(once)).axes[0].patches
+
+
+def test_a_row_far_off_is_an_arrow_at_the_edge_and_the_axis_says_where_it_begins() -> None:
+    levels = {"pretrain": 0.7, "a": 0.72, "b": 0.74, "jit": 0.8, "scrub": 0.9, "far": 0.2}
+    material = material_of([row(m, s, v) for m, v in levels.items() for s in (0, 1)])
+    (axes,) = one("tow", material).axes
+    low, _ = axes.get_xlim()
+    assert 60 < low < 70
+    assert axes.get_xlabel().endswith(f"the axis begins at {low:.0f}")
+    arrows = [c for c in axes.collections if not c.get_clip_on()]
+    assert [np.asarray(arrow.get_offsets()).tolist() for arrow in arrows] == [[[low, 5]]]
+    labels = [text.get_text() for text in one("forgetting_utility", material).axes[0].texts]
+    assert sorted(labels) == ["a", "b", "far (beyond the axes)", "jit", "pretrain", "scrub"]
+
+
+def test_no_letter_is_below_eight_pixels_where_an_inch_is_shortest(real: Material) -> None:
+    for kind in catalogue.KINDS:
+        for drawing in catalogue.KINDS[kind].drawings(real):
+            with mpl_style():
+                figure = drawing.make()
+                sizes = [t.get_fontsize() for t in figure.findobj(Text) if t.get_text()]
+            assert min(sizes) / 72 * page.LEAST_PIXELS >= 8, kind
 
 
 def test_tow_by_size_needs_two_sizes_and_shows_them(rows: list[dict[str, Any]]) -> None:
@@ -181,9 +247,11 @@ def test_tow_by_size_needs_two_sizes_and_shows_them(rows: list[dict[str, Any]]) 
     figure = one("tow_by_size", material_of([*rows, *smaller]))
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "20"]
-    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    assert set(named) == {"pretrain", "ssd", "jit", "retrain_again"}
-    assert np.allclose(named["ssd"].lines[0].get_ydata(), [60, 79.5])
+    names = [text.get_text() for text in axes.texts]
+    assert names == ["jit", "pretrain", "ssd", "retrain_again"]
+    colour = looks_of(material_of(rows).summary)["ssd"].colour
+    (line,) = [c.lines[0] for c in axes.containers if c.lines[0].get_color() == colour]
+    assert np.allclose(line.get_ydata(), [60, 79.5])
 
 
 def test_ablation_compares_rows_of_one_method() -> None:
@@ -193,7 +261,8 @@ def test_ablation_compares_rows_of_one_method() -> None:
     assert drawing.name.endswith("n20-gradient_ascent")
     axes = drawing.make().axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == names[:2]
-    assert widths(axes) == pytest.approx([80, 80])
+    assert [text.get_text() for text in axes.texts] == ["80.0", "80.0"]
+    assert axes.get_xlabel() == f"ToW (%); the axis begins at {axes.get_xlim()[0]:.0f}"
 
 
 def entry(stage: Any, key: str, **cost: Any) -> Entry:
@@ -418,15 +487,24 @@ def test_a_damaged_file_stops_the_figures_and_is_named(real: Material, tmp_path:
 
 
 @pytest.mark.parametrize("count", [2, 8, 22, 30])
-def test_the_legend_is_never_cut(count: int) -> None:
-    import matplotlib as mpl
-
+def test_the_names_beside_points_are_never_cut(count: int) -> None:
     methods = ["pretrain", "retrain", *(f"a_method_{i}" for i in range(count - 2))]
-    rows = frame_of([row(method, 0, 0.5) for method in methods])
-    with mpl.rc_context(style()):
-        figure = scores._forgetting_utility(rows, roles_of(rows), "title")
-        figure.canvas.draw()
-        (legend,) = figure.legends
-        box = legend.get_window_extent()
-    assert box.y0 >= 0
-    assert box.y1 <= figure.bbox.height
+    with mpl_style():
+        (drawing,) = catalogue.KINDS["forgetting_utility"].drawings(
+            material_of([row(method, 0, 0.5) for method in methods])
+        )
+        figure = drawing.make()
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        boxes = []
+        for text in figure.axes[0].texts:
+            assert isinstance(text, Annotation)
+            text.update_positions(canvas.get_renderer())
+            # An annotation's own extent holds its line as well.
+            boxes.append(Text.get_window_extent(text))
+    assert len(boxes) == count
+    assert min(box.y0 for box in boxes) >= 0
+    assert max(box.y1 for box in boxes) <= figure.bbox.height
+    assert max(box.x1 for box in boxes) <= figure.bbox.width
+    heights = sorted((box.y0, box.y1) for box in boxes)
+    assert all(below[1] <= above[0] + 1 for below, above in itertools.pairwise(heights))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import os
 import re
 import subprocess
@@ -24,8 +27,10 @@ from sweeps.inference.evidence import Evidence
 from sweeps.report import page, provenance
 from sweeps.report.failures import group_failures, smallest_command
 from sweeps.report.figures import catalogue
+from sweeps.report.page import write_report
 from sweeps.report.results import COLUMNS, results_frame
 from sweeps.report.summary import summarise
+from sweeps.report.tracing import row_id
 from sweeps.schedule.failure import Failure
 from sweeps.store import Entry
 
@@ -122,6 +127,7 @@ class Page(HTMLParser):
         self.addresses: list[str] = []
         self.tags: list[str] = []
         self.text = ""
+        self.scripts: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -129,7 +135,10 @@ class Page(HTMLParser):
         self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "action")]
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.lasttag == "script":
+            self.scripts.append(data)
+        else:
+            self.text += data
 
 
 def test_results_are_the_frame_with_its_types(plan: Plan, whole: Path) -> None:
@@ -171,8 +180,8 @@ def test_every_file_of_the_contract_is_there(whole: Path) -> None:
 
 def test_page_needs_nothing_from_elsewhere(whole: Path) -> None:
     page = Page(whole)
-    assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
-    assert not re.search(r"@import|url\(", whole.read_text(encoding="utf-8"))
+    assert not {"link", "iframe", "object", "embed"} & set(page.tags)
+    assert not re.search(r"@import|url\(|<script[^>]* src", whole.read_text(encoding="utf-8"))
     local = [a for a in page.addresses if not a.startswith(("data:image/png;base64,", "#"))]
     assert not [a for a in local if re.match(r"[a-z]+:|//", a)]
     assert all((whole.parent / a).is_file() for a in local)
@@ -263,9 +272,65 @@ def test_a_table_of_published_numbers_that_is_none_stops_the_report(
 
 
 def test_page_escapes_what_others_wrote(whole: Path) -> None:
-    assert EVIL + r"\x1b[31m\u202e" in Page(whole).text
+    page = Page(whole)
+    assert EVIL + r"\x1b[31m\u202e" in page.text
+    assert EVIL not in whole.read_text(encoding="utf-8")
+    assert page.tags.count("script") == 2
     assert not set(STEERING[:1] + STEERING[-1:]) & set(whole.read_text(encoding="utf-8"))
-    assert "<script" not in whole.read_text(encoding="utf-8")
+
+
+def test_the_script_is_small_and_asks_nobody(whole: Path) -> None:
+    *_, script = (text for text in Page(whole).scripts if text.strip())
+    assert "use strict" in script
+    assert len(script.encode()) <= 20_000
+    assert not re.search(r"fetch|XMLHttp|WebSocket|import\(|sendBeacon|https?:|Storage", script)
+
+
+def test_cards_and_table_lead_to_each_other_and_numbers_to_where_they_come_from(
+    plan: Plan, whole: Path
+) -> None:
+    page = Page(whole)
+    text = whole.read_text(encoding="utf-8")
+    anchors = re.findall(r' id="([^"]+)"', text)
+    assert len(set(anchors)) == len(anchors)
+    assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(anchors)
+    assert {"synthetic_tiny-n4", "synthetic_tiny-n4-ssd", "why-command"} <= set(anchors)
+    packed = next(text for text in page.scripts if text.strip())
+    found = json.loads(gzip.decompress(base64.b64decode(packed)))
+    asked = re.findall(r'data-asked="([^"]+)"', text)
+    assert set(asked) == set(found["rows"]) == {row_id(row) for row in plan.results}
+    for cell in re.findall(r"<td[^>]* data-v=\"-?[\d.]+\"[^>]*>(.*?)</td>", text):
+        assert cell.startswith(('<a href="#provenance">', "1"))
+    assert all(re.findall(r'<abbr title="([^"]*)"', text))
+    assert text.count("<th ") == text.count('scope="')
+
+
+def test_a_notice_and_mlflow_are_at_the_top(plan: Plan, tmp_path: Path) -> None:
+    entries = finished(plan)
+    frame = results_frame(plan, entries)
+    evidence = Evidence.of(frame)
+    page = Page(
+        write_report(
+            plan,
+            frame,
+            summarise(frame, evidence),
+            evidence,
+            entries,
+            (),
+            (),
+            tmp_path,
+            COMMAND,
+            tracking_uri="https://me:secret@mlflow.example.org",
+            notice="Still running: 3 of 6 results.",
+        )
+    )
+    assert "Still running: 3 of 6 results." in page.text
+    assert page.text.index("Still running") < page.text.index("Results\n")
+    assert "https://mlflow.example.org" in page.addresses
+    local = write(plan, tmp_path / "local", entries).read_text(encoding="utf-8")
+    assert "python launch.py sweep=smoke" in local
+    assert "mode=ui</code>" in local
+    assert 'id="notice"' not in local
 
 
 def test_no_row_better_than_doing_nothing_is_said(plan: Plan, tmp_path: Path) -> None:

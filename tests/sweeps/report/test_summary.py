@@ -59,9 +59,44 @@ def test_the_columns_are_those_of_the_contract() -> None:
         "against_nothing",
         "equivalent",
         "equivalent_p",
+        "mia_auc_below",
+        "rmia_auc_below",
+        "compared_with",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "difference_p",
         *measures,
         *(f"{m}_rank" for m in RANKED),
     ]
+
+
+def test_rows_are_compared_with_doing_nothing_or_with_a_row_of_choice() -> None:
+    values = {"pretrain": [0.5, 0.52], "ssd": [0.6, 0.7], "scrub": [0.9, 0.9], "retrain": [1, 1]}
+    frame = frame_of([row(m, s, v) for m, own in values.items() for s, v in enumerate(own)])
+    summary = summarise(frame).set_index("method")
+    assert summary["compared_with"].dropna().to_dict() == {"ssd": "pretrain", "scrub": "pretrain"}
+    assert summary["difference"]["ssd"] == pytest.approx(0.14)
+    ends = summary.loc["ssd", ["difference_low", "difference_high"]].tolist()
+    half = 12.706204736 * 0.04  # Student's at one degree of freedom, standard error .04
+    assert ends == pytest.approx([0.14 - half, 0.14 + half])
+    assert summary["difference_p"]["ssd"] == pytest.approx(0.1772, abs=1e-3)
+    assert np.isnan(summary["difference_p"]["scrub"])
+    chosen = summarise(frame, Evidence.of(frame, reference="ssd")).set_index("method")
+    names = {"pretrain": "ssd", "scrub": "ssd"}
+    assert chosen["compared_with"].dropna().to_dict() == names
+    assert chosen["difference"]["pretrain"] == pytest.approx(-0.14)
+    assert chosen["difference_p"].notna().sum() == 2
+
+
+def test_an_attack_below_chance_is_noted_of_the_row() -> None:
+    attacks = {"ssd": [0.3, 0.31, 0.29], "jit": [0.6, 0.61, 0.62]}
+    rows = [row(m, s, 0.8, mia_auc=v) for m, own in attacks.items() for s, v in enumerate(own)]
+    summary = summarise(frame_of([*rows, row("pretrain", 0, 0.5)])).set_index("method")
+    assert bool(summary["mia_auc_below"]["ssd"])
+    assert not summary["mia_auc_below"]["jit"]
+    assert summary["mia_auc_below"].isna()["pretrain"]
+    assert summary["rmia_auc_below"].isna().all()
 
 
 def test_rows_stand_by_what_they_saw() -> None:

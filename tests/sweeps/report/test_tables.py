@@ -252,7 +252,25 @@ def test_what_is_shown_against_doing_nothing_is_marked_in_every_form() -> None:
     assert "60.7±0.6↑" in text
     assert "39.7±0.6↓" in text
     assert "60.7 ± 0.6** ↑ |" in formats.markdown(summarise(frame))
-    assert r"{\tiny$\pm$0.6}$\downarrow$" in formats.latex(summarise(frame))
+    assert "39.7±0.6" in text
+    source = formats.latex(summarise(frame))
+    assert r"{\tiny$\pm$0.6}$\downarrow$ & -10.7$^{**}$ &" in source.replace("$-$", "-")
+    assert r"ToW & vs pretrain &" in source
+    assert "Against pretrain: ToW minus its, in points" in source
+
+
+def test_rows_that_forget_too_much_are_marked_in_every_form() -> None:
+    attacks = {"a": (0.3, 0.31, 0.29), "b": (0.6, 0.61, 0.62)}
+    frame = frame_of(
+        [row(m, s, 0.8, mia_auc=v) for m, own in attacks.items() for s, v in enumerate(own)]
+    )
+    summary = summarise(frame)
+    assert "30.0±1.0▽" in printed(frame, width=100)
+    assert tables.OVERFORGETS_NOTE in printed(frame, width=100)
+    assert "30.0 ± 1.0 ▽ |" in formats.markdown(summary)
+    assert r"30.0{\tiny$\pm$1.0}$\bigtriangledown$ " in formats.latex(summary)
+    assert tables.overforgets_note(summary).startswith("▽ forgets too much: ")
+    assert tables.overforgets_note(summary[summary["method"] == "b"]) == ""
 
 
 def test_a_long_table_has_no_panel_of_a_single_column() -> None:
@@ -268,7 +286,11 @@ def test_comparisons_are_texts_by_what_they_ask() -> None:
     gains = {"pretrain": (0.5, 0.5, 0.51), "a": (0.6, 0.61, 0.6), "b": (0.7, 0.69, 0.7)}
     frame = frame_of([row(m, s, v) for m, values in gains.items() for s, v in enumerate(values)])
     asked = dict(tables.comparison_tables(Evidence.of(frame)))
-    assert [(len(lines), lines[0].method) for lines in asked.values()] == [(2, "a"), (1, "b")]
+    assert [(len(lines), lines[0].method) for lines in asked.values()] == [
+        (2, "a"),
+        (1, "b"),
+        (2, "a"),
+    ]
     first = next(iter(asked.values()))[0]
     assert (first.request, first.measure, first.other, first.num) == (
         "synthetic, 20 forget identities",
@@ -346,9 +368,11 @@ def test_latex_puts_forget_sizes_of_tuned_rows_under_heads_of_their_own() -> Non
         r"\begin{table*}",
         r"\centering\scriptsize\setlength{\tabcolsep}{2.5pt}",
     ]
-    assert lines[2].startswith(r"\caption{synthetic, 1 and 5 forget identities. Retain, forget")
+    title = "synthetic, 1 and 5 forget identities"
+    assert lines[2].startswith(rf"\caption[{title}]{{{title}. Retain, forget")
     assert lines[2].endswith(r"never ranked. Noted: 5 \%.}")
     assert lines[3:] == [
+        r"\label{tab:synthetic-n1-5-1}",
         r"\begin{tabular}{lllrrrrrrrrrr}",
         r"\toprule",
         r" &  &  & \multicolumn{5}{c}{1 identity} & \multicolumn{5}{c}{5 identities} \\ "
