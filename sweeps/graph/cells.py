@@ -53,7 +53,8 @@ class Graph:
 def index_job(dataset: DatasetSpec) -> Job:
     """The job that reads a dataset's annotations; it needs no other."""
     if dataset.generate is None:
-        origin: dict[str, Any] = {"dataset": dataset.name}
+        # What a package brings is the same under every name.
+        origin: dict[str, Any] = {"dataset": dataset.layout if dataset.installed else dataset.name}
     else:
         origin = {"generate": dataclasses.asdict(dataset.generate), "recipe": RECIPE_VERSION}
     return Job(
