@@ -65,6 +65,11 @@ def index_job(dataset: DatasetSpec) -> Job:
     )
 
 
+def pictures_of(sweep: SweepSpec) -> dict[str, str]:
+    """What stands for the pictures of every dataset, by name: the same where they are the same."""
+    return {name: index_job(dataset).key for name, dataset in sweep.datasets.items()}
+
+
 def weights_job(sweep: SweepSpec) -> Job | None:
     """The job that brings the starting weights into the store; None if they are random.
 

@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from support.result_frames import frame_of, row
 
 from sweeps.config import load
+from sweeps.graph.cells import pictures_of
 from sweeps.graph.plan import expand
 from sweeps.graph.spec import SweepSpec
 from sweeps.report.figures import catalogue
@@ -58,6 +59,7 @@ def said(made: pd.DataFrame) -> list[str]:
 
 def test_the_shipped_sweep_is_one_ladder_of_one_set_of_pictures() -> None:
     assert ladders(SWEEP) == [LADDER]
+    assert len(set(pictures_of(SWEEP).values())) == 1
 
 
 @pytest.mark.parametrize(
