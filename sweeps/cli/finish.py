@@ -13,6 +13,7 @@ from oneshui.errors import InputError
 from sweeps.cli.locks import PARTIAL_LOCK, PUBLISH_LOCK, alone
 from sweeps.cli.progress import Bar
 from sweeps.cli.written import Written
+from sweeps.graph.cells import pictures_of
 from sweeps.graph.job import digest
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
@@ -82,7 +83,8 @@ def finish(
     if spec.mode == "report" and not spec.replace:
         _keep_finished(Written.read(output), state, output)
     frame = results_frame(plan, entries)
-    evidence = Evidence.of(frame, resamples(plan, entries), spec.margin, spec.reference)
+    people, pictures = resamples(plan, entries), pictures_of(plan.sweep)
+    evidence = Evidence.of(frame, people, spec.margin, spec.reference, pictures)
     summary = summarise(frame, evidence)
     terminal(summary, console)
     causes = _causes(spec, plan, failures, blocked)

@@ -53,7 +53,8 @@ class Graph:
 def index_job(dataset: DatasetSpec) -> Job:
     """The job that reads a dataset's annotations; it needs no other."""
     if dataset.generate is None:
-        origin: dict[str, Any] = {"dataset": dataset.name}
+        # What a package brings is the same under every name.
+        origin: dict[str, Any] = {"dataset": dataset.layout if dataset.installed else dataset.name}
     else:
         origin = {"generate": dataclasses.asdict(dataset.generate), "recipe": RECIPE_VERSION}
     return Job(
@@ -62,6 +63,11 @@ def index_job(dataset: DatasetSpec) -> Job:
         inputs={},
         label=f"index {dataset.name}",
     )
+
+
+def pictures_of(sweep: SweepSpec) -> dict[str, str]:
+    """What stands for the pictures of every dataset, by name: the same where they are the same."""
+    return {name: index_job(dataset).key for name, dataset in sweep.datasets.items()}
 
 
 def weights_job(sweep: SweepSpec) -> Job | None:

@@ -20,7 +20,7 @@ from oneshui.spec import Role
 from sweeps.graph.spec import EQUIVALENCE_MARGIN
 from sweeps.inference.intervals import t_interval, t_quantile
 from sweeps.inference.retrained import YARDSTICKS, nearness
-from sweeps.inference.rows import BLOCK, by_seed, is_ranked, names, of_role
+from sweeps.inference.rows import BLOCK, by_seed, gains_over_nothing, is_ranked, names, of_role
 from sweeps.inference.testing import (
     ALPHA,
     Difference,
@@ -30,7 +30,9 @@ from sweeps.inference.testing import (
     picked_from,
 )
 
-Family = Literal["nothing", "best", "retrained", "attack", "below_chance", "reference", "datasets"]
+Family = Literal[
+    "nothing", "best", "retrained", "attack", "below_chance", "reference", "training", "datasets"
+]
 Block: TypeAlias = tuple[str, int]
 """Dataset and forget size."""
 
@@ -49,8 +51,9 @@ class PairedTest:
             again, for being within the margin. "attack": what an attack makes of a row against
             what it makes of retraining again, two-sided. "below_chance": what an attack makes of
             a row against the lower of guessing and what it makes of the retrained models, for being
-            below. "reference": every other row against a row of choice, two-sided. "datasets": as
-            "nothing", over datasets.
+            below. "reference": every other row against a row of choice, two-sided. "training":
+            what a row gains over doing nothing against what it gains after longer training.
+            "datasets": as "nothing", over datasets.
         dataset: Name; empty over datasets.
         num_forget: Identities in the request; 0 over datasets.
         measure: What is compared.
@@ -158,6 +161,7 @@ def comparisons(
     people: pd.DataFrame | None = None,
     margin: float = EQUIVALENCE_MARGIN,
     reference: str = "",
+    pictures: Mapping[str, str] | None = None,
 ) -> list[PairedTest]:
     """All that a report compares.
 
@@ -166,6 +170,7 @@ def comparisons(
         people: From ``sweeps.report.people.resamples``.
         margin: Of equivalence with retraining, in ToW.
         reference: The row of choice; empty for none.
+        pictures: What stands for the pictures of each dataset; None if no two have the same.
     """
     found: list[PairedTest] = []
     resampled = {} if people is None else dict(blocks(people))
@@ -177,7 +182,7 @@ def comparisons(
         found += attacked_as_retrained(block, rows, own)
         found += forgotten_too_much(block, rows)
         found += against_reference(block, rows, reference, own)
-    return found + over_datasets(found)
+    return found + over_datasets(found, pictures)
 
 
 def against_nothing(block: Block, rows: pd.DataFrame, people: People = NOBODY) -> list[PairedTest]:
@@ -185,10 +190,9 @@ def against_nothing(block: Block, rows: pd.DataFrame, people: People = NOBODY) -
     nothing = of_role(rows, Role.PRETRAIN)
     if nothing is None:
         return []
-    tow = by_seed(rows, "tow")
+    gains = gains_over_nothing(rows)
     return _corrected(
-        _paired("nothing", block, "tow", tow[name] - tow[nothing], name, nothing, people)
-        for name in names(rows[is_ranked(rows)])
+        _paired("nothing", block, "tow", gains[name], str(name), nothing, people) for name in gains
     )
 
 
@@ -298,26 +302,51 @@ def against_reference(
     )
 
 
-def over_datasets(tests: Sequence[PairedTest]) -> list[PairedTest]:
+def after_longer_training(
+    block: Block, rows: pd.DataFrame, longer: pd.DataFrame, other: str
+) -> list[PairedTest]:
+    """What every ranked row gains over doing nothing, against its gain in a model trained longer.
+
+    Seeds are paired: both models are of the same people in the same split. Two-sided, corrected by
+    Holm.
+
+    Args:
+        block: Dataset and forget size of the rows.
+        rows: Of the results.
+        longer: Of the results of the dataset whose model was trained longer.
+        other: Its name, which stands for the second row.
+    """
+    first, last = (gains_over_nothing(part) for part in (rows, longer))
+    return _corrected(
+        _paired("training", block, "tow", first[name] - last[name], name, other)
+        for name in first.columns.intersection(last.columns, sort=False)
+    )
+
+
+def over_datasets(
+    tests: Sequence[PairedTest], pictures: Mapping[str, str] | None = None
+) -> list[PairedTest]:
     """Every ranked row against doing nothing over datasets, which are not exchangeable cells.
 
-    The forget sizes of a dataset count as one, and what is tested is the mean over datasets of
-    which these are a sample: Student's test of their means, a random-effects model in which
-    datasets weigh alike.
+    The forget sizes of a dataset count as one, and so do datasets of the same pictures; what is
+    tested is the mean over datasets of which these are a sample: Student's test of their means, a
+    random-effects model in which datasets weigh alike.
 
     Args:
         tests: Of the family "nothing".
+        pictures: What stands for the pictures of each dataset; None if no two have the same.
 
     Returns:
         Nothing with a single dataset.
     """
     own = [test for test in tests if test.family == "nothing" and test.num]
-    if len({test.dataset for test in own}) < 2:
+    same = pictures or {}
+    if len({same.get(test.dataset, test.dataset) for test in own}) < 2:
         return []
     gains: dict[tuple[str, str], dict[str, list[float]]] = {}
     for test in own:
         of_row = gains.setdefault((test.method, test.other), {})
-        of_row.setdefault(test.dataset, []).append(test.difference)
+        of_row.setdefault(same.get(test.dataset, test.dataset), []).append(test.difference)
     return _corrected(
         _paired(
             "datasets",

@@ -44,6 +44,7 @@ class Evidence:
         people: pd.DataFrame | None = None,
         margin: float = EQUIVALENCE_MARGIN,
         reference: str = "",
+        pictures: Mapping[str, str] | None = None,
     ) -> Evidence:
         """What a results table supports.
 
@@ -52,10 +53,11 @@ class Evidence:
             people: From ``sweeps.report.people.resamples``.
             margin: In ToW, a fraction.
             reference: A row that all others are held against besides; empty for none.
+            pictures: What stands for the pictures of each dataset; None if no two have the same.
         """
         found = {block: level_of(rows) for block, rows in blocks(frame)}
         return cls(
-            tests=tuple(comparisons(frame, people, margin, reference)),
+            tests=tuple(comparisons(frame, people, margin, reference, pictures)),
             levels={block: level for block, level in found.items() if level is not None},
             overall=aggregate(frame),
             margin=margin,

@@ -39,3 +39,16 @@ def of_role(rows: pd.DataFrame, role: Role) -> str | None:
 def by_seed(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Values of one dataset and forget size, seeds by methods; NaN is missing."""
     return rows.pivot(index="seed", columns="method", values=measure)
+
+
+def gains_over_nothing(rows: pd.DataFrame) -> pd.DataFrame:
+    """ToW of every ranked row minus that of doing nothing, of one dataset and forget size.
+
+    Returns:
+        Seeds by methods, fractions; NaN is missing. Without columns if nothing did nothing.
+    """
+    nothing = of_role(rows, Role.PRETRAIN)
+    if nothing is None:
+        return pd.DataFrame()
+    tow = by_seed(rows, "tow")
+    return tow[names(rows[is_ranked(rows)])].sub(tow[nothing], axis=0)

@@ -14,7 +14,7 @@ import pandas as pd
 from oneshui.spec import Role
 from sweeps.inference.comparisons import Block, PairedTest, best_of, blocks
 from sweeps.inference.evidence import Evidence
-from sweeps.inference.rows import by_seed, names, of_role
+from sweeps.inference.rows import by_seed, gains_over_nothing, names, of_role
 from sweeps.inference.testing import cross_fitted_gain
 from sweeps.report.numbers import signed
 from sweeps.report.tables import TRUTH, TRUTH_IN_VIEW, request_title
@@ -51,7 +51,7 @@ def findings(frame: pd.DataFrame, evidence: Evidence) -> list[Finding]:
         ]
         tests = evidence.of_family("nothing", block)
         if tests:
-            gains = tow[[test.method for test in tests]].sub(tow[nothing], axis=0)
+            gains = gains_over_nothing(rows)[[test.method for test in tests]]
             sentences += _against_nothing(tests, gains)
             sentences += _best(evidence, block)
         sentences += _retrained(evidence, block)

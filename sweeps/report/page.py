@@ -35,6 +35,7 @@ from sweeps.report.figures.style import DPI, Material
 from sweeps.report.grid import grid_of
 from sweeps.report.overview import overview
 from sweeps.report.rendering import render
+from sweeps.report.saturation import saturation
 from sweeps.report.sheets import write_csv
 from sweeps.report.studies.leaks import LEAK_NOTE, leak_cost_lines
 from sweeps.report.studies.results import StudyResult, write_study_tables
@@ -167,7 +168,7 @@ def write_report(
             compared=tables.comparison_tables(evidence),
             overall=tables.overall_lines(evidence.overall),
             overall_note=tables.OVERALL_NOTE,
-            findings=across,
+            findings=[*across, *saturation(plan.sweep, frame)],
             paper=paper.lines(comparison),
             figures=[_figure(path) for path in drawn if path.suffix == ".png"],
             real=[name for name, it in plan.sweep.datasets.items() if it.generate is None],

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from oneshui.spawning import spawned
-from sweeps.report.figures import attack, costs, identities, scores, tuning
+from sweeps.report.figures import attack, costs, identities, saturation, scores, tuning
 from sweeps.report.figures.style import DPI, Drawing, Material, style
 
 PROCESSES = 2
@@ -74,6 +74,16 @@ KINDS: dict[str, FigureKind] = {
         caption="How a method stands the size of the request; bars are standard deviations over "
         "seeds.",
         drawings=scores.tow_by_size,
+    ),
+    "saturation": FigureKind(
+        alt="Line plot of every one-shot row's gain in ToW over doing nothing against the epochs "
+        "that the model was trained for; the numbers are in comparisons.csv, family nothing",
+        caption="How saturated may a model be before one picture cannot undo it? The same people, "
+        "split and recipe, trained for longer and longer. Bars are 95% intervals of the mean over "
+        "seeds (Student's); what reaches over the dashed line of doing nothing with the whole bar "
+        "gains, before any correction for the number of rows. The dotted line is what another "
+        "retrained model would gain: more is not to be had.",
+        drawings=saturation.saturation,
     ),
     "loss_mia": FigureKind(
         alt="Dot plot of the AUC of the loss attack on every row with its seeds, guessing as a "

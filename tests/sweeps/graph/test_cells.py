@@ -223,6 +223,12 @@ def test_brought_datasets_are_told_apart_by_name_and_drawn_ones_by_their_recipe(
         assert (other.key == index_job(dataset).key) == (dataset is DRAWN)
 
 
+def test_what_a_package_brings_is_the_same_under_every_name() -> None:
+    one, other = (index_job(DatasetSpec(name=name, layout="orl")) for name in ("orl", "faces"))
+    assert one.key == other.key
+    assert one.spec == {"layout": "orl", "dataset": "orl"}
+
+
 @pytest.mark.parametrize(
     "change",
     [{"path": "x"}, {"crop_size": 64}, {"forget_sizes": (3,)}, {"training": {"epochs": 1}}],

@@ -8,7 +8,7 @@ import pytest
 from oneshui.spec import Access
 from sweeps.config import load, sweep_names
 from sweeps.graph.cells import remaining_chain
-from sweeps.graph.job import STAGES
+from sweeps.graph.job import STAGES, TRAINING
 from sweeps.graph.plan import Plan, expand
 
 ONE = "sweep.datasets=[synthetic_tiny]"
@@ -49,6 +49,26 @@ def test_jobs_are_counted_as_the_product_with_sharing() -> None:
         "evaluate": 18,
         "score": 15,
     }
+
+
+def test_people_trained_for_longer_are_decoded_and_split_once() -> None:
+    made = plan("sweep=saturation")
+    counts = made.counts()
+    assert {stage: counts[stage] for stage in ("index", "cache", "split")} == {
+        "index": 1,
+        "cache": 1,
+        "split": 4,  # three reported seeds and the study's
+    }
+    # Four lengths of training: every seed's, and retrained twice where it is reported.
+    assert {stage: counts[stage] for stage in ("pretrain", "retrain")} == {
+        "pretrain": 4 * 4,
+        "retrain": 4 * 3 * 2,
+    }
+    assert len(made.studies) == 4 * 3
+    trained = [job.spec["training"] for job in made.jobs.values() if job.stage in TRAINING]
+    assert sum(training["epochs"] for training in trained) == 300
+    people = plan("sweep=people", "sweep.methods=[pretrain]", "sweep.datasets=[orl]").jobs
+    assert {key for key, job in people.items() if job.stage == "cache"} <= made.jobs.keys()
 
 
 def test_rows_that_differ_in_a_hyperparameter_share_the_preparation() -> None:

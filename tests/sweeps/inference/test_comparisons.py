@@ -13,6 +13,7 @@ from support.result_frames import frame_of as result_frame
 from support.result_frames import row
 
 from sweeps.inference.comparisons import (
+    after_longer_training,
     best_of,
     comparisons,
     support_statement,
@@ -298,3 +299,48 @@ def test_what_the_seeds_can_support_is_said() -> None:
     )
     needed = NONCENTRALITY / math.sqrt(stats.chi2.median(3) / 3) * np.median(errors)
     assert f"of {100 * needed:.1f} points of ToW is found in 4 of 5 such sweeps" in said
+
+
+def test_gains_after_longer_training_are_paired_by_seed() -> None:
+    short = frame_of(
+        {"pretrain": [0.5, 0.6, 0.7], "a": [0.6, 0.71, 0.8], "b": [0.5, 0.6, 0.7], "c": [0.5, 1, 1]}
+    )
+    longer = frame_of(
+        {
+            "pretrain": [0.4, 0.4, 0.4],
+            "a": [0.44, 0.46, 0.45],
+            "b": [0.45, 0.4, 0.42],
+            "d": [1, 1, 1],
+        }
+    )
+    tests = after_longer_training(BLOCK, short, longer, "longer")
+    assert [(t.family, t.block, t.method, t.other) for t in tests] == [
+        ("training", BLOCK, "a", "longer"),
+        ("training", BLOCK, "b", "longer"),
+    ]
+    less = np.array([0.06, 0.05, 0.05])
+    assert tests[0].difference == pytest.approx(less.mean())
+    assert (tests[0].low, tests[0].high) == pytest.approx(t_interval(less))
+    assert tests[0].p_corrected == pytest.approx(2 * stats.ttest_1samp(less, 0).pvalue)
+    nothing = longer[longer["method"] != "pretrain"]
+    assert after_longer_training(BLOCK, short, nothing, "longer") == []
+
+
+def test_datasets_of_the_same_pictures_are_one_dataset() -> None:
+    gains = {"x": 0.1, "y": 0.3, "z": 0.5}
+    frame = result_frame(
+        [
+            row(method, seed, 0.4 + gain, dataset=name)
+            for name, own in gains.items()
+            for method, gain in (("pretrain", 0.0), ("a", own))
+            for seed in range(3)
+        ]
+    )
+
+    def over(pictures: dict[str, str]) -> list[tuple[int, float]]:
+        found = comparisons(frame, pictures=pictures)
+        return [(t.num, round(t.difference, 6)) for t in found if t.family == "datasets"]
+
+    assert over({}) == [(3, 0.3)]
+    assert over({"x": "faces", "y": "faces", "z": "others"}) == [(2, 0.35)]
+    assert over(dict.fromkeys("xyz", "faces")) == []
