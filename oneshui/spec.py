@@ -162,7 +162,7 @@ class TrainingSpec:
         batch_size: Images per step; the last batch of an epoch may be smaller.
         optimizer: "sgd" or "adamw".
         learning_rate: Peak learning rate.
-        momentum: Of SGD.
+        momentum: Of SGD; AdamW has none.
         weight_decay: L2 penalty for SGD, decoupled decay for AdamW.
         schedule: "cosine_by_epoch" is the paper's (stepped per epoch after the warm-up, never
             reaching 0); "cosine_by_step" anneals to 0 over the steps after the warm-up.

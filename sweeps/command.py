@@ -64,5 +64,5 @@ def override_key(override: str) -> str:
 
 def lasting(command: Sequence[str]) -> list[str]:
     """The overrides that say what is computed, not what is done with it now."""
-    passing = ("mode", "row", "replace")
+    passing = ("mode", "row", "what", "replace")
     return [override for override in command if override_key(override) not in passing]

@@ -41,8 +41,10 @@ from sweeps.rows import RowSpec, rows_of
 from sweeps.store.base import sha256
 
 CONF = Path(__file__).parent / "conf"
-_GROUPS = ("sweep", "cluster", "scale")
+GROUPS = ("sweep", "cluster", "scale")
 """Folders of files of which a command chooses one."""
+Listed = Literal["sweeps", "datasets", "methods", "keys"]
+"""What ``mode=list`` can be asked about."""
 T = TypeVar("T")
 
 
@@ -68,6 +70,32 @@ class _Report:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sweep:
+    """The part of the configuration that the file of a sweep fills.
+
+    Attributes:
+        name: Of the sweep; the output folder is called so.
+        datasets: Which of the configuration's datasets.
+        forget_sizes: People in a request; null for every dataset's own.
+        seeds: Each is a cell of its own on every dataset and forget size.
+        methods: Rows of the table in their order: methods, or names of ``sweep.rows``.
+        hparams: Files of published hyperparameters in ``sweeps/conf/hparams``.
+        rows: Hyperparameters by row, ``method`` among them where the row has another name;
+            ``tune: false`` leaves a row alone, ``space`` gives it ranges of its own,
+            ``truth_in_view: true`` says that retrained models were looked at.
+        defaults: Hyperparameters by method, below those of a row.
+        preprocessing: ``corrected`` resizes with antialiasing, ``reference`` as the authors do.
+        vary: What the seeds vary; ``fixed_seed`` is the rest.
+        fixed_seed: The seed of all that ``sweep.vary`` leaves alone.
+        views: Of every picture, for the relative membership attack.
+        reference_copies: Whether that attack is run again with the retrained model after the same
+            unlearning.
+        requests: Of so many people each that a seed stands for; they share their trainings.
+        profile: ``tuned`` or ``paper``, where the command's ``profile`` says nothing.
+        tuning: What the sweep says of tuning, below the command's ``tuning``.
+        model: The network.
+        training: The recipe of pretraining and retraining.
+    """
+
     name: str
     datasets: tuple[str, ...]
     forget_sizes: tuple[int, ...] | None
@@ -106,8 +134,9 @@ class _Tuning(TuningSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    mode: Literal["run", "plan", "status", "report", "ui", "why"]
+    mode: Literal["run", "plan", "status", "report", "ui", "why", "list"]
     row: str | None
+    what: Listed | None
     replace: bool
     data_dir: str
     output_dir: str | None
@@ -119,6 +148,11 @@ class _Config:
     datasets: Mapping[str, DatasetSpec]
     sweep: _Sweep
     cluster: ClusterSpec
+
+
+SCHEMA = _Config
+OPEN_MAPS: Mapping[str, type] = {"tuning": _Tuning}
+"""Maps whose keys are checked when what the sweep says is known too, and by what."""
 
 
 def _require_address(key: str, uri: str | None) -> None:
@@ -162,6 +196,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
         ),
         command=tuple(overrides),
         row=config.row or "",
+        what=config.what,
         replace=config.replace,
         margin=config.report.margin,
         show_faces=config.report.show_faces,
@@ -180,11 +215,17 @@ def _reference(name: str | None, sweep: SweepSpec) -> str:
 
 def sweep_names() -> list[str]:
     """Names of the sweeps that are shipped."""
-    return _group("sweep")
+    return group("sweep")
 
 
-def _group(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+def group(name: str) -> list[str]:
+    """Names of the shipped files of which a command chooses one."""
+    return sorted(path.stem for path in (CONF / name).glob("*.yaml"))
+
+
+def shipped(sweep: str) -> dict[str, Any]:
+    """The configuration of a shipped sweep, before a command changes any of it."""
+    return _shipped({"sweep": sweep})
 
 
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:
@@ -195,13 +236,13 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
     chosen: dict[str, str] = {}
     changes: list[Change] = []
     for override in overrides:
-        group, _, name = override.lstrip("+").partition("=")
-        if group not in _GROUPS:
+        key, _, name = override.lstrip("+").partition("=")
+        if key not in GROUPS:
             changes.append(parse(override))
-        elif name in _group(group):
-            chosen[group] = name
+        elif name in group(key):
+            chosen[key] = name
         else:
-            raise unknown_name(group, name, _group(group))
+            raise unknown_name(key, name, group(key))
     tree = _shipped(chosen)
     known = _keys(tree)
     for change in changes:
@@ -409,8 +450,8 @@ def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
 def _hparams(names: Sequence[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in names:
-        if name not in _group("hparams"):
-            raise unknown_name("sweep.hparams", name, _group("hparams"))
+        if name not in group("hparams"):
+            raise unknown_name("sweep.hparams", name, group("hparams"))
         loaded: Any = OmegaConf.to_container(OmegaConf.load(CONF / "hparams" / f"{name}.yaml"))
         _require_finite(loaded, f"hparams.{name}")
         rows += [{**row, "published": loaded.get("published", False)} for row in loaded["rows"]]

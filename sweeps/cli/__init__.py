@@ -51,38 +51,40 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 USAGE = """usage: {program} [key=value ...]
 
-  (without arguments)              the demo: generated faces, a few minutes, no GPU
+  (without arguments)              the demo: drawn faces, a few minutes, no GPU
   sweep=full data_dir=/data        the paper's grid
-  ... mode=plan                    count the jobs and say why they must run; run nothing
+  ... mode=plan                    count the jobs and say why they must run
   ... mode=status                  what a running sweep is at, from any shell
-  ... mode=report                  rebuild tables, figures and MLflow from the store
+  ... mode=report                  write tables, figures and MLflow's view again
   ... mode=ui                      show the sweep's MLflow pages on this machine
-  ... mode=why row="celebahq 20 ssd tow"     where a number of the tables comes from
+  ... mode=why row="celebahq 20 ssd tow"      where a number comes from
+  ... mode=list what=keys          sweeps, datasets, methods or keys in words
   ... 'sweep.methods=[ssd,jit]' 'sweep.seeds=[0,1]' 'sweep.datasets=[celebahq]'
-  ... output_dir=runs/x store.uri=/shared/store tracking.uri=http://host:5000 cluster=existing
-  ... store.uri=s3://bucket/prefix           or gs://: a store that several machines share
+  ... output_dir=runs/x store.uri=/shared/store cluster=existing
+  ... store.uri=s3://bucket/prefix            or gs://: machines share a store
 
-sweeps: {sweeps}
 exit status: 0 all done, 1 some jobs failed, 2 bad input, 130 interrupted"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, this process's own unless arguments are given; returns the exit status."""
-    from sweeps.config import load, sweep_names
+    from sweeps.cli.catalogue import show_help
+    from sweeps.config import load
 
     leave_if_importing()
     arguments = sys.argv[1:] if arguments is None else arguments
     console = PrintableConsole(highlight=False, markup=False)
     if set(arguments) & {"-h", "--help"}:
         typed = " ".join(map(quoted, program()))
-        console.print(USAGE.format(program=typed, sweeps=", ".join(sweep_names())))
+        console.print(USAGE.format(program=typed), soft_wrap=True)
+        show_help(console)
         return DONE
     try:
         spec = load(arguments)
         if spec.mode in ("plan", "run"):
             require_packages(spec.sweep)
         modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
-        modes["status"] = look_on
+        modes |= {"status": look_on, "list": tell}
         return _healed(modes[spec.mode], spec, console)
     except InputError as error:
         _complain(str(error))
@@ -136,6 +138,14 @@ def plan_only(spec: LaunchSpec, console: Console) -> int:
     from sweeps.cli.plan import show_plan
 
     show_plan(spec, console)
+    return DONE
+
+
+def tell(spec: LaunchSpec, console: Console) -> int:
+    """Say what sweeps, datasets, methods and keys there are."""
+    from sweeps.cli.catalogue import show_list
+
+    show_list(console, spec.what)
     return DONE
 
 

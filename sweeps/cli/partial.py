@@ -23,6 +23,7 @@ from rich.console import Console
 
 from sweeps.cli.locks import PARTIAL_LOCK
 from sweeps.cli.written import Written
+from sweeps.graph.cells import pictures_of
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
 from sweeps.schedule.scheduler import Scheduler
@@ -217,14 +218,15 @@ def write_partial(spec: LaunchSpec, say: Callable[[str], None], width: int) -> N
     plan = expand(spec.sweep)
     entries = _entries(spec, plan)
     frame = results_frame(plan, entries)
-    evidence = Evidence.of(frame, resamples(plan, entries), spec.margin)
+    people, pictures = resamples(plan, entries), pictures_of(plan.sweep)
+    evidence = Evidence.of(frame, people, spec.margin, spec.reference, pictures)
     summary = summarise(frame, evidence)
     note = partial_note(len(entries), len(plan.jobs), datetime.now().astimezone())
     say("\n".join([*tables_text(summary, width), note]))
     studies = study_results(plan, entries) if plan.studies else []
     with contextlib.suppress(Timeout), lock_of(output / PARTIAL_LOCK).acquire(timeout=0):
         known = (plan, frame, summary, evidence, entries, (), (), output, spec.command)
-        write_report(*known, studies=studies, partial=note)
+        write_report(*known, studies=studies, partial=note, show_faces=spec.show_faces)
 
 
 def _entries(spec: LaunchSpec, plan: Plan) -> dict[str, Entry]:

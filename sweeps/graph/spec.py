@@ -63,7 +63,7 @@ class DatasetSpec:
         layout: Whose on-disk layout it has, a name of ``oneshui.data.registry``.
         forget_sizes: Of the cells, where the sweep names none.
         generate: How to draw it, when it is generated and not brought.
-        training: What its training changes of the sweep's recipe.
+        training: What its training changes of the sweep's recipe, keys of ``sweep.training``.
         crop_size: Side in pixels of the decoded pictures that random crops are cut from; None
             for the network's input size, which loses the detail of small crops.
         walk: How its people are split; None for the layout's own way.
@@ -176,14 +176,14 @@ class TuningSpec:
         objectives: What a choice may see; several of them make a row each.
         cells: "held_out" runs studies on seeds that are never reported, "own" tunes every reported
             cell by a study of its own.
-        trials: In every study, the defaults and doing nothing included.
+        trials: Points of every study, the defaults and doing nothing included.
         batch: Trials that are drawn together, knowing the results of the batches before.
-        seeds: Of held-out cells; None for as many as there are studies, from HELD_OUT_SEED on.
+        seeds: Of held-out cells; None for as many as there are studies, from 1000 on.
         studies: Independent studies of each row, which share ``seeds`` out among them in equal
             parts; reported seeds take turns, so that their spread holds that of tuning.
         reserved_seeds: Further seeds that will be reported one day: who is forgotten there stays
             out of what studies forget, so that they need not run again then.
-        sampler: Which of Optuna's.
+        sampler: Which of Optuna's proposes the points.
         requests: Simulated requests per trial and cell.
         carried: Trials that are run on the real request, beside the defaults and doing nothing.
         true_tow: Whether to compute the true ToW of every trial afterwards, for the report alone.
@@ -395,10 +395,10 @@ class MachineType:
     """Machines that the cluster's autoscaler adds when a job waits for one.
 
     Attributes:
-        cpus: Of one machine.
-        gpus: The same.
-        memory_gb: What Ray may give to jobs, in 2**30 bytes.
-        most: At the same time.
+        cpus: Processors of one machine.
+        gpus: GPUs of one machine.
+        memory_gb: What Ray may give to its jobs, in 2**30 bytes.
+        most: Machines at the same time.
     """
 
     cpus: float
@@ -519,12 +519,14 @@ class LaunchSpec:
 
     Attributes:
         mode: "run" runs what is missing, "plan" only counts, "status" says what runs now, "report"
-            rebuilds the report, "ui" shows MLflow's pages, "why" says where a number comes from.
+            rebuilds the report, "ui" shows MLflow's pages, "why" says where a number comes from,
+            "list" what there is.
         sweep: What to compute.
         cluster: Where.
         places: Folders and addresses.
         command: The user's overrides, for messages that say how to go on.
         row: What mode "why" asks about: dataset, forget size, method and metric.
+        what: What mode "list" is asked about; None for everything.
         replace: Whether mode "report" may replace another sweep's finished report.
         margin: Of ToW, a fraction: rows that are shown to be so near to retraining again count as
             good as retrained. What is computed does not depend on it.
@@ -533,12 +535,13 @@ class LaunchSpec:
         reference: Row that the report holds every other against; empty for doing nothing alone.
     """
 
-    mode: Literal["run", "plan", "status", "report", "ui", "why"]
+    mode: Literal["run", "plan", "status", "report", "ui", "why", "list"]
     sweep: SweepSpec
     cluster: ClusterSpec
     places: Places
     command: tuple[str, ...] = field(default=())
     row: str = ""
+    what: Literal["sweeps", "datasets", "methods", "keys"] | None = None
     replace: bool = False
     margin: float = EQUIVALENCE_MARGIN
     show_faces: bool = False

@@ -53,7 +53,7 @@ class _Row:
 
 @register(name="mufac", folder=FOLDER, task="multiclass", num_images=13_068, walk="reference")
 def load_mufac(data_dir: Path, *, require_files: bool = True) -> ImageTable:
-    """Read the annotations of a folder in MUFAC's layout.
+    """MUFAC as it is published: about 13,000 pictures of Korean families in 8 age classes.
 
     Args:
         data_dir: The folder that contains ``mufac``.

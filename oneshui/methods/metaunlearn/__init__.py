@@ -1,6 +1,6 @@
 """MetaUnlearn: a loss that is learned on simulated requests and then applied to S.
 
-Source: De Min et al., "One-shot unlearning of personal identities" (arXiv 2407.12069), Section 5.
+Source: De Min et al., "Unlearning personal data from a single image" (arXiv 2407.12069), Section 5.
 Before deletion, requests are simulated on training identities, and a small network h learns a
 loss whose gradient on one image of each identity makes the model treat their other images like
 validation images. After deletion one gradient step on h over S does the same for the people who
