@@ -13,7 +13,7 @@ from oneshui.faces.generate import FacesSpec, generate_celebahq
 from oneshui.spec import Range
 from sweeps.cli import main
 from sweeps.report.studies.results import JOURNAL
-from sweeps.sampler import Point, write_journal
+from sweeps.sampler import StudyToShow, write_journal
 
 REAL = (
     "sweep=smoke",
@@ -125,8 +125,8 @@ def test_more_people_in_reported_cells_than_leave_some_to_tune_with(tmp_path: Pa
 
 def test_a_study_of_another_space(tmp_path: Path, refuse_here: Callable[..., None]) -> None:
     space = {"alpha": Range(low=1, high=2), "dampening": Range(low=0.1, high=1)}
-    point: Point = {"alpha": 1.5, "dampening": 0.5}
-    write_journal(tmp_path / JOURNAL, {"ssd synthetic_tiny n4 s1000": (space, [(point, 0.5, {})])})
+    shown = StudyToShow(space=space, metric="simulated ToW", trials=[])
+    write_journal(tmp_path / JOURNAL, {"ssd synthetic_tiny n4 s1000": shown})
     refuse_here(*TUNED, f"output_dir={tmp_path}", says="was made with the search space")
 
 
