@@ -9,7 +9,7 @@ from typing import Any
 
 from oneshui import methods
 from oneshui.errors import InputError, unknown_name
-from oneshui.methods.base import field_types, prepare_hyperparameters
+from oneshui.methods.base import STANDS_FOR, field_types, prepare_hyperparameters
 from oneshui.spec import Access, Range
 from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Row, TuningObjective
 
@@ -156,10 +156,8 @@ def _space(name: str, method: str, ranges: Any) -> dict[str, Range]:
         integer = types[key] == "int"
         if integer and any(b != int(b) for b in bounds):
             raise InputError(f"{where} is {bounds!r}, but {key} takes whole numbers")
-        if is_relative and key in cls.search_space.keys() - known_space.keys():
-            raise InputError(
-                f"{where} has no effect beside a relative range; leave one of them out"
-            )
+        if any(key in STANDS_FOR.get(other, ()) for other in ranges):
+            raise InputError(f"{where} has no effect beside a relative range; leave one out")
         known = known_space.get(key)
         log = known.log if known is not None else bounds[0] > 0 and bounds[1] / bounds[0] > 10
         try:

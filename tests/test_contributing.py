@@ -39,7 +39,7 @@ def follow(title: str, folder: Path) -> None:
             path.write_text(text, encoding="utf-8")
             continue
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        (place,) = [at for at, own in enumerate(lines) if own.rstrip("\n") == line]
+        (place,) = [at for at, own in enumerate(lines) if own.split("#")[0].rstrip() == line]
         path.write_text("".join([*lines[: place + 1], text, *lines[place + 1 :]]), "utf-8")
 
 

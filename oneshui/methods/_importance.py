@@ -77,7 +77,7 @@ def train_importances(
     model = copy.deepcopy(request.model).to(request.device).eval()
     order = torch.randperm(len(request.train), generator=generator)
     batches = request.train.select(order).batches(measure.batch_size, request.device)
-    return {name: value.cpu() for name, value in measure(model, batches).items()}
+    return {name: value.cpu().contiguous() for name, value in measure(model, batches).items()}
 
 
 def dampened_model(

@@ -30,6 +30,12 @@ STEP_RANGE = Range(low=3e-5, high=0.03, log=True)
 SHARE_RANGE = Range(low=1e-5, high=0.03, log=True)
 """Of a ``relative_space``: share of the weights that is changed."""
 
+STANDS_FOR: Mapping[str, tuple[str, ...]] = {
+    "step": ("learning_rate", "step_size", "step_scale"),
+    "share": ("alpha",),
+}
+"""Which hyperparameters have no effect where a relative one is used."""
+
 NO_SHARE = 1e-300
 """A share above 0 that rounds to no weight, however many there are."""
 

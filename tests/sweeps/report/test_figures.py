@@ -331,7 +331,13 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 def test_a_real_sweep_has_every_figure_that_it_can(real: Material, tmp_path: Path) -> None:
     found = kinds(catalogue.draw(real, tmp_path))
-    assert set(catalogue.KINDS) - set(found) <= {"tow_by_size", "ablation", "timeline", "tuning"}
+    assert set(catalogue.KINDS) - set(found) <= {
+        "tow_by_size",
+        "ablation",
+        "timeline",
+        "tuning",
+        "saturation",
+    }
     # Retraining again is no variant of a method.
     assert "ablation" not in found
 

@@ -40,8 +40,8 @@ cost/unlearn_peak_bytes cost/prepare_peak_bytes cost/unlearn_peak_gpu_bytes
 cost/prepare_peak_gpu_bytes
 """
 BOARD = """
-retain forget test tow mia_auc mia_acc rmia_auc rmia_tpr seconds prepare_seconds
-gap/retain gap/forget gap/test tow_norm
+retain forget test ToW mia_auc mia_acc rmia_auc rmia_tpr seconds prepare_seconds
+gap/retain gap/forget gap/test ToW_normalised
 """
 
 

@@ -93,7 +93,7 @@ def test_costs_are_for_people(plan: Plan) -> None:
         protection="landlock",
     )
     assert cost_in_words(full) == (
-        "12.3 s, 2 s of them the method's own, 3,072 MiB of memory at most, on host:1, kept from "
-        "the data by landlock"
+        "12.35 s, 2.00 s of them the method's own, 3,072 MiB of memory at most, on host:1, "
+        "kept from the data by landlock"
     )
     assert cost_in_words(entry(plan, key)) == "no cost recorded"

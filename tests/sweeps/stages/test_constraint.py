@@ -72,6 +72,7 @@ def method(monkeypatch: pytest.MonkeyPatch) -> None:
         access: ClassVar[Access] = Access.SUPPORT
         search_space: ClassVar[dict[str, base.Range]] = {}
         # Those of SSD, so that it can take its place in a study.
+        share: float = 0.0
         alpha: float = 1.0
         dampening: float = 1.0
         batch_size: int = 1
@@ -428,7 +429,7 @@ def test_a_hostile_method_is_stopped_while_points_are_chosen_among(
         way(pixels, picture)
 
     attack.append(look)
-    failure = tuned.execute(choice_job(tuned, objective, method="curious"))
+    failure = tuned.execute(choice_job(tuned, objective, method="curious", nothing=None))
     assert failure is not None
     assert failure.kind == "access"
     assert "DataAccessError: method curious tried to open" in failure.message

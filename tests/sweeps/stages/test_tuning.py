@@ -112,7 +112,7 @@ def test_each_method_s_study_draws_points_of_its_own(
         drawing = changed(job, method=method, sampler="random", nothing=None)
         with pytest.raises(DrawnError):
             tuning.trial(context_of(studied, drawing, draft))
-    assert drawn[0].keys() == drawn[1].keys() == {"alpha", "dampening"}
+    assert drawn[0].keys() == drawn[1].keys() == {"share"}
     assert drawn[0] == drawn[2]
     assert all(drawn[0][name] != drawn[1][name] for name in drawn[0])
 
@@ -192,6 +192,7 @@ def choice(values: list[float], judged: list[dict[int, float]], carried: int) ->
     ]
     cell: Any = SimpleNamespace(value={"before": [], "val_score": 0.5})
     spec = {"method": "ssd", "hyperparameters": {}, "carried": carried, "objective": "oracle"}
+    spec["nothing"] = None
     context: Any = JobContext(
         job=SimpleNamespace(spec=with_source(spec)),  # type: ignore[arg-type]
         entries={},
@@ -254,7 +255,7 @@ def choice_job(studied: InlineSweep, objective: str, **spec: Any) -> Job:
 
 def choose_curious(studied: InlineSweep, draft: Path, objective: str) -> dict[str, Any]:
     """The choice among points that say nothing, of the method of these tests."""
-    job = choice_job(studied, objective, method="curious", hyperparameters={})
+    job = choice_job(studied, objective, method="curious", hyperparameters={}, nothing=None)
     trials = [
         SimpleNamespace(value={**entry_of(studied, key).value, "point": {}})
         for key in job.series["trials"]

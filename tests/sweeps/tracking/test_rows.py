@@ -84,7 +84,7 @@ def test_a_trained_row_has_its_curves_by_epoch(name: str, images: int) -> None:
     assert run.curves["train/loss"] == [2.0, 1.0]
     assert run.curves["train/val_score"] == [0.1, 0.2]
     recipe = PLAN.sweep.training["synthetic_tiny"]
-    # The cosine from the end of the warm-up, as in docs/benchmark.md; both sets are 7 or 6 batches.
+    # The cosine from the end of the warm-up; both sets are 7 or 6 batches.
     steps = math.ceil(images / 32)
     warm = 0.2 * steps
     done = [(epoch * steps - 1 - warm) / (2 * steps - warm) for epoch in (1, 2)]
