@@ -331,6 +331,8 @@ def label_beside(
             color="#1b1f24" if look.is_own else "#5f676f",
             arrowprops={
                 "arrowstyle": "-",
+                # From the name's left edge: a line must not cross what it leads to.
+                "relpos": (0, 0.5),
                 "color": look.colour,
                 "linewidth": 0.6,
                 "alpha": 0.5,
