@@ -100,7 +100,8 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
     published = _published(method, cell, spec.table)
     cls = methods.get(method)
     wanted = (spec.tuned is None or name in spec.tuned) and cls.access in spec.access
-    space = _space(name, method, ranges) if spec.objectives and tune and wanted else {}
+    relative = {key for key in STANDS_FOR if values.get(key)}
+    space = _space(name, method, ranges, relative) if spec.objectives and tune and wanted else {}
     if spec.needs_published and published is None and not values and not space:
         raise _unpublished(method, cell, spec.table)
     if name != method:
@@ -125,10 +126,11 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
     return row, space
 
 
-def _space(name: str, method: str, ranges: Any) -> dict[str, Range]:
+def _space(name: str, method: str, ranges: Any, given: Collection[str]) -> dict[str, Range]:
     """The method's search space with the row's own ranges in place of the method's.
 
-    It is the relative one if the row says ``space: relative`` or gives a range of it alone.
+    It is the relative one if the row says ``space: relative``, or gives a value or a range of a
+    hyperparameter that stands for others: theirs would vary nothing.
     """
     cls = methods.get(method)
     types = field_types(cls)
@@ -139,8 +141,8 @@ def _space(name: str, method: str, ranges: Any) -> dict[str, Range]:
             f"sweep.rows.{name}.space must be {RELATIVE!r}, or map hyperparameters to [low, high]"
         )
     relative = methods.relative_space_of(cls)
-    is_relative = any(key in relative.keys() - cls.search_space.keys() for key in ranges)
-    known_space = relative if is_relative else cls.search_space
+    used = {*given, *(key for key in ranges if key in STANDS_FOR)}
+    known_space = relative if used else cls.search_space
     own = {}
     for key, bounds in ranges.items():
         where = f"sweep.rows.{name}.space.{key}"
@@ -156,8 +158,9 @@ def _space(name: str, method: str, ranges: Any) -> dict[str, Range]:
         integer = types[key] == "int"
         if integer and any(b != int(b) for b in bounds):
             raise InputError(f"{where} is {bounds!r}, but {key} takes whole numbers")
-        if any(key in STANDS_FOR.get(other, ()) for other in ranges):
-            raise InputError(f"{where} has no effect beside a relative range; leave one out")
+        for other in used:
+            if key in STANDS_FOR[other]:
+                raise InputError(f"{where} has no effect beside {other}; leave one of them out")
         known = known_space.get(key)
         log = known.log if known is not None else bounds[0] > 0 and bounds[1] / bounds[0] > 10
         try:

@@ -140,12 +140,24 @@ def next_point(
         return _replayed(distributions, seed, given, earlier, place, batch)
     own = derive_seed(seed, "batch", len(earlier)) % _SEEDS
     study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, own))
-    study.add_trials([_trial(distributions, point, value) for point, value in earlier])
+    told = [(point, value) for point, value in earlier if _tells(space, point, nothing)]
+    study.add_trials([_trial(distributions, point, value) for point, value in told])
     # Those of the same batch are asked for in turn, each knowing that the others are under way.
     asked: Point = {}
     for number in range(len(earlier), place + 1):
         asked = given[number] if number < len(given) else study.ask(distributions).params
     return asked
+
+
+def _tells(space: Mapping[str, Range], point: Point, nothing: Point | None) -> bool:
+    """Whether a point says something of the space: it lies inside, or does nothing.
+
+    What does nothing is as good as the lowest end of a relative range. Defaults that are none of
+    its points (`step` is 0 where the learning rate is given) would be taken for that end.
+    """
+    if nothing is not None and all(point.get(name) == it for name, it in nothing.items()):
+        return True
+    return all(one.low <= point[name] <= one.high for name, one in space.items())
 
 
 def _replayed(
@@ -198,6 +210,7 @@ def importances(
     Empty where the points cannot tell: too few, or all of one value.
     """
     distributions = {name: _distribution(dimension) for name, dimension in space.items()}
+    results = [(point, value) for point, value in results if _tells(space, point, None)]
     if len({value for _, value in results}) < 2 or len(results) < 4:
         return {}
     if len(space) == 1:

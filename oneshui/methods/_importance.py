@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from oneshui.errors import NumericalError
 from oneshui.methods._sample_gradients import LayerwiseError, is_layerwise, squared_gradient_sums
 from oneshui.requests import PrepareRequest, UnlearnRequest
 from oneshui.spec import Task
@@ -243,6 +244,11 @@ def _most_important(
     Returns:
         bool, in the importances' shapes. Of equal ratios the first ones, in the order of names.
     """
+    if not all(torch.isfinite(f).all() for f in (*forget.values(), *original.values())):
+        raise NumericalError(
+            "importances are not finite, so no share of the weights is the most important: give "
+            "an alpha in place of share"
+        )
     # No ratio is negative, and 0 / 0 would be none.
     ratios = torch.cat(
         [torch.where(f > 0, f / original[name], -1.0).flatten() for name, f in forget.items()]

@@ -31,7 +31,7 @@ SHARE_RANGE = Range(low=1e-5, high=0.03, log=True)
 """Of a ``relative_space``: share of the weights that is changed."""
 
 STANDS_FOR: Mapping[str, tuple[str, ...]] = {
-    "step": ("learning_rate", "step_size", "step_scale"),
+    "step": ("learning_rate", "step_scale"),
     "share": ("alpha",),
 }
 """Which hyperparameters have no effect where a relative one is used."""

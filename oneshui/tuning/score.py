@@ -251,9 +251,10 @@ class TrialScores:
 def shown_to_gain(study: Sequence[TrialScores], nothing: int) -> list[int]:
     """The points that are shown to be better than doing nothing on simulated requests.
 
-    By Student's one-sided test of the paired differences over requests, at LEVEL. A request is one
-    of few, of few people: the best of eight points that are worth nothing looks good on average.
-    A single request shows what it shows.
+    By Student's one-sided test of the paired differences over requests, at LEVEL for each point
+    alone: of few requests of few people the best of several points that are worth nothing looks
+    good on average, and this bounds how often, not for all points together. With a single request
+    there is no spread, and what gains there counts as shown.
 
     Args:
         study: On each of its cells.
@@ -287,8 +288,9 @@ def shortlist(
 ) -> list[int]:
     """The points that are run on the real request: the best simulated ones, and the defaults.
 
-    Where a point does nothing it is among them, and of the others those alone that are shown to
-    gain: what does not on simulated requests would have to win on the real one by luck.
+    Where a point does nothing it is among them, and of the others, the defaults too, those alone
+    that are shown to gain: what does not on simulated requests would have to win on the real one
+    by luck.
 
     Args:
         simulated: Score of every point; the first point is the defaults.
@@ -302,5 +304,5 @@ def shortlist(
     order = sorted(range(len(simulated)), key=lambda point: (-simulated[point], point))
     if nothing is None:
         return sorted({0, *order[:carried]})
-    best = [point for point in order if point in shown]
+    best = [point for point in order if point in shown and point != nothing]
     return sorted({nothing, *best[:carried], *({0} & {*shown})})

@@ -75,6 +75,7 @@ def finish(
                 "margin": spec.margin,
                 "show_faces": spec.show_faces,
                 "reference": spec.reference,
+                "models": spec.places.tracking_models,
                 "entries": {key: entry.content for key, entry in entries.items()},
             }
         ),

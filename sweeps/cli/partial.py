@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class Times:
             has_seed: Whether a seed is complete.
         """
         first = has_seed and not self._has_table and now >= _LEAST_TABLE_SECONDS
-        return rows > self._rows and (now >= self._next or (first and not self._cost))
+        return rows > self._rows and (now >= self._next or first)
 
     def wrote(self, began: float, ended: float, rows: int, *, has_table: bool) -> None:
         """Note a writing, whether it succeeded or not."""
@@ -105,15 +105,14 @@ class PartialReport:
             leads: Whether this driver may write the report: of several, one does.
         """
         self._spec, self._plan, self._scheduler = spec, plan, scheduler
+        self._needed = [needed(row) for row in plan.results]
         self._console = console
         self._output = Path(spec.places.output_dir)
         self._times = Times()
         self._ended = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._run, name="partial report", daemon=True)
-        there = Written.read(self._output)
-        # A finished report stays until there is a finished one again.
-        self._is_wanted = leads and not (there is not None and there.is_whole)
+        self._is_wanted = leads and not is_finished(self._output)
 
     @property
     def cost(self) -> float:
@@ -137,21 +136,22 @@ class PartialReport:
         start = time.monotonic()
         while not self._ended.wait(_LOOK_SECONDS):
             done = set(self._scheduler.keys("done"))
-            rows = [row for row in self._plan.results if needed(row) <= done]
-            has_seed = _has_complete_seed(self._plan.results, done)
+            complete = [wanted <= done for wanted in self._needed]
+            rows = sum(complete)
+            has_seed = _has_complete_seed(self._plan.results, complete)
             began = time.monotonic() - start
-            if not self._times.is_due(began, len(rows), has_seed=has_seed):
+            if not self._times.is_due(began, rows, has_seed=has_seed):
                 continue
             shows = has_seed and self._times.wants_table
             text = self._write()
             if shows and text:
                 self._console.print(text, highlight=False, soft_wrap=True)
             ended = time.monotonic() - start
-            self._times.wrote(began, ended, len(rows), has_table=shows)
+            self._times.wrote(began, ended, rows, has_table=shows)
 
     def _write(self) -> str:
         """Have it written; the table, or nothing if that failed."""
-        given = {"command": self._spec.command, "width": self._width()}
+        given = {"command": self._spec.command, "width": self._width(), "driver": os.getpid()}
         try:
             with (self._output / "logs" / LOG).open("w", encoding="utf-8") as log:
                 self._process = subprocess.Popen(
@@ -171,6 +171,7 @@ class PartialReport:
         except (OSError, subprocess.SubprocessError):
             if self._process is not None:
                 self._process.kill()
+                self._process.wait()
             return ""
         return text if self._process.returncode == 0 else ""
 
@@ -178,22 +179,28 @@ class PartialReport:
         return self._console.width if self._console.is_terminal else 0
 
 
+def is_finished(output: Path) -> bool:
+    """Whether there is a finished report: it stays until there is a finished one again."""
+    there = Written.read(output)
+    return there is not None and there.is_whole
+
+
 def _paths() -> str:
     """Where this process found its modules, for the one that writes."""
     return os.pathsep.join(filter(None, sys.path))
 
 
-def _has_complete_seed(rows: Sequence[ResultRow], done: Collection[str]) -> bool:
+def _has_complete_seed(rows: Sequence[ResultRow], complete: Sequence[bool]) -> bool:
     seeds: dict[object, bool] = {}
-    for row in rows:
+    for row, is_complete in zip(rows, complete, strict=True):
         cell = (row.cell.dataset, row.cell.num_forget, row.cell.seed)
-        seeds[cell] = seeds.get(cell, True) and needed(row) <= set(done)
+        seeds[cell] = seeds.get(cell, True) and is_complete
     return any(seeds.values()) and not all(seeds.values())
 
 
 def partial_note(done: int, of: int, now: datetime) -> str:
     """What a partial report says of itself."""
-    return f"Partial: {done} of {of} jobs, as of {now:%Y-%m-%d %H:%M}; the sweep still runs."
+    return f"Partial: {done} of {of} jobs, as of {now:%Y-%m-%d %H:%M}, when the sweep still ran."
 
 
 def write_partial(spec: LaunchSpec, say: Callable[[str], None], width: int) -> None:
@@ -225,6 +232,8 @@ def write_partial(spec: LaunchSpec, say: Callable[[str], None], width: int) -> N
     say("\n".join([*tables_text(summary, width), note]))
     studies = study_results(plan, entries) if plan.studies else []
     with contextlib.suppress(Timeout), lock_of(output / PARTIAL_LOCK).acquire(timeout=0):
+        if is_finished(output):
+            return
         known = (plan, frame, summary, evidence, entries, (), (), output, spec.command)
         write_report(*known, studies=studies, partial=note, show_faces=spec.show_faces)
 
@@ -232,6 +241,13 @@ def write_partial(spec: LaunchSpec, say: Callable[[str], None], width: int) -> N
 def _entries(spec: LaunchSpec, plan: Plan) -> dict[str, Entry]:
     store = open_store(spec.places.store_uri, writes=False)
     return dict(scan(plan, store, discard=False).entries)
+
+
+def _end_with(driver: int) -> None:
+    """End this process when its driver is gone: another one may have finished the report."""
+    while os.getppid() == driver:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
 
 
 def main() -> None:
@@ -242,6 +258,8 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(_NICE)
     given = json.load(sys.stdin)
+    watch = threading.Thread(target=_end_with, args=(given["driver"],), daemon=True)
+    watch.start()
     # Nothing else may print there.
     out, sys.stdout = sys.stdout, sys.stderr
     write_partial(load(given["command"]), lambda text: print(text, file=out), given["width"])

@@ -79,7 +79,7 @@ def weights_job(sweep: SweepSpec) -> Job | None:
     if model.weights == "random":
         return None
     content = {"content": sweep.weights_content} if sweep.weights_content else {}
-    what = dataclasses.asdict(model) | {"weights": "file" if model.weights_file else model.weights}
+    what = model.to_json() | {"weights": "file" if model.weights_file else model.weights}
     return Job(
         stage="weights",
         spec={"model": what, **content},
@@ -174,7 +174,7 @@ def base_of(
 ) -> Base:
     """The cell's data, pretrained and retrained weights; the arguments are ``data_of``'s."""
     data, crops = data_of(graph, sweep, cell, requests, reserving)
-    model, weights = dataclasses.asdict(sweep.model), dict[str, str]()
+    model, weights = sweep.model.to_json(), dict[str, str]()
     starting = weights_job(sweep)
     if starting is not None:
         model = starting.spec["model"]

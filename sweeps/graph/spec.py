@@ -185,7 +185,8 @@ class TuningSpec:
             out of what studies forget, so that they need not run again then.
         sampler: Which of Optuna's proposes the points.
         requests: Simulated requests per trial and cell.
-        carried: Trials that are run on the real request, beside the defaults and doing nothing.
+        carried: Trials that are run on the real request, beside doing nothing and, if they are
+            shown to gain, the defaults.
         true_tow: Whether to compute the true ToW of every trial afterwards, for the report alone.
     """
 

@@ -122,6 +122,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
         for one, base in zip(cells, bases, strict=True)
     )
     nothing = NOTHING if row.nothing is not None and len(trials) > NOTHING else None
+    idle = {} if nothing is None else {"nothing": nothing}
     objectives = dict.fromkeys(
         one.objective
         for rows in sweep.rows.values()
@@ -135,7 +136,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
         choices[objective] = graph.add(
             "choose",
             f"choose {name} {objective}",
-            {**common, "objective": effective, "carried": tuning.carried, "nothing": nothing},
+            {**common, "objective": effective, "carried": tuning.carried, **idle},
             {"trials": trials, **seen},
             **whose,
         )
@@ -184,8 +185,10 @@ def _trials(
         "space": {name: dataclasses.asdict(one) for name, one in row.space.items()},
         "defaults": {n: v for n, v in row.hyperparameters.items() if n in row.space},
         "sampler": tuning.sampler,
-        "nothing": row.nothing,
     }
+    # Nor does a method without it know the word.
+    if row.nothing is not None:
+        spec["nothing"] = row.nothing
     # What a sampler need not know stays out of the key: so a study can be continued.
     if tuning.sampler == "grid":
         spec["trials"] = tuning.trials

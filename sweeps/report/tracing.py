@@ -15,6 +15,7 @@ from typing import Any
 
 from sweeps.graph.job import STAGES, Job
 from sweeps.graph.plan import Plan, ResultRow
+from sweeps.graph.studies import NOTHING
 from sweeps.report.results import Entries, made_of, resolved_hyperparameters, row_values
 from sweeps.store import Entry
 
@@ -34,6 +35,9 @@ def hyperparameters_in_words(row: ResultRow, entries: Entries) -> str:
     if row.choose_key is None:
         return text
     names = ", ".join(row.row.space)
+    chosen = entries[row.choose_key].value if row.choose_key in entries else {}
+    if row.row.nothing and chosen.get("point") == NOTHING:
+        return f"{text}; does nothing, as chosen ({row.row.objective}) by choose/{row.choose_key}"
     if row.choose_key not in entries:
         return f"{text}; {names} to be tuned ({row.row.objective})"
     return f"{text}; {names} tuned ({row.row.objective}) by choose/{row.choose_key}"

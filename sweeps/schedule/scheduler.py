@@ -142,6 +142,7 @@ class Scheduler:
         self._handed_out: dict[str, None] = {}
         self._counts: dict[Stage, Counter[State]] = {stage: Counter() for stage in STAGES}
         self._left = (-math.inf, Left())
+        self._shown_share = 0.0
         self._free_since: dict[str, float] = {}
         self._overheads = _Overheads()
         self._place = {key: place for place, key in enumerate(jobs)}
@@ -391,6 +392,7 @@ class Scheduler:
                 left = self._estimate_left(now)
                 cost = time.perf_counter() - began
                 self._left = (now + _LOOK_EVERY * cost, left)
+                self._shown_share = self._share(left)
             counts = {
                 stage: Counter({state: n for state, n in count.items() if n})
                 for stage, count in self._counts.items()
@@ -405,7 +407,7 @@ class Scheduler:
                 stages=counts,
                 elapsed=now - self._start,
                 left=left,
-                share=self._share(left) if self._open else 1.0,
+                share=self._shown_share if self._open else 1.0,
                 running=tuple(sorted(running, key=lambda one: -one.spent)),
             )
 

@@ -128,7 +128,7 @@ def trial(context: JobContext) -> dict[str, Any]:
         spec["defaults"],
         earlier,
         spec["place"],
-        nothing=spec["nothing"],
+        nothing=spec.get("nothing"),
         **{name: spec[name] for name in ("trials", "batch") if name in spec},
     )
     method = method_of(context, point)
@@ -239,7 +239,7 @@ def choose(context: JobContext) -> dict[str, Any]:
         TrialScores.from_json(values, place, cell.entries["simulated"].value)
         for place, cell in enumerate(cells)
     ]
-    nothing = spec["nothing"]
+    nothing = spec.get("nothing")
     shown: Collection[int] = range(len(values))
     # Whoever sees the truth needs no proof.
     if nothing is not None and spec["objective"] != "oracle":

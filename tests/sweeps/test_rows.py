@@ -139,10 +139,12 @@ def test_a_row_may_search_ranges_that_mean_the_same_in_every_network() -> None:
     own = space("ssd", {"share": [1e-3, 1e-2], "dampening": [1, 2]})
     assert (own["share"].low, own["share"].high, own["share"].log) == (1e-3, 1e-2, True)
     assert (own["dampening"].low, own["dampening"].high) == (1, 2)
-    with pytest.raises(
-        InputError, match=r"ssd\.space\.alpha has no effect beside a relative range"
-    ):
+    with pytest.raises(InputError, match=r"ssd\.space\.alpha has no effect beside share"):
         space("ssd", {"share": [1e-3, 1e-2], "alpha": [1, 2]})
+    moved = {"gradient_ascent": {"step": 0.001}}
+    assert one("gradient_ascent", moved, objectives=["support_only"]).space.keys() == {"step"}
+    with pytest.raises(InputError, match=r"ssd\.space\.alpha has no effect beside share"):
+        one("ssd", {"ssd": {"share": 0.1, "space": {"alpha": [1, 2]}}}, objectives=["oracle"])
     with pytest.raises(InputError, match=r"ssd\.space must be .relative., or map hyperparameters"):
         space("ssd", "relativ")
 

@@ -142,6 +142,19 @@ def test_doing_nothing_comes_second_and_may_say_more_than_the_space(sampler: Sam
         assert 0.01 <= point["rate"] <= 10
 
 
+def test_defaults_outside_the_space_say_nothing_of_its_ends_doing_nothing_does() -> None:
+    """A learning rate may destroy everything; so short a step as the space has does not."""
+    nothing: Point = {"rate": 0.0}
+    drawn = [(Point(rate=float(rate)), 0.1 * rate) for rate in range(1, 6)]
+
+    def after(value_of_defaults: float, value_of_nothing: float) -> Point:
+        told = [(Point(rate=50.0), value_of_defaults), (nothing, value_of_nothing), *drawn]
+        return next_point(ONE, "tpe", 1, {"rate": 50.0}, told, 7, nothing=nothing, batch=1)
+
+    assert after(0.0, 0.2) == after(1.0, 0.2)
+    assert after(0.0, 0.2) != after(0.0, 1.0)
+
+
 def test_a_grid_has_as_many_points_less_as_are_given() -> None:
     places = [
         next_point(ONE, "grid", 1, {"rate": 0.3}, [], place, nothing={"rate": 0.0}, trials=5)

@@ -64,7 +64,8 @@ def is_published(tmp_path: Path) -> None:
     STATE.write(tmp_path)
 
 
-NOTHING = digest({"margin": 0.02, "show_faces": False, "reference": "", "entries": {}})
+SAID = {"margin": 0.02, "show_faces": False, "reference": "", "models": False}
+NOTHING = digest({**SAID, "entries": {}})
 STATE = Written(sweep="smoke", plan=digest(sorted(PLAN.jobs)), contents=NOTHING, is_whole=False)
 
 

@@ -56,7 +56,7 @@ def test_the_first_complete_seed_does_not_wait_for_the_pause_unless_the_sweep_is
 
 def test_the_note_says_how_much_and_as_of_when() -> None:
     said = partial_note(7, 12, datetime(2026, 11, 30, 9, 5))
-    assert said == "Partial: 7 of 12 jobs, as of 2026-11-30 09:05; the sweep still runs."
+    assert said == "Partial: 7 of 12 jobs, as of 2026-11-30 09:05, when the sweep still ran."
 
 
 def half_done(tmp_path: Path) -> Scheduler:
