@@ -218,7 +218,7 @@ process in it: nothing is left of it, whoever is killed.
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_disk_that_is_full_ends_the_sweep_with_one_sentence(tmp_path: Path) -> None:

@@ -36,11 +36,16 @@ TASKS = {"synthetic_tiny": "multilabel", "synthetic_tiny_mufac": "multiclass"}
 TURNS = [
     *zip(NAMES, itertools.cycle(TASKS)),
     *(("leak_cost", dataset) for dataset in TASKS),
-    ("people", "synthetic_tiny"),
 ]
 
 
-@pytest.mark.parametrize(("name", "dataset"), sorted(set(TURNS)))
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        *sorted(set(TURNS)),
+        pytest.param("people", "synthetic_tiny", marks=pytest.mark.long),
+    ],
+)
 def test_a_sweep_at_toy_size_measures_every_row(name: str, dataset: str, tmp_path: Path) -> None:
     toy = ("scale=toy", f"sweep.datasets=[{dataset}]", *SMALLER.get(name, []))
     sweep = inline_sweep(tmp_path, f"sweep={name}", *toy)
