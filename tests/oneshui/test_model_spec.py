@@ -23,5 +23,6 @@ def test_channels_last_is_how_the_weights_lie() -> None:
         spec = ModelSpec(
             name="test_efficientnet", image_size=32, weights="random", channels_last=asked
         )
-        strides = make_model(spec, num_outputs=4, seed=0).conv_stem.weight.stride()
+        weights = make_model(spec, num_outputs=4, seed=0).state_dict()
+        strides = weights["conv_stem.weight"].stride()
         assert (strides[1] == 1) == asked
