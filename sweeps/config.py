@@ -28,6 +28,7 @@ from sweeps.graph.spec import (
     ClusterSpec,
     DatasetSpec,
     LaunchSpec,
+    Listed,
     Places,
     Preprocessing,
     Profile,
@@ -43,8 +44,6 @@ from sweeps.store.base import sha256
 CONF = Path(__file__).parent / "conf"
 GROUPS = ("sweep", "cluster", "scale")
 """Folders of files of which a command chooses one."""
-Listed = Literal["sweeps", "datasets", "methods", "keys"]
-"""What ``mode=list`` can be asked about."""
 T = TypeVar("T")
 
 

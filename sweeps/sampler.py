@@ -195,10 +195,14 @@ def _inside(distributions: Mapping[str, BaseDistribution], point: Point) -> dict
 
 
 def _trial(
-    distributions: Mapping[str, BaseDistribution], point: Point, value: float
+    distributions: Mapping[str, BaseDistribution], point: Point, value: float | None
 ) -> optuna.trial.FrozenTrial:
+    """A trial of Optuna's; one without a value was not run to its end."""
     return optuna.trial.create_trial(
-        params=_inside(distributions, point), distributions=dict(distributions), value=value
+        state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
+        params=_inside(distributions, point),
+        distributions=dict(distributions),
+        value=value,
     )
 
 
@@ -319,14 +323,8 @@ def write_journal(path: Path, studies: Mapping[str, StudyToShow]) -> None:
             study.set_user_attr("space", describe(shown.space))
             distributions = {n: _distribution(d) for n, d in shown.space.items()}
             for one in shown.trials:
-                is_whole = one.value is not None
-                trial = optuna.trial.create_trial(
-                    state=TrialState.COMPLETE if is_whole else TrialState.PRUNED,
-                    params=_inside(distributions, one.point),
-                    distributions=distributions,
-                    value=one.value,
-                    user_attrs=dict(one.attributes),
-                )
+                trial = _trial(distributions, one.point, one.value)
+                trial.user_attrs = dict(one.attributes)
                 outside = {n: v for n, v in one.point.items() if trial.params[n] != v}
                 if outside:
                     # Optuna takes no point outside its ranges, and shows the nearest.

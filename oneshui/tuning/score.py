@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 _SMALLEST_MOVEMENT = 1e-30
 
@@ -273,7 +273,7 @@ def shown_to_gain(study: Sequence[TrialScores], nothing: int) -> list[int]:
             ]
         )
         error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
-        least = student.ppf(1 - LEVEL, len(gains) - 1) * error if error else 0.0
+        least = stdtrit(len(gains) - 1, 1 - LEVEL) * error if error else 0.0
         if gains.mean() > least:
             found.append(point)
     return found

@@ -24,6 +24,7 @@ from sweeps.cli.locks import PUBLISH_LOCK
 from sweeps.cli.packages import require_packages
 from sweeps.cli.partial import PartialReport, needed
 from sweeps.cli.progress import SweepProgress
+from sweeps.cli.words import several
 from sweeps.cli.written import journal_set_aside
 from sweeps.command import lasting, program, quoted, shell_line, without_secrets
 from sweeps.graph.plan import Plan, ResultRow, expand
@@ -68,13 +69,14 @@ exit status: 0 all done, 1 some jobs failed, 2 bad input, 130 interrupted"""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, this process's own unless arguments are given; returns the exit status."""
-    from sweeps.cli.catalogue import show_help
     from sweeps.config import load
 
     leave_if_importing()
     arguments = sys.argv[1:] if arguments is None else arguments
     console = PrintableConsole(highlight=False, markup=False)
     if set(arguments) & {"-h", "--help"}:
+        from sweeps.cli.catalogue import show_help
+
         typed = " ".join(map(quoted, program()))
         console.print(USAGE.format(program=typed), soft_wrap=True)
         show_help(console)
@@ -368,8 +370,7 @@ def _run_jobs(
             estimates=Estimates(plan.jobs, measured(plan, found.entries, "seconds"), gpu=has_gpu),
             request=requests.request,
         )
-        count = slots.count()
-        workers = "1 worker" if count == 1 else f"{count} workers"
+        workers = several(slots.count(), "worker")
         console.print(f"waiting for {workers} to load what jobs need, some seconds")
         feed = _Feed(plan, store, scheduler, publisher)
         partial = PartialReport(spec, plan, scheduler, console, leads=leads)

@@ -32,6 +32,21 @@ if TYPE_CHECKING:
     from sweeps.tracking.publisher import Status
 
 
+def found_in(
+    spec: LaunchSpec, plan: Plan, entries: Mapping[str, Entry]
+) -> tuple[pd.DataFrame, Evidence, pd.DataFrame]:
+    """What the finished jobs say: the results, what they are evidence of, and their summary."""
+    from sweeps.inference.evidence import Evidence
+    from sweeps.report.people import resamples
+    from sweeps.report.results import results_frame
+    from sweeps.report.summary import summarise
+
+    frame = results_frame(plan, entries)
+    people, pictures = resamples(plan, entries), pictures_of(plan.sweep)
+    evidence = Evidence.of(frame, people, spec.margin, spec.reference, pictures)
+    return frame, evidence, summarise(frame, evidence)
+
+
 def finish(
     spec: LaunchSpec,
     console: Console,
@@ -48,12 +63,8 @@ def finish(
     Raises:
         InputError: A job failed for a reason that is the user's to mend.
     """
-    from sweeps.inference.evidence import Evidence
     from sweeps.report.formats import terminal
     from sweeps.report.paper import said
-    from sweeps.report.people import resamples
-    from sweeps.report.results import results_frame
-    from sweeps.report.summary import summarise
 
     output = Path(spec.places.output_dir)
     failures = scheduler.failures() if scheduler else {}
@@ -83,10 +94,7 @@ def finish(
     )
     if spec.mode == "report" and not spec.replace:
         _keep_finished(Written.read(output), state, output)
-    frame = results_frame(plan, entries)
-    people, pictures = resamples(plan, entries), pictures_of(plan.sweep)
-    evidence = Evidence.of(frame, people, spec.margin, spec.reference, pictures)
-    summary = summarise(frame, evidence)
+    frame, evidence, summary = found_in(spec, plan, entries)
     terminal(summary, console)
     causes = _causes(spec, plan, failures, blocked)
     for cause in causes:

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sweeps.cli.finish import found_in
 from sweeps.cli.locks import PARTIAL_LOCK
 from sweeps.cli.written import Written
-from sweeps.graph.cells import pictures_of
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
 from sweeps.schedule.scheduler import Scheduler
@@ -213,21 +213,14 @@ def write_partial(spec: LaunchSpec, say: Callable[[str], None], width: int) -> N
     """
     from filelock import Timeout
 
-    from sweeps.inference.evidence import Evidence
     from sweeps.report.formats import tables_text
     from sweeps.report.page import write_report
-    from sweeps.report.people import resamples
-    from sweeps.report.results import results_frame
     from sweeps.report.studies.results import study_results
-    from sweeps.report.summary import summarise
 
     output = Path(spec.places.output_dir)
     plan = expand(spec.sweep)
     entries = _entries(spec, plan)
-    frame = results_frame(plan, entries)
-    people, pictures = resamples(plan, entries), pictures_of(plan.sweep)
-    evidence = Evidence.of(frame, people, spec.margin, spec.reference, pictures)
-    summary = summarise(frame, evidence)
+    frame, evidence, summary = found_in(spec, plan, entries)
     note = partial_note(len(entries), len(plan.jobs), datetime.now().astimezone())
     say("\n".join([*tables_text(summary, width), note]))
     studies = study_results(plan, entries) if plan.studies else []

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sweeps.cli.console import say
 from sweeps.cli.progress import live_view, plain_line
-from sweeps.cli.words import duration, eta
+from sweeps.cli.words import duration, eta, several
 from sweeps.command import lasting, shell_line
 from sweeps.graph.plan import Plan, expand
 from sweeps.graph.spec import LaunchSpec
@@ -99,7 +99,7 @@ def show_status(spec: LaunchSpec, store: Store, console: Console) -> None:
     if not is_open:
         note = f"finished; {last}"
     elif seen.workers:
-        note = f"{_several(seen.workers, 'worker')}, left: {eta(snapshot.left)}; {last}"
+        note = f"{several(seen.workers, 'worker')}, left: {eta(snapshot.left)}; {last}"
     else:
         note = f"nobody is at it, {duration(snapshot.left.work)} of work left; {last}"
     if console.is_terminal:
@@ -107,12 +107,8 @@ def show_status(spec: LaunchSpec, store: Store, console: Console) -> None:
     else:
         console.print(plain_line(snapshot, note.rstrip("; ")), highlight=False, soft_wrap=True)
     if seen.given_up:
-        jobs = _several(seen.given_up, "job")
+        jobs = several(seen.given_up, "job")
         console.print(f"{jobs} had begun in a process that has ended; they begin again")
     if is_open and not seen.workers:
         again = shell_line(lasting(spec.command))
         say(console, again, "go on with: ", is_command=True)
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -5,7 +5,6 @@ Must not import torch, Ray or MLflow.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,13 @@ from sweeps.report import provenance
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.results import made_of, row_values
 from sweeps.report.tables import TRUTH_NOTE
-from sweeps.report.tracing import DIGITS, cost_in_words, hyperparameters_in_words, jobs_behind
+from sweeps.report.tracing import (
+    DIGITS,
+    cost_in_words,
+    hyperparameters_in_words,
+    jobs_behind,
+    recipe_in_words,
+)
 from sweeps.store import Entry
 
 FORM = 'row="<dataset> <num_forget> <method> <metric>", for example row="celebahq 20 ssd tow"'
@@ -60,9 +65,8 @@ def explanation(
             yield f"  seed {row.cell.seed}: {hyperparameters_in_words(row, entries)}"
     if what.truth_in_view:
         yield f"  {TRUTH_NOTE}"
-    yield f"network: {json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict)}"
-    training = plan.sweep.training[rows[0].cell.dataset]
-    yield f"training: {json.dumps(training.__dict__, sort_keys=True)}"
+    for name, text in recipe_in_words(plan, rows[0]).items():
+        yield f"{name}: {text}"
     for row in rows:
         value = values[row.cell.seed]
         yield ""

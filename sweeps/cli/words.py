@@ -77,3 +77,8 @@ def bar(share: float, width: int, *, plain: bool = False) -> Text:
     done = min(width, max(0, math.floor(share * width + 1e-9)))
     full, empty = ("#", ".") if plain else ("━", "┄")
     return Text.assemble((full * done, "green"), empty * (width - done))
+
+
+def several(count: int, what: str) -> str:
+    """A number of things: 1 worker, 2 workers."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

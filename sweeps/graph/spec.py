@@ -25,6 +25,8 @@ from sweeps.graph.job import Stage
 
 Preprocessing = Literal["corrected", "reference"]
 SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
+Listed = Literal["sweeps", "datasets", "methods", "keys"]
+"""What ``mode=list`` can be asked about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -542,7 +544,7 @@ class LaunchSpec:
     places: Places
     command: tuple[str, ...] = field(default=())
     row: str = ""
-    what: Literal["sweeps", "datasets", "methods", "keys"] | None = None
+    what: Listed | None = None
     replace: bool = False
     margin: float = EQUIVALENCE_MARGIN
     show_faces: bool = False

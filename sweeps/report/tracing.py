@@ -43,6 +43,15 @@ def hyperparameters_in_words(row: ResultRow, entries: Entries) -> str:
     return f"{text}; {names} tuned ({row.row.objective}) by choose/{row.choose_key}"
 
 
+def recipe_in_words(plan: Plan, row: ResultRow) -> dict[str, str]:
+    """The network and its training, as JSON."""
+    training = plan.sweep.training[row.cell.dataset]
+    return {
+        "network": json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict),
+        "training": json.dumps(training.__dict__, sort_keys=True),
+    }
+
+
 def cost_in_words(entry: Entry) -> str:
     """What a job took, for people."""
     cost = entry.cost
@@ -115,8 +124,7 @@ def _row(result: ResultRow, plan: Plan) -> dict[str, Any]:
     return {
         "method": f"{row.method} (source {row.source}), access {row.access}",
         "requests": result.requests,
-        "network": json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict),
-        "training": json.dumps(plan.sweep.training[result.cell.dataset].__dict__, sort_keys=True),
+        **recipe_in_words(plan, result),
         "truth": row.truth_in_view,
         "hyperparameters": {},
         "seeds": [],

@@ -137,16 +137,20 @@ def guess(job: Job, jobs: Mapping[str, Job], *, gpu: bool) -> float:
 
 
 @dataclass
-class _Mean:
+class Mean:
+    """A mean that grows; with a count to begin with, what is usual weighs as so many values."""
+
     total: float = 0.0
     count: int = 0
 
     def add(self, value: float) -> None:
+        """One value more."""
         self.total += value
         self.count += 1
 
     @property
     def value(self) -> float:
+        """The mean of at least one value."""
         return self.total / self.count
 
 
@@ -169,9 +173,9 @@ class Estimates:
         """
         self._kinds = {key: kinds_of(job, jobs) for key, job in jobs.items()}
         self._guesses = {key: guess(job, jobs, gpu=gpu) for key, job in jobs.items()}
-        self._means: dict[JobKind, _Mean] = {}
+        self._means: dict[JobKind, Mean] = {}
         # By method, and by broader kind the logarithms of the ratios of the kinds within.
-        self._ratios: dict[JobKind, _Mean] = {}
+        self._ratios: dict[JobKind, Mean] = {}
         self._within: dict[JobKind, dict[JobKind, None]] = defaultdict(dict)
         self._known_ratios: dict[JobKind, float] = {}
         for job, seconds in measured:
@@ -181,10 +185,10 @@ class Estimates:
         """Take the measured time of a job of the graph into account."""
         kinds = self._kinds[job.key]
         for kind in kinds:
-            self._means.setdefault(kind, _Mean()).add(seconds)
+            self._means.setdefault(kind, Mean()).add(seconds)
         ratio = math.log(max(seconds, 1e-3) / self._guesses[job.key])
         *_, method, access = kinds
-        self._ratios.setdefault(method, _Mean()).add(ratio)
+        self._ratios.setdefault(method, Mean()).add(ratio)
         family, everything = _broader(job)
         self._within[access][method] = None
         self._within[family][access] = None

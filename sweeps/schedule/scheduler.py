@@ -16,7 +16,7 @@ from typing import Literal
 
 from sweeps.graph.cells import dependants, remaining_chain
 from sweeps.graph.job import STAGES, Job, Stage
-from sweeps.schedule.estimates import Estimates
+from sweeps.schedule.estimates import Estimates, Mean
 from sweeps.schedule.failure import ATTEMPTS, STOPPING, Failure, FailureKind
 from sweeps.schedule.remaining import Left, time_left
 from sweeps.schedule.slots import Ready, Request
@@ -27,6 +27,8 @@ _LOOK_EVERY = 50.0
 """The estimate of the end is made anew after this many times what making it took."""
 
 _OVERHEAD_SECONDS = 0.3
+"""What usually passes between two jobs of a worker."""
+
 _NEAR_PRIORITY = 0.95
 _LOOKED_AT = 32
 """Ready jobs within this share of the longest chain, and this many of them, count as equally
@@ -69,11 +71,6 @@ class Snapshot:
     left: Left
     share: float = 0.0
     running: tuple[Running, ...] = ()
-
-    @property
-    def remaining(self) -> float:
-        """Estimated seconds until the last job ends."""
-        return self.left.seconds
 
     def then(self, seconds: float) -> Snapshot:
         """The same, if so much is left to be done after the last job."""
@@ -144,7 +141,7 @@ class Scheduler:
         self._left = (-math.inf, Left())
         self._shown_share = 0.0
         self._free_since: dict[str, float] = {}
-        self._overheads = _Overheads()
+        self._overheads = Mean(_OVERHEAD_SECONDS, 1)
         self._place = {key: place for place, key in enumerate(jobs)}
         self._open = len(jobs)
         self._stopped = False
@@ -295,7 +292,7 @@ class Scheduler:
         """What a worker's job took beside its own seconds; the first one's start is no measure."""
         now, free = self._clock(), self._free_since.get(worker)
         if worker and free is not None:
-            self._overheads.add(now - max(free, status.started) - seconds)
+            self._overheads.add(max(0.0, now - max(free, status.started) - seconds))
         self._free_since[worker] = now
 
     def hold(self, key: str) -> None:
@@ -384,7 +381,7 @@ class Scheduler:
             return [key for key, status in self._status.items() if status.state == state]
 
     def snapshot(self) -> Snapshot:
-        """Counts and the estimate of the end: work over workers, or the longest chain."""
+        """Counts, what runs, and how long the rest is likely to take."""
         with self._lock:
             now = self._clock()
             if now >= self._left[0]:
@@ -443,18 +440,3 @@ class Scheduler:
             running={**dict.fromkeys(held, 0.0), **at_work},
             overhead=self._overheads.value,
         )
-
-
-class _Overheads:
-    """Seconds that pass between two jobs of a worker; before any was seen, what is usual."""
-
-    def __init__(self) -> None:
-        self._total, self._count = _OVERHEAD_SECONDS, 1
-
-    def add(self, seconds: float) -> None:
-        self._total += max(0.0, seconds)
-        self._count += 1
-
-    @property
-    def value(self) -> float:
-        return self._total / self._count

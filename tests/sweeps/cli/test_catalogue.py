@@ -10,7 +10,8 @@ from rich.console import Console
 from oneshui import methods
 from sweeps.cli import catalogue, main
 from sweeps.cli.catalogue import Entry, show_help, show_list
-from sweeps.config import Listed, shipped, sweep_names
+from sweeps.config import shipped, sweep_names
+from sweeps.graph.spec import Listed
 
 
 def text_of(entries: list[Entry], name: str) -> str:

@@ -70,7 +70,7 @@ def test_what_passes_between_jobs_is_learned() -> None:
         scheduler.succeed(job.key, 10.0, "worker")
     now[0] += 1000.0
     # Three jobs of ten seconds, and nearly two more for each.
-    assert 33.0 < scheduler.snapshot().remaining < 36.0
+    assert 33.0 < scheduler.snapshot().left.seconds < 36.0
     assert scheduler.snapshot().share == pytest.approx(60 / (60 + 30), abs=0.05)
 
 
@@ -86,7 +86,7 @@ def test_what_runs_is_told_by_when_it_began_not_when_it_was_handed_out() -> None
     (running,) = scheduler.snapshot().running
     assert (running.label, running.spent) == ("a", 4.0)
     later = scheduler.snapshot().then(20.0)
-    assert later.remaining == pytest.approx(scheduler.snapshot().remaining + 20.0)
+    assert later.left.seconds == pytest.approx(scheduler.snapshot().left.seconds + 20.0)
 
 
 @functools.cache

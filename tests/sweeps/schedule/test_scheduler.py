@@ -182,14 +182,14 @@ def test_the_estimate_follows_measured_times() -> None:
         scheduler.succeed(job.key, 10.0)
     snapshot = scheduler.snapshot()
     assert snapshot.elapsed == 40.0
-    assert snapshot.remaining == pytest.approx(6 * 10.0 / 2, abs=1.0)
+    assert snapshot.left.seconds == pytest.approx(6 * 10.0 / 2, abs=1.0)
     assert snapshot.total("done") == 4
     assert snapshot.total("ready") == 6
 
 
 def test_a_chain_cannot_be_finished_faster_by_more_workers() -> None:
     jobs = graph({"a": [], "b": ["a"], "c": ["b"]}, dict.fromkeys("abc", "pretrain"))
-    few, many = (Scheduler(by_key(jobs), workers=n).snapshot().remaining for n in (1, 64))
+    few, many = (Scheduler(by_key(jobs), workers=n).snapshot().left.seconds for n in (1, 64))
     assert few == many
 
 
@@ -431,10 +431,10 @@ def test_the_estimate_is_kept_for_a_while_and_is_nothing_at_the_end() -> None:
     jobs = graph({"a": [], "b": []})
     estimates = Estimates(by_key(jobs), [(jobs["a"], 100.0)])
     scheduler = Scheduler(by_key(jobs), workers=2, estimates=estimates, clock=lambda: now[0])
-    assert scheduler.snapshot().remaining == pytest.approx(100.0, abs=1.0)
+    assert scheduler.snapshot().left.seconds == pytest.approx(100.0, abs=1.0)
     for _ in range(2):
         scheduler.fail(started(scheduler).key, Failure(kind="numerical", message="NaN"))
-    assert scheduler.snapshot().remaining == 0.0
+    assert scheduler.snapshot().left.seconds == 0.0
 
 
 def test_a_worker_that_knows_the_inputs_is_preferred_among_the_equally_urgent() -> None:
@@ -471,19 +471,19 @@ def test_the_estimate_counts_down_while_a_job_runs() -> None:
     jobs = graph({"a": [], "b": ["a"]})
     estimates = Estimates(by_key(jobs), [(jobs["a"], 100.0)])
     scheduler = Scheduler(by_key(jobs), estimates=estimates, clock=lambda: now[0])
-    assert scheduler.snapshot().remaining == pytest.approx(200.0, abs=1.0)
+    assert scheduler.snapshot().left.seconds == pytest.approx(200.0, abs=1.0)
     a = started(scheduler)
     now[0] = 60.0
-    assert scheduler.snapshot().remaining == pytest.approx(140.0, abs=1.0)
+    assert scheduler.snapshot().left.seconds == pytest.approx(140.0, abs=1.0)
     now[0] = 500.0
     # It is overdue: some of its time comes again.
-    assert 105.0 < scheduler.snapshot().remaining < 200.0
+    assert 105.0 < scheduler.snapshot().left.seconds < 200.0
     scheduler.succeed(a.key, 500.0)
     now[0] = 600.0
     # What was measured counts from now on: the mean of 100 and 500.
-    assert scheduler.snapshot().remaining == pytest.approx(300.0, abs=1.0)
+    assert scheduler.snapshot().left.seconds == pytest.approx(300.0, abs=1.0)
     scheduler.succeed(started(scheduler).key)
-    assert scheduler.snapshot().remaining == 0.0
+    assert scheduler.snapshot().left.seconds == 0.0
 
 
 def test_jobs_that_are_queued_ahead_are_not_shown_as_running() -> None:

@@ -111,7 +111,7 @@ class Play:
         self.check_ready(keys["ready"], set(keys["done"]))
         # Long after the last look, so that the estimate is made anew.
         self.now += 1e6
-        later = self.scheduler.snapshot().remaining
+        later = self.scheduler.snapshot().left.seconds
         assert later > 0 if keys["waiting"] or keys["ready"] or keys["held"] else later >= 0
 
     def check_ready(self, keys: list[str], done: set[str]) -> None:
