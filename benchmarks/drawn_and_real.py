@@ -31,6 +31,7 @@ from oneshui.errors import InputError
 from sweeps.inference.comparisons import blocks
 from sweeps.inference.rows import gains_over_nothing
 from sweeps.inference.testing import ALPHA
+from sweeps.report.numbers import signed
 
 RESAMPLES = 100_000
 """Permutations, where there are more than so many; with up to 8 rows all of them are tried."""
@@ -139,8 +140,7 @@ def table(gains: Mapping[str, pd.Series[float]]) -> pd.DataFrame:
     for name in joined:
         pairs = zip(joined[name], ranks[name], strict=True)
         found[str(name)] = [
-            "-" if math.isnan(gain) else f"{round(gain, 1) + 0.0:+.1f} ({rank:g})"
-            for gain, rank in pairs
+            "-" if math.isnan(gain) else f"{signed(gain)} ({rank:g})" for gain, rank in pairs
         ]
     order = ranks.mean(axis=1).sort_values(kind="stable").index
     return found.loc[order]

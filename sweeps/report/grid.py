@@ -158,11 +158,6 @@ class Grid:
     groups: tuple[Group, ...]
     is_tuned: bool
 
-    @property
-    def num_rows(self) -> int:
-        """Of all groups."""
-        return sum(len(group.rows) for group in self.groups)
-
 
 def grid_of(
     summary: pd.DataFrame,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from oneshui.spec import Role
 from sweeps.report.grid import Grid, Row
 from sweeps.report.tables import MISSING, TableCell
 
@@ -84,7 +83,7 @@ def _line(rows: Sequence[Row | None], name: str, tow: int) -> OverviewLine:
     return OverviewLine(
         method=name,
         colour=one.colour,
-        kind="pin" if one.line.role is not Role.METHOD else one.kind,
+        kind=one.kind,
         standings=standings,
         mean_rank="" if math.isnan(mean) else f"{mean:.1f}",
     )

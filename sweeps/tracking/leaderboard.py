@@ -19,7 +19,7 @@ import pandas as pd
 from oneshui.origin import git_commit
 from oneshui.spec import DATA_SEEN, Access, Role
 from sweeps.graph.job import digest
-from sweeps.inference.rows import is_ranked
+from sweeps.inference.rows import is_ranked, names
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.summary import KEYS
 from sweeps.report.tables import NOT_TUNED, NOTHING_TO_CHOOSE
@@ -94,7 +94,7 @@ def publish(
     known = all_runs(client, experiment.experiment_id)
     runs = Runs(client, experiment.experiment_id, IDENTITY, known)
     shown = set()
-    ranked = {str(name) for name in summary.loc[is_ranked(summary), "method"]}
+    ranked = set(names(summary[is_ranked(summary)]))
     everywhere = () if overall is None else overall_runs(overall, ranked)
     for wanted in (*wanted_runs(summary, frame), *everywhere):
         runs.put(wanted)
@@ -108,6 +108,7 @@ def wanted_runs(summary: pd.DataFrame, frame: pd.DataFrame | None = None) -> Ite
     counts: dict[Any, Any] = (
         {} if frame is None else frame.groupby(KEYS)[list(SHOWN)].count().to_dict("index")
     )
+    made = _made()
     finished = summary[summary["n"] > 0]
     for row, competes in zip(finished.to_dict("records"), is_ranked(finished), strict=True):
         known = {str(name): value for name, value in row.items()}
@@ -131,7 +132,13 @@ def wanted_runs(summary: pd.DataFrame, frame: pd.DataFrame | None = None) -> Ite
             "as_retrained": _shown(row["equivalent"]),
         }
         name = f"{row['method']} {row['dataset']} n{row['num_forget']}"
-        yield _wanted(name, "leaderboard", params, metrics, about)
+        yield _wanted(name, "leaderboard", params, metrics, about | made)
+
+
+def _made() -> dict[str, str]:
+    """By what the runs were made; Git is asked once for all of them."""
+    commit = git_commit()
+    return {**SOURCE, **({COMMIT: commit} if commit else {})}
 
 
 def _wanted(
@@ -144,14 +151,11 @@ def _wanted(
     tags = {
         **params,
         **about,
-        **SOURCE,
         IDENTITY[0]: VERSION,
         "kind": kind,
         GRID: LATEST,
         CONTENT: digest({"metrics": metrics, "params": params}),
     }
-    commit = git_commit()
-    tags |= {COMMIT: commit} if commit else {}
     return Wanted(name=name, tags=tags, params=params, metrics=metrics)
 
 
@@ -182,6 +186,7 @@ def overall_runs(overall: pd.DataFrame, ranked: AbstractSet[str]) -> Iterable[Wa
     """One run per row that all datasets and forget sizes have."""
     parts = {"mean": "", "low": "_low", "high": "_high", "iqm": "_iqm", "num": "_n"}
     parts |= {"iqm_low": "_iqm_low", "iqm_high": "_iqm_high"}
+    made = _made()
     for row in overall.to_dict("records"):
         standing = RANKED if row["method"] in ranked else REFERENCE
         name = TOW if standing == RANKED else REFERENCE_TOW
@@ -199,4 +204,4 @@ def overall_runs(overall: pd.DataFrame, ranked: AbstractSet[str]) -> Iterable[Wa
             "access": str(row["access"]),
             "data_seen": DATA_SEEN[Access(row["access"])],
         }
-        yield _wanted(f"{row['method']} {EVERYWHERE}", "overall", params, metrics, {})
+        yield _wanted(f"{row['method']} {EVERYWHERE}", "overall", params, metrics, made)

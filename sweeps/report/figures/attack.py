@@ -69,7 +69,7 @@ def _attacked(material: Material, block: Block) -> _Attacked:
         curve = stored_table(entry, ROC)
         if len(curve):
             curves.setdefault(row.row.name, []).append(curve)
-    drawn = _of_block(material.people, block)
+    drawn = None if material.people is None else block.of(material.people)
     rows = block.rows[block.rows["method"].isin(curves) & block.rows["rmia_auc"].notna()]
     return _Attacked(
         curves={method: curves[method] for method in block.methods if method in curves},
@@ -77,13 +77,6 @@ def _attacked(material: Material, block: Block) -> _Attacked:
         floor=min(1.0, FEWEST_FALSE_POSITIVES / rows["test_images"].max()) if len(rows) else 1.0,
         judged=(_judged(rows, "forget"), _judged(rows, "test")),
     )
-
-
-def _of_block(people: pd.DataFrame | None, block: Block) -> pd.DataFrame | None:
-    if people is None:
-        return None
-    own = people["dataset"].eq(block.dataset) & people["num_forget"].eq(block.num_forget)
-    return people[own]
 
 
 def _label(method: str, rows: pd.DataFrame, drawn: pd.DataFrame | None) -> str:

@@ -66,17 +66,13 @@ def _trends(
         # Measured against itself, a row has nothing to show: no gap here, no drop there.
         without = {"hardness": Role.RETRAIN, "retain_drop": Role.PRETRAIN}[name]
         methods = {m: role for m, role in block.methods.items() if role is not without}
-        own = dict(list(_of(points, block.dataset, block.num_forget).groupby("method")))
-        lines = _of(fits, block.dataset, block.num_forget).set_index("method")
+        own = dict(list(block.of(points).groupby("method")))
+        lines = block.of(fits).set_index("method")
         known = {m: own[m] for m in methods if m in own}
         if known:
             title = f"{question} {block.title}"
             make = partial(_panels, known, material.looks, lines, outcome, title)
             yield Drawing(name=block.stem, make=make)
-
-
-def _of(table: pd.DataFrame, dataset: str, num_forget: int) -> pd.DataFrame:
-    return table[(table["dataset"] == dataset) & (table["num_forget"] == num_forget)]
 
 
 def _panels(
@@ -206,7 +202,7 @@ def support_sheet(material: Material) -> Iterator[Drawing]:
     if identities is None:
         return
     for block in filter(lambda block: material.may_show(block.dataset), material.blocks()):
-        own = _of(identities, block.dataset, block.num_forget)
+        own = block.of(identities)
         own = own[own["method"].isin(names(block.rows[is_ranked(block.rows)]))]
         first = _first(material, block.dataset, block.num_forget, set(own["seed"]))
         if first is None:

@@ -22,7 +22,7 @@ from sweeps.report.figures.style import (
 )
 from sweeps.report.saturation import Rung, ladders, rungs
 from sweeps.report.scale import shown_range
-from sweeps.report.tables import SCORE_NAMES
+from sweeps.report.tables import SCORE_NAMES, anchor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def saturation(material: Material) -> Iterator[Drawing]:
     for ladder in ladders(material.plan.sweep):
         known = rungs(ladder, material.frame)
         if len(known) > 1:
-            names = "-".join(material.stem(rung.dataset) for rung in known)
+            names = "-".join(anchor(rung.dataset) for rung in known)
             make = partial(_saturation, known, ladder.title, material.looks)
             yield Drawing(name=f"{names}-n{ladder.num_forget}", make=make)
 

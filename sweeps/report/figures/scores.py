@@ -28,7 +28,7 @@ from sweeps.report.figures.style import (
     roles_of,
     set_title,
 )
-from sweeps.report.tables import SCORE_NAMES
+from sweeps.report.tables import SCORE_NAMES, anchor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def tow_by_size(material: Material) -> Iterator[Drawing]:
     for dataset, rows in finished.groupby("dataset", sort=False):
         if rows["num_forget"].nunique() >= 2:
             yield Drawing(
-                name=material.stem(str(dataset)),
+                name=anchor(str(dataset)),
                 make=partial(_tow_by_size, rows, str(dataset), material.looks),
             )
 

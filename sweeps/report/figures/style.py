@@ -24,7 +24,7 @@ from sweeps.graph.spec import EQUIVALENCE_MARGIN
 from sweeps.inference.rows import is_ranked, names
 from sweeps.report.scale import shown_range
 from sweeps.report.studies.results import StudyResult
-from sweeps.report.tables import anchor, block_id, request_title
+from sweeps.report.tables import block_id, request_title
 from sweeps.store import Entry
 
 if TYPE_CHECKING:
@@ -148,6 +148,11 @@ class Block:
     title: str
     stem: str
 
+    def of(self, table: pd.DataFrame) -> pd.DataFrame:
+        """What a table says of this dataset and forget size."""
+        own = table["dataset"].eq(self.dataset) & table["num_forget"].eq(self.num_forget)
+        return table[own]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
@@ -184,11 +189,6 @@ class Material:
     def looks(self) -> Mapping[str, Look]:
         """How every row of the sweep is drawn."""
         return looks_of(self.summary)
-
-    @staticmethod
-    def stem(dataset: str) -> str:
-        """A dataset's name in a file's name."""
-        return anchor(dataset)
 
     def blocks(self) -> Iterable[Block]:
         """Datasets and forget sizes that have finished rows."""

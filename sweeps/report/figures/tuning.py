@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sweeps.report.figures.style import COLOURS, Drawing, Material, set_title
 from sweeps.report.studies.results import StudyResult
-from sweeps.report.tables import request_title
+from sweeps.report.tables import block_id, request_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def tuning(material: Material) -> Iterator[Drawing]:
         blocks.setdefault(key, []).append(result)
     for (dataset, num_forget), results in blocks.items():
         make = partial(_tuning, results, request_title(dataset, num_forget))
-        yield Drawing(name=f"{material.stem(dataset)}-n{num_forget}", make=make)
+        yield Drawing(name=block_id(dataset, num_forget), make=make)
 
 
 def _tuning(results: Sequence[StudyResult], title: str) -> Figure:
