@@ -228,7 +228,13 @@ def write_partial(spec: LaunchSpec, say: Callable[[str], None], width: int) -> N
         if is_finished(output):
             return
         known = (plan, frame, summary, evidence, entries, (), (), output, spec.command)
-        write_report(*known, studies=studies, partial=note, show_faces=spec.show_faces)
+        write_report(
+            *known,
+            studies=studies,
+            show_faces=spec.show_faces,
+            tracking_uri=spec.places.tracking_uri,
+            partial=note,
+        )
 
 
 def _entries(spec: LaunchSpec, plan: Plan) -> dict[str, Entry]:
