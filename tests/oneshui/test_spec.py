@@ -32,6 +32,7 @@ def test_the_defaults_are_the_published_recipe_and_model() -> None:
         "image_size": 224,
         "weights": "imagenet",
         "options": {},
+        "channels_last": False,
     }
     assert dataclasses.asdict(FacesSpec()) == {
         "identities": 400,
