@@ -221,15 +221,16 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
 
 def _plugin_items(composed: Mapping[str, Any]) -> list[str]:
     """What is asked for as a plugin; the module of the network's factory is one, too."""
-    items = composed["plugins"]
+    items = composed.get("plugins", [])
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise InputError(
             f"plugins is {items!r}, but it must be a list of files, folders and modules, as in "
             "plugins=[my_method.py]"
         )
-    model = composed["sweep"].get("model") if isinstance(composed["sweep"], Mapping) else None
-    factory = model.get("factory") if isinstance(model, Mapping) else None
-    item = factory.rpartition(":")[0] if isinstance(factory, str) else ""
+    node: Any = composed
+    for name in ("sweep", "model", "factory"):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    item = node.rpartition(":")[0] if isinstance(node, str) else ""
     known = {plugins.module_of(one) for one in items}
     return [*items, item] if item and plugins.module_of(item) not in known else items
 
