@@ -85,12 +85,17 @@ def register(
             load=load,
             installed=installed,
             credit=credit,
-            source="" if load.__module__.startswith("oneshui.") else source_of(load),
+            source="" if load.__module__.startswith("oneshui.") else source_of(load),  # type: ignore[arg-type]
         )
         DATASETS.add(name, own, load)
         return load
 
     return known
+
+
+def recall(dataset: Dataset) -> None:
+    """Make known what was noted of a dataset whose loader may not be here."""
+    DATASETS.recall(dataset.name, dataset)
 
 
 def get(name: str) -> Dataset:
