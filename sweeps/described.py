@@ -12,7 +12,7 @@ import json
 import re
 import typing
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -42,19 +42,6 @@ _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plugin:
-    """Code of the user's that took part.
-
-    Attributes:
-        name: As the configuration names it.
-        sha256: Of its sources.
-    """
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Described:
     """What a folder says of the sweep in it.
 
@@ -79,6 +66,7 @@ class _Layout:
     walk: Walk
     is_installed: bool
     credit: str
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +91,14 @@ _APART = ("cells", "rows")
 """Fields of a sweep that stand by themselves: the same rows are many cells'."""
 
 
-def write(spec: LaunchSpec, output: Path, plugins: Sequence[Plugin] = ()) -> None:
+def write(spec: LaunchSpec, output: Path) -> None:
     """Describe a run in its output folder; each file is there whole, or as it was.
 
     Args:
         spec: The command.
         output: The folder.
-        plugins: Code of the user's that takes part.
     """
-    _replace(output / SWEEP, _sweep_text(spec, plugins))
+    _replace(output / SWEEP, _sweep_text(spec))
     _replace(output / PLAN, _plan_text(spec))
 
 
@@ -125,11 +112,11 @@ def _replace(path: Path, text: str) -> None:
         new.unlink(missing_ok=True)
 
 
-def _sweep_text(spec: LaunchSpec, plugins: Sequence[Plugin]) -> str:
+def _sweep_text(spec: LaunchSpec) -> str:
     said = {key: value for key, value in spec.configuration.items() if key not in PASSING}
     document = {
         "configuration": _each_text(said, lambda text: _literal(without_secrets(text))),
-        "plugins": [dataclasses.asdict(plugin) for plugin in plugins],
+        "plugins": [{"name": one.item, "sources": f"plugins/{one.hash}"} for one in spec.plugins],
         "versions": versions(*_ENGINE),
         "weights": spec.sweep.weights_content or None,
     }
@@ -184,6 +171,7 @@ def _plan_text(spec: LaunchSpec) -> str:
                     walk=layout.walk,
                     is_installed=layout.installed is not None,
                     credit=layout.credit,
+                    source=layout.source,
                 )
             )
             for name, layout in layouts.items()
@@ -272,6 +260,7 @@ def _recalled(name: str, layout: _Layout) -> registry.Dataset:
         load=absent,
         installed=absent if layout.is_installed else None,
         credit=layout.credit,
+        source=layout.source,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from oneshui.registry import Registry
+from oneshui.sources import source_of
 from oneshui.spec import Task, Walk
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Dataset:
             lies in the data folder.
         credit: Whose pictures they are and what that asks of who shows them; empty if nothing is
             asked.
+        source: Hash over the code of the loader; empty for what ships.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Dataset:
     load: Loader
     installed: Callable[[], Path] | None = None
     credit: str = ""
+    source: str = ""
 
 
 L = TypeVar("L", bound=Loader)
@@ -82,6 +85,7 @@ def register(
             load=load,
             installed=installed,
             credit=credit,
+            source="" if load.__module__.startswith("oneshui.") else source_of(load),  # type: ignore[arg-type]
         )
         DATASETS.add(name, own, load)
         return load

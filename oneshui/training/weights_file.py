@@ -26,7 +26,10 @@ _BY_INPUT_SIZE = re.compile(r"(^|\.)(pos_embed|rel_pos|relative_position|attn_ma
 
 
 def fitted_weights(
-    path: Path, own: Mapping[str, torch.Tensor], classifier: str
+    path: Path,
+    own: Mapping[str, torch.Tensor],
+    classifier: str,
+    what: str = "model.weights",
 ) -> dict[str, torch.Tensor]:
     """The file's tensors by the network's names; without its classifier if that is of another size.
 
@@ -37,11 +40,12 @@ def fitted_weights(
         path: A safetensors file.
         own: The network's tensors by name.
         classifier: Name of the network's classifier.
+        what: Which configuration key names the file, for messages.
 
     Raises:
         InputError: The file cannot be read, or is another network's; with the reason.
     """
-    found = _read(path)
+    found = _read(path, what)
     prefix = _prefix(found, own)
     named = {name[len(prefix) :]: t for name, t in found.items() if name.startswith(prefix)}
     body = {name for name in (*own, *named) if not name.startswith(f"{classifier}.")}
@@ -50,26 +54,24 @@ def fitted_weights(
         {name: tuple(t.shape) for name, t in own.items() if name in body},
     )
     if reason:
-        raise InputError(f"model.weights {path} does not fit the model: {reason}")
+        raise InputError(f"{what} {path} does not fit the model: {reason}")
     return {name: t for name, t in named.items() if name in own and t.shape == own[name].shape}
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def _read(path: Path, what: str) -> dict[str, torch.Tensor]:
     try:
         with path.open("rb") as file:
             start = file.read(64)
         return load_file(path)
     except OSError as error:
-        raise InputError(
-            f"model.weights {path} cannot be read: {error.strerror or error}"
-        ) from None
+        raise InputError(f"{what} {path} cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
-        for magic, what in _MAGIC.items():
+        for magic, kind in _MAGIC.items():
             if start.startswith(magic):
-                remedy = _PICKLE_REMEDY if "pickle" in what else ""
-                raise InputError(f"model.weights {path} {what}{remedy}") from None
+                remedy = _PICKLE_REMEDY if "pickle" in kind else ""
+                raise InputError(f"{what} {path} {kind}{remedy}") from None
         raise InputError(
-            f"model.weights {path} cannot be read: it is no safetensors file, or damaged ({error})"
+            f"{what} {path} cannot be read: it is no safetensors file, or damaged ({error})"
         ) from None
 
 

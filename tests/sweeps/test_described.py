@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from oneshui.data import registry
 from oneshui.errors import InputError
+from oneshui.plugins import Plugin
 from sweeps import described
 from sweeps.config import load
 from sweeps.graph.job import STAGE_VERSION, digest
@@ -202,10 +203,11 @@ def test_keys_that_are_younger_than_a_description_have_their_defaults(tmp_path: 
 
 def test_a_description_says_versions_plugins_and_weights_but_no_secret(tmp_path: Path) -> None:
     spec = load([*SMALL, "tracking.uri=http://me:hunter2@host/?token=hunter2", "mode=run"])
-    described.write(spec, tmp_path, [described.Plugin(name="mine.py", sha256="ab" * 32)])
+    mine = Plugin(module="mine", item="mine.py", files={"mine.py": b"X = 1\n"}, travels=True)
+    described.write(dataclasses.replace(spec, plugins=(mine,)), tmp_path)
     document = OmegaConf.to_container(OmegaConf.load(tmp_path / described.SWEEP))
     assert isinstance(document, dict)
-    assert document["plugins"] == [{"name": "mine.py", "sha256": "ab" * 32}]
+    assert document["plugins"] == [{"name": "mine.py", "sources": f"plugins/{mine.hash}"}]
     assert {"oneshui", "python", "torch", "ray", "optuna", "mlflow"} <= document["versions"].keys()
     assert document["weights"] is None
     assert not {"mode", "row", "what", "replace"} & document["configuration"].keys()
