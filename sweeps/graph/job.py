@@ -57,7 +57,13 @@ TRAINING: tuple[Stage, ...] = ("pretrain", "retrain")
 """Stages that train the model."""
 
 Reason = Literal[
-    "new", "input changed", "method changed", "weights changed", "version bumped", "damaged"
+    "new",
+    "input changed",
+    "method changed",
+    "weights changed",
+    "version bumped",
+    "damaged",
+    "left out",
 ]
 """Why a job must run."""
 
