@@ -43,9 +43,14 @@ class Registry(Generic[T]):
             TypeError: Another module has registered that name.
         """
         module = source.__module__
-        if name in self.known and self._modules[name] != module:
+        if name in self.known and self._modules.get(name, module) != module:
             raise TypeError(f"two {self._what}s are called {name!r}")
         self.known[name], self._modules[name] = item, module
+
+    def recall(self, name: str, item: T) -> None:
+        """Make known what was noted of a name, unless the module is here that says it itself."""
+        self._import_all()
+        self.known.setdefault(name, item)
 
     def _import_all(self) -> None:
         if not self._is_complete:

@@ -12,6 +12,9 @@ from pathlib import Path
 from oneshui.printable import printable
 
 SCRIPT, INSTALLED = "launch.py", "oneshui"
+PASSING = ("mode", "row", "what", "replace")
+"""Keys that say what is done with a sweep now, and nothing about what is computed."""
+
 HIDDEN = "***"
 _ADDRESS = re.compile(r"[\w+.-]+://\S+")
 # A password may hold slashes, though it should not; in a bucket, names may hold the sign.
@@ -64,5 +67,4 @@ def override_key(override: str) -> str:
 
 def lasting(command: Sequence[str]) -> list[str]:
     """The overrides that say what is computed, not what is done with it now."""
-    passing = ("mode", "row", "what", "replace")
-    return [override for override in command if override_key(override) not in passing]
+    return [override for override in command if override_key(override) not in PASSING]

@@ -89,6 +89,11 @@ def register(
     return known
 
 
+def recall(dataset: Dataset) -> None:
+    """Make known what was noted of a dataset whose loader may not be here."""
+    DATASETS.recall(dataset.name, dataset)
+
+
 def get(name: str) -> Dataset:
     """The dataset of this name.
 

@@ -234,11 +234,13 @@ def _run(spec: LaunchSpec, console: Console, interrupts: Interrupts) -> int:
     _writable(output)
     store = open_store(spec.places.store_uri)
     store.sweep_leftovers()
+    from sweeps import described
     from sweeps.cli.datasets import prepare_datasets, prepare_weights
 
     plan = expand(spec.sweep)
     if plan.studies:
         _check_journal(plan, output, console)
+    described.write(spec, output)
     prepare_weights(spec.sweep, store, output / "logs", console)
     folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
     found = scan(plan, store, discard=True)

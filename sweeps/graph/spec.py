@@ -21,7 +21,7 @@ from oneshui.spec import (
     Walk,
     require,
 )
-from sweeps.graph.job import Stage
+from sweeps.graph.job import STAGE_VERSION, Stage
 
 Preprocessing = Literal["corrected", "reference"]
 SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
@@ -333,6 +333,7 @@ class SweepSpec:
             drawn together; they share the pretrained and the retrained model.
         tuning: How rows with a search space are tuned.
         weights_content: sha256 of the file that ``model.weights`` means; empty if it means none.
+        versions: What the stages mean: today's, or those of the day when the sweep was run.
     """
 
     name: str
@@ -347,6 +348,7 @@ class SweepSpec:
     requests: int = 1
     tuning: TuningSpec = field(default_factory=TuningSpec)
     weights_content: str = ""
+    versions: Mapping[Stage, int] = field(default_factory=lambda: STAGE_VERSION)
 
     def __post_init__(self) -> None:
         assert bool(self.weights_content) == (self.model.weights not in ("random", "imagenet"))
@@ -528,6 +530,7 @@ class LaunchSpec:
         cluster: Where.
         places: Folders and addresses.
         command: The user's overrides, for messages that say how to go on.
+        configuration: What they were composed to, whole.
         row: What mode "why" asks about: dataset, forget size, method and metric.
         what: What mode "list" is asked about; None for everything.
         replace: Whether mode "report" may replace another sweep's finished report.
@@ -543,6 +546,7 @@ class LaunchSpec:
     cluster: ClusterSpec
     places: Places
     command: tuple[str, ...] = field(default=())
+    configuration: Mapping[str, Any] = field(default_factory=dict)
     row: str = ""
     what: Listed | None = None
     replace: bool = False
