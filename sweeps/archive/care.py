@@ -54,9 +54,7 @@ class User:
         """A sweep of this machine."""
         reached = frozenset((job.stage, key) for key, job in plan.jobs.items())
         folder = str(output.absolute())
-        return cls(
-            sweep=plan.sweep.name, folder=folder, host=socket.gethostname(), reached=reached
-        )
+        return cls(sweep=plan.sweep.name, folder=folder, host=socket.gethostname(), reached=reached)
 
 
 def note_use(store: Store, plan: Plan, output: Path) -> None:

@@ -264,9 +264,7 @@ def _numbers(of: Of, here: pd.DataFrame, there: pd.DataFrame) -> Iterator[Number
         values = pd.concat([one[measure], other[measure]], axis=1, keys=["here", "there"]).dropna()
         if len(values) and not values["here"].equals(values["there"]):
             means = values.mean()
-            yield Number(
-                measure=measure, here=means["here"], there=means["there"], num=len(values)
-            )
+            yield Number(measure=measure, here=means["here"], there=means["there"], num=len(values))
 
 
 def told(found: Difference, here: Side, there: Side) -> Iterator[str]:
@@ -311,8 +309,8 @@ def _told(one: Changed, here: Side, there: Side) -> Iterator[str]:
     by_cause: dict[Cause, list[int]] = {}
     for seed, cause in one.causes.items():
         by_cause.setdefault(cause, []).append(seed)
-    for cause, seeds in by_cause.items():
-        yield from _folded(f"first in seed {_listed(seeds)}: {cause.label}: {cause.why}", "    ")
+    for cause, own in by_cause.items():
+        yield from _folded(f"first in seed {_listed(own)}: {cause.label}: {cause.why}", "    ")
 
 
 def _named(of: Of) -> str:

@@ -1,9 +1,9 @@
 """A sweep's results as one file that a stranger unpacks and reads.
 
 A tar of zstd: what describes the sweep, its plugins, its report and the results that its plan
-reaches, with their sha256 in a list that ``sha256sum -c`` checks. The same results give the same
-bytes: no times, no owners, one order. What is left out is noted beside the result, so that a store
-tells it from what was lost.
+reaches, with their sha256 in a list that ``sha256sum --check`` reads. The same results give the
+same bytes: no times, no owners, one order. What is left out is noted beside the result, so that a
+store tells it from what was lost.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from sweeps.store.base import LEFT_OUT_NOTE, MANIFEST, encoded, manifest_of, sha
 
 ENDING = ".tar.zst"
 SUMS = "SHA256SUMS"
-DESCRIBED = ("sweep.yaml", "plan.json", "plugins")
-"""Of the output folder: what the sweep is."""
 REPORT = "report"
+FOLDERS = ("plugins", REPORT)
+"""Of the output folder: what is handed on beside the results."""
 FACES = "figures/support_sheet-"
 """Of the report: how the names of figures begin that show support pictures."""
 Content = bytes | Path
@@ -71,6 +71,7 @@ def export(
     output: Path,
     to: Path,
     without: Collection[Without],
+    description: Mapping[str, bytes],
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Exported:
     """Write the archive whole or not at all.
@@ -81,6 +82,7 @@ def export(
         output: Folder of the sweep.
         to: The archive.
         without: What is left out.
+        description: Files that say what the sweep is, from ``sweeps.described.elsewhere``.
         progress: Called with the number of written files and of all.
 
     Raises:
@@ -90,7 +92,7 @@ def export(
     names = frozenset().union(*(LEFT_OUT[what] for what in without))
     reached = {key: entries[key] for key in plan.jobs if key in entries}
     hidden = _hidden(plan, output) if "images" in without else frozenset[str]()
-    files: dict[str, Content] = dict(_described(output, hidden))
+    files: dict[str, Content] = {**description, **dict(_beside(output, hidden))}
     absent = {}
     for key, entry in reached.items():
         gone = {name for name in entry.files if name in names} | entry.left_out
@@ -118,9 +120,9 @@ def _hidden(plan: Plan, output: Path) -> frozenset[str]:
     return frozenset(shown | {"index.html"} if shown else shown)
 
 
-def _described(output: Path, hidden: Collection[str]) -> Iterator[tuple[str, Content]]:
-    for name in (*DESCRIBED, REPORT):
-        for path in (output / name, *(output / name).rglob("*")):
+def _beside(output: Path, hidden: Collection[str]) -> Iterator[tuple[str, Content]]:
+    for name in FOLDERS:
+        for path in (output / name).rglob("*"):
             within = path.relative_to(output / name).as_posix()
             is_hidden = name == REPORT and within in hidden
             if path.is_file() and not path.is_symlink() and not is_hidden:

@@ -134,9 +134,7 @@ def names_of(sweeps: Sequence[tuple[str, Path]]) -> list[str]:
         sweeps: Name and output folder of each.
     """
     times = Counter(name for name, _ in sweeps)
-    named = [
-        name if times[name] == 1 else f"{name} in {folder.name}" for name, folder in sweeps
-    ]
+    named = [name if times[name] == 1 else f"{name} in {folder.name}" for name, folder in sweeps]
     again = Counter(named)
     return [
         name if again[name] == 1 else f"{sweep} in {folder}"
@@ -212,9 +210,7 @@ def _write(parts: Sequence[Part], evidence: Evidence, folder: Path) -> None:
     columns = [field.name for field in dataclasses.fields(PairedTest)]
     write_csv(
         under(
-            lambda part: pd.DataFrame(
-                map(dataclasses.asdict, part.evidence.tests), columns=columns
-            )
+            lambda part: pd.DataFrame(map(dataclasses.asdict, part.evidence.tests), columns=columns)
         ),
         folder / "comparisons.csv",
     )

@@ -69,7 +69,9 @@ def test_rows_numbers_and_the_first_job_that_differs(here: Side, there: Side) ->
 def test_a_sweep_is_the_same_as_itself(here: Side) -> None:
     found = difference(here, here)
     assert found == Difference(gone=(), added=(), changed=(), same=5)
-    assert list(told(found, here, here)) == ["Rows: 5 the same, 0 changed, 0 only here, 0 only here."]
+    assert list(told(found, here, here)) == [
+        "Rows: 5 the same, 0 changed, 0 only here, 0 only here."
+    ]
 
 
 OTHER = {"content": "0" * 64}

@@ -29,7 +29,7 @@ def exported(
     sweep: InlineSweep, to: Path, without: Collection[Without] = ALL, output: Path | None = None
 ) -> Exported:
     entries = scan(sweep.plan, sweep.store, discard=False).entries
-    return export(sweep.plan, entries, output or sweep.env.logs.parent, to, without)
+    return export(sweep.plan, entries, output or sweep.env.logs.parent, to, without, {})
 
 
 def unpacked(archive: Path, folder: Path) -> Path:
@@ -76,7 +76,7 @@ def test_the_same_results_give_the_same_bytes(
     folder = unpacked(archive, tmp_path / "there")
     store = LocalStore(folder / "store")
     entries = scan(one.plan, store, discard=False).entries
-    export(one.plan, entries, folder, tmp_path / "again.tar.zst", ALL)
+    export(one.plan, entries, folder, tmp_path / "again.tar.zst", ALL, {})
     assert (tmp_path / "again.tar.zst").read_bytes() == archive.read_bytes()
     text = subprocess.run(
         ["tar", "--zstd", "-tvf", str(archive)], capture_output=True, text=True, check=True
@@ -133,7 +133,7 @@ def test_only_what_the_plan_reaches_is_handed_on(
 ) -> None:
     entries = scan(other.plan, other.store, discard=False).entries
     entries = {**entries, **scan(one.plan, one.store, discard=False).entries}
-    found = export(other.plan, entries, tmp_path, tmp_path / "x.tar.zst", [])
+    found = export(other.plan, entries, tmp_path, tmp_path / "x.tar.zst", [], {})
     assert found.entries == len(other.plan.jobs) < len(entries)
     assert found.left_out == 0
     folder = unpacked(tmp_path / "x.tar.zst", tmp_path / "there")
@@ -158,7 +158,7 @@ def test_a_page_with_real_faces_stays_at_home(one: InlineSweep, tmp_path: Path) 
     )
     held: dict[str, list[str]] = {}
     for which, plan in (("drawn", one.plan), ("real", real)):
-        export(plan, {}, tmp_path, tmp_path / f"{which}.tar.zst", ["images"])
+        export(plan, {}, tmp_path, tmp_path / f"{which}.tar.zst", ["images"], {})
         folder = unpacked(tmp_path / f"{which}.tar.zst", tmp_path / which)
         held[which] = sorted(path.name for path in (folder / "report").rglob("*.*"))
     assert held["real"] == ["summary.csv"]
@@ -174,7 +174,7 @@ def test_a_lost_file_ends_the_export_and_leaves_nothing(
     path = next((store.root / "score" / row.score_key).glob("*.parquet"))
     path.write_bytes(b"x" * path.stat().st_size)
     with pytest.raises(DamagedEntryError, match="has changed since it was written"):
-        export(one.plan, entries, tmp_path, tmp_path / "x.tar.zst", ALL)
+        export(one.plan, entries, tmp_path, tmp_path / "x.tar.zst", ALL, {})
     assert [one.name for one in tmp_path.iterdir()] == ["there"]
 
 
