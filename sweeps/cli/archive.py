@@ -183,6 +183,8 @@ def care_for_store(spec: LaunchSpec, store: Store, console: Console) -> None:
     Raises:
         InputError: A sweep to keep cannot be read, or somebody unknown is at work.
     """
+    folders = [Path(name).expanduser().absolute() for name in spec.archive.keep]
+    kept = [care.User.of(expand(described.read(one).sweep), one) for one in folders]
     held = care.holdings(store)
     now = time.time()
     own = care.User.of(expand(spec.sweep), Path(spec.places.output_dir))
@@ -198,8 +200,6 @@ def care_for_store(spec: LaunchSpec, store: Store, console: Console) -> None:
     _show_ages(held, now, console)
     if spec.archive.prune is None:
         return
-    folders = [Path(name).expanduser().absolute() for name in spec.archive.keep]
-    kept = [care.User.of(expand(described.read(one).sweep), one) for one in folders]
     counted = [own, *(user for user in recorded if not user.is_gone), *kept]
     found = care.unreachable(store, held, counted, now)
     console.print("")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from typing import Literal
 
-import pytest
 from support.commands import PROJECT
 from support.installed import Installed
 
