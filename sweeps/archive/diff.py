@@ -145,6 +145,8 @@ class Walk:
 
 def _asked(mine: Job, theirs: Job) -> Iterator[str]:
     """What two jobs were asked, where it differs."""
+    if mine.version != theirs.version:
+        yield f"another version of the stage: {mine.version} and {theirs.version}"
     one, other = flat(mine.spec), flat(theirs.spec)
     for name in dict.fromkeys([*one, *other]):
         if one.get(name) != other.get(name):

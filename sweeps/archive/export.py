@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from oneshui.errors import InputError
 from sweeps.graph.artifacts import LEFT_OUT, Without
 from sweeps.graph.plan import Plan
+from sweeps.report.figures.catalogue import KINDS
 from sweeps.report.tables import anchor
 from sweeps.store import Entry
 from sweeps.store.base import LEFT_OUT_NOTE, MANIFEST, encoded, manifest_of, sha256
@@ -29,8 +30,8 @@ SUMS = "SHA256SUMS"
 REPORT = "report"
 FOLDERS = ("plugins", REPORT)
 """Of the output folder: what is handed on beside the results."""
-FACES = "figures/support_sheet-"
-"""Of the report: how the names of figures begin that show support pictures."""
+PICTURES = [name for name, kind in KINDS.items() if kind.has_pictures]
+"""Kinds of figures that show support pictures."""
 Content = bytes | Path
 
 
@@ -112,10 +113,13 @@ def export(
 def _hidden(plan: Plan, output: Path) -> frozenset[str]:
     """Files of the report that show support pictures of real people, by name in it."""
     real = [name for name, dataset in plan.sweep.datasets.items() if dataset.generate is None]
-    starts = tuple(f"{FACES}{anchor(name)}-n" for name in real)
     report = output / REPORT
-    names = (path.relative_to(report).as_posix() for path in report.glob(f"{FACES}*"))
-    shown = {name for name in names if real and name.startswith(starts)}
+    shown = {
+        path.relative_to(report).as_posix()
+        for kind in PICTURES
+        for name in real
+        for path in report.glob(f"figures/{kind}-{anchor(name)}-n*")
+    }
     # The page holds copies of its figures.
     return frozenset(shown | {"index.html"} if shown else shown)
 

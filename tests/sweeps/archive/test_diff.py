@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from support.inline_sweep import InlineSweep
 
-from sweeps.archive.diff import WIDTH, Difference, Side, difference, told
+from sweeps.archive.diff import WIDTH, Difference, Side, _asked, difference, told
+from sweeps.graph.plan import expand
 from sweeps.store import Entry
 from sweeps.store.status import scan
 
@@ -105,6 +106,29 @@ def test_what_nothing_explains_is_called_so(here: Side) -> None:
     said = "the same was asked of the same inputs and versions: it is not repeatable"
     found = whys(difference(here, changed(here, after(here, score))))
     assert found == {(here.plan.jobs[score].label, said)}
+
+
+def test_what_was_asked_otherwise_is_told(here: Side) -> None:
+    """Of a sweep of the day before: a stage meant something else, a method had another source."""
+    score = here.plan.jobs[here.rows[SSD][0].score_key]
+    versions = {**here.plan.sweep.versions, "score": 3}
+    earlier = expand(dataclasses.replace(here.plan.sweep, versions=versions))
+    there = Side(name="there", plan=earlier, entries={})
+    said = {cause.why for one in difference(here, there).changed for cause in one.causes.values()}
+    assert said == {"it has no result in there"}
+    results = {
+        key: dataclasses.replace(here.entries[now], **OTHER)
+        if job.stage == "score"
+        else here.entries[now]
+        for (key, job), now in zip(earlier.jobs.items(), here.plan.jobs, strict=True)
+    }
+    found = whys(difference(here, Side(name="there", plan=earlier, entries=results)))
+    assert (score.label, "another version of the stage: 4 and 3") in found
+    unlearn = here.plan.jobs[here.rows[SSD][0].model_key]
+    other = dataclasses.replace(unlearn, spec={**unlearn.spec, "source": "0" * 16})
+    assert list(_asked(unlearn, other)) == [
+        f"another source of the method: {unlearn.spec['source']} and {'0' * 16}"
+    ]
 
 
 def test_a_result_that_one_side_lacks_is_said(here: Side) -> None:

@@ -132,7 +132,7 @@ def test_two_sweeps_are_compared_and_joined(sweep: Path, tmp_path: Path) -> None
     assert [path.name for path in joined.iterdir()] == ["report"]
 
 
-def test_a_store_is_cleared_of_what_nobody_needs(sweep: Path, tmp_path: Path) -> None:
+def test_a_store_is_cleared_of_what_nobody_needs(tmp_path: Path) -> None:
     """Of what another sweep had put into it, which is not known any more."""
     with_jit = (*ROWS[:2], "sweep.methods=[pretrain,retrain,ssd,jit]")
     own = described_sweep(tmp_path / "own", *with_jit)
