@@ -99,6 +99,10 @@ def test_what_is_behind_another_result_of_the_same_job_is_said(here: Side) -> No
 def test_what_is_computed_first_is_named_first(here: Side) -> None:
     found = whys(difference(here, changed(here, after(here, behind(here, "index")))))
     assert found == {("index synthetic_tiny", "the files that it reads have another content")}
+    pretrain, retrain = behind(here, "pretrain"), behind(here, "retrain")
+    both = difference(here, changed(here, after(here, pretrain) | after(here, retrain)))
+    (ssd,) = [one for one in both.changed if one.of == SSD]
+    assert ssd.causes[0].label == here.plan.jobs[pretrain].label
 
 
 def test_what_nothing_explains_is_called_so(here: Side) -> None:
@@ -116,6 +120,8 @@ def test_what_was_asked_otherwise_is_told(here: Side) -> None:
     there = Side(name="there", plan=earlier, entries={})
     said = {cause.why for one in difference(here, there).changed for cause in one.causes.values()}
     assert said == {"it has no result in there"}
+    neither = difference(dataclasses.replace(here, entries={}), there)
+    assert {why for _, why in whys(neither)} == {"another version of the stage: 4 and 3"}
     results = {
         key: dataclasses.replace(here.entries[now], **OTHER)
         if job.stage == "score"

@@ -11,13 +11,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support.inline_sweep import InlineSweep
+from support.publishing import plan_of
+from support.result_frames import frame_of, row
 
-from sweeps.archive.join import Part, names_of, write_joined
-from sweeps.graph.plan import Plan
+from sweeps.archive.join import Part, _together, names_of, write_joined
 from sweeps.graph.spec import EQUIVALENCE_MARGIN
 from sweeps.inference.evidence import Evidence
 from sweeps.report.people import resamples
 from sweeps.report.summary import summarise
+from sweeps.report.tables import comparison_tables
 from sweeps.store.status import scan
 
 
@@ -83,12 +85,12 @@ def test_the_page_says_where_each_number_comes_from(parts: list[Part], report: P
     assert packed is not None
     found = json.loads(gzip.decompress(base64.b64decode(packed[1])))
     for one in parts:
-        row = next(row for row in one.plan.results if row.row.name == "ssd")
+        ssd = next(row for row in one.plan.results if row.row.name == "ssd")
         seeds = found["rows"][f"{one.name}: synthetic_tiny 4 ssd"]["seeds"]
-        places = next(it[-1] for it in seeds if it[0] == row.cell.seed)
-        assert {found["jobs"][place][1] for place in places} == set(one.plan.needed(row))
-        score = next(job for job in found["jobs"] if job[1] == row.score_key)
-        assert found["jobs"][dict(score[6])["predictions"]][1] == row.evaluate_key
+        places = next(it[-1] for it in seeds if it[0] == ssd.cell.seed)
+        assert {found["jobs"][place][1] for place in places} == set(one.plan.needed(ssd))
+        score = next(job for job in found["jobs"] if job[1] == ssd.score_key)
+        assert found["jobs"][dict(score[6])["predictions"]][1] == ssd.evaluate_key
 
 
 def test_the_same_sweep_twice_is_two_blocks(one: InlineSweep, tmp_path: Path) -> None:
@@ -106,8 +108,29 @@ def test_sweeps_of_one_name_are_told_apart() -> None:
     assert names_of(twins) == ["demo in /a/x", "demo in /b/x"]
 
 
-def test_sweeps_are_no_datasets_to_each_other(one: InlineSweep) -> None:
-    """What is tested over datasets is tested within one sweep, and this one has a single one."""
-    plan: Plan = one.plan
-    assert not [test for test in part(one, "a").evidence.tests if test.family == "datasets"]
-    assert len(plan.sweep.datasets) == 1
+def made_up(name: str, gain: float) -> Part:
+    """A sweep of two datasets in which a row is better than doing nothing by so much."""
+    plan = plan_of("sweep.datasets=[synthetic_tiny,synthetic_tiny_mufac]")
+    rows = [
+        row(method, seed, tow + 0.01 * seed * (method == "jit"), dataset=dataset)
+        for dataset in plan.sweep.datasets
+        for seed in range(3)
+        for method, tow in (("pretrain", 0.5), ("jit", 0.5 + gain))
+    ]
+    made = Part(name=name, folder=Path(name), plan=plan, entries={}, margin=EQUIVALENCE_MARGIN)
+    vars(made)["plain"] = frame_of(rows)
+    return made
+
+
+def test_sweeps_are_no_datasets_to_each_other() -> None:
+    """Over datasets each sweep is tested by itself, in its own name."""
+    parts = [made_up("a", 0.1), made_up("b", 0.2)]
+    for one, gain in zip(parts, (0.1, 0.2), strict=True):
+        (test,) = [test for test in one.evidence.tests if test.family == "datasets"]
+        assert (test.dataset, test.num_forget, test.num) == (one.name, 0, 2)
+        assert test.difference == pytest.approx(gain + 0.01)
+        assert [finding.title for finding in one.cards[1]] == [f"{one.name}: Over datasets"]
+        assert list(one.overall["method"]) == [f"{one.name}: jit", f"{one.name}: pretrain"]
+    shown = dict(comparison_tables(_together(parts)))
+    (lines,) = [lines for question, lines in shown.items() if question.startswith("Over datasets")]
+    assert [line.request for line in lines] == ["a", "b"]
