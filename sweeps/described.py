@@ -19,7 +19,7 @@ from typing import Any, Literal, NoReturn
 
 import yaml
 from omegaconf import OmegaConf
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from oneshui.data import registry
 from oneshui.errors import InputError
@@ -36,7 +36,7 @@ SETTINGS = ("data_dir", "store", "tracking", "report")
 """Keys of the configuration that change nothing of what is computed, but how it is read."""
 
 _FORMAT = 1
-_HEAD = "# What this sweep was begun with. To run the same: oneshui sweep=PATH, the path of this file.\n"
+_HEAD = "# What this sweep was begun with. To run it again: oneshui sweep=PATH, with this file's.\n"
 _ENGINE = ("ray", "optuna", "mlflow", "hydra-core", "omegaconf", "pydantic")
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
@@ -253,24 +253,24 @@ def read(output: Path) -> Described:
     path = output / PLAN
     try:
         document = json.loads(path.read_bytes())
-        seal = document.pop(SEAL)
-        if document["format"] != _FORMAT:
-            raise _refused(path, "was written by another version of oneshui")
-        if seal != digest(document):
-            raise _refused(path, "has changed since it was written")
-        found = _validated(_Document, document)
-        return Described(sweep=_sweep(found), command=found.command, settings=found.settings)
+        is_whole = document.pop(SEAL) == digest(document)
     except FileNotFoundError:
         raise InputError(
             f"{output} holds no {PLAN}, in which a sweep describes itself: say which sweep is "
             "meant, as in sweep=demo"
         ) from None
-    except InputError:
-        raise
-    except ValidationError:
-        raise _refused(path, "was written by another version of oneshui") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except _NOT_OURS:
         raise _refused(path, "cannot be read") from None
+    if not is_whole:
+        raise _refused(path, "has changed since it was written")
+    try:
+        found = _validated(_Document, document)
+        return Described(sweep=_sweep(found), command=found.command, settings=found.settings)
+    except (InputError, *_NOT_OURS):
+        raise _refused(path, "was written by another version of oneshui") from None
+
+
+_NOT_OURS = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def _refused(path: Path, what: str) -> InputError:

@@ -18,8 +18,10 @@ _WHERE = "import oneshui, sweeps; print(oneshui.__file__, sweeps.__file__, sep='
 
 @dataclass(frozen=True)
 class Installed:
-    """Attributes:
-    site: Folder of the installed packages; the environment's own ones are found after it.
+    """The command and its packages.
+
+    Attributes:
+        site: Folder of the installed packages; the environment's own ones are found after it.
     """
 
     site: Path
@@ -69,7 +71,7 @@ class Installed:
 
 
 def install(folder: Path) -> Installed:
-    """Build the wheel of this checkout and install it below a folder, without what it depends on."""
+    """Build the wheel of this checkout and install it alone, below a folder."""
     for offline in (["--offline"], []):
         # What builds is in uv's cache since the checkout was installed, mostly.
         command = ["uv", "build", "--wheel", "--quiet", *offline, "--out-dir", str(folder)]
