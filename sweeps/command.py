@@ -12,7 +12,10 @@ from pathlib import Path
 from oneshui.printable import printable
 
 SCRIPT, INSTALLED = "launch.py", "oneshui"
-PASSING = ("mode", "row", "what", "replace")
+PASSING = (
+    *("mode", "row", "run", "what", "replace"),
+    *("to", "without", "other", "from", "prune", "keep", "yes"),
+)
 """Keys that say what is done with a sweep now, and nothing about what is computed."""
 
 HIDDEN = "***"

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from hydra import compose, initialize_config_dir
@@ -22,7 +22,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from oneshui import plugins
 from oneshui.errors import InputError, unknown_name
@@ -30,14 +30,17 @@ from oneshui.metrics.registry import further_measures
 from oneshui.sources import source_of
 from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
 from sweeps import described
-from sweeps.command import lasting, override_key
+from sweeps.command import PASSING, lasting, override_key
+from sweeps.graph.artifacts import Without
 from sweeps.graph.held_out import study_cells
 from sweeps.graph.spec import (
+    ArchiveSpec,
     Cell,
     ClusterSpec,
     DatasetSpec,
     LaunchSpec,
     Listed,
+    Mode,
     Places,
     Preprocessing,
     Pretrained,
@@ -56,10 +59,10 @@ CONF = Path(__file__).parent / "conf"
 GROUPS = ("sweep", "cluster", "scale")
 """Folders of files of which a command chooses one."""
 
-_READING = ("report", "status", "ui", "why", "plan")
+_READING = ("report", "status", "ui", "why", "plan", "export", "diff", "store")
 """Modes that can ask a folder which sweep is meant."""
 
-_ABOUT_NO_SWEEP = ("mode", "row", "what", "replace", "output_dir", "cluster", *described.SETTINGS)
+_ABOUT_NO_SWEEP = (*PASSING, "output_dir", "cluster", *described.SETTINGS)
 T = TypeVar("T")
 
 
@@ -155,11 +158,19 @@ class _Tuning(TuningSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    mode: Literal["run", "plan", "status", "report", "ui", "why", "list"]
+    mode: Mode
     row: str | None
+    run: bool
     what: Listed | None
     replace: bool
     plugins: tuple[str, ...]
+    to: str | None
+    without: tuple[Without, ...]
+    other: str | None
+    from_: Annotated[tuple[str, ...], Field(alias="from")]
+    prune: Literal["unreachable"] | None
+    keep: tuple[str, ...]
+    yes: bool
     data_dir: str
     output_dir: str | None
     store: _Uri
@@ -280,6 +291,16 @@ def _launch(
         command=tuple(command),
         configuration=composed,
         row=config.row or "",
+        run_again=config.run,
+        archive=ArchiveSpec(
+            to=config.to or "",
+            without=config.without,
+            other=config.other or "",
+            sweeps=config.from_,
+            prune=config.prune,
+            keep=config.keep,
+            yes=config.yes,
+        ),
         what=config.what,
         replace=config.replace,
         margin=config.report.margin,

@@ -25,7 +25,7 @@ from oneshui.data import registry
 from oneshui.errors import InputError
 from oneshui.origin import versions
 from oneshui.spec import Task, Walk
-from sweeps.command import PASSING, lasting, without_secrets
+from sweeps.command import PASSING, lasting, override_key, without_secrets
 from sweeps.graph.job import digest
 from sweeps.graph.spec import Cell, LaunchSpec, Row, SweepSpec
 from sweeps.store.aside import make_room
@@ -180,7 +180,7 @@ def _plan_text(spec: LaunchSpec) -> str:
         "rows": rows,
         "sweep": _fields(sweep),
     }
-    return json.dumps({**document, SEAL: digest(document)}, indent=1, ensure_ascii=False) + "\n"
+    return _sealed(document)
 
 
 def _fields(sweep: SweepSpec) -> dict[str, Any]:
@@ -190,6 +190,46 @@ def _fields(sweep: SweepSpec) -> dict[str, Any]:
         for name, value in values.items()
         if name not in _APART
     }
+
+
+def elsewhere(output: Path) -> dict[str, bytes]:
+    """Both files without the places and addresses of this machine, for a folder that moves.
+
+    Raises:
+        InputError: They are not there, or cannot be read.
+    """
+    read(output)
+    tree: Any = OmegaConf.to_container(OmegaConf.load(output / SWEEP))
+    _forget_places(tree["configuration"])
+    document = json.loads((output / PLAN).read_bytes())
+    document.pop(SEAL)
+    _forget_places(document["settings"])
+    own = [word for word in document["command"] if override_key(word).split(".")[0] not in _PLACES]
+    document["command"] = own
+    return {
+        SWEEP: (_HEAD + OmegaConf.to_yaml(OmegaConf.create(tree))).encode(),
+        PLAN: _sealed(document).encode(),
+    }
+
+
+_PLACES: Mapping[str, Any] = {
+    "data_dir": "data",
+    "output_dir": None,
+    "store": {"uri": None},
+    "tracking": {"uri": None},
+}
+"""Keys that say where things are on one machine, and what they are anywhere."""
+
+
+def _forget_places(configuration: dict[str, Any]) -> None:
+    for key, value in _PLACES.items():
+        if key in configuration:
+            said = configuration[key]
+            configuration[key] = said | value if isinstance(value, dict) else value
+
+
+def _sealed(document: Mapping[str, Any]) -> str:
+    return json.dumps({**document, SEAL: digest(document)}, indent=1, ensure_ascii=False) + "\n"
 
 
 def read(output: Path) -> Described:

@@ -32,6 +32,7 @@ from sweeps.store import (
     store_exists,
 )
 from sweeps.store.aside import set_aside
+from sweeps.store.base import LeftOutError
 from sweeps.store.objects import StoreUnreachableError
 from sweeps.store.private import lock_of, make_private
 from sweeps.store.status import Scan, measured, scan
@@ -51,7 +52,11 @@ USAGE = """usage: {program} [key=value ...]
   ... mode=status                  what a running sweep is at, from any shell
   ... mode=report                  write tables, figures and MLflow's view again
   ... mode=ui                      show the sweep's MLflow pages on this machine
-  ... mode=why row="celebahq 20 ssd tow"      where a number comes from
+  ... mode=why row="celebahq 20 ssd tow"      where a number comes from; run=true computes it again
+  ... mode=export to=x.tar.zst     the results as one file, to be read anywhere
+  ... mode=diff other=runs/y       how two sweeps differ, and which job first
+  ... mode=store                   what the store holds; prune=unreachable clears it
+  mode=join 'from=[runs/x,runs/y]' output_dir=runs/z      one report over several sweeps
   ... mode=list what=keys          sweeps, datasets, methods or keys in words
   ... 'sweep.methods=[ssd,jit]' 'sweep.seeds=[0,1]' 'sweep.datasets=[celebahq]'
   ... output_dir=runs/x store.uri=/shared/store cluster=existing
@@ -81,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             require_free_columns(spec.sweep)
         modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
         modes |= {"status": look_on, "list": tell}
+        modes |= {"export": export, "diff": compare, "join": join, "store": care}
         return _healed(modes[spec.mode], spec, console)
     except InputError as error:
         _complain(str(error))
@@ -112,6 +118,9 @@ def _healed(mode: Callable[[LaunchSpec, Console], int], spec: LaunchSpec, consol
     while True:
         try:
             return mode(spec, console)
+        except LeftOutError as error:
+            _complain(str(error))
+            return FAILED
         except DamagedEntryError as error:
             if error.key in known:
                 _complain(f"{error}, though it was just computed again; is the disk sound?")
@@ -197,7 +206,7 @@ def show_ui(spec: LaunchSpec, console: Console) -> int:
 
 
 def explain(spec: LaunchSpec, console: Console) -> int:
-    """Print where one number of the tables comes from; runs no job.
+    """Print where one number of the tables comes from, or compute it again and compare.
 
     Raises:
         InputError: There is no store, or no such row or metric.
@@ -209,8 +218,76 @@ def explain(spec: LaunchSpec, console: Console) -> int:
     found = scan(plan, store, discard=False)
     say_damage(found.damage, console, "the next run has it")
     output = Path(spec.places.output_dir)
+    if spec.run_again:
+        from sweeps.cli.reproduce import reproduce
+
+        _writable(output)
+        return _status(reproduce(spec, console, plan, found.entries, _compute))
     for line in explanation(spec.row, plan, found.entries, output, spec.command):
         console.print(line, soft_wrap=True)
+    return DONE
+
+
+def _compute(
+    spec: LaunchSpec,
+    console: Console,
+    plan: Plan,
+    store: Store,
+    found: Scan,
+    folders: dict[str, Path | RemoteFolder],
+) -> Scheduler:
+    """Run what is missing of a plan, and publish nothing."""
+    interrupts, publisher = Interrupts(), _publisher(spec, plan)
+    with interrupts.answered():
+        return _run_jobs(
+            spec, console, plan, store, found, folders, publisher, interrupts, leads=False
+        )
+
+
+def export(spec: LaunchSpec, console: Console) -> int:
+    """Write the sweep's results as one file; runs no job.
+
+    Raises:
+        InputError: There is no store, or the file cannot be written there.
+    """
+    from sweeps.cli.archive import export_sweep
+
+    return _status(export_sweep(spec, _existing_store(spec), console))
+
+
+def compare(spec: LaunchSpec, console: Console) -> int:
+    """Say how two sweeps differ; runs no job.
+
+    Raises:
+        InputError: One of them cannot be read.
+    """
+    from sweeps.cli.archive import show_difference
+
+    show_difference(spec, _existing_store(spec, writes=False), console)
+    return DONE
+
+
+def join(spec: LaunchSpec, console: Console) -> int:
+    """Write one report over several sweeps; runs no job.
+
+    Raises:
+        InputError: One of them cannot be read, or the report cannot be written there.
+    """
+    from sweeps.cli.archive import join_sweeps
+
+    join_sweeps(spec, console)
+    return DONE
+
+
+def care(spec: LaunchSpec, console: Console) -> int:
+    """Say what the store holds, and clear it where that is asked.
+
+    Raises:
+        InputError: There is no store, or what must stay is not known.
+    """
+    from sweeps.cli.archive import care_for_store
+
+    care_for_store(spec, _existing_store(spec, writes=spec.archive.yes), console)
     return DONE
 
 
@@ -235,6 +312,7 @@ def _run(spec: LaunchSpec, console: Console, interrupts: Interrupts) -> int:
     store = open_store(spec.places.store_uri)
     store.sweep_leftovers()
     from sweeps import described
+    from sweeps.archive.care import note_use
     from sweeps.cli.datasets import prepare_datasets, prepare_pretrained, prepare_weights
     from sweeps.cli.finish import finish
     from sweeps.stages.context import environment
@@ -243,10 +321,11 @@ def _run(spec: LaunchSpec, console: Console, interrupts: Interrupts) -> int:
     if plan.studies:
         _check_journal(plan, output, console)
     described.write(spec, output)
+    note_use(store, plan, output)
     prepare_weights(spec.sweep, store, output / "logs", console)
     folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
     prepare_pretrained(plan, environment(spec, store, folders), console)
-    found = scan(plan, store, discard=True)
+    found = scan(plan, store, discard=True, to_run=True)
     say_damage(found.damage, console, "it is")
     publisher = _publisher(spec, plan)
     if not found.reasons:

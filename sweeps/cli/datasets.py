@@ -48,6 +48,18 @@ def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
     return (Path(places.data_dir) / dataset.path).absolute()
 
 
+def is_here(dataset: DatasetSpec, places: Places) -> bool:
+    """Whether the dataset can be drawn, or seems to be where it is looked for."""
+    if dataset.generate is not None:
+        return True
+    try:
+        folder = folder_of(dataset, places)
+    except InputError:
+        return False
+    own = registry.get(dataset.layout).folder
+    return isinstance(folder, RemoteFolder) or (folder / own).is_dir()
+
+
 def _generated_folder(dataset: DatasetSpec, places: Places) -> Path:
     recipe = canonical_json(index_job(dataset).spec)
     name = f"{dataset.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"

@@ -86,7 +86,8 @@ def _walk(
     for field in dataclasses.fields(kind):
         if prefix == "datasets.<name>." and field.name == "name":
             continue  # the key itself says it
-        name, hint = prefix + field.name, hints[field.name]
+        # A name that Python keeps for itself has another sign there.
+        name, hint = prefix + field.name.removesuffix("_"), hints[field.name]
         inner, is_map = _inner(OPEN_MAPS.get(name, hint))
         text = said.get(field.name) or comments.get(name, "")
         if inner is None or is_map or name in OPEN_MAPS:
@@ -167,7 +168,7 @@ def _comments(file: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     above: list[tuple[int, str]] = []
     for line in file.read_text(encoding="utf-8").splitlines():
-        match = re.fullmatch(r"( *(?:- )?)(\w+):[^#]*(?:# (.*))?", line)
+        match = re.fullmatch(r"( *(?:- )?)\"?(\w+)\"?:[^#]*(?:# (.*))?", line)
         if match is None:
             continue
         indent, name, comment = len(match[1]), match[2], match[3]

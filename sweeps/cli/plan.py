@@ -31,7 +31,7 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
     """Say what the sweep would take; runs nothing, needs no data."""
     plan = expand(spec.sweep)
     uri = spec.places.store_uri
-    found = scan(plan, open_store(uri), discard=False) if store_exists(uri) else None
+    found = scan(plan, open_store(uri), discard=False, to_run=True) if store_exists(uri) else None
     entries = found.entries if found else {}
     reasons = found.reasons if found else dict.fromkeys(plan.jobs, "new")
     added = any(kind.gpus for kind in spec.cluster.machines.values())

@@ -49,7 +49,7 @@ def explanation(
         InputError: There is no such row or metric.
     """
     announce(plan, entries)
-    rows, metric = _find(asked, plan)
+    rows, metric = find(asked, plan)
     values = {row.cell.seed: row_values(row, entries)[metric] for row in rows}
     known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]
     yield f"{asked}: {_mean(known, metric)}, n={len(known)} of {len(rows)} seeds"
@@ -81,7 +81,12 @@ def explanation(
     yield "(with every seed, because the attack is tuned on another seed's retrained model)"
 
 
-def _find(asked: str, plan: Plan) -> tuple[list[ResultRow], str]:
+def find(asked: str, plan: Plan) -> tuple[list[ResultRow], str]:
+    """The rows of all seeds and the column that are asked about.
+
+    Raises:
+        InputError: There is no such row or metric.
+    """
     words = asked.split()
     if len(words) != 4:
         raise InputError(f"row is {asked!r}, but it must be of the form {FORM}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 IMAGES = "images.parquet"
 """Of an index: path, identity, label and content hash of every image."""
 IDENTITIES = "identities.parquet"
@@ -33,3 +36,10 @@ PLUGINS = "plugins"
 """In the value of a score: how the measures of plugins are to be shown, by key."""
 PEOPLE = "people.parquet"
 """Measures of a row over resamples of the people whom it is judged on, a line per resample."""
+Without = Literal["weights", "images"]
+"""What an archive may leave out."""
+LEFT_OUT: Mapping[Without, frozenset[str]] = {
+    "weights": frozenset({WEIGHTS, PREPARED, IMPORTANCES}),
+    "images": frozenset({PIXELS, SUPPORT}),
+}
+"""Files that no table is made of, by what they hold."""

@@ -64,6 +64,7 @@ Reason = Literal[
     "plugin changed",
     "version bumped",
     "damaged",
+    "left out",
 ]
 """Why a job must run."""
 

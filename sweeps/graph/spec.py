@@ -22,6 +22,7 @@ from oneshui.spec import (
     Walk,
     require,
 )
+from sweeps.graph.artifacts import Without
 from sweeps.graph.job import STAGE_VERSION, Stage
 
 Preprocessing = Literal["corrected", "reference"]
@@ -601,19 +602,49 @@ EQUIVALENCE_MARGIN = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArchiveSpec:
+    """What is done with finished sweeps.
+
+    Attributes:
+        to: The archive that mode "export" writes.
+        without: What it leaves out.
+        other: Output folder of the sweep that mode "diff" compares with.
+        sweeps: Output folders of those that mode "join" joins.
+        prune: What mode "store" shows or removes; None only tells what there is.
+        keep: Output folders whose results stay besides.
+        yes: Whether it removes.
+    """
+
+    to: str = ""
+    without: tuple[Without, ...] = ("images",)
+    other: str = ""
+    sweeps: tuple[str, ...] = ()
+    prune: Literal["unreachable"] | None = None
+    keep: tuple[str, ...] = ()
+    yes: bool = False
+
+
+Mode = Literal[
+    "run", "plan", "status", "report", "ui", "why", "list", "export", "diff", "join", "store"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LaunchSpec:
     """All that one command asks for.
 
     Attributes:
         mode: "run" runs what is missing, "plan" only counts, "status" says what runs now, "report"
             rebuilds the report, "ui" shows MLflow's pages, "why" says where a number comes from,
-            "list" what there is.
+            "list" what there is; "export", "diff", "join" and "store" as ``archive`` says.
         sweep: What to compute.
         cluster: Where.
         places: Folders and addresses.
         command: The user's overrides, for messages that say how to go on.
         configuration: What they were composed to, whole.
         row: What mode "why" asks about: dataset, forget size, method and metric.
+        run_again: Whether it computes that row again, to compare.
+        archive: What modes for finished sweeps are told.
         what: What mode "list" is asked about; None for everything.
         replace: Whether mode "report" may replace another sweep's finished report.
         margin: Of ToW, a fraction: rows that are shown to be so near to retraining again count as
@@ -624,13 +655,15 @@ class LaunchSpec:
         plugins: The user's own code that the sweep uses.
     """
 
-    mode: Literal["run", "plan", "status", "report", "ui", "why", "list"]
+    mode: Mode
     sweep: SweepSpec
     cluster: ClusterSpec
     places: Places
     command: tuple[str, ...] = field(default=())
     configuration: Mapping[str, Any] = field(default_factory=dict)
     row: str = ""
+    run_again: bool = False
+    archive: ArchiveSpec = field(default_factory=ArchiveSpec)
     what: Listed | None = None
     replace: bool = False
     margin: float = EQUIVALENCE_MARGIN

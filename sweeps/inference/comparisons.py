@@ -54,7 +54,7 @@ class PairedTest:
             below. "reference": every other row against a row of choice, two-sided. "training":
             what a row gains over doing nothing against what it gains after longer training.
             "datasets": as "nothing", over datasets.
-        dataset: Name; empty over datasets.
+        dataset: Name; over datasets empty, or the sweep's where several are joined.
         num_forget: Identities in the request; 0 over datasets.
         measure: What is compared.
         method: Name of the first row.

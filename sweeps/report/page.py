@@ -108,7 +108,7 @@ def write_report(
         OSError: The folder cannot be written.
     """
     target = output_dir / "report"
-    with _replacing(target) as folder:
+    with replacing(target) as folder:
         said = (
             *filter(None, [partial]),
             *tables.notes(summary, evidence),
@@ -220,7 +220,7 @@ def _config(plan: Plan) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path) -> Iterator[Path]:
     """A folder beside the target that takes its place at the end, if nothing was raised."""
     for leftover in target.parent.glob(f".{target.name}-*"):
         if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:

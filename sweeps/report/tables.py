@@ -541,7 +541,7 @@ class Comparison:
     """One paired test as texts, in points.
 
     Attributes:
-        request: Dataset and forget size; empty over datasets.
+        request: Dataset and forget size; over datasets the sweep, where several are joined.
         measure: Title of what is compared.
         method: The first row.
         other: The second.
@@ -577,7 +577,7 @@ def comparison_tables(evidence: Evidence) -> list[tuple[str, list[Comparison]]]:
 
 def _comparison(test: PairedTest) -> Comparison:
     return Comparison(
-        request=request_title(test.dataset, test.num_forget) if test.dataset else "",
+        request=request_title(*test.block) if test.num_forget else test.dataset,
         measure=CATALOGUE[test.measure].title,
         method=test.method,
         other=test.other,

@@ -47,10 +47,11 @@ def run(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
     contents = {name: what_counts(job, found[key]) for name, key in job.needed.items()}
     known = env.store.find(job.stage, job.key)
     if known is not None:
-        if known.inputs == contents:
+        if known.inputs == contents and not known.left_out:
             # Another driver's worker was faster.
             return known
-        env.store.discard(job.stage, job.key)
+        if not known.left_out:
+            env.store.discard(job.stage, job.key)
     logger.info("%s is computed", job.label)
     started = time.time()
     with env.store.work(job) as work:

@@ -26,8 +26,12 @@ from sweeps.store.checkpoints import Checkpoint
 from sweeps.store.leases import Leases
 
 MANIFEST = "result.json"
+LEFT_OUT_NOTE = "left_out.json"
+"""Beside the manifest in an archive: sha256 and bytes of the files that were left out of it."""
 SEAL = "seal"
 """Field of a manifest that holds the sha256 over all that it says of the entry."""
+USERS = "plans"
+"""Folder of the records of the sweeps that use a store."""
 STALE_WORK_SECONDS = 7 * 24 * 3600.0
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of a disk that is full or must not be written."""
@@ -48,7 +52,19 @@ class DamagedEntryError(OneshuiError):
         self.what = what
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DamagedEntryError, (self.stage, self.key, self.what)
+        return type(self), (self.stage, self.key, self.what)
+
+
+class LeftOutError(DamagedEntryError):
+    """A file was left out of the archive that the store is from: its job must run again."""
+
+    def __init__(self, stage: Stage, key: str, name: str) -> None:
+        OneshuiError.__init__(
+            self,
+            f"{name} of {stage}/{key} was left out of this archive; mode=run computes it again "
+            "where a job needs it",
+        )
+        self.stage, self.key, self.what = stage, key, name
 
 
 def sha256(path: Path) -> str:
@@ -140,6 +156,15 @@ def damage(stage: Stage, key: str) -> Iterator[None]:
         raise DamagedEntryError(stage, key, f"{type(error).__name__} {error}") from error
 
 
+def record(data: bytes) -> dict[str, Any]:
+    """What a record of ``Store.users`` says; empty if it is none."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A finished job.
@@ -154,6 +179,7 @@ class Entry:
         inputs: Content of each input when the job ran, by its name in ``Job.needed``.
         cost: Seconds and peak memory; not part of the content.
         made: Code, packages, device and precision that it was computed with; nor is this.
+        left_out: Files that an archive left out on purpose.
     """
 
     stage: Stage
@@ -165,6 +191,7 @@ class Entry:
     inputs: Mapping[str, str]
     cost: Mapping[str, Any]
     made: Mapping[str, str] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
 
     @property
     def address(self) -> str:
@@ -176,10 +203,13 @@ class Entry:
 
         Raises:
             DamagedEntryError: The file is absent or differs.
+            LeftOutError: It was left out of the archive that the store is from.
         """
         path = self.folder / name
         if name not in self.files:
             raise DamagedEntryError(self.stage, self.key, f"its manifest does not name {name}")
+        if name in self.left_out:
+            raise LeftOutError(self.stage, self.key, name)
         with damage(self.stage, self.key):
             status = path.stat()
             if sha256_of(path, status.st_mtime_ns, status.st_size) != self.files[name]["sha256"]:
@@ -189,8 +219,16 @@ class Entry:
         return path
 
 
-ENTRY_FIELDS = tuple(one.name for one in dataclasses.fields(Entry) if one.name != "folder")
+ENTRY_FIELDS = tuple(
+    one.name for one in dataclasses.fields(Entry) if one.name not in ("folder", "left_out")
+)
 """What a manifest says of an entry."""
+
+
+def manifest_of(entry: Entry) -> dict[str, Any]:
+    """The manifest that a folder of the entry has."""
+    fields = {name: getattr(entry, name) for name in ENTRY_FIELDS}
+    return {**fields, SEAL: digest(fields)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,4 +361,25 @@ class Store(Protocol):
 
     def discard(self, stage: Stage, key: str) -> None:
         """Take an entry out of the way, so that its job runs again."""
+        ...
+
+    def remove(self, stage: Stage, key: str) -> None:
+        """Remove an entry for good; whenever this is cut short, it is there whole or gone."""
+        ...
+
+    def holdings(self) -> dict[tuple[Stage, str], int]:
+        """Bytes of all that is stored under every stage and key, whole or damaged."""
+        ...
+
+    def note_user(self, name: str, document: Mapping[str, Any]) -> None:
+        """Record who uses the store, in place of an earlier record of that name.
+
+        Args:
+            name: Of the record, letters and digits.
+            document: What JSON holds.
+        """
+        ...
+
+    def users(self) -> dict[str, dict[str, Any]]:
+        """All such records by name; one that cannot be read is empty."""
         ...

@@ -25,12 +25,14 @@ from sweeps.store.base import (
     ENTRY_FIELDS,
     MANIFEST,
     STALE_WORK_SECONDS,
+    USERS,
     DamagedEntryError,
     DraftFolders,
     Entry,
     EntryDraft,
     damage,
     encoded,
+    record,
     sha256_of,
     unsealed,
 )
@@ -312,6 +314,35 @@ class RemoteStore:
         path = f"{stage}/{key}/{MANIFEST}"
         if self._bucket.copy(path, f"{_DISCARDED}/{stage}-{key}-{uuid.uuid4().hex[:8]}.json"):
             self._bucket.remove([path])
+
+    def remove(self, stage: Stage, key: str) -> None:
+        """See ``Store.remove``; files without their manifest are swept one day."""
+        above = f"{stage}/{key}"
+        names = [one.name for one in self._bucket.list(above)]
+        self._bucket.remove([f"{above}/{MANIFEST}"])
+        self._forget([name for name in names if name != f"{above}/{MANIFEST}"])
+
+    def holdings(self) -> dict[tuple[Stage, str], int]:
+        """See ``Store.holdings``."""
+        return {
+            (stage, key): sum(one.size for one in objects)
+            for stage in STAGES
+            for key, objects in self._by_key(stage).items()
+        }
+
+    def note_user(self, name: str, document: Mapping[str, Any]) -> None:
+        """See ``Store.note_user``."""
+        self._bucket.put(f"{USERS}/{name}.json", encoded(document))
+
+    def users(self) -> dict[str, dict[str, Any]]:
+        """See ``Store.users``."""
+        names = [one.name for one in self._bucket.list(USERS)]
+        found = in_parallel(self._bucket.get, names, LOOKUPS)
+        return {
+            Path(name).stem: record(it[0])
+            for name, it in zip(names, found, strict=True)
+            if it is not None
+        }
 
     def sweep_leftovers(self) -> None:
         """Remove what crashes left behind long ago, here and in the bucket."""

@@ -5,22 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from oneshui.errors import InputError
-from sweeps.graph.job import Job, Stage
+from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.store.aside import make_room
 from sweeps.store.base import (
+    LEFT_OUT_NOTE,
     MANIFEST,
+    USERS,
     DamagedEntryError,
     DraftFolders,
     Entry,
     EntryDraft,
     damage,
     encoded,
+    record,
     unsealed,
 )
 from sweeps.store.checkpoints import Checkpoint
@@ -41,6 +45,13 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _left_out(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """The files of an entry that are absent because an archive left out these very ones."""
+    absent = [name for name in files if not (folder / name).exists()]
+    said = record(_read(folder / LEFT_OUT_NOTE) or b"") if absent else {}
+    return frozenset(name for name in absent if said.get(name) == files[name])
 
 
 _OWN = (".work", ".discarded", ".leases", ".checkpoints")
@@ -116,13 +127,14 @@ class LocalStore:
             if data is None:
                 return None
             fields, _ = unsealed(data, stage, key)
+            left_out = _left_out(folder, fields["files"])
             for name, known in fields["files"].items():
-                if (folder / name).stat().st_size != known["bytes"]:
+                if name not in left_out and (folder / name).stat().st_size != known["bytes"]:
                     raise DamagedEntryError(stage, key, f"{name} has another size")
             job = Job.from_json(json.loads((folder / "job.json").read_bytes()))
             if (job.stage, job.key) != (stage, key):
                 raise DamagedEntryError(stage, key, "its job.json belongs to another job")
-            return Entry(folder=folder, **fields)
+            return Entry(folder=folder, left_out=left_out, **fields)
 
     def find_all(self, jobs: Iterable[Job]) -> dict[str, Entry | DamagedEntryError]:
         """See ``Store.find_all``."""
@@ -170,7 +182,10 @@ class LocalStore:
             except DamagedEntryError:
                 self.discard(job.stage, job.key)
                 continue
-            if entry is not None:
+            if entry is not None and entry.left_out:
+                # What an archive has without its files is replaced by what has them.
+                self.discard(job.stage, job.key)
+            elif entry is not None:
                 return entry
         raise OSError(f"cannot publish {target}: something keeps removing or damaging it")
 
@@ -180,6 +195,37 @@ class LocalStore:
             self._folder(stage, key).rename(
                 self.root / ".discarded" / f"{stage}-{key}-{uuid.uuid4().hex[:8]}"
             )
+
+    def remove(self, stage: Stage, key: str) -> None:
+        """See ``Store.remove``; what a crash leaves is swept with other work."""
+        gone = self.root / ".work" / f"removed-{stage}-{key}-{uuid.uuid4().hex[:8]}"
+        with contextlib.suppress(FileNotFoundError):
+            self._folder(stage, key).rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def holdings(self) -> dict[tuple[Stage, str], int]:
+        """See ``Store.holdings``."""
+        return {
+            (stage, path.name): sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+            for stage in STAGES
+            if (self.root / stage).is_dir()
+            for path in (self.root / stage).iterdir()
+        }
+
+    def note_user(self, name: str, document: Mapping[str, Any]) -> None:
+        """See ``Store.note_user``."""
+        path = self.root / USERS / f"{name}.json"
+        make_room(path.parent, for_folder=True)
+        path.parent.mkdir(exist_ok=True)
+        make_room(path)
+        partial = path.with_suffix(f".{uuid.uuid4().hex}")
+        partial.write_bytes(encoded(document))
+        partial.replace(path)
+
+    def users(self) -> dict[str, dict[str, Any]]:
+        """See ``Store.users``."""
+        paths = (self.root / USERS).glob("*.json")
+        return {path.stem: record(_read(path) or b"") for path in sorted(paths) if path.is_file()}
 
     def sweep_leftovers(self) -> None:
         """Remove work folders that a crash left behind long ago."""

@@ -30,7 +30,9 @@ class Scan:
         return dict(Counter(self.reasons.values()))
 
 
-def scan(plan: Plan, store: Store, *, discard: bool, is_thorough: bool = False) -> Scan:
+def scan(
+    plan: Plan, store: Store, *, discard: bool, is_thorough: bool = False, to_run: bool = False
+) -> Scan:
     """Look every job of the plan up.
 
     A result counts only if it was computed from the inputs that are in the store now.
@@ -41,6 +43,8 @@ def scan(plan: Plan, store: Store, *, discard: bool, is_thorough: bool = False) 
         discard: Whether to take damaged and outdated entries out of the way.
         is_thorough: Whether to compare the files of entries that the report reads with their
             manifests, too; those of others are compared when a job opens them.
+        to_run: Whether jobs that must run will open their inputs: one that an archive has only in
+            part must run again then.
     """
     entries: dict[str, Entry] = {}
     reasons: dict[str, Reason] = {}
@@ -65,6 +69,8 @@ def scan(plan: Plan, store: Store, *, discard: bool, is_thorough: bool = False) 
             _note_earlier(job, halves[job.stage], earlier)
         if discard and reasons.get(key) in ("damaged", "input changed"):
             store.discard(job.stage, key)
+    if to_run:
+        _open_inputs(plan, entries, reasons)
     return Scan(entries=entries, reasons=reasons, damage=tuple(damage))
 
 
@@ -78,12 +84,21 @@ def _keys(stage: Stage, store: Store, damage: list[str], *, discard: bool) -> se
         return set()
 
 
+def _open_inputs(plan: Plan, entries: dict[str, Entry], reasons: dict[str, Reason]) -> None:
+    """Have those run again that were left out in part and that a job which must run needs."""
+    for key, job in reversed(list(plan.jobs.items())):
+        for needed in job.needs if key in reasons else ():
+            if needed in entries and entries[needed].left_out:
+                del entries[needed]
+                reasons[needed] = "left out"
+
+
 _REPORTED = frozenset({"split", "evaluate", "score"})
 
 
 def _compared(entry: Entry) -> Entry | DamagedEntryError:
     try:
-        for name in entry.files:
+        for name in entry.files.keys() - entry.left_out:
             entry.file(name)
     except DamagedEntryError as error:
         return error

@@ -54,6 +54,8 @@ def log_model(
     from mlflow.models import Model
 
     entry = entries[row.model_key]
+    if WEIGHTS in entry.left_out:
+        return
     for known in client.search_logged_models(
         [experiment_id], filter_string=f"source_run_id = '{run_id}'"
     ):

@@ -208,7 +208,7 @@ def support_sheet(material: Material) -> Iterator[Drawing]:
         if first is None:
             continue
         split = material.entries.get(first.split_key)
-        if split is None or SUPPORT not in split.files:
+        if split is None or SUPPORT not in split.files.keys() - split.left_out:
             continue
         gaps = own[own["seed"] == first.cell.seed].groupby("identity")["gap"].mean()
         pictures = _pictures(split.file(SUPPORT))
