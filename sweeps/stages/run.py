@@ -93,6 +93,12 @@ def warm_up(env: WorkerEnvironment) -> None:
     from oneshui.enclosure import keep_nursery
 
     limit_threads(env.threads)
+    import_all()
+    keep_nursery()
+
+
+def import_all() -> None:
+    """Import whatever a job may need, and what is found by name."""
     import oneshui.attacks.rmia
     import oneshui.data.cache
     import oneshui.data.simulated_requests
@@ -109,7 +115,6 @@ def warm_up(env: WorkerEnvironment) -> None:
 
     for known in (oneshui.methods, DATASETS, MEASURES):
         known.names()
-    keep_nursery()
 
 
 STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
