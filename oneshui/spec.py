@@ -109,17 +109,22 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A timm model.
+    """A timm model, or a network of the user's own.
 
     Attributes:
-        name: Name in timm's registry.
+        name: Name in timm's registry; means nothing where there is a factory.
         image_size: Side of the square input in pixels.
         weights: "random", "imagenet" (timm downloads them), a name of
-            ``oneshui.named_weights.NAMED``, or the path of a safetensors file with timm's keys; a
-            classifier of another size in it is left out.
-        options: Further keyword arguments of ``timm.create_model``.
+            ``oneshui.named_weights.NAMED``, or the path of a safetensors file with the network's
+            keys; a classifier of another size in it is left out.
+        options: Further keyword arguments of ``timm.create_model``, or of the factory.
         channels_last: Whether weights lie with channels last, with which networks of convolutions
             and BatchNorm take two thirds of the time on a processor; it moves last digits.
+        factory: Function that makes the network, as in "my_package:make_net" or "my_net.py:make";
+            it is called with the number of outputs. Empty for timm's.
+        mean: Of each channel, of pixels in [0, 1]: what the network takes inputs to be normalised
+            by. None, with ``std``, for 0.5 each.
+        std: The same, the standard deviation.
     """
 
     name: str = "vit_base_patch16_224"
@@ -127,9 +132,13 @@ class ModelSpec:
     weights: str = "imagenet"
     options: Mapping[str, Any] = field(default_factory=dict)
     channels_last: bool = False
+    factory: str = ""
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.name), "model.name", self.name, "the name of a timm model")
+        self._check_own()
         require(8 <= self.image_size <= 1024, "model.image_size", self.image_size, "8 to 1024")
         known = ("random", "imagenet", *NAMED)
         require(
@@ -145,12 +154,39 @@ class ModelSpec:
                 f"{self.name!r}: set one of the two to what fits the other"
             )
 
+    def _check_own(self) -> None:
+        require(
+            not self.factory or ":" in self.factory,
+            "model.factory",
+            self.factory,
+            "of the form my_package:make_net or my_net.py:make",
+        )
+        if self.factory and (self.weights == "imagenet" or self.weights in NAMED):
+            raise InputError(
+                f"model.weights is {self.weights!r}, but that of model.factory {self.factory} is "
+                "nobody's but yours: set it to 'random' or the path of a .safetensors file"
+            )
+        require(
+            (self.mean is None) == (self.std is None),
+            "model.std",
+            self.std,
+            "given with model.mean, or neither of them",
+        )
+        for value in self.std or ():
+            require(value > 0, "model.std", value, "above 0")
+
+    @property
+    def title(self) -> str:
+        """The network's name, for people."""
+        return self.factory or self.name
+
     def to_json(self) -> dict[str, Any]:
         """The fields as a job's identity has them: what is younger than stores only where set."""
         document = asdict(self)
-        if not self.channels_last:
-            del document["channels_last"]
-        return document
+        unset = {"channels_last": False, "factory": "", "mean": None, "std": None}
+        if self.factory:
+            unset["name"] = self.name
+        return {key: value for key, value in document.items() if value != unset.get(key, unset)}
 
     @property
     def weights_file(self) -> Path | None:

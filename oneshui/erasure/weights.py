@@ -193,9 +193,15 @@ def require_fit(weights: Weights, model: nn.Module) -> None:
     Raises:
         InputError: With the reason.
     """
-    reason = misfit(read_tensors(weights.path, "weights"), model.state_dict())
+    tensors = read_tensors(weights.path, "weights")
+    reason = misfit(tensors, model.state_dict())
     if reason:
         raise InputError(f"weights {weights.path} do not fit the model: {reason}")
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise InputError(
+                f"weights {weights.path} cannot be used: {name} is not finite everywhere"
+            )
 
 
 def write_weights(

@@ -15,7 +15,7 @@ from oneshui.methods.base import (
     relative_space_of,
     role_of,
 )
-from oneshui.methods.source import source_of
+from oneshui.sources import source_of
 
 __all__ = [
     "CheckedMethod",

@@ -1,4 +1,4 @@
-"""Models: timm networks whose features and classifier can be told apart."""
+"""Models: timm networks, and the user's own, whose features and classifier can be told apart."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ from torch import nn
 from oneshui.errors import InputError, unknown_name
 from oneshui.seeding import derive_seed
 from oneshui.spec import ModelSpec
+from oneshui.training.own_network import (
+    entering,
+    final_linear,
+    is_adapted,
+    made_by,
+    normalising,
+)
 from oneshui.training.weights_file import fitted_weights
 
 
 def make_model(spec: ModelSpec, num_outputs: int, seed: int) -> nn.Module:
     """Build the network with its starting weights, in evaluation mode on the CPU.
+
+    It takes inputs in [-1, 1]; where ``spec.mean`` is given it turns them into its own before
+    anything else. Names of weights are those of timm or of the user's network.
 
     Args:
         spec: Which network, and from which weights.
@@ -29,11 +39,15 @@ def make_model(spec: ModelSpec, num_outputs: int, seed: int) -> nn.Module:
 
     Raises:
         InputError: timm does not know the name or an option, ImageNet weights cannot be
-            obtained, a weights file does not fit, or the network has no linear classifier.
+            obtained, a weights file does not fit, the network has no linear classifier, or the
+            factory cannot be used.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "model"))
-        model = _created(spec, num_classes=num_outputs)
+        if spec.factory:
+            model = made_by(spec, num_outputs)
+        else:
+            model = normalising(_created(spec, num_classes=num_outputs), spec)
     if spec.weights_file is not None:
         _load_backbone(model, spec.weights_file)
     classifier_of(model)
@@ -107,9 +121,39 @@ def _size_option(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _load_backbone(model: nn.Module, path: Path) -> None:
-    own, classifier = model.state_dict(), classifier_of(model)
-    name = next(name for name, module in model.named_modules() if module is classifier)
-    model.load_state_dict(fitted_weights(path, own, name), strict=False)
+    own = model.state_dict()
+    model.load_state_dict(fitted_weights(path, own, _classifier_name(model)), strict=False)
+
+
+def load_whole(model: nn.Module, path: Path, what: str) -> nn.Module:
+    """Read somebody's file of all weights, the classifier's included, and return the model.
+
+    Args:
+        model: From ``make_model``.
+        path: A safetensors file; a prefix that all names share does not count.
+        what: Which configuration key names the file.
+
+    Raises:
+        InputError: It cannot be read, is another network's, has another number of outputs, or a
+            weight is not finite.
+    """
+    own, name = model.state_dict(), _classifier_name(model)
+    found = fitted_weights(path, own, name, what)
+    for key in (key for key in own if key not in found):
+        raise InputError(
+            f"{what} {path} has no {key} of shape {'x'.join(map(str, own[key].shape))}: the "
+            f"dataset asks for {classifier_of(model).out_features} outputs"
+        )
+    for key, value in found.items():
+        if not value.isfinite().all():
+            raise InputError(f"{what} {path} cannot be used: {key} is not finite everywhere")
+    model.load_state_dict(found)
+    return model
+
+
+def _classifier_name(model: nn.Module) -> str:
+    classifier = classifier_of(model)
+    return next(str(name) for name, module in model.named_modules() if module is classifier)
 
 
 def classifier_of(model: nn.Module) -> nn.Linear:
@@ -118,6 +162,8 @@ def classifier_of(model: nn.Module) -> nn.Linear:
     Raises:
         InputError: The model has none that timm can name.
     """
+    if is_adapted(model):
+        return final_linear(model)
     getter = getattr(model, "get_classifier", None)
     classifier = getter() if callable(getter) else None
     if not isinstance(classifier, nn.Linear):
@@ -142,6 +188,8 @@ class FeaturesAndLogits(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [B, C] and features [B, D] of images [B, 3, S, S]."""
         model: Any = self.model
+        if is_adapted(model):
+            return entering(model, images)
         features = model.forward_head(model.forward_features(images), pre_logits=True)
         return classifier_of(model)(features), features
 

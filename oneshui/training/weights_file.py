@@ -26,7 +26,10 @@ _BY_INPUT_SIZE = re.compile(r"(^|\.)(pos_embed|rel_pos|relative_position|attn_ma
 
 
 def fitted_weights(
-    path: Path, own: Mapping[str, torch.Tensor], classifier: str
+    path: Path,
+    own: Mapping[str, torch.Tensor],
+    classifier: str,
+    what: str = "model.weights",
 ) -> dict[str, torch.Tensor]:
     """The file's tensors by the network's names; without its classifier if that is of another size.
 
@@ -37,11 +40,12 @@ def fitted_weights(
         path: A safetensors file.
         own: The network's tensors by name.
         classifier: Name of the network's classifier.
+        what: Which configuration key names the file, for messages.
 
     Raises:
         InputError: The file cannot be read, or is another network's; with the reason.
     """
-    found = read_tensors(path)
+    found = read_tensors(path, what)
     prefix = _prefix(found, own)
     named = {name[len(prefix) :]: t for name, t in found.items() if name.startswith(prefix)}
     body = {name for name in (*own, *named) if not name.startswith(f"{classifier}.")}
@@ -50,7 +54,7 @@ def fitted_weights(
         {name: tuple(t.shape) for name, t in own.items() if name in body},
     )
     if reason:
-        raise InputError(f"model.weights {path} does not fit the model: {reason}")
+        raise InputError(f"{what} {path} does not fit the model: {reason}")
     return {name: t for name, t in named.items() if name in own and t.shape == own[name].shape}
 
 

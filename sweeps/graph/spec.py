@@ -268,7 +268,7 @@ class Row:
         method: Name of the method.
         role: What the row stands for.
         access: What the method may see when it unlearns.
-        source: Hash over the method's code, ``oneshui.methods.source``.
+        source: Hash over the method's code, ``oneshui.sources``.
         hyperparameters: All of them, defaults included.
         prepare: Those that the method's preparation depends on; None if it prepares nothing.
         nothing: Hyperparameters at which the method does nothing; None if none are known.

@@ -30,7 +30,7 @@ forget and support images is said of all of them together, the rest is the mean 
 bytes the most of any. "tuning" is the objective that the row's hyperparameters were chosen by; null
 where they are used as they are. "hyperparameters_from" is one of ``sweeps.graph.spec.ValuesFrom``;
 null where there is nothing to be chosen. Gaps and the normalised ToW may be negative, the weight
-distance above 1. "method_source" is the hash of the method's code, ``oneshui.methods.source``;
+distance above 1. "method_source" is the hash of the method's code, ``oneshui.sources``;
 "protection" what kept the method from the data when it unlearned, null where it had full access.
 """
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from support.inline_sweep import inline_sweep
 
 from oneshui.methods.base import METHODS
-from oneshui.methods.source import source_of
+from oneshui.sources import source_of
 from oneshui.training.models import make_model, save_weights
 from sweeps.cli.datasets import prepare_datasets, prepare_weights
 from sweeps.config import CONF, load

@@ -18,8 +18,8 @@ from torch import nn
 
 from oneshui import methods
 from oneshui.data.images import LabelledImages, make_images
-from oneshui.methods.source import source_of
 from oneshui.requests import PrepareRequest, UnlearnRequest
+from oneshui.sources import source_of
 from sweeps.graph.job import Job, Stage
 from sweeps.stages.context import JobContext
 from sweeps.store import Entry

@@ -1,7 +1,7 @@
-"""Which code a method is: a hash over its file and the files beside it that it imports.
+"""Which code a method is, or what a plugin brings: a hash over its file and those it imports.
 
-A method's numbers are a function of its code, so the hash stands in the keys of its jobs. Code of
-the benchmark that all methods share is not in it: there a stage's version speaks.
+Numbers are a function of such code, so the hash stands in the keys of its jobs. Code of the
+benchmark that all share is not in it: there a stage's version speaks.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ import functools
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from oneshui.errors import InputError
 
 _OURS = "oneshui.methods"
-_ROOT = Path(__file__).resolve().parents[2]
-_FRAME = frozenset({"", ".base", ".fields", ".source"})
-"""Modules of our own package that hold the methods together; no number comes from them."""
+_ROOT = Path(__file__).resolve().parents[1]
+_FRAME = frozenset({"", ".base", ".fields"})
+"""Modules of our methods that hold them together; no number comes from these."""
 
 
 @functools.cache
-def source_of(cls: type) -> str:
-    """Hash over the source of a method's class, the same wherever the files lie.
+def source_of(item: type | Callable[..., Any]) -> str:
+    """Hash over the source of a class or function, the same wherever the files lie.
 
-    It covers the file of the class and, if they belong to the same package or plugin or are our
-    methods, whatever it imports and they import in turn, inside functions too. Line ends do not
-    count; comments do.
+    It covers the file of the class or function and, if they belong to the same package or plugin
+    or are our methods, whatever it imports and they import in turn, inside functions too. Line
+    ends do not count; comments do.
 
     Args:
-        cls: Of a method.
+        item: A method's class, or a function of a plugin.
 
     Returns:
         16 hex digits.
@@ -40,36 +41,64 @@ def source_of(cls: type) -> str:
         InputError: There is no file to read, as with a class that was typed in.
     """
     whole = hashlib.sha256()
-    for name, content in sorted(sources(cls.__module__).items()):
+    for name, content in sorted(sources(item.__module__).items()):
         whole.update(f"{name} {len(content)} ".encode() + content)
     return whole.hexdigest()[:16]
 
 
 def sources(module: str) -> dict[str, bytes]:
-    """The bytes of the module's file and of those it imports beside it, by module.
+    """The bytes of an imported module's file and of those it imports beside it, by module.
 
     Line ends are those of Unix.
 
     Raises:
         InputError: The module has no file that can be read.
     """
-    first = _file_of(module)
-    root = first.parents[module.count(".") + (first.name == "__init__.py")]
-    found: dict[str, bytes] = {}
+    return {name: _read(path) for name, path in files_behind(module, _file_of(module)).items()}
+
+
+def files_behind(module: str, first: Path) -> dict[str, Path]:
+    """The file of a module and those that it imports beside it, by module.
+
+    Args:
+        module: Its absolute name.
+        first: Its file.
+
+    Raises:
+        InputError: One of them cannot be read.
+    """
+    root = root_of(module, first)
+    found: dict[str, Path] = {}
     waiting = {module: first}
     while waiting:
         name, path = waiting.popitem()
         try:
-            content = b"\n".join(path.read_bytes().splitlines())
-            tree = ast.parse(content)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"the source of methods in {path} cannot be read: {error}") from None
-        found[name] = content
+            tree = ast.parse(_read(path))
+        except (SyntaxError, ValueError) as error:
+            raise InputError(f"the source in {path} cannot be read: {error}") from None
+        found[name] = path
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         for imported in _imports(tree, package):
             beside = dict(_beside(imported, module, root))
             waiting |= {other: file for other, file in beside.items() if other not in found}
     return found
+
+
+def root_of(module: str, file: Path) -> Path:
+    """The folder in which a module's top package or file lies."""
+    return file.parents[module.count(".") + (file.name == "__init__.py")]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return b"\n".join(path.read_bytes().splitlines())
+    except OSError as error:
+        raise InputError(f"the source in {path} cannot be read: {error.strerror}") from None
+
+
+def is_installed(root: Path) -> bool:
+    """Whether a folder is one that packages are installed into."""
+    return root.name in ("site-packages", "dist-packages")
 
 
 def _file_of(module: str) -> Path:
@@ -79,8 +108,8 @@ def _file_of(module: str) -> Path:
     is_python = module.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
     if is_python or file is None or not Path(file).is_file():
         raise InputError(
-            f"the methods of module {module} have no source file, so nobody could tell their "
-            "results from those of other code; put them into a file and import it"
+            f"the module {module} has no source file, so nobody could tell its results from those "
+            "of other code; put it into a file and import that"
         )
     return Path(file).resolve()
 
@@ -98,15 +127,15 @@ def _imports(tree: ast.AST, package: str) -> Iterator[str]:
 
 
 def _beside(imported: str, module: str, root: Path) -> Iterator[tuple[str, Path]]:
-    """The imported module and the packages above it, those that belong to the method's code.
+    """The imported module and the packages above it, those that belong to the importing code.
 
     Args:
         imported: Absolute name; may be of a function in a module.
-        module: The method's.
-        root: Folder in which the method's top package or file lies.
+        module: That imports it.
+        root: Folder in which that module's top package or file lies.
     """
     top = module.partition(".")[0]
-    installed = root.name in ("site-packages", "dist-packages")
+    installed = is_installed(root)
     parts = imported.split(".")
     for count in range(1, len(parts) + 1):
         name = ".".join(parts[:count])

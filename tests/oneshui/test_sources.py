@@ -13,7 +13,7 @@ import pytest
 
 from oneshui import methods
 from oneshui.errors import InputError
-from oneshui.methods.source import source_of, sources
+from oneshui.sources import source_of, sources
 
 PLUGIN = {
     "__init__.py": "",
@@ -113,7 +113,7 @@ def test_code_that_nobody_could_read_again_is_refused() -> None:
     typed: type = type("Typed", (), {"__module__": "typed_in"})
     sys.modules["typed_in"] = types.ModuleType("typed_in")
     try:
-        with pytest.raises(InputError, match=r"typed_in have no source file.*put them into a file"):
+        with pytest.raises(InputError, match=r"typed_in has no source file.*put it into a file"):
             source_of(typed)
     finally:
         del sys.modules["typed_in"]
@@ -130,5 +130,5 @@ def test_a_method_that_builds_on_one_of_ours_has_its_code_too(plugin: Path) -> N
 def test_a_class_that_calls_itself_python_s_own_has_no_source() -> None:
     made = types.new_class("Made")
     made.__module__ = "types"
-    with pytest.raises(InputError, match="module types have no source file"):
+    with pytest.raises(InputError, match="module types has no source file"):
         source_of(made)
