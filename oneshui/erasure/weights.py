@@ -22,6 +22,8 @@ from torch import nn
 
 from oneshui.data.cache import Variant
 from oneshui.errors import InputError
+from oneshui.plugins import attribute
+from oneshui.sources import source_of
 from oneshui.spec import ModelSpec, Task
 from oneshui.training.models import classifier_of, make_model
 from oneshui.training.weights_file import misfit, read_tensors
@@ -39,12 +41,14 @@ class Described:
         task: "multilabel" or "multiclass".
         outputs: Names of its outputs, in their order.
         variant: How pictures are resized for it, as ``oneshui.data.cache.decode`` does.
+        source: Hash over the code of a network of the user's own; empty for timm's.
     """
 
     model: ModelSpec
     task: Task
     outputs: tuple[str, ...]
     variant: Variant = "corrected"
+    source: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""
@@ -53,6 +57,7 @@ class Described:
             "task": self.task,
             "outputs": list(self.outputs),
             "preprocessing": self.variant,
+            "source": self.source,
         }
 
     @classmethod
@@ -63,7 +68,36 @@ class Described:
             task=document["task"],
             outputs=tuple(document["outputs"]),
             variant=document["preprocessing"],
+            source=document["source"],
         )
+
+    def same_as(self, other: Described) -> bool:
+        """Whether both are one model, but for the code of its network."""
+        own, theirs = (json.dumps({**it.to_json(), "source": ""}) for it in (self, other))
+        return own == theirs
+
+    def network(self) -> nn.Module:
+        """The network with random weights, as large as the model.
+
+        Raises:
+            InputError: It cannot be made; or the user's code of it is another than it was.
+        """
+        made = make_model(self.model, len(self.outputs), 0)
+        if self.source != code_of(self.model):
+            raise InputError(
+                f"the code of the network {self.model.factory} is not that with which the kit or "
+                "the weights were written: put that code back"
+            )
+        return made
+
+
+def code_of(model: ModelSpec) -> str:
+    """Hash over the code of a network of the user's own; empty for timm's.
+
+    Raises:
+        InputError: The code cannot be found.
+    """
+    return source_of(attribute(model.factory)) if model.factory else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from oneshui.errors import InputError
+from oneshui.plugins import module_of
 from oneshui.spec import ModelSpec, require
 from sweeps.cli.progress import PLAIN_SECONDS
 from sweeps.cli.words import duration, several, size
@@ -21,7 +23,7 @@ from sweeps.overrides import apply, parse
 
 if TYPE_CHECKING:
     from oneshui.erasure.kit import StoredKit
-    from sweeps.erasure import preparing
+    from sweeps.erasure.jobs import Progress as At
 
 USAGE = {
     "prepare": """usage: {program} prepare model=... weights=model.safetensors data=table.csv \\
@@ -30,7 +32,8 @@ USAGE = {
 While the training data exist: tries methods on simulated requests, and keeps in a kit what will be
 needed when somebody asks. No picture is kept.
 
-  model          a timm network, as resnet18, or {{name: ..., image_size: ..., options: {{...}}}}
+  model          a timm network, as resnet18, or {{name: ..., image_size: ..., options: {{...}}}};
+                 or your own, {{factory: "net.py:make_net", image_size: ..., mean: ..., std: ...}}
   weights        its trained weights, a .safetensors file
   data           a table of the training data, .csv or .parquet: path, identity and labels; a column
                  set says train or val of every row (without it people are held out by chance)
@@ -41,6 +44,7 @@ needed when somebody asks. No picture is kept.
   tuning         {{trials: 24, batch: 4, sampler: tpe, requests: 8, carried: 5}}
   seed           of everything random; default 0
   preprocessing  how pictures are resized: corrected (default) | reference
+  plugins        files of your own methods, as in a sweep; default []
   device         as torch calls it; default the GPU, if there is one
   threads        of torch; default 1
 
@@ -59,6 +63,7 @@ weights.safetensors, certificate.json and the request's page as HTML and PDF.
   out              the folder to write, which must not be there yet
   method           a method of the kit, whatever it is worth; default: what the kit chooses
   seed             of everything random; default the kit's, without a kit 0
+  plugins          of own methods; that of an own network too, if it is not in this folder
   device, threads  as with prepare
   without a kit:
   method           one that needs nothing but the photos
@@ -96,6 +101,7 @@ class _Prepare:
     tuning: _Tuning = field(default_factory=_Tuning)
     seed: int = 0
     preprocessing: Preprocessing = "corrected"
+    plugins: tuple[str, ...] = ()
     device: str | None = None
     threads: int = 1
 
@@ -122,6 +128,7 @@ class _Erase:
     outputs: tuple[str, ...] = ()
     preprocessing: Preprocessing = "corrected"
     seed: int | None = None
+    plugins: tuple[str, ...] = ()
     device: str | None = None
     threads: int = 1
 
@@ -155,6 +162,14 @@ def _model(said: str | Mapping[str, Any]) -> ModelSpec:
     return checked_options(ModelSpec, {**fields, "weights": "random"}, "model")
 
 
+def _by_module(model: ModelSpec) -> ModelSpec:
+    """The model whose factory is named as any process finds it that has loaded its module."""
+    if not model.factory:
+        return model
+    item, _, name = model.factory.rpartition(":")
+    return dataclasses.replace(model, factory=f"{module_of(item)}:{name}")
+
+
 def prepare(arguments: Sequence[str], console: Console) -> None:
     """Make a kit.
 
@@ -165,13 +180,15 @@ def prepare(arguments: Sequence[str], console: Console) -> None:
     told = checked_options(_Prepare, _options(arguments))
     model = _model(told.model)
     tuning = TuningSpec(**vars(told.tuning))
+    from sweeps.erasure.jobs import PrepareSpec
     from sweeps.erasure.machine import ready
-    from sweeps.erasure.preparing import PrepareSpec, make_kit
+    from sweeps.erasure.preparing import make_kit
 
-    with ready(told.threads, told.device) as device, _Shown(console) as shown:
+    ready_for_it = ready(told.threads, told.device, told.plugins, model.factory)
+    with ready_for_it as device, _Shown(console) as shown:
         kit = make_kit(
             PrepareSpec(
-                model=model,
+                model=_by_module(model),
                 weights=_path(told.weights),
                 data=_path(told.data),
                 methods=told.methods,
@@ -202,22 +219,23 @@ def erase(arguments: Sequence[str], console: Console) -> None:
     from sweeps.erasure import erasing
     from sweeps.erasure.machine import ready
 
-    with ready(told.threads, told.device) as device:
-        certificate = erasing.erase(
-            erasing.EraseSpec(
-                kit=None if told.kit is None else _path(told.kit),
-                weights=_path(told.weights),
-                photos=_path(told.photos),
-                out=_path(told.out),
-                method=told.method,
-                hyperparameters=told.hyperparameters,
-                model=model,
-                outputs=told.outputs,
-                variant=told.preprocessing,
-                seed=told.seed,
-                device=device,
-            )
-        )
+    spec = erasing.EraseSpec(
+        kit=None if told.kit is None else _path(told.kit),
+        weights=_path(told.weights),
+        photos=_path(told.photos),
+        out=_path(told.out),
+        method=told.method,
+        hyperparameters=told.hyperparameters,
+        model=model,
+        outputs=told.outputs,
+        variant=told.preprocessing,
+        seed=told.seed,
+        device=told.device or "",
+    )
+    factory = erasing.factory_of(spec)
+    with ready(told.threads, told.device, told.plugins, factory) as device:
+        by_module = None if model is None else _by_module(model)
+        certificate = erasing.erase(dataclasses.replace(spec, device=device, model=by_module))
     console.print(erasing.request_of(certificate), soft_wrap=True)
     for note in (*certificate["notes"], *certificate["not_measured"][:1]):
         console.print(note, soft_wrap=True)
@@ -260,7 +278,7 @@ class _Shown:
         """Print a sentence."""
         self._console.print(sentence, soft_wrap=True)
 
-    def progress(self, at: preparing.Progress) -> None:
+    def progress(self, at: At) -> None:
         """Show which job begins, and how long the rest will take."""
         known = at.seconds_left is not None
         left = f"about {duration(at.seconds_left or 0)} left" if known else "time left unknown yet"

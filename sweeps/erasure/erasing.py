@@ -28,6 +28,7 @@ from oneshui.erasure.photos import Photos, read_photos
 from oneshui.erasure.weights import (
     Described,
     Weights,
+    code_of,
     count_outputs,
     file_hash,
     hash_of,
@@ -180,6 +181,20 @@ def erase(spec: EraseSpec) -> dict[str, Any]:
     return _written(asked, state, about, numbers, chosen)
 
 
+def factory_of(spec: EraseSpec) -> str:
+    """What makes the network, where that is code of the user's, which must be loaded first.
+
+    Raises:
+        InputError: Kit or weights cannot be read.
+    """
+    if spec.model is not None:
+        return spec.model.factory
+    if spec.kit is not None:
+        return read_kit(spec.kit).kit.described.model.factory
+    described = read_weights(spec.weights).description
+    return "" if described is None else described.model.factory
+
+
 def _read(spec: EraseSpec) -> _Asked:
     if spec.out.exists():
         raise InputError(f"{spec.out} is there already, and nothing is overwritten: set out anew")
@@ -190,9 +205,7 @@ def _read(spec: EraseSpec) -> _Asked:
         described = stored.kit.described
     else:
         described = _described(spec, weights)
-    from oneshui.training.models import make_model
-
-    require_fit(weights, make_model(described.model, len(described.outputs), 0))
+    require_fit(weights, described.network())
     photos, earlier = read_photos(spec.photos, described), earlier_of(weights)
     _require_new(photos, earlier)
     first = spec.seed if spec.seed is not None else 0 if stored is None else stored.kit.seed
@@ -211,11 +224,11 @@ def _require_same_model(stored: StoredKit, weights: Weights) -> None:
     kit = stored.kit
     if weights.first == kit.weights:
         return
-    if weights.description is not None and weights.description != kit.described:
+    if weights.description is not None and not weights.description.same_as(kit.described):
         raise InputError(
             f"kit {stored.folder} is of another model than weights {weights.path}: its network is "
-            f"{kit.described.model.name!r} with {len(kit.described.outputs)} outputs; name the kit "
-            "that was made for them"
+            f"{kit.described.model.title!r} with {len(kit.described.outputs)} outputs; name the "
+            "kit that was made for them"
         )
     raise InputError(
         f"weights {weights.path} are not those that kit {stored.folder} was made for, and no "
@@ -241,7 +254,13 @@ def _described(spec: EraseSpec, weights: Weights) -> Described:
             f"{len(outputs)} outputs are named ({', '.join(outputs)}), but the model in "
             f"{weights.path} has {there}: list them in the model's order"
         )
-    return Described(model=spec.model, task=task, outputs=outputs, variant=spec.variant)
+    return Described(
+        model=spec.model,
+        task=task,
+        outputs=outputs,
+        variant=spec.variant,
+        source=code_of(spec.model),
+    )
 
 
 def _require_new(photos: Photos, earlier: Earlier) -> None:
