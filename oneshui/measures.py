@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +29,7 @@ def measure(
     *,
     task: Task,
     attack: LossMIA | None = None,
+    further: Collection[str] = (),
 ) -> dict[str, Any]:
     """What one model's predictions say beside the retrained model's.
 
@@ -38,6 +39,7 @@ def measure(
         pretrained: Of the pretrained model, for the normalised ToW.
         task: "multilabel" or "multiclass".
         attack: What ``loss_attack`` gives of the model, where that is there already.
+        further: Keys of measures that plugins have registered, to be computed too.
 
     Returns:
         Fractions in [0, 1] but for losses: ``<set>_score`` (mAP or accuracy) and ``<set>_loss``
@@ -46,12 +48,13 @@ def measure(
         None where undefined) and ``tow_with_mia`` (with the loss MIA's AUC as fourth factor);
         ``mia_auc``, ``mia_acc`` (share of forget images that the attack takes for non-members),
         ``mia_threshold_auc``, and the authors' ``mia_reference_auc`` and ``mia_reference_acc``;
-        and whatever is registered with ``oneshui.metrics.registry``: ``js_forget``, ``js_test``,
+        and whatever ships with ``oneshui.metrics.registry``: ``js_forget``, ``js_test``,
         ``num_attributes``, ``nomus``, ``forget_margin``, ``forget_margin_gap``,
         ``forget_loss_gap``.
 
     Raises:
         InputError: The tables are not about the same images.
+        NumericalError: A plugin's measure is not finite.
     """
     others = [retrained] if pretrained is None else [retrained, pretrained]
     for other in others:
@@ -66,7 +69,7 @@ def measure(
             pretrained=pretrained,
             task=task,
         ),
-        **measured(Predicted(predictions=predictions, retrained=retrained, task=task)),
+        **measured(Predicted(predictions=predictions, retrained=retrained, task=task), further),
     }
 
 
@@ -77,6 +80,7 @@ def measure_requests(
     *,
     task: Task,
     attacks: Sequence[LossMIA] | None = None,
+    further: Collection[str] = (),
 ) -> dict[str, Any]:
     """The same of several requests, each with a model that forgot its people.
 
@@ -92,12 +96,13 @@ def measure_requests(
         pretrained: Of the pretrained model, likewise.
         task: "multilabel" or "multiclass".
         attacks: What ``loss_attack`` gives of each request's model, where that is there already.
+        further: As for ``measure``.
 
     Returns:
         As ``measure``.
 
     Raises:
-        InputError: The tables are not about the same images.
+        InputError, NumericalError: As ``measure``.
     """
     theirs = [of_request(retrained, request) for request in requests]
     for request in requests:
@@ -116,7 +121,8 @@ def measure_requests(
             task=task,
         ),
         **measured(
-            Predicted(predictions=predictions, retrained=joined(retrained, theirs), task=task)
+            Predicted(predictions=predictions, retrained=joined(retrained, theirs), task=task),
+            further,
         ),
     }
 

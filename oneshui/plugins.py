@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -196,14 +196,14 @@ def receive(plugins: Iterable[Plugin], folder: Path) -> None:
                 importlib.import_module(name)
 
 
-def attribute(reference: str) -> Any:
-    """What a reference means, as in ``my_package:make_net``.
+def attribute(reference: str) -> Callable[..., Any]:
+    """The function or class that a reference means, as in ``my_package:make_net``.
 
     Args:
         reference: A module, or the path of a file or package, and a name in it.
 
     Raises:
-        InputError: There is no such module or name in it, or its code has an error.
+        InputError: There is no such module or function in it, or its code has an error.
     """
     item, _, name = reference.rpartition(":")
     if not item or not name.isidentifier():
@@ -212,9 +212,16 @@ def attribute(reference: str) -> Any:
     place = known[0] if known else _located(item)
     _load(place)
     module = sys.modules[place.module]
-    if not hasattr(module, name):
-        raise InputError(f"{place.file} has no {name}, which {reference} asks for")
-    return getattr(module, name)
+    found: Callable[..., Any] | None = getattr(module, name, None)
+    if not callable(found):
+        raise InputError(f"{place.file} has no function {name}, which {reference} asks for")
+    return found
+
+
+def reference(text: str) -> str:
+    """A reference by module, as every process understands it, for one that may name a file."""
+    item, colon, name = text.rpartition(":")
+    return f"{module_of(item)}{colon}{name}"
 
 
 def module_of(item: str) -> str:

@@ -41,7 +41,9 @@ def source_of(item: type | Callable[..., Any]) -> str:
         InputError: There is no file to read, as with a class that was typed in.
     """
     whole = hashlib.sha256()
-    for name, content in sorted(sources(item.__module__).items()):
+    # What a function was wrapped in may have none.
+    module = getattr(item, "__module__", type(item).__module__)
+    for name, content in sorted(sources(module).items()):
         whole.update(f"{name} {len(content)} ".encode() + content)
     return whole.hexdigest()[:16]
 

@@ -21,8 +21,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
+from oneshui import plugins
 from oneshui.errors import InputError, unknown_name
+from oneshui.metrics.registry import further_measures
+from oneshui.sources import source_of
 from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
+from sweeps.graph.held_out import study_cells
 from sweeps.graph.spec import (
     Cell,
     ClusterSpec,
@@ -31,7 +35,9 @@ from sweeps.graph.spec import (
     Listed,
     Places,
     Preprocessing,
+    Pretrained,
     Profile,
+    Saw,
     SeedLevel,
     SweepSpec,
     TuningObjective,
@@ -93,6 +99,10 @@ class _Sweep:
         tuning: What the sweep says of tuning, below the command's ``tuning``.
         model: The network.
         training: The recipe of pretraining and retraining.
+        pretrained: File of a model that exists, in place of pretraining; {dataset}, {num_forget}
+            and {seed} in its path stand for a cell's.
+        pretrained_saw: What that was trained on: ``split`` is each cell's training pictures without
+            its support set, ``all`` every picture of the dataset.
     """
 
     name: str
@@ -113,6 +123,8 @@ class _Sweep:
     tuning: Mapping[str, Any] = field(default_factory=dict)
     model: ModelSpec
     training: TrainingSpec
+    pretrained: str | None = None
+    pretrained_saw: Saw | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +149,7 @@ class _Config:
     row: str | None
     what: Listed | None
     replace: bool
+    plugins: tuple[str, ...]
     data_dir: str
     output_dir: str | None
     store: _Uri
@@ -174,6 +187,8 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
         InputError: One sentence that names the key or value and the nearest valid one.
     """
     composed = _compose(overrides)
+    # Before any name is looked up.
+    loaded = plugins.load(_plugin_items(composed))
     config = _checked(_Config, {**composed, "datasets": _named(composed["datasets"])})
     if re.search(r"://\S*\s.*@", config.tracking.uri or ""):
         # It would tell where the password ends, which is hidden from all that is written.
@@ -200,7 +215,23 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
         margin=config.report.margin,
         show_faces=config.report.show_faces,
         reference=_reference(config.report.reference, sweep),
+        plugins=loaded,
     )
+
+
+def _plugin_items(composed: Mapping[str, Any]) -> list[str]:
+    """What is asked for as a plugin; the module of the network's factory is one, too."""
+    items = composed["plugins"]
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise InputError(
+            f"plugins is {items!r}, but it must be a list of files, folders and modules, as in "
+            "plugins=[my_method.py]"
+        )
+    model = composed["sweep"].get("model") if isinstance(composed["sweep"], Mapping) else None
+    factory = model.get("factory") if isinstance(model, Mapping) else None
+    item = factory.rpartition(":")[0] if isinstance(factory, str) else ""
+    known = {plugins.module_of(one) for one in items}
+    return [*items, item] if item and plugins.module_of(item) not in known else items
 
 
 def _reference(name: str | None, sweep: SweepSpec) -> str:
@@ -244,6 +275,7 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
             raise unknown_name(key, name, group(key))
     tree = _shipped(chosen)
     known = _keys(tree)
+    _make_room_for_factory(changes, tree)
     for change in changes:
         if not apply(change, tree):
             raise _unknown_key(change.key, known)
@@ -257,6 +289,12 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
     assert isinstance(composed, dict)
     _require_finite(composed)
     return {str(key): value for key, value in composed.items()}
+
+
+def _make_room_for_factory(changes: Sequence[Change], tree: dict[str, Any]) -> None:
+    """A network of the user's own has neither the options nor the weights of the sweep's."""
+    if any(change.key == "sweep.model.factory" and change.value for change in changes):
+        tree["sweep"]["model"] |= {"options": {}, "weights": "random"}
 
 
 def _shipped(chosen: Mapping[str, str]) -> dict[str, Any]:
@@ -395,14 +433,17 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     if any(cell.num_forget < 1 for cell in cells):
         raise InputError("sweep.forget_sizes holds a value below 1: forget sizes are 1 or more")
     tuning, rows = _tuning(config)
-    return SweepSpec(
+    model = dataclasses.replace(sweep.model, factory=plugins.reference(sweep.model.factory))
+    found = SweepSpec(
         name=sweep.name,
         datasets={name: config.datasets[name] for name in sweep.datasets},
         cells=cells,
         rows={cell: rows_of(rows, cell) for cell in cells},
         tuning=tuning,
-        model=sweep.model,
+        model=model,
+        model_source=source_of(plugins.attribute(model.factory)) if model.factory else "",
         weights_content=_content(sweep.model),
+        measures=further_measures(),
         preprocessing=sweep.preprocessing,
         views=sweep.views,
         reference_copies=sweep.reference_copies,
@@ -416,6 +457,55 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
             for name in sweep.datasets
         },
     )
+    return dataclasses.replace(found, pretrained=_pretrained(sweep, found))
+
+
+def _pretrained(said: _Sweep, sweep: SweepSpec) -> Pretrained | None:
+    """The models that stand in for pretrained ones, one for each cell that needs one.
+
+    Raises:
+        InputError: Nothing says what they saw, or a file cannot be read.
+    """
+    path, saw = said.pretrained, said.pretrained_saw
+    if path is None:
+        if saw is not None:
+            raise InputError("sweep.pretrained_saw is about the file of sweep.pretrained: name it")
+        return None
+    if saw is None:
+        raise InputError(
+            "sweep.pretrained needs sweep.pretrained_saw, because a support picture that was "
+            "trained on is none: say 'split' if the model was trained on each cell's own training "
+            "pictures without its support set, 'all' if on pictures of the whole dataset, or "
+            "'unknown'"
+        )
+    given = Pretrained(path=path, saw=saw)
+    cells = dict.fromkeys(sweep.cells)
+    for cell in sweep.cells:
+        if any(row.objective is not None for row in sweep.rows[cell]):
+            cells |= dict.fromkeys(study_cells(sweep, cell))
+    try:
+        files = {cell: given.file(cell) for cell in cells}
+    except (KeyError, IndexError, ValueError, AttributeError):
+        raise InputError(
+            f"sweep.pretrained is {path!r}, but {{dataset}}, {{num_forget}} and {{seed}} alone may "
+            "stand in braces"
+        ) from None
+    given.check(cells)
+    contents = {
+        file: _sha256(file, "sweep.pretrained", f"a model's weights for {cell.title}")
+        for cell, file in files.items()
+    }
+    return dataclasses.replace(given, contents=contents)
+
+
+def _sha256(file: str | Path, key: str, what: str) -> str:
+    try:
+        return sha256(Path(file))
+    except OSError as error:
+        raise InputError(
+            f"{key} {file} cannot be read ({error.strerror}); set it to a file of {what} that is "
+            "there"
+        ) from None
 
 
 def _content(model: ModelSpec) -> str:
@@ -425,13 +515,9 @@ def _content(model: ModelSpec) -> str:
     file = model.weights_file
     if file is None:
         return ""
-    try:
-        return sha256(file)
-    except OSError as error:
-        raise InputError(
-            f"sweep.model.weights {file} cannot be read ({error.strerror}); set it to a file of "
-            "timm's weights that is there, or to 'random' or 'imagenet'"
-        ) from None
+    return _sha256(
+        file, "sweep.model.weights", "the network's weights, or to 'random' or 'imagenet',"
+    )
 
 
 def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:

@@ -18,7 +18,9 @@ _ARGUMENT = re.compile(r"(\+\+?|~)?([^=]*)(?:=(.*))?", re.DOTALL)
 _NAME = r"[^\s.=@\[\]{}'\"]+"
 _KEY = re.compile(rf"{_NAME}(\.{_NAME})*")
 _TEXT = re.compile(
-    r"row|data_dir|output_dir|(store|tracking)\.uri|sweep\.model\.weights|kit|weights|photos|data|out|datasets\.[^.]+\.path"
+    r"row|data_dir|output_dir|(store|tracking)\.uri|sweep\.model\.(weights|factory)"
+    r"|sweep\.pretrained|datasets\.[^.]+\.path"
+    r"|kit|weights|photos|data|out"
 )
 """Keys of paths and addresses: what cannot be read as a value stands for itself."""
 _BRACKETS = {"]": "[", "}": "{", ")": "("}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from oneshui.deletion import delete_for_good, spellings
 from oneshui.enclosure import kernel
+from oneshui.sources import files_behind
 
 _SYSTEM = (
     "/lib",
@@ -48,7 +49,7 @@ class Walls:
     Attributes:
         protected: Folders of training data and results.
         method: Name of the method, for messages.
-        packages: Folders of the packages that its code is in.
+        packages: Folders and files that its code is in.
         handed: Files it may read.
         writable: Folders it may write to.
     """
@@ -129,6 +130,10 @@ def _without(folder: Path, protected: Iterable[str]) -> Iterator[Path]:
 
 
 def packages_of(module: str) -> tuple[Path, ...]:
-    """Folders of the package that a module belongs to; none if it is a file by itself."""
-    top = sys.modules.get(module.partition(".")[0])
-    return tuple(Path(folder) for folder in getattr(top, "__path__", ()))
+    """Where a module's code is: folders of its package, and files that it imports beside it."""
+    top = module.partition(".")[0]
+    folders = [Path(folder) for folder in getattr(sys.modules.get(top), "__path__", ())]
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or top in {"oneshui", "sweeps", *sys.stdlib_module_names}:
+        return tuple(folders)
+    return (*folders, *files_behind(module, Path(file)).values())

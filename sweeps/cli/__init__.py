@@ -21,7 +21,7 @@ from sweeps.cli.console import PrintableConsole, say
 from sweeps.cli.finish import finish, say_damage
 from sweeps.cli.interrupts import Interrupts
 from sweeps.cli.locks import PUBLISH_LOCK
-from sweeps.cli.packages import require_packages
+from sweeps.cli.packages import require_free_columns, require_packages
 from sweeps.cli.partial import PartialReport, needed
 from sweeps.cli.progress import SweepProgress
 from sweeps.cli.words import several
@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spec = load(arguments)
         if spec.mode in ("plan", "run"):
             require_packages(spec.sweep)
+            require_free_columns(spec.sweep)
         modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
         modes |= {"status": look_on, "list": tell}
         return _healed(modes[spec.mode], spec, console)
@@ -264,15 +265,19 @@ def run(spec: LaunchSpec, console: Console) -> int:
 def _run(spec: LaunchSpec, console: Console, interrupts: Interrupts) -> int:
     output = Path(spec.places.output_dir)
     _writable(output)
+    for plugin in spec.plugins:
+        plugin.write(output / "plugins")
     store = open_store(spec.places.store_uri)
     store.sweep_leftovers()
-    from sweeps.cli.datasets import prepare_datasets, prepare_weights
+    from sweeps.cli.datasets import prepare_datasets, prepare_pretrained, prepare_weights
+    from sweeps.stages.context import environment
 
     plan = expand(spec.sweep)
     if plan.studies:
         _check_journal(plan, output, console)
     prepare_weights(spec.sweep, store, output / "logs", console)
     folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
+    prepare_pretrained(plan, environment(spec, store, folders), console)
     found = scan(plan, store, discard=True)
     say_damage(found.damage, console, "it is")
     publisher = _publisher(spec, plan)
@@ -371,15 +376,9 @@ def _run_jobs(
     leads: bool,
 ) -> Scheduler:
     from sweeps.executor.tune import cluster_nodes, make_slots, ray_cluster, run_sweep
-    from sweeps.stages.context import WorkerEnvironment
+    from sweeps.stages.context import environment
 
-    logs = Path(spec.places.output_dir) / "logs"
-    env = WorkerEnvironment(
-        store=store,
-        data_folders=folders,
-        logs=logs,
-        weights_file=spec.sweep.model.weights_file,
-    )
+    env = environment(spec, store, folders)
     local = spec.cluster.mode == "local"
     verb, where = ("starting", "on this machine") if local else ("joining", "of this cluster")
     console.print(f"{verb} Ray {where}")

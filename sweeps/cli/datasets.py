@@ -21,6 +21,7 @@ from sweeps.cli.progress import Bar
 from sweeps.graph.cells import index_job, weights_job
 from sweeps.graph.held_out import reserving_cells, study_cells
 from sweeps.graph.job import Job, canonical_json
+from sweeps.graph.plan import Plan
 from sweeps.graph.spec import Cell, DatasetSpec, Places, SweepSpec
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.data import contents_of
@@ -123,6 +124,27 @@ def prepare_weights(sweep: SweepSpec, store: Store, logs: Path, console: Console
             run(job, {}, env)
 
 
+def prepare_pretrained(plan: Plan, env: WorkerEnvironment, console: Console) -> None:
+    """Bring models that exist into the store, where they stand in for pretrained ones.
+
+    Args:
+        plan: The graph; its index jobs are done.
+        env: Store and files.
+        console: Says what happens.
+
+    Raises:
+        InputError: One cannot be read, or does not fit network or dataset.
+    """
+    jobs = [job for job in plan.jobs.values() if "is_pretrained" in job.spec]
+    if not jobs:
+        return
+    with alone(env.store.root / ".weights.lock", "prepares the starting weights", console):
+        for job in jobs:
+            if _undamaged(env.store, job, console) is None:
+                console.print(f"bringing in the {job.label}", soft_wrap=True)
+            run(job, plan.jobs, env)
+
+
 def _index(job: Job, table: ImageTable, env: WorkerEnvironment, progress: ProgressCallback) -> None:
     found = fingerprint(table, contents_of(table, env.store, progress))
     if is_current(env.store, job, found) is None:
@@ -148,6 +170,16 @@ def _name_damage(store: Store, job: Job, console: Console) -> None:
         store.find(job.stage, job.key)
     except DamagedEntryError as error:
         say_damage([str(error)], console, "it is")
+
+
+def _undamaged(store: Store, job: Job, console: Console) -> Entry | None:
+    """The job's entry; a damaged one is named and discarded."""
+    try:
+        return store.find(job.stage, job.key)
+    except DamagedEntryError as error:
+        say_damage([str(error)], console, "it is")
+        store.discard(job.stage, job.key)
+        return None
 
 
 def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: Console) -> None:

@@ -1,7 +1,8 @@
-"""Whether the packages are there whose files a sweep starts from: asked before anything else."""
+"""What a sweep needs of packages and plugins, asked before anything else."""
 
 from __future__ import annotations
 
+from oneshui.errors import InputError
 from sweeps.graph.spec import SweepSpec
 
 
@@ -16,3 +17,21 @@ def require_packages(sweep: SweepSpec) -> None:
             dataset.installed()
     if sweep.model.named_weights is not None:
         sweep.model.named_weights.path()
+
+
+def require_free_columns(sweep: SweepSpec) -> None:
+    """Refuse a plugin's measure that would stand in a column which is there already.
+
+    Raises:
+        InputError: Naming the column.
+    """
+    if not sweep.measures:
+        return
+    from sweeps.report.results import COLUMNS
+
+    for key in sweep.measures:
+        if key in COLUMNS:
+            raise InputError(
+                f"a plugin's measure is called {key!r}, which is a column of the results already: "
+                "give it another key"
+            )

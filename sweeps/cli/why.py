@@ -14,7 +14,7 @@ from oneshui.errors import InputError, unknown_name
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report import provenance
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.results import made_of, row_values
+from sweeps.report.results import announce, made_of, row_values
 from sweeps.report.tables import TRUTH_NOTE
 from sweeps.report.tracing import (
     DIGITS,
@@ -48,6 +48,7 @@ def explanation(
     Raises:
         InputError: There is no such row or metric.
     """
+    announce(plan, entries)
     rows, metric = _find(asked, plan)
     values = {row.cell.seed: row_values(row, entries)[metric] for row in rows}
     known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]

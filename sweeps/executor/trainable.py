@@ -30,8 +30,8 @@ Execute = Callable[..., Outcome]
 
 def prepare_worker(jobs: Mapping[str, Job], env: WorkerEnvironment) -> str:
     """Import what jobs need and check that they can run here; why they cannot, or nothing."""
-    warm_up(env)
     try:
+        warm_up(env)
         preflight(jobs.values(), env)
     except InputError as error:
         return str(error)

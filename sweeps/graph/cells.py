@@ -57,9 +57,10 @@ def index_job(dataset: DatasetSpec) -> Job:
         origin: dict[str, Any] = {"dataset": dataset.layout if dataset.installed else dataset.name}
     else:
         origin = {"generate": dataclasses.asdict(dataset.generate), "recipe": RECIPE_VERSION}
+    loader = {"loader": dataset.loader} if dataset.loader else {}
     return Job(
         stage="index",
-        spec={"layout": dataset.layout, **origin},
+        spec={"layout": dataset.layout, **origin, **loader},
         inputs={},
         label=f"index {dataset.name}",
     )
@@ -68,6 +69,12 @@ def index_job(dataset: DatasetSpec) -> Job:
 def pictures_of(sweep: SweepSpec) -> dict[str, str]:
     """What stands for the pictures of every dataset, by name: the same where they are the same."""
     return {name: index_job(dataset).key for name, dataset in sweep.datasets.items()}
+
+
+def model_document(sweep: SweepSpec) -> dict[str, Any]:
+    """The network as a job's identity has it, with the hash of its code if that is the user's."""
+    source = {"source": sweep.model_source} if sweep.model_source else {}
+    return sweep.model.to_json() | source
 
 
 def weights_job(sweep: SweepSpec) -> Job | None:
@@ -79,12 +86,12 @@ def weights_job(sweep: SweepSpec) -> Job | None:
     if model.weights == "random":
         return None
     content = {"content": sweep.weights_content} if sweep.weights_content else {}
-    what = model.to_json() | {"weights": "file" if model.weights_file else model.weights}
+    what = model_document(sweep) | {"weights": "file" if model.weights_file else model.weights}
     return Job(
         stage="weights",
         spec={"model": what, **content},
         inputs={},
-        label=f"{what['weights']} weights of {model.name}",
+        label=f"{what['weights']} weights of {model.title}",
     )
 
 
@@ -174,16 +181,20 @@ def base_of(
 ) -> Base:
     """The cell's data, pretrained and retrained weights; the arguments are ``data_of``'s."""
     data, crops = data_of(graph, sweep, cell, requests, reserving)
-    model, weights = sweep.model.to_json(), dict[str, str]()
+    model, weights = model_document(sweep), dict[str, str]()
     starting = weights_job(sweep)
     if starting is not None:
         model = starting.spec["model"]
         weights["weights"] = graph.jobs.setdefault(starting.key, starting).key
     recipe = {"model": model, "training": dataclasses.asdict(sweep.training[cell.dataset])}
-    pretrained, retrained = (
-        train(graph, cell, stage, recipe, {**data, **crops, **weights}, 0)
-        for stage in ("pretrain", "retrain")
-    )
+    if sweep.pretrained is None:
+        pretrained = train(graph, cell, "pretrain", recipe, {**data, **crops, **weights}, 0)
+    else:
+        content = sweep.pretrained.contents[sweep.pretrained.file(cell)]
+        spec = {"model": {**model, "weights": "file"}, "content": content, "is_pretrained": True}
+        title = f"pretrained model for {cell.dataset} from a file"
+        pretrained = graph.add("weights", title, spec, index=data["index"])
+    retrained = train(graph, cell, "retrain", recipe, {**data, **crops, **weights}, 0)
     return Base(
         data=data,
         crops=crops,
@@ -244,7 +255,7 @@ def requests_of(graph: Graph, cell: Cell, base: Base, requests: int) -> tuple[Re
 
 def cell_name(cell: Cell) -> str:
     """The cell as labels name it."""
-    return f"{cell.dataset} n{cell.num_forget} s{cell.seed}"
+    return cell.title
 
 
 def train(

@@ -57,12 +57,24 @@ TRAINING: tuple[Stage, ...] = ("pretrain", "retrain")
 """Stages that train the model."""
 
 Reason = Literal[
-    "new", "input changed", "method changed", "weights changed", "version bumped", "damaged"
+    "new",
+    "input changed",
+    "method changed",
+    "weights changed",
+    "plugin changed",
+    "version bumped",
+    "damaged",
 ]
 """Why a job must run."""
 
-CODE_AND_FILES: Mapping[str, Reason] = {"source": "method changed", "content": "weights changed"}
-"""Fields of a spec that are hashes of what a user may edit, and what is said when they differ."""
+CODE_AND_FILES: Mapping[str, Reason] = {
+    "source": "method changed",
+    "content": "weights changed",
+    "loader": "plugin changed",
+    "measures": "plugin changed",
+}
+"""Fields of a spec that are hashes of what a user may edit, and what is said when they differ; the
+network's code is the field "source" of its field "model"."""
 
 CHECKPOINTED: tuple[Stage, ...] = (*TRAINING, "prepare")
 """Stages that may take long, and so keep checkpoints."""
@@ -105,6 +117,8 @@ def digest(value: Any) -> str:
 
 def _key(identity: Mapping[str, Any]) -> str:
     spec = {name: it for name, it in identity["spec"].items() if name not in CODE_AND_FILES}
+    if "source" in spec.get("model", ()):
+        spec["model"] = {name: it for name, it in spec["model"].items() if name != "source"}
     return digest({**identity, "spec": spec})[:8] + digest(identity)[8:16]
 
 
@@ -143,6 +157,15 @@ class Job:
             "spec": dict(self.spec),
             "inputs": {**self.inputs, **self.series},
         }
+
+    @property
+    def editable(self) -> tuple[Reason, ...]:
+        """What a user may have edited, if the key was another before: the likeliest first."""
+        reasons = [reason for name, reason in CODE_AND_FILES.items() if name in self.spec]
+        if "source" in self.spec.get("model", ()):
+            # Of a network's and a method's code a key does not tell which it was.
+            reasons.insert(0, "plugin changed")
+        return tuple(reasons)
 
     @cached_property
     def needed(self) -> dict[str, str]:

@@ -199,7 +199,7 @@ def _cell(
                 )
                 copies = all_evaluated(f"{row.name} on retrain", made)
             predictions = all_evaluated(row.name, weights)
-        scores = _score(graph, cell, row, predictions, references, copies, shared)
+        scores = _score(graph, sweep, cell, row, predictions, references, copies, shared)
         results.append(
             ResultRow(
                 cell=cell,
@@ -218,6 +218,7 @@ def _cell(
 
 def _score(
     graph: Graph,
+    sweep: SweepSpec,
     cell: Cell,
     row: Row,
     predictions: Sequence[str],
@@ -229,6 +230,7 @@ def _score(
 
     Args:
         graph: Where to add it.
+        sweep: Says which measures there are beside those that ship.
         cell: Of the row.
         row: What is measured.
         predictions: Of its models.
@@ -240,10 +242,11 @@ def _score(
     # A reference is not attacked with itself, and with fewer others it would be another attack.
     attackers = () if predictions[0] in references else tuple(references)
     series = {"references": attackers, "copies": tuple(copies)}
+    spec = {"measures": sweep.measures} if sweep.measures else {}
     if len(predictions) == 1:
-        return graph.add("score", label, {}, series, predictions=predictions[0], **shared)
+        return graph.add("score", label, spec, series, predictions=predictions[0], **shared)
     series |= {"predictions": tuple(predictions)}
-    return graph.add("score", label, {}, series, **shared)
+    return graph.add("score", label, spec, series, **shared)
 
 
 def _retrained(graph: Graph, cell: Cell, base: Base, row: Row) -> str:

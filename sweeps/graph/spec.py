@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from oneshui.data import registry
 from oneshui.errors import InputError
+from oneshui.plugins import Plugin
 from oneshui.spec import (
     FACES_LAYOUTS,
     Access,
@@ -107,6 +108,11 @@ class DatasetSpec:
         return registry.get(self.layout).credit
 
     @property
+    def loader(self) -> str:
+        """Hash over the code that reads it; empty for what ships."""
+        return registry.get(self.layout).source
+
+    @property
     def installed(self) -> Callable[[], Path] | None:
         """Finds its pictures in the package that brings them; None if none does."""
         return registry.get(self.layout).installed
@@ -129,6 +135,11 @@ class Cell:
     seed: int
     vary: SeedLevel = "all"
     fixed_seed: int = 0
+
+    @property
+    def title(self) -> str:
+        """As labels name it."""
+        return f"{self.dataset} n{self.num_forget} s{self.seed}"
 
     def _seed(self, level: SeedLevel) -> int:
         return self.seed if self.vary in ("all", level) else self.fixed_seed
@@ -314,6 +325,51 @@ class Row:
         return {name: v for name, v in self.hyperparameters.items() if name not in self.space}
 
 
+Saw = Literal["split", "all", "unknown"]
+"""What a model that exists was trained on: the cell's own training pictures without S, all pictures
+of the dataset, or nobody knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Models that exist, which stand in for pretrained ones.
+
+    Attributes:
+        path: Of a file of weights; {dataset}, {num_forget} and {seed} stand for a cell's.
+        saw: What they were trained on.
+        contents: sha256 of each file, by its path.
+    """
+
+    path: str
+    saw: Saw
+    contents: Mapping[str, str] = field(default_factory=dict)
+
+    def file(self, cell: Cell) -> str:
+        """Path of the file for a cell."""
+        return self.path.format(dataset=cell.dataset, num_forget=cell.num_forget, seed=cell.seed)
+
+    def check(self, cells: Iterable[Cell]) -> None:
+        """Refuse one file for several splits, if it is said to have seen one split's pictures.
+
+        Raises:
+            InputError: Naming two cells.
+        """
+        cells_of: dict[str, Cell] = {}
+        for cell in cells if self.saw == "split" else ():
+            other = cells_of.setdefault(self.file(cell), cell)
+            theirs, own = (
+                (one.dataset, one.num_forget, one.split_seed, one.support_seed)
+                for one in (other, cell)
+            )
+            if theirs != own:
+                raise InputError(
+                    f"sweep.pretrained_saw is 'split', but {self.file(cell)} is to stand for two "
+                    f"splits, {other.title} and {cell.title}: put {{dataset}}, "
+                    "{num_forget} or {seed} into sweep.pretrained, ask for one cell, or say 'all' "
+                    "or 'unknown'"
+                )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
     """A whole sweep.
@@ -333,6 +389,9 @@ class SweepSpec:
             drawn together; they share the pretrained and the retrained model.
         tuning: How rows with a search space are tuned.
         weights_content: sha256 of the file that ``model.weights`` means; empty if it means none.
+        model_source: Hash over the code of ``model.factory``; empty without one.
+        pretrained: Models that exist, in place of pretraining; None to pretrain.
+        measures: Hash over the code of each measure of plugins, by its key.
     """
 
     name: str
@@ -347,6 +406,9 @@ class SweepSpec:
     requests: int = 1
     tuning: TuningSpec = field(default_factory=TuningSpec)
     weights_content: str = ""
+    model_source: str = ""
+    pretrained: Pretrained | None = None
+    measures: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert bool(self.weights_content) == (self.model.weights not in ("random", "imagenet"))
@@ -536,6 +598,7 @@ class LaunchSpec:
         show_faces: Whether report and MLflow show pictures of real people; drawn faces they show
             always. What is computed does not depend on it either.
         reference: Row that the report holds every other against; empty for doing nothing alone.
+        plugins: The user's own code that the sweep uses.
     """
 
     mode: Literal["run", "plan", "status", "report", "ui", "why", "list"]
@@ -549,3 +612,4 @@ class LaunchSpec:
     margin: float = EQUIVALENCE_MARGIN
     show_faces: bool = False
     reference: str = ""
+    plugins: tuple[Plugin, ...] = ()

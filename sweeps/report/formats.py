@@ -18,7 +18,6 @@ from oneshui.spec import Access
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.rendering import render
 from sweeps.report.tables import (
-    COLUMNS,
     GAIN,
     LEGEND,
     RANK_NOTE,
@@ -32,6 +31,7 @@ from sweeps.report.tables import (
     mixture_note,
     overforgets_note,
     tables_of,
+    titles,
     truth_note,
 )
 
@@ -241,7 +241,7 @@ def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     return render(
         "summary.md.j2",
         tables=tables_of(summary),
-        columns=COLUMNS,
+        columns=titles(),
         legend=LEGEND,
         tuning_note=TUNING_NOTE,
         rank_note=RANK_NOTE,
@@ -259,16 +259,17 @@ def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
         summary: From ``sweeps.report.summary.summarise``.
         notes: Further sentences of the captions, from ``sweeps.report.tables.notes``.
     """
+    names = titles()
     parts: list[tuple[Table, str, Sequence[str], list[str]]] = []
     for table in tables_of(summary):
         # Equal panels as wide as a page allows, rather than a full one and a narrow rest.
-        columns = [measure for panel in table.panels for measure in panel]
+        shown = [measure for panel in table.panels for measure in panel]
         if table.compared_with:
-            columns.insert(columns.index("tow") + 1, GAIN)
-        count = -(-len(columns) * len(table.sizes) // LATEX_COLUMNS)
-        length = -(-len(columns) // count)
-        for start in range(0, len(columns), length):
-            panel = columns[start : start + length]
+            shown.insert(shown.index("tow") + 1, GAIN)
+        count = -(-len(shown) * len(table.sizes) // LATEX_COLUMNS)
+        length = -(-len(shown) // count)
+        for start in range(0, len(shown), length):
+            panel = shown[start : start + length]
             further = [gain_note(table.compared_with)] if GAIN in panel else []
             label = "-".join([block_id(table.dataset, table.sizes[0]), *map(str, table.sizes[1:])])
             said = [*further, *notes] if start == 0 else further
@@ -276,7 +277,7 @@ def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     return render(
         "summary.tex.j2",
         parts=parts,
-        title_of=lambda table, measure: COLUMNS.get(measure, f"vs {table.compared_with}"),
+        title_of=lambda table, measure: names.get(measure, f"vs {table.compared_with}"),
         legend=LEGEND,
         tuning_note=TUNING_NOTE,
         rank_note=RANK_NOTE,

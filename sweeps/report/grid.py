@@ -14,14 +14,12 @@ import pandas as pd
 
 from oneshui.spec import Role
 from sweeps.report.formats import latex
-from sweeps.report.measures import CATALOGUE
+from sweeps.report.measures import CATALOGUE, PANELS
 from sweeps.report.scale import shown_range
 from sweeps.report.tables import (
-    COLUMNS,
     GAIN,
     MISSING,
     OVERFORGETS,
-    PANELS,
     SCORE_NAMES,
     Line,
     Table,
@@ -194,7 +192,7 @@ def _columns(tables: Iterable[Table], compared_with: str) -> Iterator[Column]:
         if key == GAIN:
             title, meaning = f"vs {compared_with}", gain_note(compared_with)
         else:
-            title, meaning = COLUMNS[key], CATALOGUE[key].meaning
+            title, meaning = CATALOGUE[key].title, CATALOGUE[key].meaning
         yield Column(key=key, title=title, meaning=meaning, on_phones=key in ON_PHONES)
 
 

@@ -1,13 +1,16 @@
 """The catalogue of measures: what is measured of a row, and where it is shown under which name.
 
-A new measure is a function of oneshui that the score stage calls, and one entry here.
+A new measure is a function of oneshui that the score stage calls, and one entry here. What plugins
+measure is said by the scores themselves, so that a report needs no plugin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Any, Literal, overload
+
+from typing_extensions import override
 
 Unit = Literal["fraction", "difference", "seconds", "bytes", "number", "signed"]
 """Fractions and their signed differences are shown in percent, all others as they are; of a
@@ -154,7 +157,74 @@ _MEASURES = (
     Measure("prepare_peak_gpu_bytes", "cost/prepare_peak_gpu_bytes", unit="bytes"),
 )
 # fmt: on
-CATALOGUE: Mapping[str, Measure] = {measure.key: measure for measure in _MEASURES}
-"""By key, in the order of the results table."""
-SUMMARISED = tuple(key for key, measure in CATALOGUE.items() if measure.in_summary)
-RANKED = tuple(key for key in SUMMARISED if CATALOGUE[key].better is not None)
+CATALOGUE: dict[str, Measure] = {measure.key: measure for measure in _MEASURES}
+"""By key, in the order of the results table; after those that ship, those of ``show``."""
+SHIPPED = tuple(CATALOGUE)
+
+
+class Chosen(Sequence[str]):
+    """Keys of the catalogue as it is now, which a plugin's measures may have joined."""
+
+    def __init__(
+        self, is_chosen: Callable[[Measure], bool], order: Callable[[Measure], int] = lambda _: 0
+    ) -> None:
+        self._is_chosen, self._order = is_chosen, order
+
+    def _keys(self) -> tuple[str, ...]:
+        chosen = sorted(filter(self._is_chosen, tuple(CATALOGUE.values())), key=self._order)
+        return tuple(measure.key for measure in chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    @override
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return self._keys()[index]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys())
+
+    @override
+    def __len__(self) -> int:
+        return len(self._keys())
+
+
+SUMMARISED = Chosen(lambda measure: measure.in_summary)
+RANKED = Chosen(lambda measure: measure.in_summary and measure.better is not None)
+PANELS = tuple(
+    Chosen(lambda measure, number=number: measure.panel == number, lambda measure: measure.place)  # type: ignore[misc]
+    for number in (1, 2, 3)
+)
+"""What stands beside each other where there is room: scores, distances and costs, few people's."""
+OF_PLUGINS = Chosen(lambda measure: measure.key not in SHIPPED)
+
+_GOALS: Mapping[str | None, Better | None] = {
+    "higher": "highest",
+    "lower": "lowest",
+    "retrained": "retrained",
+    None: None,
+}
+
+
+def show(said: Mapping[str, Mapping[str, Any]]) -> None:
+    """Have the catalogue hold these measures of plugins beside those that ship, and no others.
+
+    Args:
+        said: Title, better, unit and meaning of each, by its key, as the score has them.
+    """
+    for key in set(OF_PLUGINS) - said.keys():
+        del CATALOGUE[key]
+    for key, words in said.items():
+        name = f"plugin/{key}"
+        CATALOGUE[key] = Measure(
+            key,
+            name,
+            title=words["title"],
+            unit=words["unit"],
+            better=_GOALS[words["better"]],
+            panel=2,
+            board=name,
+            meaning=words["meaning"],
+        )

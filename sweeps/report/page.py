@@ -114,6 +114,7 @@ def write_report(
             *tables.notes(summary, evidence),
             *tables.protection_notes(frame),
             *tables.fixed_notes(plan.sweep.cells[0].vary),
+            *tables.pretrained_notes(plan.sweep.pretrained),
         )
         frame.to_parquet(folder / "results.parquet", index=False)
         write_csv(frame, folder / "results.csv")
@@ -185,7 +186,7 @@ def write_report(
             again=provenance.again(command),
             mlflow=_mlflow(tracking_uri, command),
             truth_note=tables.TRUTH_NOTE,
-            traces=packed(traces(plan, entries, tables.COLUMNS, output_dir / "logs")),
+            traces=packed(traces(plan, entries, tables.titles(), output_dir / "logs")),
             commit=git_commit(),
             versions=versions("ray", "mlflow"),
             config=_config(plan),
@@ -208,7 +209,7 @@ def _config(plan: Plan) -> str:
     sweep = plan.sweep
     return json.dumps(
         {
-            "model": dataclasses.asdict(sweep.model),
+            "model": sweep.model.to_json(),
             "training": {k: dataclasses.asdict(v) for k, v in sweep.training.items()},
             "preprocessing": sweep.preprocessing,
             "views": sweep.views,

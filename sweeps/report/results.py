@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from oneshui.spec import Role
-from sweeps.graph.artifacts import PREPARED
+from sweeps.graph.artifacts import PLUGINS, PREPARED
 from sweeps.graph.job import Stage
 from sweeps.graph.plan import Plan, ResultRow
-from sweeps.report.measures import CATALOGUE
+from sweeps.report.measures import CATALOGUE, OF_PLUGINS, SHIPPED, show
 from sweeps.store import Entry
 
 IDENTITY = (
@@ -22,7 +22,7 @@ IDENTITY = (
 MADE = ("device", "precision", "versions", "commit")
 """What the jobs behind a row were computed with; several values are joined by ALSO."""
 ALSO = " + "
-COLUMNS = (*IDENTITY, *CATALOGUE, "method_source", "protection", *MADE, "job_key")
+COLUMNS = (*IDENTITY, *SHIPPED, "method_source", "protection", *MADE, "job_key")
 """Scores and measures are fractions in [0, 1]; what is missing or not measured yet is null.
 
 "requests" says for how many requests of "num_forget" people each the row stands: what is said about
@@ -32,6 +32,7 @@ where they are used as they are. "hyperparameters_from" is one of ``sweeps.graph
 null where there is nothing to be chosen. Gaps and the normalised ToW may be negative, the weight
 distance above 1. "method_source" is the hash of the method's code, ``oneshui.sources``;
 "protection" what kept the method from the data when it unlearned, null where it had full access.
+Measures of plugins follow after these.
 """
 
 _COPYING: frozenset[Stage] = frozenset({"index", "cache", "split", "weights"})
@@ -40,6 +41,23 @@ _COPYING: frozenset[Stage] = frozenset({"index", "cache", "split", "weights"})
 Entries = Mapping[str, Entry]
 OF_A_ROW = ("dataset", "num_forget", "seed", "method")
 """What tells rows of the results apart."""
+
+
+def announce(plan: Plan, entries: Entries) -> None:
+    """Have the catalogue hold what plugins have measured in a sweep, as its scores say it.
+
+    Args:
+        plan: The sweep's graph.
+        entries: Finished jobs by key.
+    """
+    asked = {
+        key for row in plan.results for key in plan.jobs[row.score_key].spec.get("measures", ())
+    }
+    said: dict[str, Mapping[str, Any]] = {}
+    for row in plan.results if asked else ():
+        if row.score_key in entries:
+            said |= entries[row.score_key].value.get(PLUGINS, {})
+    show({key: said[key] for key in sorted(asked & said.keys())})
 
 
 def is_complete(row: ResultRow, entries: Entries) -> bool:
@@ -70,7 +88,7 @@ def resolved_hyperparameters(row: ResultRow, entries: Entries) -> dict[str, Any]
 
 def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     """One row of the table; values that are missing are None."""
-    values: dict[str, Any] = dict.fromkeys(COLUMNS)
+    values: dict[str, Any] = dict.fromkeys((*COLUMNS, *OF_PLUGINS))
     values |= {
         "dataset": row.cell.dataset,
         "num_forget": row.cell.num_forget,
@@ -165,10 +183,11 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
         entries: Finished jobs by key.
 
     Returns:
-        Columns ``COLUMNS``; numbers are float64, missing is null.
+        Columns ``COLUMNS`` and measures of plugins; numbers are float64, missing is null.
     """
+    announce(plan, entries)
     rows = [row_values(row, entries) | made_of(plan, row, entries) for row in plan.results]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *OF_PLUGINS])
     whole = dict.fromkeys(("num_forget", "requests", "seed"), "int64")
     types = {**dict.fromkeys(CATALOGUE, "float64"), **whole}
     texts = dict.fromkeys(("task", *IDENTITY[-2:], "protection", *MADE), "str")

@@ -15,25 +15,18 @@ from typing import Any
 import pandas as pd
 
 from oneshui.spec import DATA_SEEN, Access, Role
-from sweeps.graph.spec import SeedLevel, ValuesFrom
+from sweeps.graph.spec import Pretrained, SeedLevel, ValuesFrom
 from sweeps.inference.comparisons import ATTACKS, PairedTest, support_statement
 from sweeps.inference.evidence import Evidence
 from sweeps.inference.rows import is_ranked
-from sweeps.report.measures import CATALOGUE, RANKED
+from sweeps.report.measures import CATALOGUE, OF_PLUGINS, RANKED, Chosen
+from sweeps.report.measures import PANELS as PANELS
 from sweeps.report.numbers import signed
 from sweeps.report.summary import group_of
-
-PANELS: tuple[tuple[str, ...], ...] = tuple(
-    tuple(m.key for m in sorted(CATALOGUE.values(), key=lambda m: m.place) if m.panel == panel)
-    for panel in (1, 2, 3)
-)
-"""What stands beside each other where there is room: scores, distances and costs, few people's."""
 
 FEW_PEOPLE = 5
 """Up to so many forgotten people, mAP lacks attributes, and the third panel is shown."""
 
-COLUMNS = {key: CATALOGUE[key].title for panel in PANELS for key in panel}
-"""Measures that the tables show, with their titles."""
 
 GAIN = "gain"
 """ToW against the row that a table compares with: no measure, but a column where there is room."""
@@ -224,7 +217,7 @@ class Table:
     lines: tuple[Line, ...]
 
     @property
-    def panels(self) -> tuple[tuple[str, ...], ...]:
+    def panels(self) -> tuple[Chosen, ...]:
         """Measures that stand beside each other."""
         return PANELS if min(self.sizes) <= FEW_PEOPLE else PANELS[:2]
 
@@ -243,6 +236,11 @@ class Table:
     def rule_before(self, number: int) -> bool:
         """Whether another group begins with this line."""
         return number > 0 and self.lines[number].group != self.lines[number - 1].group
+
+
+def titles() -> dict[str, str]:
+    """Measures that the tables show, with their titles."""
+    return {key: CATALOGUE[key].title for panel in PANELS for key in panel}
 
 
 def block_id(dataset: str, num_forget: int) -> str:
@@ -319,7 +317,7 @@ def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
                 for size in sizes
             },
             cells={
-                **{(size, m): _cell(m, own.get(size)) for size in sizes for m in COLUMNS},
+                **{(size, m): _cell(m, own.get(size)) for size in sizes for m in titles()},
                 **{(size, GAIN): _gain(own.get(size)) for size in sizes},
             },
             ranks={size: places[size][method] for size in sizes if method in places[size]},
@@ -334,7 +332,8 @@ def _cell(measure: str, row: Mapping[Hashable, Any] | None) -> TableCell:
     mean, spread = row[f"{measure}_mean"], row[f"{measure}_std"]
     scale, unit = CATALOGUE[measure].scale, CATALOGUE[measure].unit
     sign = "+" if unit in ("difference", "signed") else ""
-    digits = {"seconds": 2 if mean < 10 else 1 if mean < 100 else 0, "signed": 2}.get(unit, 1)
+    of_seconds = 2 if mean < 10 else 1 if mean < 100 else 0
+    digits = {"seconds": of_seconds, "signed": 2, "number": 3}.get(unit, 1)
     rank = row[f"{measure}_rank"] if measure in RANKED else pd.NA
     return TableCell(
         # Adding 0 turns -0.0 into 0.0, whose sign would mean nothing.
@@ -444,6 +443,7 @@ def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
             None,
             [
                 FEW_NOTE if any(summary["num_forget"] <= FEW_PEOPLE) else "",
+                *plugin_notes(),
                 equivalence_note(evidence),
                 support_statement(evidence.tests),
                 mixture_note(summary),
@@ -452,6 +452,23 @@ def notes(summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
             ],
         )
     )
+
+
+def plugin_notes() -> tuple[str, ...]:
+    """What the measures of plugins are, a sentence each."""
+    goals = {
+        "highest": "higher is better",
+        "lowest": "lower is better",
+        "retrained": "closest to the retrained models is best",
+    }
+    found = []
+    for key in OF_PLUGINS:
+        one = CATALOGUE[key]
+        scale = "in percent" if one.scale > 1 else "as it is"
+        goal = goals[one.better] if one.better else "not ranked"
+        meaning = f"{one.meaning.rstrip('.')} " if one.meaning else ""
+        found.append(f"{one.title}: {meaning}(a plugin's measure, {scale}; {goal}).")
+    return tuple(found)
 
 
 def equivalence_note(evidence: Evidence) -> str:
@@ -471,6 +488,25 @@ def equivalence_note(evidence: Evidence) -> str:
         f"{100 * evidence.margin:g} points of what retrained models have among themselves (two "
         "one-sided tests, corrected for the rows); without the mark it is not shown, which is not "
         f"shown to be different. ToW of two retrained models of one cell: {levels}."
+    )
+
+
+def pretrained_notes(pretrained: Pretrained | None) -> tuple[str, ...]:
+    """What must be said of pretrained models that nobody trained here."""
+    if pretrained is None:
+        return ()
+    said = {
+        "split": "It is said to have been trained on each cell's own training pictures without S.",
+        "all": "It was trained on all pictures of the dataset: S, validation and test people were "
+        "trained on too, so that its scores on them are too high and no method is handed a picture "
+        "that the model never saw.",
+        "unknown": "Nobody said which pictures it was trained on: S, validation and test people "
+        "may be among them, so that its scores on them may be too high and S may be no picture "
+        "that the model never saw.",
+    }
+    return (
+        f"The pretrained model is a file that was brought (sweep.pretrained). "
+        f"{said[pretrained.saw]} Retraining followed the recipe sweep.training.",
     )
 
 

@@ -47,7 +47,7 @@ def recipe_in_words(plan: Plan, row: ResultRow) -> dict[str, str]:
     """The network and its training, as JSON."""
     training = plan.sweep.training[row.cell.dataset]
     return {
-        "network": json.dumps(plan.sweep.model.__dict__, sort_keys=True, default=dict),
+        "network": json.dumps(plan.sweep.model.to_json(), sort_keys=True),
         "training": json.dumps(training.__dict__, sort_keys=True),
     }
 

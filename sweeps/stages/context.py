@@ -6,6 +6,7 @@ Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,9 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from oneshui.errors import InputError
 from oneshui.origin import origin_of
+from oneshui.plugins import Plugin
+from oneshui.sources import source_of
 from sweeps.graph.artifacts import IMAGES, PIXELS, SPLIT, WEIGHTS
 from sweeps.graph.job import Job
+from sweeps.graph.spec import LaunchSpec
 from sweeps.stages.memory import measured
 from sweeps.store import Entry, Store
 from sweeps.store.cache import cache_folder
@@ -47,6 +52,8 @@ class WorkerEnvironment:
         data_folders: Folder of each dataset, by the key of its index job; may be in a bucket.
         logs: Folder of the log files, in the output folder.
         weights_file: That the starting weights are read from; None if they are from no file.
+        pretrained_files: Models that stand in for pretrained ones, by the sha256 of their files.
+        plugins: The user's own code.
         device: Torch device.
         threads: Threads that torch uses for one job.
         heartbeat_seconds: Silence after which a worker counts as hung.
@@ -58,6 +65,8 @@ class WorkerEnvironment:
     data_folders: Mapping[str, Path | RemoteFolder]
     logs: Path
     weights_file: Path | None = None
+    pretrained_files: Mapping[str, Path] = field(default_factory=dict)
+    plugins: tuple[Plugin, ...] = ()
     device: str = "cpu"
     threads: int = 1
     heartbeat_seconds: float = 120.0
@@ -81,6 +90,28 @@ class WorkerEnvironment:
         """
         found = self.data_folders[key]
         return found if isinstance(found, Path) else found.fetch()
+
+
+def environment(
+    spec: LaunchSpec, store: Store, folders: Mapping[str, Path | RemoteFolder]
+) -> WorkerEnvironment:
+    """What the workers of a command know.
+
+    Args:
+        spec: The command.
+        store: Where inputs come from and results go.
+        folders: Folder of each dataset, by the key of its index job.
+    """
+    pretrained = spec.sweep.pretrained
+    contents = {} if pretrained is None else pretrained.contents
+    return WorkerEnvironment(
+        store=store,
+        data_folders=folders,
+        logs=Path(spec.places.output_dir) / "logs",
+        weights_file=spec.sweep.model.weights_file,
+        pretrained_files={content: Path(file) for file, content in contents.items()},
+        plugins=spec.plugins,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +225,33 @@ def device(context: JobContext) -> torch.device:
 
 
 def model_spec(job: Job, weights: Path | None = None) -> ModelSpec:
-    """The job's network, with random weights or those of a file."""
+    """The job's network, with random weights or those of a file.
+
+    Raises:
+        InputError: This machine has other code of the network than the one that planned the sweep.
+    """
+    from oneshui.plugins import attribute
     from oneshui.spec import ModelSpec
 
-    return ModelSpec(**{**job.spec["model"], "weights": str(weights) if weights else "random"})
+    document = dict(job.spec["model"])
+    planned = document.pop("source", None)
+    if planned is not None:
+        factory = document["factory"]
+        require_same(f"the network {factory}", planned, source_of(attribute(factory)))
+    return ModelSpec(**{**document, "weights": str(weights) if weights else "random"})
+
+
+def require_same(what: str, planned: str, here: str) -> None:
+    """Compare the hash of code on this machine with that of the machine that planned the sweep.
+
+    Raises:
+        InputError: They differ.
+    """
+    if planned != here:
+        raise InputError(
+            f"the code of {what} on the machine {socket.gethostname()} is not that which the sweep "
+            "was planned with; install the same on every machine, and run the same command again"
+        )
 
 
 def new_model(context: JobContext, seed: int) -> nn.Module:

@@ -6,7 +6,7 @@ Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from sweeps.graph.artifacts import (
     FEATURES,
     PEOPLE,
     PER_IDENTITY,
+    PLUGINS,
     PREDICTIONS,
     RETAIN,
     ROC,
@@ -23,7 +24,15 @@ from sweeps.graph.artifacts import (
     VIEWS,
     WEIGHTS,
 )
-from sweeps.stages.context import JobContext, device, images, load_split, spec_of, stored_model
+from sweeps.stages.context import (
+    JobContext,
+    device,
+    images,
+    load_split,
+    require_same,
+    spec_of,
+    stored_model,
+)
 from sweeps.store import Entry
 
 if TYPE_CHECKING:
@@ -103,7 +112,10 @@ def score(context: JobContext) -> dict[str, Any]:
         for role in ("predictions", "retrained", "pretrained")
     )
     attack = loss_attack(predictions)
-    values = measure(predictions, retrained, pretrained, task=task, attack=attack)
+    values = measure(
+        predictions, retrained, pretrained, task=task, attack=attack, further=measures_of(context)
+    )
+    values |= said_by_measures(context)
     values["weight_distance"] = own.value["weight_distance"]
     values["rmia_references"] = 0
     scores = None
@@ -124,6 +136,30 @@ def score(context: JobContext) -> dict[str, Any]:
         precisions = average_precision_table(predictions)
         precisions.to_parquet(context.folder / ATTRIBUTES, index=False)
     return values
+
+
+def measures_of(context: JobContext) -> Collection[str]:
+    """Keys of the plugins' measures that the job computes.
+
+    Raises:
+        InputError: This machine has other code of one than the one that planned the sweep.
+    """
+    from oneshui.metrics.registry import further_measures
+
+    planned: Mapping[str, str] = context.job.spec.get("measures", {})
+    here = further_measures()
+    for key, source in planned.items():
+        require_same(f"measure {key}", source, here.get(key, "absent"))
+    return planned.keys()
+
+
+def said_by_measures(context: JobContext) -> dict[str, Any]:
+    """How the plugins' measures are to be shown, so that a report needs no plugin."""
+    from oneshui.metrics.registry import MEASURES
+
+    planned = context.job.spec.get("measures", {})
+    shown = {key: MEASURES.get(key).to_json() for key in planned}
+    return {PLUGINS: shown} if shown else {}
 
 
 def _membership(context: JobContext) -> Membership:

@@ -38,7 +38,15 @@ def score(context: JobContext) -> dict[str, Any]:
     )
     requests = [_predictions(entry, retrained) for entry in own]
     votes = [loss_attack(request) for request in requests]
-    values = measure_requests(requests, retrained, pretrained, task=task, attacks=votes)
+    values = measure_requests(
+        requests,
+        retrained,
+        pretrained,
+        task=task,
+        attacks=votes,
+        further=evaluation.measures_of(context),
+    )
+    values |= evaluation.said_by_measures(context)
     values |= averaged([{"weight_distance": one.value["weight_distance"]} for one in own])
     values["rmia_references"] = 0
     scores, attacks = None, _attacks(context)

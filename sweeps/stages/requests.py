@@ -7,16 +7,14 @@ then gets. Runs in a worker; must not import Ray or MLflow.
 from __future__ import annotations
 
 import dataclasses
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oneshui.errors import InputError
 from oneshui.seeding import derive_seed
 from sweeps.graph.artifacts import PREPARED, SUPPORT
-from sweeps.stages.context import JobContext, StoredModel, model_of, new_model
+from sweeps.stages.context import JobContext, StoredModel, model_of, new_model, require_same
 
 if TYPE_CHECKING:
     from oneshui.data.images import LabelledImages
@@ -39,12 +37,8 @@ def method_of(context: JobContext, varied: Mapping[str, Any] | None = None) -> M
 
     spec = context.job.spec
     method = methods.build(spec["method"], {**spec["hyperparameters"], **(varied or {})})
-    if methods.source_of(type(method)) != spec["source"]:
-        raise InputError(
-            f"the code of method {spec['method']} on the machine {socket.gethostname()} is not "
-            "that which the sweep was planned with; install the same on every machine, and run "
-            "the same command again"
-        )
+    here = methods.source_of(type(method))
+    require_same(f"method {spec['method']}", spec["source"], here)
     return method
 
 

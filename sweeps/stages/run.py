@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from oneshui.origin import origin_of
+from oneshui.plugins import receive
 from oneshui.seeding import seed_shared
 from sweeps.graph.job import CHECKPOINTED, Job, Stage
 from sweeps.stages import data, evaluation, pooling, training, tuning, unlearning, weights
@@ -18,6 +19,7 @@ from sweeps.stages.context import (
     WorkerEnvironment,
 )
 from sweeps.store import DamagedEntryError, Entry
+from sweeps.store.private import runtime_folder
 from sweeps.store.status import what_counts
 
 logger = logging.getLogger("oneshui.worker")
@@ -85,14 +87,18 @@ def limit_threads(threads: int) -> None:
 
 
 def warm_up(env: WorkerEnvironment) -> None:
-    """Import what jobs need, so that the first one does not wait for it.
+    """Import what jobs need and the user's own code, so that the first one does not wait for it.
 
     What a job finds imported is also what can be watched, and put back if a method changes it.
     Methods' own processes are forked from what this leaves: a process that has read nothing yet.
+
+    Raises:
+        InputError: A plugin cannot be loaded here.
     """
     from oneshui.enclosure import keep_nursery
 
     limit_threads(env.threads)
+    receive(env.plugins, runtime_folder() / "plugins")
     import_all()
     keep_nursery()
 

@@ -16,7 +16,11 @@ from sweeps.store.base import sha256
 
 
 def weights(context: JobContext) -> dict[str, Any]:
-    """The user's file, named or timm's own weights; value: which weights those are."""
+    """The user's file, named or timm's own weights; value: which weights those are.
+
+    Raises:
+        InputError: They cannot be had, or do not fit the network.
+    """
     from safetensors.torch import save_file
 
     from oneshui.named_weights import NAMED
@@ -30,35 +34,48 @@ def weights(context: JobContext) -> dict[str, Any]:
     )
 
     spec, target = context.job.spec, context.folder / WEIGHTS
+    if "is_pretrained" in spec:
+        return _whole(context, target)
     if "content" not in spec:
-        model = ModelSpec(**spec["model"])
+        model = ModelSpec(**spec["model"])  # timm's: it has no code of the user's
         origin = imagenet_origin(model.name)
         save_weights(imagenet_model(model), target)
         return {"origin": origin}
     if spec["model"]["weights"] in NAMED:
         save_file(converted(NAMED[spec["model"]["weights"]]), target)
     else:
-        _copy(context, target)
+        file = context.env.weights_file
+        assert file is not None
+        _copy(file, "sweep.model.weights", context, target)
     # Whether it fits does not depend on a dataset's classes: it need not bring a classifier.
     make_model(model_spec(context.job, context.env.weights_file or target), 1, seed=0)
     return {"origin": spec["content"]}
 
 
-def _copy(context: JobContext, target: Path) -> None:
+def _whole(context: JobContext, target: Path) -> dict[str, Any]:
+    """A model that exists, by its network's own names, held to network and dataset."""
+    from oneshui.training.models import load_whole, make_model, save_weights
+
+    content = context.job.spec["content"]
+    file = context.env.pretrained_files[content]
+    _copy(file, "sweep.pretrained", context, target)
+    num_outputs = len(context.entries["index"].value["class_names"])
+    model = make_model(model_spec(context.job), num_outputs, seed=0)
+    save_weights(load_whole(model, file, "sweep.pretrained"), target)
+    return {"origin": content}
+
+
+def _copy(file: Path, key: str, context: JobContext, target: Path) -> None:
     """The user's file, which is still the one that was planned with."""
-    file = context.env.weights_file
-    assert file is not None
     try:
         shutil.copyfile(file, target)
     except OSError as error:
         raise InputError(
-            f"the machine {socket.gethostname()} cannot read sweep.model.weights {file} "
+            f"the machine {socket.gethostname()} cannot read {key} {file} "
             f"({error.strerror}); put the file there too, or run the same command where it is"
         ) from None
     if sha256(target) != context.job.spec["content"]:
-        raise InputError(
-            f"sweep.model.weights {file} changed while the sweep ran; run the same command again"
-        )
+        raise InputError(f"{key} {file} changed while the sweep ran; run the same command again")
 
 
 def are_current(store: Store, job: Job) -> bool:

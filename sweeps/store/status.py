@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeps.graph.job import CODE_AND_FILES, STAGE_VERSION, Job, Reason, Stage
+from sweeps.graph.job import STAGE_VERSION, Job, Reason, Stage
 from sweeps.graph.plan import Plan
 from sweeps.store.base import DamagedEntryError, Entry, Store
 
@@ -110,10 +110,9 @@ def _why_absent(
             earlier[job.key] = key
             return "version bumped" if version < STAGE_VERSION[job.stage] else "input changed"
     meant = job.key_at(STAGE_VERSION[job.stage], earlier)[:8]
-    for name, reason in CODE_AND_FILES.items():
-        if name in job.spec and meant in halves:
-            earlier[job.key] = halves[meant][0]
-            return reason
+    if job.editable and meant in halves:
+        earlier[job.key] = halves[meant][0]
+        return job.editable[0]
     return "new"
 
 
@@ -126,7 +125,7 @@ def _by_half(keys: Collection[str]) -> dict[str, list[str]]:
 
 def _note_earlier(job: Job, halves: Mapping[str, Sequence[str]], earlier: dict[str, str]) -> None:
     """Remember which results a job's followers may have had before its code or file changed."""
-    if job.spec.keys() & CODE_AND_FILES.keys():
+    if job.editable:
         others = [key for key in halves.get(job.key[:8], ()) if key != job.key]
         if others:
             earlier[job.key] = others[0]

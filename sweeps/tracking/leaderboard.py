@@ -20,7 +20,7 @@ from oneshui.origin import git_commit
 from oneshui.spec import DATA_SEEN, Access, Role
 from sweeps.graph.job import digest
 from sweeps.inference.rows import is_ranked, names
-from sweeps.report.measures import CATALOGUE
+from sweeps.report.measures import CATALOGUE, Chosen
 from sweeps.report.summary import KEYS
 from sweeps.report.tables import NOT_TUNED, NOTHING_TO_CHOOSE
 from sweeps.tracking.runs import COMMIT, CONTENT, GRID, LATEST, SOURCE, Runs, Wanted, all_runs
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-SHOWN = {key: measure.board for key, measure in CATALOGUE.items() if measure.board}
-"""Names of the means, short enough to be read in a column's head."""
+SHOWN = Chosen(lambda measure: bool(measure.board))
+"""Measures whose means the board shows, by names that are short enough for a column's head."""
 DIGITS = 4
 IDENTITY = ("oneshui.board", "method", "dataset", "num_forget")
 VERSION = "4"
 EVERYWHERE = "all datasets"
 """In place of a dataset's name, of a row over all datasets and forget sizes."""
 
-TOW = SHOWN["tow"]
+TOW = CATALOGUE["tow"].board
 """A capital letter comes first in MLflow, which sorts its columns by their codes."""
 REFERENCE_TOW = f"reference/{TOW}"
 RANKED, REFERENCE = "ranked", "reference"
@@ -50,7 +50,7 @@ _PARAMS = ("access", "dataset", "num_forget", "standing")
 _SECTIONS = {
     "ToW of the ranked rows": (TOW,),
     "Against the retrained model": _SCORES,
-    "Distances": (SHOWN["tow_normalised"], "gap/forget", "gap/retain", "gap/test"),
+    "Distances": (CATALOGUE["tow_normalised"].board, "gap/forget", "gap/retain", "gap/test"),
     "Costs": ("seconds",),
 }
 _RANKED_ALONE = f"tags.grid = '{LATEST}' AND tags.standing = '{RANKED}'"
@@ -163,7 +163,8 @@ def _metrics(
     row: Mapping[str, Any], standing: str, counts: Mapping[str, int]
 ) -> Iterable[tuple[str, float]]:
     yield "num_seeds", float(row["n"])
-    for measure, name in SHOWN.items():
+    for measure in SHOWN:
+        name = CATALOGUE[measure].board
         if math.isnan(row[f"{measure}_mean"]):
             continue
         if measure == "tow" and standing == REFERENCE:

@@ -62,7 +62,7 @@ def log_model(
         client.delete_logged_model(known.model_id)
     about = {
         # A network's starting weights are overwritten: they need not be there.
-        "model": {**plan.jobs[row.model_key].spec["model"], "weights": "random"},
+        "model": {**plan.sweep.model.to_json(), "weights": "random"},
         "num_outputs": entries[row.split_key].value["num_outputs"],
         "task": entries[row.split_key].value["task"],
     }

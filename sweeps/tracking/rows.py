@@ -12,7 +12,7 @@ from oneshui.spec import DATA_SEEN
 from sweeps.graph.job import canonical_json
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.results import ALSO, made_of, resolved_hyperparameters, row_values
+from sweeps.report.results import ALSO, announce, made_of, resolved_hyperparameters, row_values
 from sweeps.report.tables import NOT_TUNED, NOTHING_TO_CHOOSE
 from sweeps.store import Entry
 from sweeps.tracking.curves import training_curves
@@ -38,11 +38,12 @@ def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent:
     Raises:
         KeyError: The row's score is not among the entries.
     """
+    announce(plan, entries)
     cell, values = row.cell, row_values(row, entries)
     made, params = made_of(plan, row, entries), _row_params(row)
     metrics = {
         measure.mlflow: float(values[name])
-        for name, measure in CATALOGUE.items()
+        for name, measure in tuple(CATALOGUE.items())
         if values[name] is not None and math.isfinite(values[name])
     }
     return Wanted(
@@ -84,7 +85,7 @@ def plan_params(plan: Plan) -> dict[str, str]:
         "requests": sweep.requests,
         "jobs": len(plan.jobs),
         "results": len(plan.results),
-        "model.name": sweep.model.name,
+        "model.name": sweep.model.title,
         "model.image_size": sweep.model.image_size,
         "model.weights": "a file" if sweep.weights_content else sweep.model.weights,
         "preprocessing": sweep.preprocessing,

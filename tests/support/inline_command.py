@@ -7,7 +7,6 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -18,7 +17,7 @@ from sweeps.executor.worker import execute
 from sweeps.graph.job import Job
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.context import environment
 from sweeps.stages.run import limit_threads
 from sweeps.store.leases import name_of
 
@@ -52,12 +51,7 @@ def _without_ray() -> Iterator[None]:
 def _run_jobs(
     spec: Any, _console: Any, plan: Any, store: Any, found: Any, folders: Any, *_: Any, **__: Any
 ) -> Scheduler:
-    env = WorkerEnvironment(
-        store=store,
-        data_folders=folders,
-        logs=Path(spec.places.output_dir) / "logs",
-        weights_file=spec.sweep.model.weights_file,
-    )
+    env = environment(spec, store, folders)
     limit_threads(1)
     scheduler = Scheduler(plan.jobs, found.entries)
 

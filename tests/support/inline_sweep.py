@@ -19,7 +19,7 @@ from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, expand
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.context import WorkerEnvironment, environment
 from sweeps.stages.run import limit_threads
 from sweeps.store import LocalStore, Store, open_store
 from sweeps.store.status import scan
@@ -72,12 +72,7 @@ def inline_sweep(folder: Path, *overrides: str, fresh: bool = False) -> InlineSw
         _copy({*drawn, *map(_place, plan.jobs.values())}, pool, folder)
     for dataset in datasets:
         ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
-    env = WorkerEnvironment(
-        store=store,
-        data_folders=folders,
-        logs=folder / "logs",
-        weights_file=spec.sweep.model.weights_file,
-    )
+    env = environment(spec, store, folders)
     limit_threads(1)
     found = scan(plan, store, discard=True)
     scheduler = Scheduler(plan.jobs, found.entries)

@@ -121,7 +121,7 @@ def test_every_method_runs_on_it(name: str, folder: Path) -> None:
 
 
 FAULTY = {
-    "no_linear": "def make(n):\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, n), nn.ReLU())",
+    "no_linear": "def make(n):\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, n), RELU)",
     "outputs": "def make(n):\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, n + 1))",
     "none": "def make(n):\n    return None",
     "fails": "def make(n, depth):\n    raise ValueError('depth?\\nreally')",
@@ -138,7 +138,7 @@ REASONS = {
 
 @pytest.mark.parametrize("fault", FAULTY)
 def test_what_no_method_could_use_is_refused(fault: str, tmp_path: Path) -> None:
-    text = f"from torch import nn\n{FAULTY[fault]}\n"
+    text = f"from torch import nn\nRELU = nn.ReLU()\n{FAULTY[fault]}\n"
     with written(tmp_path, {"faulty_net.py": text}):
         spec = ModelSpec(factory=f"{tmp_path}/faulty_net.py:make", image_size=32, weights="random")
         with pytest.raises(InputError, match=REASONS[fault]) as caught:

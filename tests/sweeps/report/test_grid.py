@@ -10,7 +10,7 @@ from sweeps.inference.evidence import Evidence
 from sweeps.report.grid import Grid, grid_of
 from sweeps.report.overview import overview
 from sweeps.report.summary import summarise
-from sweeps.report.tables import COLUMNS, GAIN, gain_note
+from sweeps.report.tables import GAIN, gain_note, titles
 
 LEVELS = {"retrain": 1.0, "ssd": 0.75, "pretrain": 0.7, "jit": 0.8, "scrub": 0.9, "far": 0.2}
 
@@ -48,7 +48,7 @@ def test_columns_begin_with_what_matters_and_each_says_what_it_is() -> None:
     columns = grid(20).columns
     keys = [column.key for column in columns]
     assert keys[:4] == ["tow", GAIN, "retain_score", "forget_score"]
-    assert {*keys} - {GAIN} <= {*COLUMNS}
+    assert {*keys} - {GAIN} <= {*titles()}
     assert len({*keys}) == len(keys)
     assert [column.title for column in columns if column.on_phones] == ["ToW", "retain", "RMIA AUC"]
     assert all(column.meaning.endswith((".", "better.")) for column in columns)

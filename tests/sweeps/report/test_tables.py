@@ -95,7 +95,7 @@ def test_terminal_shows_every_number(frame: pd.DataFrame) -> None:
     for line in lines:
         if line.startswith(("ssd", "pretrain", "gradient", "jit")):
             rows.setdefault(line.split()[0], []).extend(line.split()[3:])
-    assert len(rows["gradient_ascent"]) == sum(map(len, tables.PANELS[:2]))
+    assert len(rows["gradient_ascent"]) == sum(len(panel) for panel in tables.PANELS[:2])
     assert set(rows["gradient_ascent"]) == {"-"}
     assert rows["pretrain"][0] == "80.0±7.1"
     assert "+3.1" in rows["ssd"]
@@ -278,7 +278,7 @@ def test_a_long_table_has_no_panel_of_a_single_column() -> None:
     long = frame_of([row(m, s, 0.5 + s / 10, tuning="simulated") for m in names for s in (0, 1)])
     heads = [line for line in printed(long, width=80).splitlines() if line.startswith("method")]
     counts = [len(head.replace("prep s", "prep").split()) - 4 for head in heads]
-    assert sum(counts) == sum(map(len, tables.PANELS[:2]))
+    assert sum(counts) == sum(len(panel) for panel in tables.PANELS[:2])
     assert max(counts) - min(counts) <= 1
 
 
