@@ -13,6 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from support.company import KIT, NUM_FORGET, Company
 from support.inline_command import Ended, inline_command
+from support.inline_sweep import inline_sweep
+from support.stage_contexts import entry_of, jobs_of
 
 
 def _certificate(folder: str) -> dict[str, Any]:
@@ -60,9 +62,7 @@ def test_three_requests_one_after_the_other(company: Company) -> None:
         face = np.full((24, 20, 3), person, dtype=np.uint8)
         Image.fromarray(face).save(company.folder / table.loc[row, "path"])
     weights = "model.safetensors"
-    for number, rows in enumerate(
-        [split.support, *([row] for row in photo_of.values())], start=1
-    ):
+    for number, rows in enumerate([split.support, *([row] for row in photo_of.values())], start=1):
         company.request(f"request{number}.csv", rows)
         asked = ["erase", f"kit={KIT}", f"weights={weights}", f"photos=request{number}.csv"]
         asked += [f"out=erased{number}"] + (["method=gradient_ascent"] if number > 1 else [])
@@ -88,7 +88,9 @@ def test_three_requests_one_after_the_other(company: Company) -> None:
     for one, next_ in zip(certificates, certificates[1:], strict=False):
         assert _at(one, after) == _at(next_, before)
     assert certificates[0]["method"]["method"] == "gradient_ascent"
-    assert certificates[0]["measured"]["loss"]["after"] > certificates[0]["measured"]["loss"]["before"]
+    assert (
+        certificates[0]["measured"]["loss"]["after"] > certificates[0]["measured"]["loss"]["before"]
+    )
     assert certificates[0]["expected"]["is_shown_to_gain"]
 
     # In plain torch, without anything of ours.
@@ -105,3 +107,54 @@ def _at(document: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         document = document[name]
     return document
+
+
+def test_erase_is_the_row_of_a_benchmark_to_the_bit(
+    before_deletion: Company, company: Company, tmp_path: Path
+) -> None:
+    """The same model, data, request and hyperparameters, in a sweep and by the two commands."""
+    company.request("request.csv", company.split.support)
+    rows = {}
+    for method in ("gradient_ascent", "ssd"):
+        ended = inline_command(
+            "erase",
+            f"kit={KIT}",
+            "weights=model.safetensors",
+            "photos=request.csv",
+            f"method={method}",
+            f"out={method}",
+        )
+        assert ended.status == 0, ended.said
+        rows[method] = _certificate(method)["method"]["hyperparameters"]
+    sweep = inline_sweep(
+        tmp_path / "sweep",
+        "sweep=smoke",
+        f"data_dir={before_deletion.folder}",
+        f"datasets.theirs={{layout: table, path: all.csv, forget_sizes: [{NUM_FORGET}]}}",
+        "sweep.datasets=[theirs]",
+        "sweep.seeds=[0]",
+        "sweep.methods=[gradient_ascent, ssd]",
+        *(f"sweep.rows.{method}={_words(values)}" for method, values in rows.items()),
+        "sweep.model.factory=net.py:make_net",
+        "sweep.model.options={width: 12}",
+        "sweep.model.image_size=16",
+        "sweep.training.epochs=1",
+        "sweep.training.warmup_epochs=0",
+        f"sweep.pretrained={before_deletion.folder}/model.safetensors",
+        "sweep.pretrained_saw=split",
+        fresh=True,
+    )
+    for method in rows:
+        (job,) = jobs_of(sweep, "unlearn", method=method)
+        theirs = load_file(entry_of(sweep, job.key).file("weights.safetensors"))
+        ours = load_file(f"{method}/weights.safetensors")
+        assert theirs.keys() == ours.keys()
+        assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    pretrained = load_file("model.safetensors")
+    assert any(not torch.equal(pretrained[name], ours[name]) for name in ours)
+
+
+def _words(values: dict[str, Any]) -> str:
+    """A map as an argument has it."""
+    said = ", ".join(f"{name}: {json.dumps(value)}" for name, value in values.items())
+    return f"{{{said}}}"
