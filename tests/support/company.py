@@ -57,10 +57,12 @@ PREPARE = (
 
 @dataclass(frozen=True)
 class Company:
-    """Attributes:
-    folder: With ``net.py``, ``model.safetensors`` and ``all.csv``, the table of all pictures; in
-        ``train.csv`` are those that the model was trained on or watched by.
-    split: As a sweep draws it with seed 0: its support images are the photos of the first request.
+    """What the company has.
+
+    Attributes:
+        folder: With ``net.py``, ``model.safetensors`` and ``all.csv``, the table of all pictures;
+            in ``train.csv`` are those that the model was trained on or watched by.
+        split: As a sweep draws it with seed 0: its support images are the first request's photos.
     """
 
     folder: Path

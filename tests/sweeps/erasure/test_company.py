@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def test_three_requests_one_after_the_other(company: Company) -> None:
         [photo["sha256"] for photo in one["data_seen"]["photos"]] for one in certificates
     ]
     before, after = ("weights", "before", "tensors"), ("weights", "after", "tensors")
-    for one, next_ in zip(certificates, certificates[1:], strict=False):
+    for one, next_ in itertools.pairwise(certificates):
         assert _at(one, after) == _at(next_, before)
     assert certificates[0]["method"]["method"] == "gradient_ascent"
     assert (
