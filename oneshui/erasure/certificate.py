@@ -118,14 +118,19 @@ def sections(document: Mapping[str, Any]) -> list[Section]:
             [],
         ),
         (
-            "Weights",
+            "Model",
             [
-                (f"{when}: {what}", weights[when][key])
-                for when in ("before", "after")
-                for key, what in (("sha256", "file, sha256"), ("tensors", "tensors, sha256"))
+                ("network", str(document["model"].get("factory") or document["model"]["name"])),
+                ("outputs", ", ".join(document["outputs"])),
+                *(
+                    (f"weights {when}: {what}", weights[when][key])
+                    for when in ("before", "after")
+                    for key, what in (("sha256", "file, sha256"), ("tensors", "tensors, sha256"))
+                ),
             ],
             [],
         ),
+        ("Kit", *_kit(document["kit"])),
         ("Measured on the photos", _measured(document["measured"]), []),
         ("Expected from simulated requests", *_expected(document["expected"])),
         ("Not measured, and not to be known here", [], list(document["not_measured"])),
@@ -134,7 +139,7 @@ def sections(document: Mapping[str, Any]) -> list[Section]:
             [
                 (
                     f"request {one['number']}",
-                    f"{one['date']}, {one['people']} people, {one['method']}",
+                    f"{one['date']}, {several(one['people'], 'person')}, {one['method']}",
                 )
                 for one in document["requests"]
             ],
@@ -142,6 +147,30 @@ def sections(document: Mapping[str, Any]) -> list[Section]:
         ),
         ("Made with", [(name, str(it)) for name, it in made.items()], []),
     ]
+
+
+def several(count: int, what: str) -> str:
+    """A number of things: 1 person, 2 people, 3 requests."""
+    many = {"person": "people"}.get(what, f"{what}s")
+    return f"{count} {what if count == 1 else many}"
+
+
+def _kit(found: Mapping[str, Any] | None) -> tuple[list[tuple[str, str]], list[str]]:
+    if found is None:
+        return [], ["There was none."]
+    data = found["data"]
+    rows = [
+        ("sha256", found["sha256"]),
+        ("made for requests of", several(found["num_forget"], "person")),
+        (
+            "made from",
+            f"{data['pictures']['train']} pictures of {data['people']['train']} people, and "
+            f"{data['pictures']['val']} of {data['people']['val']} whom the model never saw",
+        ),
+        ("their table, sha256", data["fingerprint"]),
+        ("stale by", several(found["stale_by"], "request")),
+    ]
+    return rows, [f"When it was made, {data['held_out']}."]
 
 
 def _measured(found: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -174,8 +203,8 @@ def _expected(found: Mapping[str, Any] | None) -> tuple[list[tuple[str, str]], l
     if nothing["is_finite"]:
         rows.append(("simulated ToW of leaving the model as it is", _spread(nothing["tow"])))
     return rows, [
-        f"Mean and standard deviation over {chosen['requests']} requests that were simulated on "
-        f"people of the training data, of {found['num_forget']} people each; changes are of mAP or "
+        f"Mean and standard deviation over {several(chosen['requests'], 'simulated request')} of "
+        f"{several(found['num_forget'], 'person')} of the training data; changes are of mAP or "
         "accuracy, as fractions.",
         *([] if found["is_shown_to_gain"] else [
             "Simulated requests do not show that this is better than leaving the model as it is."

@@ -19,6 +19,7 @@ from oneshui.erasure.certificate import (
     NOT_MEASURED,
     Earlier,
     earlier_of,
+    several,
     step_of,
     write_certificate,
 )
@@ -400,16 +401,15 @@ def _notes(asked: _Asked) -> list[str]:
     if number > 1:
         words = f"This is request {number} of this model"
         if asked.stored is not None:
-            behind = "1 request" if number == 2 else f"{number - 1} requests"
             words += (
                 "; preparations, importances and simulated requests are of the model before "
-                f"request 1: they are stale by {behind}"
+                f"request 1: they are stale by {several(number - 1, 'request')}"
             )
         found.append(f"{words}.")
     if asked.stored is not None and asked.stored.kit.num_forget != people:
         found.append(
-            f"The kit was made for requests of {asked.stored.kit.num_forget} people; this one has "
-            f"{people}, and expected effects are those of the former."
+            f"The kit was made for requests of {several(asked.stored.kit.num_forget, 'person')}; "
+            f"this one has {people}, and expected effects are those of the former."
         )
     if any(one["photos"] is None for one in asked.earlier.requests):
         found.append(
@@ -421,8 +421,8 @@ def _notes(asked: _Asked) -> list[str]:
 
 def request_of(certificate: Mapping[str, Any]) -> str:
     """The request in one sentence, for the terminal."""
-    found, people = certificate["measured"], len(certificate["data_seen"]["photos"])
-    who = "1 person" if people == 1 else f"{people} people"
+    found = certificate["measured"]
+    who = several(len(certificate["data_seen"]["photos"]), "person")
     loss, method = found["loss"], certificate["method"]["method"]
     return (
         f"request {certificate['request']} of this model: {who}, {method}; "
