@@ -51,7 +51,7 @@ class Registry(Generic[T]):
         if not self._is_heavy and not module.startswith(f"{self._package}."):
             # Or what ships would find its name taken, whenever it is imported.
             self._import_all()
-        if name in self.known and self._modules[name] != module:
+        if name in self.known and self._modules.get(name, module) != module:
             raise TypeError(f"two {self._what}s are called {name!r}")
         self.known[name], self._modules[name] = item, module
 
@@ -65,6 +65,11 @@ class Registry(Generic[T]):
         for name, home in list(self._modules.items()):
             if f"{home}.".startswith(f"{module}."):
                 del self.known[name], self._modules[name]
+
+    def recall(self, name: str, item: T) -> None:
+        """Make known what was noted of a name, unless the module is here that says it itself."""
+        self._import_all()
+        self.known.setdefault(name, item)
 
     def _import_all(self) -> None:
         if not self._is_complete:

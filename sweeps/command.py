@@ -12,6 +12,9 @@ from pathlib import Path
 from oneshui.printable import printable
 
 SCRIPT, INSTALLED = "launch.py", "oneshui"
+PASSING = ("mode", "row", "what", "replace")
+"""Keys that say what is done with a sweep now, and nothing about what is computed."""
+
 HIDDEN = "***"
 _ADDRESS = re.compile(r"[\w+.-]+://\S+")
 # A password may hold slashes, though it should not; in a bucket, names may hold the sign.
@@ -20,16 +23,22 @@ _PARAMETER = re.compile(r"(?<=[?&;])([^=?&;]+)=[^&;#]*")
 
 
 def program() -> list[str]:
-    """The words before the arguments: ``uv run launch.py``, ``python launch.py``, ``oneshui``."""
+    """The words before the arguments.
+
+    They are ``uv run launch.py``, ``python launch.py``, ``oneshui`` or ``python -m oneshui``.
+    """
     # uv leaves no trace but this among what it starts.
     uv = ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
     typed = sys.argv[0]
     if Path(typed).name == INSTALLED:
         return [*uv, INSTALLED]
+    python = sys.orig_argv[: -len(sys.argv)]
+    if Path(typed).parts[-2:] == (INSTALLED, "__main__.py"):
+        # The file has taken the module's place, so that "-m" is the last word before it.
+        return [*([*uv, "python", "-m"] if uv else python), INSTALLED]
     if Path(typed).name != SCRIPT:
         # Called from a program, which was not typed.
         return ["python", SCRIPT]
-    python = sys.orig_argv[: -len(sys.argv)]
     return [*(uv or python or ["python"]), typed]
 
 
@@ -64,5 +73,4 @@ def override_key(override: str) -> str:
 
 def lasting(command: Sequence[str]) -> list[str]:
     """The overrides that say what is computed, not what is done with it now."""
-    passing = ("mode", "row", "what", "replace")
-    return [override for override in command if override_key(override) not in passing]
+    return [override for override in command if override_key(override) not in PASSING]

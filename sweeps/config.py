@@ -1,6 +1,7 @@
 """From the command line to one checked value: Hydra composes, pydantic validates, whole.
 
-With ``sweeps.overrides`` the only importer of hydra, and alone of omegaconf and pydantic.
+With ``sweeps.overrides`` the only importer of hydra, with ``sweeps.described`` of omegaconf and
+pydantic.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +29,8 @@ from oneshui.errors import InputError, unknown_name
 from oneshui.metrics.registry import further_measures
 from oneshui.sources import source_of
 from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
+from sweeps import described
+from sweeps.command import lasting, override_key
 from sweeps.graph.held_out import study_cells
 from sweeps.graph.spec import (
     Cell,
@@ -50,6 +55,11 @@ from sweeps.store.base import sha256
 CONF = Path(__file__).parent / "conf"
 GROUPS = ("sweep", "cluster", "scale")
 """Folders of files of which a command chooses one."""
+
+_READING = ("report", "status", "ui", "why", "plan")
+"""Modes that can ask a folder which sweep is meant."""
+
+_ABOUT_NO_SWEEP = ("mode", "row", "what", "replace", "output_dir", "cluster", *described.SETTINGS)
 T = TypeVar("T")
 
 
@@ -186,17 +196,76 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
     Raises:
         InputError: One sentence that names the key or value and the nearest valid one.
     """
-    composed = _compose(overrides)
-    # Before any name is looked up.
-    loaded = plugins.load(_plugin_items(composed))
+    folder = _folder_asked(overrides)
+    if folder is None:
+        composed = _compose(overrides)
+        # Before any name is looked up.
+        loaded = plugins.load(_plugin_items(composed))
+        config = _config(composed)
+        return _launch(config, composed, _sweep(config, composed), overrides, loaded)
+    if _last(overrides, "mode") == "plan":
+        return load([f"sweep={_described(folder)}", *overrides])
+    there = described.read(folder)
+    composed = _compose(overrides, there.settings)
+    command = _continued(there, overrides)
+    return _launch(_config(composed), composed, there.sweep, command)
+
+
+def _folder_asked(overrides: Sequence[str]) -> Path | None:
+    """The folder that says which sweep is meant, where the command does not; None where it does."""
+    tops = {override_key(one).partition(".")[0] for one in overrides}
+    if "output_dir" not in tops or not tops <= set(_ABOUT_NO_SWEEP):
+        return None
+    folder = _last(overrides, "output_dir")
+    return Path(folder) if folder and _last(overrides, "mode") in _READING else None
+
+
+def _last(overrides: Sequence[str], key: str) -> Any:
+    """What a command sets a key to; None if it says nothing of it."""
+    said = [parse(one).value for one in overrides if override_key(one) == key]
+    return said[-1] if said else None
+
+
+def _described(folder: Path) -> Path:
+    if not (folder / described.SWEEP).exists():
+        raise InputError(
+            f"{folder} holds no {described.SWEEP}, in which a sweep describes itself: say which "
+            "sweep is meant, as in sweep=demo"
+        )
+    return folder / described.SWEEP
+
+
+def _continued(there: described.Described, overrides: Sequence[str]) -> list[str]:
+    """The command that goes on with a sweep that described itself, and asks what is asked now."""
+    place = _last(there.command, "output_dir") or _default_output(there.sweep.name)
+    is_same = Path(place).absolute() == Path(_last(overrides, "output_dir")).absolute()
+    typed = [one for one in overrides if not (is_same and override_key(one) == "output_dir")]
+    said = {override_key(one) for one in lasting(typed)}
+    return [*(one for one in there.command if override_key(one) not in said), *typed]
+
+
+def _default_output(sweep: str) -> str:
+    return f"runs/{sweep}"
+
+
+def _config(composed: Mapping[str, Any]) -> _Config:
     config = _checked(_Config, {**composed, "datasets": _named(composed["datasets"])})
     if re.search(r"://\S*\s.*@", config.tracking.uri or ""):
         # It would tell where the password ends, which is hidden from all that is written.
         raise InputError("tracking.uri holds a space before its @; write %20 in its place")
     _require_address("tracking.uri", config.tracking.uri)
     _require_address("store.uri", config.store.uri)
-    output_dir = str(Path(config.output_dir or f"runs/{config.sweep.name}").absolute())
-    sweep = _sweep(config, composed)
+    return config
+
+
+def _launch(
+    config: _Config,
+    composed: Mapping[str, Any],
+    sweep: SweepSpec,
+    command: Sequence[str],
+    loaded: tuple[plugins.Plugin, ...] = (),
+) -> LaunchSpec:
+    output_dir = str(Path(config.output_dir or _default_output(sweep.name)).absolute())
     return LaunchSpec(
         mode=config.mode,
         sweep=sweep,
@@ -208,7 +277,8 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
             tracking_uri=config.tracking.uri or "",
             tracking_models=config.tracking.models,
         ),
-        command=tuple(overrides),
+        command=tuple(command),
+        configuration=composed,
         row=config.row or "",
         what=config.what,
         replace=config.replace,
@@ -221,15 +291,16 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
 
 def _plugin_items(composed: Mapping[str, Any]) -> list[str]:
     """What is asked for as a plugin; the module of the network's factory is one, too."""
-    items = composed["plugins"]
+    items = composed.get("plugins", [])
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise InputError(
             f"plugins is {items!r}, but it must be a list of files, folders and modules, as in "
             "plugins=[my_method.py]"
         )
-    model = composed["sweep"].get("model") if isinstance(composed["sweep"], Mapping) else None
-    factory = model.get("factory") if isinstance(model, Mapping) else None
-    item = factory.rpartition(":")[0] if isinstance(factory, str) else ""
+    node: Any = composed
+    for name in ("sweep", "model", "factory"):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    item = node.rpartition(":")[0] if isinstance(node, str) else ""
     known = {plugins.module_of(one) for one in items}
     return [*items, item] if item and plugins.module_of(item) not in known else items
 
@@ -258,10 +329,14 @@ def shipped(sweep: str) -> dict[str, Any]:
     return _shipped({"sweep": sweep})
 
 
-def _compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """The shipped files that a command chooses, with its changes.
+def _compose(overrides: Sequence[str], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The files that a command chooses, with its changes.
 
     A map in a change replaces the one that was there; Hydra itself would mix the two.
+
+    Args:
+        overrides: The command.
+        settings: Values in place of those of the files, below those of the command.
     """
     chosen: dict[str, str] = {}
     changes: list[Change] = []
@@ -269,11 +344,11 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
         key, _, name = override.lstrip("+").partition("=")
         if key not in GROUPS:
             changes.append(parse(override))
-        elif name in group(key):
+        elif name in group(key) or (key in _OWN_FILES and name.endswith(".yaml")):
             chosen[key] = name
         else:
             raise unknown_name(key, name, group(key))
-    tree = _shipped(chosen)
+    tree = _filled(_base(chosen), settings or {})
     known = _keys(tree)
     _make_room_for_factory(changes, tree)
     for change in changes:
@@ -297,9 +372,70 @@ def _make_room_for_factory(changes: Sequence[Change], tree: dict[str, Any]) -> N
         tree["sweep"]["model"] |= {"options": {}, "weights": "random"}
 
 
-def _shipped(chosen: Mapping[str, str]) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=[f"{key}={name}" for key, name in chosen.items()])
+_OWN_FILES = ("sweep", "cluster")
+"""Groups of which a command may choose a file of the user's, by its path."""
+
+
+def _base(chosen: Mapping[str, str]) -> dict[str, Any]:
+    """What a command begins with: shipped files, files of the user's, or one that says it all."""
+    files = {key: Path(name).expanduser() for key, name in chosen.items() if _is_path(key, name)}
+    own = {key: described.configuration(path) for key, path in files.items()}
+    shipped = {key: name for key, name in chosen.items() if key not in files}
+    whole = own.pop("sweep", None)
+    for key, tree in own.items():
+        if tree is not None:
+            raise InputError(f"{files[key]} describes a run: it is no file for {key}=")
+    if whole is None:
+        return _shipped(shipped, files)
+    if "scale" in chosen:
+        raise InputError(
+            f"scale={chosen['scale']} is for shipped sweeps: {files['sweep']} says everything of "
+            "its sweep; leave scale out"
+        )
+    files.pop("sweep")
+    said = {key: value for key, value in whole.items() if key == "sweep" or key not in chosen}
+    return _filled(_shipped(shipped, files), said)
+
+
+def _is_path(key: str, name: str) -> bool:
+    return key in _OWN_FILES and name not in group(key)
+
+
+def _filled(tree: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said, with today's values of keys that nobody knew then."""
+    return tree | {
+        key: {**tree[key], **value}
+        if isinstance(value, dict) and isinstance(tree.get(key), dict) and key not in _WHOLE
+        else value
+        for key, value in said.items()
+    }
+
+
+_WHOLE = ("sweep", "datasets")
+"""Maps that a described run says whole."""
+
+
+def _shipped(chosen: Mapping[str, str], files: Mapping[str, Path] | None = None) -> dict[str, Any]:
+    """Compose shipped files, and files of the user's in the same format.
+
+    Raises:
+        InputError: A file of the user's refers to one that is not there.
+    """
+    names = dict(chosen)
+    for key, path in (files or {}).items():
+        # Under a name that no shipped file has.
+        names[key] = f"{path.stem}.yaml of the user"
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            for key, path in (files or {}).items():
+                node = OmegaConf.load(path)
+                ConfigStore.instance().store(names[key], node, group=key)
+            config = compose("config", overrides=[f"{key}='{name}'" for key, name in names.items()])
+    except HydraException as error:
+        if not files:
+            raise
+        listed = ", ".join(map(str, files.values()))
+        raise InputError(f"{listed}: {str(error).splitlines()[0]}") from None
     tree: Any = OmegaConf.to_container(config)
     return {str(key): value for key, value in tree.items()}
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from support.commands import launch
 from support.inline_sweep import results_kept_in
+from support.installed import Installed, install
 from xdist.scheduler import LoadFileScheduling
 
 # As in workers: a result depends on the number of threads, and several tests share the processors.
@@ -58,6 +59,12 @@ def _shared_results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     own = tmp_path_factory.getbasetemp()
     with results_kept_in((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pool"):
         yield
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel of this checkout, installed."""
+    return install(tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture(scope="session")

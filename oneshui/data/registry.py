@@ -41,6 +41,7 @@ class Dataset:
             lies in the data folder.
         credit: Whose pictures they are and what that asks of who shows them; empty if nothing is
             asked.
+        source: Hash over the code of the loader; empty for what ships.
     """
 
     name: str
@@ -51,11 +52,7 @@ class Dataset:
     load: Loader
     installed: Callable[[], Path] | None = None
     credit: str = ""
-
-    @property
-    def source(self) -> str:
-        """Hash over the code of its loader; empty for what ships."""
-        return source_of(self.load) if self.name in DATASETS.added() else ""  # type: ignore[arg-type]
+    source: str = ""
 
 
 L = TypeVar("L", bound=Loader)
@@ -88,11 +85,17 @@ def register(
             load=load,
             installed=installed,
             credit=credit,
+            source="" if load.__module__.startswith("oneshui.") else source_of(load),  # type: ignore[arg-type]
         )
         DATASETS.add(name, own, load)
         return load
 
     return known
+
+
+def recall(dataset: Dataset) -> None:
+    """Make known what was noted of a dataset whose loader may not be here."""
+    DATASETS.recall(dataset.name, dataset)
 
 
 def get(name: str) -> Dataset:

@@ -269,12 +269,14 @@ def _run(spec: LaunchSpec, console: Console, interrupts: Interrupts) -> int:
         plugin.write(output / "plugins")
     store = open_store(spec.places.store_uri)
     store.sweep_leftovers()
+    from sweeps import described
     from sweeps.cli.datasets import prepare_datasets, prepare_pretrained, prepare_weights
     from sweeps.stages.context import environment
 
     plan = expand(spec.sweep)
     if plan.studies:
         _check_journal(plan, output, console)
+    described.write(spec, output)
     prepare_weights(spec.sweep, store, output / "logs", console)
     folders = prepare_datasets(spec.sweep, spec.places, store, output / "logs", console)
     prepare_pretrained(plan, environment(spec, store, folders), console)

@@ -155,7 +155,8 @@ class PartialReport:
         try:
             with (self._output / "logs" / LOG).open("w", encoding="utf-8") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", f"from {__name__} import main; main()"],
+                    # -P: nothing is imported from the working folder, which is the user's.
+                    [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

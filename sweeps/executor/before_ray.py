@@ -1,11 +1,13 @@
-"""What must hold before Ray starts: a token that is the user's alone, and room for its sockets."""
+"""What must hold before Ray starts: a token that is the user's alone, room for sockets, GPUs."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from oneshui.errors import InputError
@@ -59,3 +61,57 @@ def guard_token(otherwise: Path, *, create: bool) -> None:
         new.chmod(0o600)
         new.write_text(secrets.token_hex(32), encoding="ascii")
         new.replace(path)
+
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@contextlib.contextmanager
+def only_gpus(chosen: Sequence[int] | None, present: Callable[[], int]) -> Iterator[None]:
+    """Show what is started in the block these GPUs alone.
+
+    Ray hands out what its own environment shows it, and its workers know their GPUs by the names
+    that stand there.
+
+    Args:
+        chosen: Places among the GPUs that can be seen; None for all of them.
+        present: Counts the machine's GPUs.
+
+    Raises:
+        InputError: There are fewer.
+    """
+    if chosen is None:
+        yield
+        return
+    before = os.environ.get(VISIBLE)
+    names = [str(number) for number in range(present())] if before is None else _names(before)
+    for place in chosen:
+        if place >= len(names):
+            why = f"{VISIBLE} is {before!r}" if before is not None else f"{VISIBLE} is not set"
+            raise InputError(
+                f"cluster.gpus names GPU {place}, but this machine shows {len(names)} ({why}): "
+                "they are counted from 0"
+            )
+    os.environ[VISIBLE] = ",".join(names[place] for place in chosen)
+    try:
+        yield
+    finally:
+        del os.environ[VISIBLE]
+        if before is not None:
+            os.environ[VISIBLE] = before
+
+
+def hides_gpus(chosen: Sequence[int] | None) -> bool:
+    """Whether jobs would see no GPU, whatever the machine has."""
+    shown = os.environ.get(VISIBLE)
+    return (chosen is not None and not chosen) or (shown is not None and not _names(shown))
+
+
+def _names(shown: str) -> list[str]:
+    """The GPUs that the variable shows: CUDA reads up to the first that is none."""
+    found = []
+    for name in (part.strip() for part in shown.split(",")):
+        if not name or name.startswith("-") or name == "NoDevFiles":
+            break
+        found.append(name)
+    return found

@@ -17,8 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from oneshui.errors import InputError, OneshuiError
-from sweeps.executor.before_ray import guard_token, require_short_paths
+from sweeps.executor.before_ray import guard_token, only_gpus, require_short_paths
 from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec
@@ -53,6 +55,8 @@ for _name, _value in _SETTINGS.items():
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private.accelerators import NvidiaGPUAcceleratorManager  # noqa: E402
+from ray.job_config import JobConfig  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from sweeps.executor.process_watch import ProcessWatch  # noqa: E402
@@ -62,8 +66,27 @@ from sweeps.executor.worker import execute  # noqa: E402
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 _GIGABYTE = 2.0**30
+_count_gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators
 _STARTS = 3
+_CODE = Path(__file__).parents[2]
+"""The folder of our packages."""
+
 _GROUP_LABEL = "ray.io/node-group"
+
+
+class _OurCode(JobConfig):
+    """Has workers look for modules where ours are, and not in the driver's working folder.
+
+    Ray would put that first, and it is the user's: a folder in it may be called as ours.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_py_driver_sys_path=[str(_CODE)])
+
+    @override
+    def _runtime_env_has_working_dir(self) -> bool:
+        # What Ray asks before it adds the working folder.
+        return True
 
 
 @contextlib.contextmanager
@@ -80,23 +103,25 @@ def ray_cluster(cluster: ClusterSpec, output_dir: Path) -> Iterator[str]:
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     guard_token(output_dir, create=cluster.mode == "local")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    common["job_config"] = _OurCode()
     if cluster.mode == "existing":
         try:
-            context = ray.init(address="auto", **quiet)
+            context = ray.init(address="auto", **common)
         except ConnectionError:
             raise InputError(
                 "cluster=existing found no Ray cluster on this machine; start one, or use "
                 "cluster=local"
             ) from None
     else:
-        context = _start_here(
-            num_cpus=_local_workers(cluster) * cluster.cpus_per_worker,
-            include_dashboard=cluster.dashboard,
-            dashboard_host="127.0.0.1",
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+        with only_gpus(cluster.gpus, _count_gpus):
+            context = _start_here(
+                num_cpus=_local_workers(cluster) * cluster.cpus_per_worker,
+                include_dashboard=cluster.dashboard,
+                dashboard_host="127.0.0.1",
+                object_store_memory=OBJECT_STORE_BYTES,
+                **common,
+            )
     address = context.dashboard_url if cluster.dashboard else ""
     try:
         yield f"http://{address}" if address else ""
@@ -274,6 +299,7 @@ def run_sweep(
         env,
         heartbeat_seconds=cluster.heartbeat_seconds,
         checkpoint_seconds=cluster.checkpoint_seconds,
+        machine_workers=cluster.machine_workers,
     )
     watch = LeaseWatch(
         scheduler,

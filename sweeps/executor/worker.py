@@ -23,6 +23,7 @@ from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.run import run
 from sweeps.store import DISK_ERRORS, DamagedEntryError, Entry
 from sweeps.store.aside import make_room
+from sweeps.store.machine import place
 from sweeps.store.objects import StoreUnreachableError
 
 logger = logging.getLogger("oneshui.worker")
@@ -85,7 +86,8 @@ class Outcome:
 
     Attributes:
         failure: Why it did not finish; None when its result is in the store.
-        held: Whether nothing was done because somebody else holds the job's lease.
+        held: Whether nothing was done because somebody else holds the job's lease, or all places
+            of this machine.
         cost: Seconds and peak memory of the job that is now in the store.
     """
 
@@ -97,7 +99,7 @@ class Outcome:
 def execute(
     job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment, *, stale_lease: int = 0
 ) -> Outcome:
-    """Run one job under its lease.
+    """Run one job under its lease, if this machine has a place for it.
 
     Args:
         job: What to do.
@@ -105,6 +107,13 @@ def execute(
         env: The worker's environment.
         stale_lease: Generation of a lease that was seen without a sign of life for too long.
     """
+    with place(env.machine_workers) as is_mine:
+        return _execute(job, jobs, env, stale_lease) if is_mine else Outcome(held=True)
+
+
+def _execute(
+    job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment, stale_lease: int
+) -> Outcome:
     leases = env.store.leases
     try:
         lease = leases.acquire(job, stale=stale_lease, node=env.node)

@@ -12,14 +12,20 @@ from typing import Any, Literal
 
 from oneshui.seeding import derive_seed
 from oneshui.spec import RECIPE_VERSION, Access, images_needed
-from sweeps.graph.job import Job, Stage
+from sweeps.graph.job import STAGE_VERSION, Job, Stage
 from sweeps.graph.spec import Cell, DatasetSpec, Row, SweepSpec
 
 
 @dataclass
 class Graph:
-    """Jobs by key, every job after its inputs."""
+    """Jobs by key, every job after its inputs.
 
+    Attributes:
+        versions: What the stages of the jobs mean.
+        jobs: By key.
+    """
+
+    versions: Mapping[Stage, int] = field(default_factory=lambda: STAGE_VERSION)
     jobs: dict[str, Job] = field(default_factory=dict)
 
     def add(
@@ -43,15 +49,27 @@ class Graph:
         Raises:
             AssertionError: An unequal job has the same key.
         """
-        job = Job(stage=stage, spec=spec, inputs=inputs, series=series or {}, label=label)
+        job = Job(
+            stage=stage,
+            spec=spec,
+            inputs=inputs,
+            series=series or {},
+            version=self.versions[stage],
+            label=label,
+        )
         known = self.jobs.setdefault(job.key, job)
         if known != job:
             raise AssertionError(f"{known.label} and {job.label} share the key {job.key}")
         return job.key
 
 
-def index_job(dataset: DatasetSpec) -> Job:
-    """The job that reads a dataset's annotations; it needs no other."""
+def index_job(dataset: DatasetSpec, versions: Mapping[Stage, int] = STAGE_VERSION) -> Job:
+    """The job that reads a dataset's annotations; it needs no other.
+
+    Args:
+        dataset: Which.
+        versions: What the stages mean; today's unless the sweep is an older one.
+    """
     if dataset.generate is None:
         # What a package brings is the same under every name.
         origin: dict[str, Any] = {"dataset": dataset.layout if dataset.installed else dataset.name}
@@ -62,13 +80,14 @@ def index_job(dataset: DatasetSpec) -> Job:
         stage="index",
         spec={"layout": dataset.layout, **origin, **loader},
         inputs={},
+        version=versions["index"],
         label=f"index {dataset.name}",
     )
 
 
 def pictures_of(sweep: SweepSpec) -> dict[str, str]:
     """What stands for the pictures of every dataset, by name: the same where they are the same."""
-    return {name: index_job(dataset).key for name, dataset in sweep.datasets.items()}
+    return {name: index_job(one, sweep.versions).key for name, one in sweep.datasets.items()}
 
 
 def model_document(sweep: SweepSpec) -> dict[str, Any]:
@@ -91,6 +110,7 @@ def weights_job(sweep: SweepSpec) -> Job | None:
         stage="weights",
         spec={"model": what, **content},
         inputs={},
+        version=sweep.versions["weights"],
         label=f"{what['weights']} weights of {model.title}",
     )
 
@@ -138,7 +158,7 @@ def data_of(
             sees nobody of any of them.
         reserving: Reported cells, whose forgotten people this one does not forget.
     """
-    reading = index_job(sweep.datasets[cell.dataset])
+    reading = index_job(sweep.datasets[cell.dataset], sweep.versions)
     index = graph.jobs.setdefault(reading.key, reading).key
     size, crop_size = sweep.model.image_size, sweep.datasets[cell.dataset].crop_size
     pictures = {"size": size, "variant": sweep.preprocessing}

@@ -131,6 +131,7 @@ class Job:
         spec: What to do, canonical JSON values only; everything in it can change the result.
         inputs: Key of the job behind each input, by role.
         series: Keys of the jobs behind the roles that several play, in their order.
+        version: What the stage meant when the job was thought of; 0 for what it means today.
         label: For people, not part of the identity.
         key: 16 hex digits. The first half is of the identity's sha256 without hashes of code and
             files, so that a key tells what was meant by it before they changed; the second half
@@ -141,11 +142,13 @@ class Job:
     spec: Mapping[str, Any]
     inputs: Mapping[str, str]
     series: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    version: int = 0
     label: str = field(compare=False)
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", canonical(self.spec))
+        object.__setattr__(self, "version", self.version or STAGE_VERSION[self.stage])
         object.__setattr__(self, "key", _key(self.identity))
 
     @property
@@ -153,7 +156,7 @@ class Job:
         """What the key is the hash of."""
         return {
             "stage": self.stage,
-            "version": STAGE_VERSION[self.stage],
+            "version": self.version,
             "spec": dict(self.spec),
             "inputs": {**self.inputs, **self.series},
         }
@@ -209,6 +212,7 @@ class Job:
             spec=document["spec"],
             inputs={r: it for r, it in document["inputs"].items() if isinstance(it, str)},
             series={r: tuple(it) for r, it in document["inputs"].items() if isinstance(it, list)},
+            version=document["version"],
             label=document["label"],
         )
         if job.key != document["key"]:

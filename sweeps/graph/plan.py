@@ -105,7 +105,7 @@ def expand(sweep: SweepSpec) -> Plan:
     Raises:
         AssertionError: Two unequal jobs have the same key.
     """
-    graph = Graph()
+    graph = Graph(versions=sweep.versions)
     results: list[ResultRow] = []
     studies: dict[StudyKey, StudyJobs] = {}
     for cell in sweep.cells:

@@ -22,7 +22,7 @@ from oneshui.spec import (
     Walk,
     require,
 )
-from sweeps.graph.job import Stage
+from sweeps.graph.job import STAGE_VERSION, Stage
 
 Preprocessing = Literal["corrected", "reference"]
 SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
@@ -392,6 +392,7 @@ class SweepSpec:
         model_source: Hash over the code of ``model.factory``; empty without one.
         pretrained: Models that exist, in place of pretraining; None to pretrain.
         measures: Hash over the code of each measure of plugins, by its key.
+        versions: What the stages mean: today's, or those of the day when the sweep was run.
     """
 
     name: str
@@ -409,6 +410,7 @@ class SweepSpec:
     model_source: str = ""
     pretrained: Pretrained | None = None
     measures: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[Stage, int] = field(default_factory=lambda: STAGE_VERSION)
 
     def __post_init__(self) -> None:
         assert bool(self.weights_content) == (self.model.weights not in ("random", "imagenet"))
@@ -489,6 +491,10 @@ class ClusterSpec:
         machines: What an autoscaler may add, by Ray's name for the type; where there are any,
             ready jobs ask for machines, and machines without jobs are let go.
         workers: Jobs at the same time; 0 means one per processor (or per GPU share).
+        machine_workers: Jobs at the same time on one machine, of all this user's sweeps that say
+            so; 0 counts no others.
+        gpus: GPUs that Ray may use on this machine, counted from 0 among those that
+            CUDA_VISIBLE_DEVICES shows; None means all of them.
         cpus_per_worker: Processors reserved for each.
         gpus_per_worker: GPUs, or share of one, reserved for each; None means half a GPU where
             the cluster has GPUs, and none elsewhere.
@@ -510,6 +516,8 @@ class ClusterSpec:
     dashboard: bool = False
     machines: Mapping[str, MachineType] = field(default_factory=dict)
     workers: int = 0
+    machine_workers: int = 0
+    gpus: tuple[int, ...] | None = None
     cpus_per_worker: int = 1
     gpus_per_worker: float | None = None
     memory_gb_per_worker: float = 0.0
@@ -526,7 +534,21 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if self.machines and self.mode == "local":
             raise InputError("cluster.machines is for cluster=existing: nothing is added here")
-        require(0 <= self.workers <= 1024, "cluster.workers", self.workers, "0 to 1024")
+        if self.gpus is not None and self.mode == "existing":
+            raise InputError(
+                "cluster.gpus is for cluster=local: machines of a running cluster were started "
+                "with theirs"
+            )
+        given = self.gpus or ()
+        require(
+            len(set(given)) == len(given) and all(gpu >= 0 for gpu in given),
+            "cluster.gpus",
+            list(given),
+            "whole numbers from 0 upwards, each once",
+        )
+        for name in ("workers", "machine_workers"):
+            value = getattr(self, name)
+            require(0 <= value <= 1024, f"cluster.{name}", value, "0 to 1024")
         require(
             self.cpus_per_worker >= 1, "cluster.cpus_per_worker", self.cpus_per_worker, "1 or more"
         )
@@ -590,6 +612,7 @@ class LaunchSpec:
         cluster: Where.
         places: Folders and addresses.
         command: The user's overrides, for messages that say how to go on.
+        configuration: What they were composed to, whole.
         row: What mode "why" asks about: dataset, forget size, method and metric.
         what: What mode "list" is asked about; None for everything.
         replace: Whether mode "report" may replace another sweep's finished report.
@@ -606,6 +629,7 @@ class LaunchSpec:
     cluster: ClusterSpec
     places: Places
     command: tuple[str, ...] = field(default=())
+    configuration: Mapping[str, Any] = field(default_factory=dict)
     row: str = ""
     what: Listed | None = None
     replace: bool = False

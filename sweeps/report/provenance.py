@@ -55,7 +55,7 @@ def datasets(plan: Plan, entries: Mapping[str, Entry]) -> list[DatasetInfo]:
     """The datasets of a plan; "-" for what no finished job has read yet."""
     found = []
     for spec in plan.sweep.datasets.values():
-        entry = entries.get(index_job(spec).key)
+        entry = entries.get(index_job(spec, plan.sweep.versions).key)
         cells = [cell for cell in plan.sweep.cells if cell.dataset == spec.name]
         found.append(
             DatasetInfo(

@@ -80,7 +80,7 @@ def ladders(sweep: SweepSpec) -> list[Ladder]:
         recipe = sweep.training[name]
         # As many epochs as no warm-up is too long for.
         fixed = dataclasses.replace(recipe, epochs=1 + math.ceil(recipe.warmup_epochs))
-        key = (index_job(dataset).key, dataset.crop_size, dataset.split_walk, fixed)
+        key = (index_job(dataset, sweep.versions).key, dataset.crop_size, dataset.split_walk, fixed)
         alike.setdefault(key, {})[name] = recipe.epochs
     found = []
     for epochs in alike.values():

@@ -132,4 +132,4 @@ def _changed(request: Request, own: StageResources) -> Request:
 
 
 def _names(sweep: SweepSpec) -> dict[str, str]:
-    return {index_job(spec).key: name for name, spec in sweep.datasets.items()}
+    return {index_job(spec, sweep.versions).key: name for name, spec in sweep.datasets.items()}

@@ -59,6 +59,7 @@ class WorkerEnvironment:
         heartbeat_seconds: Silence after which a worker counts as hung.
         checkpoint_seconds: Least time between two checkpoints of a training.
         node: Ray's name of the worker's machine.
+        machine_workers: Jobs at the same time on one machine, whoever's; 0 for no limit.
     """
 
     store: Store
@@ -72,6 +73,7 @@ class WorkerEnvironment:
     heartbeat_seconds: float = 120.0
     checkpoint_seconds: float = 10.0
     node: str = ""
+    machine_workers: int = 0
 
     @property
     def protected(self) -> tuple[Path, ...]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeps.graph.job import STAGE_VERSION, Job, Reason, Stage
+from sweeps.graph.job import Job, Reason, Stage
 from sweeps.graph.plan import Plan
 from sweeps.store.base import DamagedEntryError, Entry, Store
 
@@ -104,12 +104,12 @@ def _why_absent(
         halves: The same by their first halves, which stay when code or files change.
         earlier: By key of a job before this one, the key that it is stored under; added to.
     """
-    for version in range(STAGE_VERSION[job.stage], 0, -1):
+    for version in range(job.version, 0, -1):
         key = job.key_at(version, earlier)
         if key != job.key and key in stored:
             earlier[job.key] = key
-            return "version bumped" if version < STAGE_VERSION[job.stage] else "input changed"
-    meant = job.key_at(STAGE_VERSION[job.stage], earlier)[:8]
+            return "version bumped" if version < job.version else "input changed"
+    meant = job.key_at(job.version, earlier)[:8]
     if job.editable and meant in halves:
         earlier[job.key] = halves[meant][0]
         return job.editable[0]

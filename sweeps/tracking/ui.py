@@ -109,7 +109,7 @@ def serve(
         InputError: It did not start.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", *options]
     address = f"http://127.0.0.1:{port}"
     with log.open("w", encoding="utf-8") as words, _left_in_order():

@@ -33,6 +33,9 @@ def test_the_defaults_are_the_published_recipe_and_model() -> None:
         "weights": "imagenet",
         "options": {},
         "channels_last": False,
+        "factory": "",
+        "mean": None,
+        "std": None,
     }
     assert dataclasses.asdict(FacesSpec()) == {
         "identities": 400,

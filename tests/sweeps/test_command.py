@@ -25,6 +25,18 @@ AWKWARD = [
         (["/o/launch.py"], ["py", "-X", "dev", "/o/launch.py"], False, ["py", "-X", "dev"]),
         (["/v/bin/oneshui", "a=1"], ["/v/python", "/v/bin/oneshui", "a=1"], False, ["oneshui"]),
         (["/v/bin/oneshui"], ["/v/python", "/v/bin/oneshui"], True, ["uv", "run", "oneshui"]),
+        (
+            ["/s/oneshui/__main__.py", "a=1"],
+            ["python3", "-X", "dev", "-m", "oneshui", "a=1"],
+            False,
+            ["python3", "-X", "dev", "-m", "oneshui"],
+        ),
+        (
+            ["/s/oneshui/__main__.py"],
+            ["/v/bin/python", "-m", "oneshui"],
+            True,
+            ["uv", "run", "python", "-m", "oneshui"],
+        ),
         (["/v/bin/pytest", "-q"], ["python", "-m", "pytest"], False, ["python", "launch.py"]),
     ],
 )

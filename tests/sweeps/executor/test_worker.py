@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -20,6 +21,7 @@ from sweeps.stages.context import JobContext, WorkerEnvironment
 from sweeps.stages.run import STAGES
 from sweeps.store import DamagedEntryError, LocalStore
 from sweeps.store.leases import Lease, name_of
+from sweeps.store.machine import place
 from sweeps.store.objects import StoreUnreachableError
 
 
@@ -103,6 +105,23 @@ def test_a_job_whose_holder_is_called_stale_is_taken_over(
     outcome = execute(SPLIT, JOBS, env, stale_lease=3)
     assert (outcome.failure, outcome.held) == (None, False)
     assert leftovers(env) == []
+
+
+def test_a_job_waits_for_a_place_on_its_machine(
+    env: WorkerEnvironment,
+    stage: Callable[[Stage, Do], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr("sweeps.store.machine.PATIENCE_SECONDS", 0.1)
+    stage("split", write_hello)
+    env = dataclasses.replace(env, machine_workers=1)
+    with place(1):
+        assert execute(SPLIT, JOBS, env).held
+    assert not env.store.leases.holders()
+    assert not execute(SPLIT, JOBS, env).held
+    assert env.store.find("split", SPLIT.key) is not None
 
 
 def _never(_: JobContext) -> NoReturn:

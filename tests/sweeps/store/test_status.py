@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from oneshui import methods
 from sweeps.config import load
-from sweeps.graph import job as jobs_module
+from sweeps.graph.job import STAGE_VERSION
 from sweeps.graph.plan import Plan, expand
 from sweeps.store import Entry, LocalStore
 from sweeps.store.status import measured, scan
@@ -47,13 +48,11 @@ def test_a_finished_plan_has_nothing_to_run_and_measured_times(store: LocalStore
 
 
 def test_a_bumped_stage_and_all_that_needs_it_are_told_apart_from_new_jobs(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore,
 ) -> None:
     before = plan()
-    bumped = {**jobs_module.STAGE_VERSION, "prepare": 2}
-    monkeypatch.setattr(jobs_module, "STAGE_VERSION", bumped)
-    monkeypatch.setattr("sweeps.store.status.STAGE_VERSION", bumped)
-    after = expand(load([*COMMAND[:3], "sweep.methods=[pretrain,ssd,pgu]"]).sweep)
+    sweep = load([*COMMAND[:3], "sweep.methods=[pretrain,ssd,pgu]"]).sweep
+    after = expand(dataclasses.replace(sweep, versions={**STAGE_VERSION, "prepare": 2}))
     found = scan(after, store, discard=True)
     reasons = {after.jobs[key].label.split(" synthetic")[0]: r for key, r in found.reasons.items()}
     assert reasons["prepare ssd"] == "version bumped"
