@@ -515,13 +515,27 @@ def _named(datasets: Any) -> Any:
     }
 
 
-def _checked(kind: type[T], value: Mapping[str, Any], where: str = "") -> T:
+def checked_options(kind: type[T], value: Mapping[str, Any], where: str = "") -> T:
+    """As the configuration is checked: the options of another command, by the fields of a class.
+
+    Raises:
+        InputError: One sentence that names the first key or value that is wrong.
+    """
+    _require_finite(value, where)
+    known = [f"{where}.{one.name}".strip(".") for one in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return _checked(kind, value, where, known)
+
+
+def _checked(
+    kind: type[T], value: Mapping[str, Any], where: str = "", known: Sequence[str] = ()
+) -> T:
     """The value as what it is meant to be.
 
     Args:
         kind: A dataclass.
         value: Its fields, as they were composed.
         where: Their place in the configuration, for messages.
+        known: All keys that there are; the configuration's if none are given.
 
     Raises:
         InputError: One sentence that names the first key or value that is wrong.
@@ -536,9 +550,11 @@ def _checked(kind: type[T], value: Mapping[str, Any], where: str = "") -> T:
             named = not key or str(cause).startswith(f"{key}.")
             raise InputError(str(cause) if named else f"{key}: {cause}") from None
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise _unknown_key(key, _keys(_shipped({}))) from None
+            raise _unknown_key(key, known or _keys(_shipped({}))) from None
         if first["type"].startswith("missing"):
             parent, _, last = key.rpartition(".")
+            if known:
+                raise InputError(f"{key} is not set: say {key}=...") from None
             hint = _meant(parent, _keys(_shipped({})))
             raise InputError(f"{parent or 'the configuration'} has no {last}{hint}") from None
         reason = first["msg"][0].lower() + first["msg"][1:]

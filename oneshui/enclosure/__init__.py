@@ -6,7 +6,21 @@ are all there is, and where a process cannot be forked the method runs in this o
 which it was. What is promised and what is not: docs/security.md.
 """
 
-from oneshui.enclosure.nursery import Enclosed, enclosed, keep_nursery, protection
+from oneshui.enclosure.nursery import (
+    Enclosed,
+    enclosed,
+    keep_nursery,
+    nursery_kept,
+    protection,
+)
 from oneshui.enclosure.walls import Walls, packages_of
 
-__all__ = ["Enclosed", "Walls", "enclosed", "keep_nursery", "packages_of", "protection"]
+__all__ = [
+    "Enclosed",
+    "Walls",
+    "enclosed",
+    "keep_nursery",
+    "nursery_kept",
+    "packages_of",
+    "protection",
+]

@@ -20,7 +20,7 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -178,6 +178,20 @@ def keep_nursery() -> None:
     global _kept
     if _kept is None and sys.platform == "linux":
         _kept = _Nursery()
+
+
+@contextlib.contextmanager
+def nursery_kept() -> Iterator[None]:
+    """As ``keep_nursery``, inside the block alone; one that was kept before stays."""
+    global _kept
+    was_kept = _kept is not None
+    keep_nursery()
+    try:
+        yield
+    finally:
+        if _kept is not None and not was_kept:
+            _kept.close()
+            _kept = None
 
 
 def _pass_on(log: IO[bytes]) -> None:

@@ -45,7 +45,7 @@ def fitted_weights(
     Raises:
         InputError: The file cannot be read, or is another network's; with the reason.
     """
-    found = _read(path, what)
+    found = read_tensors(path, what)
     prefix = _prefix(found, own)
     named = {name[len(prefix) :]: t for name, t in found.items() if name.startswith(prefix)}
     body = {name for name in (*own, *named) if not name.startswith(f"{classifier}.")}
@@ -58,7 +58,16 @@ def fitted_weights(
     return {name: t for name, t in named.items() if name in own and t.shape == own[name].shape}
 
 
-def _read(path: Path, what: str) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, what: str = "model.weights") -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file, by name.
+
+    Args:
+        path: The file.
+        what: How the user calls it, for messages.
+
+    Raises:
+        InputError: It cannot be read; with the reason.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -73,6 +82,19 @@ def _read(path: Path, what: str) -> dict[str, torch.Tensor]:
         raise InputError(
             f"{what} {path} cannot be read: it is no safetensors file, or damaged ({error})"
         ) from None
+
+
+def misfit(found: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
+    """Why tensors are not all those of a network, to the last one; empty if they are.
+
+    Args:
+        found: Of a file, by name.
+        own: The network's.
+    """
+    return _misfit(
+        {name: tuple(t.shape) for name, t in found.items()},
+        {name: tuple(t.shape) for name, t in own.items()},
+    )
 
 
 def _prefix(found: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:

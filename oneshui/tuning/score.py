@@ -279,6 +279,29 @@ def shown_to_gain(study: Sequence[TrialScores], nothing: int) -> list[int]:
     return found
 
 
+def candidates(
+    study: Sequence[TrialScores],
+    simulated: Sequence[float],
+    carried: int,
+    *,
+    nothing: int | None = None,
+    needs_proof: bool = True,
+) -> list[int]:
+    """The points that are run on the real request, ascending.
+
+    Args:
+        study: On each of its cells.
+        simulated: Score of every point; the first point is the defaults.
+        carried: How many of the best.
+        nothing: Position of the point that does nothing; None if the study has none.
+        needs_proof: Whether a point must be shown to gain; who sees the truth needs no proof.
+    """
+    shown: Collection[int] = range(len(simulated))
+    if nothing is not None and needs_proof:
+        shown = shown_to_gain(study, nothing)
+    return shortlist(simulated, carried, nothing=nothing, shown=shown)
+
+
 def shortlist(
     simulated: Sequence[float],
     carried: int,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from oneshui.errors import InputError
+from oneshui.errors import InputError, OneshuiError
 from oneshui.printable import printable
 from oneshui.spawning import leave_if_importing
 from sweeps.cli.console import PrintableConsole, say, say_damage
@@ -48,6 +48,8 @@ USAGE = """usage: {program} [key=value ...]
 
   (without arguments)              the demo: drawn faces, a few minutes, no GPU
   sweep=full data_dir=/data        the paper's grid
+  prepare ...                      a kit for a model in use, while its data exist: prepare --help
+  erase ...                        take people out of a model in use: erase --help
   ... mode=plan                    count the jobs and say why they must run
   ... mode=status                  what a running sweep is at, from any shell
   ... mode=report                  write tables, figures and MLflow's view again
@@ -72,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     leave_if_importing()
     arguments = sys.argv[1:] if arguments is None else arguments
     console = PrintableConsole(highlight=False, markup=False)
+    if arguments and arguments[0] in ("prepare", "erase"):
+        return _carried_out(arguments[0], arguments[1:], console)
     if set(arguments) & {"-h", "--help"}:
         from sweeps.cli.catalogue import show_help
 
@@ -107,6 +111,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = shell_line(arguments)
         print(f"\ninterrupted; finished jobs are kept, go on with: {again}", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
+
+
+def _carried_out(verb: str, arguments: Sequence[str], console: Console) -> int:
+    """Run one of the commands for a model in use; returns the exit status."""
+    from sweeps.cli.erasure import COMMANDS, USAGE
+
+    if set(arguments) & {"-h", "--help"}:
+        typed = " ".join(map(quoted, program()))
+        console.print(USAGE[verb].format(program=typed), soft_wrap=True)
+        return DONE
+    try:
+        COMMANDS[verb](arguments, console)
+    except InputError as error:
+        _complain(str(error))
+        return BAD_INPUT
+    except OneshuiError as error:
+        _complain(str(error))
+        return FAILED
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        _complain(f"{error.filename or 'out'} cannot be written: {error.strerror}")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        again = shell_line([verb, *arguments])
+        print(f"\ninterrupted; the same command goes on from there: {again}", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    return DONE
 
 
 def _healed(mode: Callable[[LaunchSpec, Console], int], spec: LaunchSpec, console: Console) -> int:

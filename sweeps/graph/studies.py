@@ -15,7 +15,7 @@ from typing import Any
 from oneshui.spec import Access, Range
 from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
 from sweeps.graph.held_out import reserving_cells, study_cells
-from sweeps.graph.spec import Cell, Row, SweepSpec, TuningObjective
+from sweeps.graph.spec import Cell, Row, SweepSpec, TuningObjective, TuningSpec
 
 NOTHING = 1
 """Place of the trial that does nothing, in studies of methods that can."""
@@ -116,7 +116,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
         "access": str(row.access),
     }
     name = _name(title, cells)
-    trials = _trials(graph, sweep, row, common, name, after, shared)
+    trials = add_trials(graph, tuning, row, common, name, after, shared)
     retrained = tuple(
         evaluate(graph, sweep, one, base, "retrain", base.retrained)
         for one, base in zip(cells, bases, strict=True)
@@ -170,16 +170,26 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
     )
 
 
-def _trials(
+def add_trials(
     graph: Graph,
-    sweep: SweepSpec,
+    tuning: TuningSpec,
     row: Row,
     common: Mapping[str, Any],
     name: str,
     after: Mapping[str, tuple[str, ...]],
     shared: Mapping[str, str],
 ) -> tuple[str, ...]:
-    tuning = sweep.tuning
+    """Add the trials of a study; their keys, in their order.
+
+    Args:
+        graph: Where to add them.
+        tuning: Says how many there are and who draws their points.
+        row: Whose hyperparameters vary.
+        common: What every job of the method is told.
+        name: Of the study, for people.
+        after: Keys of the inputs that each of its cells has, by role.
+        shared: Keys of those that all cells share.
+    """
     spec = {
         **common,
         "space": {name: dataclasses.asdict(one) for name, one in row.space.items()},

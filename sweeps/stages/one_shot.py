@@ -36,16 +36,31 @@ State = dict[str, "torch.Tensor"]
 def unlearned(
     context: JobContext, method: Method, asked: Sequence[Handed]
 ) -> list[State | NumericalError]:
-    """What the method makes of each request, in one enclosed process; costs are noted.
+    """As ``unlearned_behind_walls``; costs are noted.
 
     Args:
         context: Of the job.
         method: With its hyperparameters.
         asked: One or more requests.
+    """
+    results, cost, protection = unlearned_behind_walls(context.env.protected, method, asked)
+    _note(context, cost, protection)
+    return results
+
+
+def unlearned_behind_walls(
+    protected: tuple[Path, ...], method: Method, asked: Sequence[Handed]
+) -> tuple[list[State | NumericalError], Mapping[str, Any], str]:
+    """What the method makes of each request, in one enclosed process.
+
+    Args:
+        protected: Folders of pictures and results, which the method must not reach.
+        method: With its hyperparameters.
+        asked: One or more requests.
 
     Returns:
-        The weights, by name on the processor; where the method itself finds that it left the finite
-        numbers, its error.
+        The weights, by name on the processor, or the method's error where it finds itself that it
+        left the finite numbers; what it cost; and what kept the method from the data.
 
     Raises:
         MethodError: The method failed, or what it returned is not the model.
@@ -56,9 +71,8 @@ def unlearned(
     files = {path for one in asked for path in one.files}
     found = enclosed(
         partial(_unlearn, tuple(asked), method.name, hyperparameters(method)),
-        _walls(context, method, handed=tuple(sorted(files))),
+        _walls(protected, method, handed=tuple(sorted(files))),
     )
-    _note(context, found.value["cost"], found.protection)
     errors: Mapping[str, str] = found.value["errors"]
     results: list[State | NumericalError] = []
     for number, one in enumerate(asked):
@@ -73,7 +87,7 @@ def unlearned(
         }
         _check(method, state, one.model)
         results.append(state)
-    return results
+    return results, found.value["cost"], found.protection
 
 
 def _unlearn(
@@ -160,7 +174,7 @@ def prepared(context: JobContext, method: Method, handed: Preparation) -> State:
     found = enclosed(
         partial(_prepare, handed, method.name, hyperparameters(method), checkpoint, before),
         _walls(
-            context,
+            context.env.protected,
             method,
             handed=(handed.model.weights, *handed.pictures.files.values()),
             writable=() if folder is None else (folder,),
@@ -221,7 +235,7 @@ def _prepare(
 
 
 def _walls(
-    context: JobContext,
+    protected: tuple[Path, ...],
     method: Method,
     *,
     handed: tuple[Path, ...],
@@ -230,7 +244,7 @@ def _walls(
     from oneshui.enclosure import Walls, packages_of
 
     return Walls(
-        protected=context.env.protected,
+        protected=protected,
         method=method.name,
         packages=(
             *packages_of("oneshui"),

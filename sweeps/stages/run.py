@@ -100,6 +100,12 @@ def warm_up(env: WorkerEnvironment) -> None:
 
     limit_threads(env.threads)
     receive(env.plugins, runtime_folder() / "plugins")
+    import_all()
+    keep_nursery()
+
+
+def import_all() -> None:
+    """Import whatever a job may need, and what is found by name."""
     import oneshui.attacks.rmia
     import oneshui.data.cache
     import oneshui.data.simulated_requests
@@ -116,7 +122,6 @@ def warm_up(env: WorkerEnvironment) -> None:
 
     for known in (oneshui.methods, DATASETS, MEASURES):
         known.names()
-    keep_nursery()
 
 
 STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ def simulate(context: JobContext) -> dict[str, Any]:
         train_identities=split.train,
         exclude=split.forget,
         reserved=split.reserved,
-        num_forget=len(split.forget),
+        num_forget=context.job.spec.get("num_forget", len(split.forget)),
         num_requests=context.job.spec["requests"],
         seed=seed,
         device=where,
@@ -231,7 +231,7 @@ def _positions(numbers: list[int]) -> torch.Tensor:
 
 def choose(context: JobContext) -> dict[str, Any]:
     """The best of the few best points, by what the objective may see."""
-    from oneshui.tuning.score import TrialScores, shortlist, shown_to_gain
+    from oneshui.tuning.score import TrialScores, candidates
 
     values = [entry.value for entry in context.series["trials"]]
     spec, cells = context.job.spec, _cells(context)
@@ -239,16 +239,15 @@ def choose(context: JobContext) -> dict[str, Any]:
         TrialScores.from_json(values, place, cell.entries["simulated"].value)
         for place, cell in enumerate(cells)
     ]
-    nothing = spec.get("nothing")
-    shown: Collection[int] = range(len(values))
-    # Whoever sees the truth needs no proof.
-    if nothing is not None and spec["objective"] != "oracle":
-        shown = shown_to_gain(studies, nothing)
-    carried = shortlist(
-        [value["simulated"] for value in values], spec["carried"], nothing=nothing, shown=shown
+    carried = candidates(
+        studies,
+        [value["simulated"] for value in values],
+        spec["carried"],
+        nothing=spec.get("nothing"),
+        needs_proof=spec["objective"] != "oracle",
     )
-    candidates = {point: method_of(context, values[point]["point"]) for point in carried}
-    judged = [_judged(cell, study, candidates) for cell, study in zip(cells, studies, strict=True)]
+    methods = {point: method_of(context, values[point]["point"]) for point in carried}
+    judged = [_judged(cell, study, methods) for cell, study in zip(cells, studies, strict=True)]
     scores = {point: sum(each[point] for each in judged) / len(judged) for point in carried}
     best = max(scores, key=lambda point: (scores[point], -point))
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from oneshui.spec import Task
+
     Cells = npt.NDArray[np.object_]
 
 NAMES: Final = ("images.csv", "images.parquet")
@@ -38,6 +40,9 @@ _WHOLE_WITH_FRACTION: Final = re.compile(r"(-?[0-9]+)\.0+")
 _NOTHING: Final = frozenset({"nan", "NaN", "<NA>", "NaT"})
 """What pandas writes for a cell without a value; taken for a name, it would be one person."""
 _BITS: Final = {"0": 0, "false": 0, "1": 1, "true": 1}
+SETS: Final = ("train", "val")
+"""What a column ``set`` may say of a picture: whether the model was trained on it, or watched by
+it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +135,8 @@ def load_table(data_dir: Path, *, require_files: bool = True) -> ImageTable:
     The columns are ``path`` (relative to the table's folder), ``identity`` (whole numbers, or
     text, which is numbered by first appearance), and either ``label`` (one class per picture:
     whole numbers from 0, or names, which are numbered in alphabetical order) or any other columns,
-    each an attribute with values 0 and 1.
+    each an attribute with values 0 and 1. A column ``set`` that says train or val is no label: see
+    ``read_sets``.
 
     Args:
         data_dir: The table, ending in ``.csv`` or ``.parquet``, or the folder that contains it as
@@ -156,12 +162,81 @@ def load_table(data_dir: Path, *, require_files: bool = True) -> ImageTable:
         >>> table.task, table.class_names, table.label.tolist(), table.identity.tolist()
         ('multiclass', ('happy', 'sad'), [0, 1, 0], [0, 0, 1])
     """
-    columns = _read(_locate(Path(data_dir)))
+    return _image_table(_read(_locate(Path(data_dir))), require_files=require_files)
+
+
+def load_photos(path: Path, task: Task, outputs: Sequence[str]) -> ImageTable:
+    """Read a table of pictures whose labels are to be those of a model that is there already.
+
+    Args:
+        path: The table, as ``load_table`` takes it.
+        task: The model's.
+        outputs: Names of its outputs, in their order: of classes, or of attributes.
+
+    Raises:
+        DataError: As ``load_table``; or a label is no output of the model, or the columns are not
+            its attributes.
+    """
+    return _image_table(_read(_locate(path)), known=(task, tuple(outputs)))
+
+
+def read_sets(data_dir: Path) -> tuple[str, ...] | None:
+    """What the column ``set`` of a table says of every picture; None if it has none.
+
+    A column of that name with other values than ``SETS`` alone is an attribute.
+
+    Raises:
+        DataError: As ``load_table``; or some values are of ``SETS`` and others are not.
+    """
+    return _sets(_read(_locate(data_dir)))
+
+
+def labels_of(path: Path) -> tuple[Task, tuple[str, ...]]:
+    """Of which kind the labels of a table are, and the names of its attributes, if they are that.
+
+    Raises:
+        DataError: As ``load_table``.
+    """
+    others = _labels(_read(_locate(path)))
+    return ("multiclass", ()) if "label" in others else ("multilabel", tuple(others))
+
+
+def _labels(columns: _Columns) -> list[str]:
+    """The columns that are labels."""
+    beside = {"path", "identity"} if _sets(columns) is None else {"path", "identity", "set"}
+    found = [name for name in columns.cells if name not in beside]
+    if not found:
+        raise _unlabelled(columns.path)
+    return found
+
+
+def _sets(columns: _Columns) -> tuple[str, ...] | None:
+    if "set" not in columns.cells:
+        return None
+    places, values = columns.distinct("set")
+    if not set(values).intersection(SETS):
+        return None
+    for row, place in enumerate(places):
+        if values[place] not in SETS:
+            raise columns.error(
+                row, "set", f"{values[place]!r} must be {SETS[0]} or {SETS[1]}, as other rows say"
+            )
+    return tuple(values[place] for place in places)
+
+
+def _image_table(
+    columns: _Columns,
+    *,
+    require_files: bool = True,
+    known: tuple[Task, tuple[str, ...]] | None = None,
+) -> ImageTable:
     root = columns.path.parent
     paths = _paths(columns)
     identity = _identity(columns)
-    others = [name for name in columns.cells if name not in ("path", "identity")]
+    others = _labels(columns)
     label: npt.NDArray[np.uint8] | npt.NDArray[np.int64]
+    if known is not None:
+        _require_labels(columns, others, *known)
     if "label" in others:
         if len(others) > 1:
             raise DataError(
@@ -169,9 +244,10 @@ def load_table(data_dir: Path, *, require_files: bool = True) -> ImageTable:
                 f"({', '.join(name for name in others if name != 'label')}): remove label to use "
                 "them as 0/1 attributes, or remove them"
             )
-        class_names, label = _classes(columns)
+        class_names, label = _classes(columns, None if known is None else known[1])
     else:
-        class_names, label = tuple(others), _attributes(columns, others)
+        class_names = tuple(others) if known is None else known[1]
+        label = _attributes(columns, list(class_names))
     return ImageTable(
         dataset="table",
         task="multiclass" if label.ndim == 1 else "multilabel",
@@ -182,6 +258,32 @@ def load_table(data_dir: Path, *, require_files: bool = True) -> ImageTable:
         label=label,
         identity_order=appearance_order(identity),
         sizes=file_sizes(root, paths, columns.path, require_files=require_files),
+    )
+
+
+def _require_labels(
+    columns: _Columns, others: Sequence[str], task: Task, outputs: tuple[str, ...]
+) -> None:
+    """Refuse columns that are not what the model's outputs stand for.
+
+    Raises:
+        DataError: Naming the columns that are absent, or those that are too many.
+    """
+    wanted = ["label"] if task == "multiclass" else list(outputs)
+    absent = [name for name in wanted if name not in others]
+    unknown = [name for name in others if name not in wanted]
+    if absent or unknown:
+        problem = f"lacks {', '.join(absent)}" if absent else f"has {', '.join(unknown)} besides"
+        raise DataError(
+            f"{columns.path} {problem}: beside path and identity its columns must be "
+            f"{', '.join(wanted)}, as the model's outputs are"
+        )
+
+
+def _unlabelled(path: Path) -> DataError:
+    return DataError(
+        f"{path} has no labels: add a column label with the class of every picture, or a "
+        "column of 0 and 1 for every attribute"
     )
 
 
@@ -216,10 +318,7 @@ def _read(path: Path) -> _Columns:
                 f"{path} has no column {name}; it has {', '.join(columns.cells) or 'none'}"
             )
     if len(columns.cells) < 3:
-        raise DataError(
-            f"{path} has no labels: add a column label with the class of every picture, or a "
-            "column of 0 and 1 for every attribute"
-        )
+        raise _unlabelled(path)
     if not len(columns.cells["path"]):
         raise DataError(f"{path} lists no picture")
     return columns
@@ -312,11 +411,15 @@ def _identity(columns: _Columns) -> npt.NDArray[np.int64]:
     return numbered(texts) if numbers is None else numbers
 
 
-def _classes(columns: _Columns) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Names of the classes, and the class of every image, int64 [N]."""
+def _classes(
+    columns: _Columns, known: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Names of the classes, and the class of every image, int64 [N]; of the known ones, if any."""
     import numpy as np
 
     texts, numbers = _numbers(columns, "label")
+    if known is not None:
+        return known, _known_classes(columns, texts, known)
     if numbers is None:
         first_is_number = _WHOLE.fullmatch(texts[0]) is not None
         for row, text in enumerate(texts):
@@ -334,6 +437,24 @@ def _classes(columns: _Columns) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]
             largest, "label", f"class {texts[largest]} of only {len(texts)} pictures; count from 0"
         )
     return tuple(str(number) for number in range(int(numbers[largest]) + 1)), numbers
+
+
+def _known_classes(
+    columns: _Columns, texts: Sequence[str], known: tuple[str, ...]
+) -> npt.NDArray[np.int64]:
+    """The class of every image, int64 [N]: by its name, or by its number where names are others."""
+    import numpy as np
+
+    index = {str(number): number for number in range(len(known))}
+    index |= {name: number for number, name in enumerate(known)}
+    for row, text in enumerate(texts):
+        if text not in index:
+            raise columns.error(
+                row,
+                "label",
+                f"{text!r} is none of the model's {len(known)} outputs ({', '.join(known)})",
+            )
+    return np.array([index[text] for text in texts], dtype=np.int64)
 
 
 def _attributes(columns: _Columns, names: list[str]) -> npt.NDArray[np.uint8]:

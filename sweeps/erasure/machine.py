@@ -1,0 +1,55 @@
+"""This process made ready to compute, as a worker of a sweep is."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from oneshui import plugins
+from oneshui.enclosure import nursery_kept
+from oneshui.errors import InputError
+from oneshui.sources import files_behind
+from sweeps.stages.run import import_all, limit_threads
+
+
+@contextlib.contextmanager
+def ready(
+    threads: int, device: str | None, items: Sequence[str] = (), factory: str = ""
+) -> Iterator[str]:
+    """Inside the block methods can be run behind walls; the device is the block's.
+
+    Args:
+        threads: Of torch: results depend on their number.
+        device: Torch's name of it; None for the GPU, if there is one that can be used.
+        items: Plugins, as ``oneshui.plugins.load`` takes them.
+        factory: What makes the network, if that is the user's own code; empty if it is not.
+
+    Raises:
+        InputError: The device cannot be used, or a plugin cannot be loaded.
+    """
+    limit_threads(threads)
+    import_all()
+    made_by = factory.rpartition(":")[0]
+    known = {plugins.module_of(item) for item in items}
+    loaded = plugins.load(
+        [*items, made_by] if made_by and plugins.module_of(made_by) not in known else items
+    )
+    for plugin in loaded:
+        # Behind walls nothing can be imported any more that lies elsewhere.
+        for name in files_behind(plugin.module, Path(str(sys.modules[plugin.module].__file__))):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+    # Before anybody asks for the GPU, whose state no fork survives.
+    with nursery_kept():
+        import torch
+
+        found = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.empty(1, device=found)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"device {found} cannot be used: {reason}") from None
+        yield found
