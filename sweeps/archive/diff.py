@@ -19,7 +19,7 @@ from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.results import results_frame
-from sweeps.report.tables import COLUMNS
+from sweeps.report.tables import titles
 from sweeps.store import Entry
 
 WIDTH = 80
@@ -259,10 +259,10 @@ def _numbers(of: Of, here: pd.DataFrame, there: pd.DataFrame) -> Iterator[Number
     def by_seed(frame: pd.DataFrame) -> pd.DataFrame:
         dataset, size, method = of
         own = frame["dataset"].eq(dataset) & frame["num_forget"].eq(size)
-        return frame[own & frame["method"].eq(method)].set_index("seed")[list(COLUMNS)]
+        return frame[own & frame["method"].eq(method)].set_index("seed")[list(titles())]
 
     one, other = by_seed(here), by_seed(there)
-    for measure in COLUMNS:
+    for measure in titles():
         values = pd.concat([one[measure], other[measure]], axis=1, keys=["here", "there"]).dropna()
         if len(values) and not values["here"].equals(values["there"]):
             means = values.mean()

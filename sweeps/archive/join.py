@@ -269,7 +269,7 @@ def _traces(parts: Sequence[Part]) -> Mapping[str, Any]:
     jobs: list[list[Any]] = []
     rows: dict[str, Any] = {}
     for part in parts:
-        own = traces(part.plan, part.entries, tables.COLUMNS, part.folder / "logs")
+        own = traces(part.plan, part.entries, tables.titles(), part.folder / "logs")
         start = len(jobs)
         for job in map(list, own["jobs"]):
             job[_INPUTS] = [(name, start + place) for name, place in job[_INPUTS]]
