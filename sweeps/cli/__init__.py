@@ -251,7 +251,7 @@ def export(spec: LaunchSpec, console: Console) -> int:
     """
     from sweeps.cli.archive import export_sweep
 
-    return _status(export_sweep(spec, _existing_store(spec), console))
+    return _status(export_sweep(spec, _existing_store(spec, writes=False), console))
 
 
 def compare(spec: LaunchSpec, console: Console) -> int:

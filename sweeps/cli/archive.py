@@ -16,8 +16,7 @@ from rich.console import Console
 from oneshui.errors import InputError
 from sweeps import described
 from sweeps.archive import care
-from sweeps.cli.console import say
-from sweeps.cli.finish import say_damage
+from sweeps.cli.console import say, say_damage
 from sweeps.cli.locks import PUBLISH_LOCK, alone
 from sweeps.cli.progress import Bar
 from sweeps.cli.words import several, size
