@@ -54,11 +54,12 @@ USAGE = """usage: {program} [key=value ...]
   ... mode=status                  what a running sweep is at, from any shell
   ... mode=report                  write tables, figures and MLflow's view again
   ... mode=ui                      show the sweep's MLflow pages on this machine
-  ... mode=why row="celebahq 20 ssd tow"      where a number comes from; run=true computes it again
+  ... mode=why row="celebahq 20 ssd tow"      where a number comes from
+  ... mode=why row=... run=true    compute it again, and compare
   ... mode=export to=x.tar.zst     the results as one file, to be read anywhere
   ... mode=diff other=runs/y       how two sweeps differ, and which job first
   ... mode=store                   what the store holds; prune=unreachable clears it
-  mode=join 'from=[runs/x,runs/y]' output_dir=runs/z      one report over several sweeps
+  mode=join 'from=[runs/x,runs/y]' output_dir=runs/z    one report over several
   ... mode=list what=keys          sweeps, datasets, methods or keys in words
   ... 'sweep.methods=[ssd,jit]' 'sweep.seeds=[0,1]' 'sweep.datasets=[celebahq]'
   ... output_dir=runs/x store.uri=/shared/store cluster=existing
@@ -284,7 +285,7 @@ def export(spec: LaunchSpec, console: Console) -> int:
     """
     from sweeps.cli.archive import export_sweep
 
-    return _status(export_sweep(spec, _existing_store(spec), console))
+    return _status(export_sweep(spec, _existing_store(spec, writes=False), console))
 
 
 def compare(spec: LaunchSpec, console: Console) -> int:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan
 from sweeps.store import LocalStore, Store, open_store
 from sweeps.store.bucket import RemoteStore
+from sweeps.store.objects import Bucket
 
 NOW = 1_000_000.0
 
@@ -169,13 +171,20 @@ def test_a_removal_that_is_cut_short_leaves_no_half_of_an_entry(tmp_path: Path) 
     assert store.find("split", what.key) is not None
 
 
-def test_a_removal_in_a_bucket_begins_with_the_manifest(store: RemoteStore) -> None:
+def test_a_removal_in_a_bucket_begins_with_the_manifest(
+    store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever finds the entry finds all of its files."""
     what = job()
     publish(store, what)
     removed: list[str] = []
-    plain = store._bucket.remove
-    store._bucket.remove = lambda names: (removed.extend(names), plain(names))[1]  # type: ignore[method-assign]
+    plain = Bucket.remove
+
+    def noted(bucket: Bucket, names: Sequence[str]) -> None:
+        removed.extend(names)
+        plain(bucket, names)
+
+    monkeypatch.setattr(Bucket, "remove", noted)
     store.remove("split", what.key)
     assert removed[0] == f"split/{what.key}/result.json"
     assert len(removed) == 3

@@ -75,7 +75,7 @@ def test_a_sweep_is_the_same_as_itself(here: Side) -> None:
     ]
 
 
-OTHER = {"content": "0" * 64}
+OTHER: dict[str, Any] = {"content": "0" * 64}
 
 
 def after(here: Side, key: str) -> dict[str, dict[str, Any]]:
