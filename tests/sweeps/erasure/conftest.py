@@ -13,6 +13,14 @@ from support.inline_command import Ended, inline_command
 from oneshui import plugins
 
 
+@pytest.fixture(autouse=True)
+def _nothing_loaded() -> Iterator[None]:
+    """Each test is a process of its own as far as the user's code goes."""
+    plugins.load([])
+    yield
+    plugins.load([])
+
+
 @pytest.fixture(scope="session")
 def before_deletion(tmp_path_factory: pytest.TempPathFactory) -> Company:
     """The company while its training data exist; nobody changes anything in it."""
@@ -36,12 +44,11 @@ def company(
     made: tuple[Path, Ended],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Company]:
+) -> Company:
     """The company with its kit, its training data deleted; the working folder is its own."""
     shutil.copytree(before_deletion.folder, tmp_path / "company")
     shutil.copytree(made[0] / KIT, tmp_path / "company" / KIT)
     own = Company(tmp_path / "company")
     own.delete_data()
     monkeypatch.chdir(own.folder)
-    yield own
-    plugins.load([])
+    return own
