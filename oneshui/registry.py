@@ -47,7 +47,8 @@ class Registry(Generic[T]):
         Raises:
             TypeError: Another module has registered that name.
         """
-        module = source.__module__
+        # What is run by hand, outside of any module, says None.
+        module = source.__module__ or ""
         if not self._is_heavy and not module.startswith(f"{self._package}."):
             # Or what ships would find its name taken, whenever it is imported.
             self._import_all()

@@ -5,6 +5,7 @@ A dataset is one file in ``oneshui/data/loaders/`` whose loader is decorated wit
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,9 +86,11 @@ def register(
             load=load,
             installed=installed,
             credit=credit,
-            source="" if load.__module__.startswith("oneshui.") else source_of(load),  # type: ignore[arg-type]
         )
         DATASETS.add(name, own, load)
+        if name in DATASETS.added():
+            source = source_of(load)  # type: ignore[arg-type]
+            DATASETS.add(name, dataclasses.replace(own, source=source), load)
         return load
 
     return known
