@@ -58,7 +58,7 @@ USAGE = """usage: {program} [key=value ...]
   ... mode=why row=... run=true    compute it again, and compare
   ... mode=export to=x.tar.zst     the results as one file, to be read anywhere
   ... mode=diff other=runs/y       how two sweeps differ, and which job first
-  ... mode=store                   what the store holds; prune=unreachable clears it
+  ... mode=store                   what the store holds, and who uses it
   mode=join 'from=[runs/x,runs/y]' output_dir=runs/z    one report over several
   ... mode=list what=keys          sweeps, datasets, methods or keys in words
   ... 'sweep.methods=[ssd,jit]' 'sweep.seeds=[0,1]' 'sweep.datasets=[celebahq]'
