@@ -11,27 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import Timeout
 from rich.console import Console
 
 from oneshui.errors import InputError, OneshuiError
 from oneshui.printable import printable
 from oneshui.spawning import leave_if_importing
-from sweeps.cli.console import PrintableConsole, say
-from sweeps.cli.finish import finish, say_damage
-from sweeps.cli.interrupts import Interrupts
+from sweeps.cli.console import PrintableConsole, say, say_damage
 from sweeps.cli.locks import PUBLISH_LOCK
 from sweeps.cli.packages import require_free_columns, require_packages
-from sweeps.cli.partial import PartialReport, needed
-from sweeps.cli.progress import SweepProgress
 from sweeps.cli.words import several
-from sweeps.cli.written import journal_set_aside
 from sweeps.command import lasting, program, quoted, shell_line, without_secrets
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.spec import LaunchSpec
-from sweeps.schedule.estimates import Estimates
-from sweeps.schedule.resources import ResourceRequests
-from sweeps.schedule.scheduler import Scheduler
 from sweeps.store import (
     DISK_ERRORS,
     DamagedEntryError,
@@ -46,6 +37,8 @@ from sweeps.store.private import lock_of, make_private
 from sweeps.store.status import Scan, measured, scan
 
 if TYPE_CHECKING:
+    from sweeps.cli.interrupts import Interrupts
+    from sweeps.schedule.scheduler import Scheduler
     from sweeps.store.datasets import RemoteFolder
     from sweeps.tracking import Publisher
 
@@ -190,6 +183,8 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
     Raises:
         InputError: There is no store.
     """
+    from sweeps.cli.finish import finish
+
     store = _existing_store(spec)
     _writable(Path(spec.places.output_dir))
     plan = expand(spec.sweep)
@@ -257,6 +252,8 @@ def run(spec: LaunchSpec, console: Console) -> int:
     Raises:
         InputError: The user's input cannot be used.
     """
+    from sweeps.cli.interrupts import Interrupts
+
     interrupts = Interrupts()
     with interrupts.answered():
         return _run(spec, console, interrupts)
@@ -271,6 +268,7 @@ def _run(spec: LaunchSpec, console: Console, interrupts: Interrupts) -> int:
     store.sweep_leftovers()
     from sweeps import described
     from sweeps.cli.datasets import prepare_datasets, prepare_pretrained, prepare_weights
+    from sweeps.cli.finish import finish
     from sweeps.stages.context import environment
 
     plan = expand(spec.sweep)
@@ -315,6 +313,7 @@ def _say_where(spec: LaunchSpec, console: Console, publisher: Publisher) -> None
 
 def _check_journal(plan: Plan, output: Path, console: Console) -> None:
     """Refuse a folder whose studies had other search spaces; what is no journal of ours is kept."""
+    from sweeps.cli.written import journal_set_aside
     from sweeps.report.studies.results import JOURNAL
     from sweeps.sampler import UnreadableJournalError, check_journal
 
@@ -339,6 +338,8 @@ def _live(publisher: Publisher, output: Path) -> Iterator[bool]:
 
     The block is told whether this driver does.
     """
+    from filelock import Timeout
+
     lock = lock_of(output / PUBLISH_LOCK)
     with contextlib.suppress(Timeout):
         lock.acquire(timeout=0)
@@ -377,7 +378,12 @@ def _run_jobs(
     *,
     leads: bool,
 ) -> Scheduler:
+    from sweeps.cli.partial import PartialReport
+    from sweeps.cli.progress import SweepProgress
     from sweeps.executor.tune import cluster_nodes, make_slots, ray_cluster, run_sweep
+    from sweeps.schedule.estimates import Estimates
+    from sweeps.schedule.resources import ResourceRequests
+    from sweeps.schedule.scheduler import Scheduler
     from sweeps.stages.context import environment
 
     env = environment(spec, store, folders)
@@ -441,6 +447,8 @@ class _Feed:
             self._offer()
 
     def _offer(self) -> None:
+        from sweeps.cli.partial import needed
+
         done = set(self._scheduler.keys("done"))
         waiting: list[ResultRow] = []
         for row in self._rows:

@@ -42,3 +42,9 @@ def say(console: Console, text: str, first: str = "", *, is_command: bool = Fals
         before = " " * len(first) if number else first
         after = end if number < len(lines) - 1 else ""
         console.print(f"{before}{line}{after}", soft_wrap=True, highlight=False)
+
+
+def say_damage(lines: Iterable[str], console: Console, who: str) -> None:
+    """Name what was found damaged, and who has it computed again."""
+    for line in lines:
+        console.print(f"{line}; {who} computed again", soft_wrap=True)

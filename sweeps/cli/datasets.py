@@ -15,7 +15,7 @@ from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.faces.generate import generate, spoiled
 from oneshui.spec import ProgressCallback, images_needed
-from sweeps.cli.finish import say_damage
+from sweeps.cli.console import say_damage
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
 from sweeps.graph.cells import index_job, weights_job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from oneshui.errors import InputError
+from sweeps.cli.console import say_damage
 from sweeps.cli.locks import PARTIAL_LOCK, PUBLISH_LOCK, alone
 from sweeps.cli.progress import Bar
 from sweeps.cli.written import Written
@@ -143,12 +144,6 @@ def _is_current(new: Written, output: Path, publisher: Publisher, console: Conso
     for path in lost:
         console.print(f"{path} is not as it was written; it is written again", soft_wrap=True)
     return not lost
-
-
-def say_damage(lines: Iterable[str], console: Console, who: str) -> None:
-    """Name what was found damaged, and who has it computed again."""
-    for line in lines:
-        console.print(f"{line}; {who} computed again", soft_wrap=True)
 
 
 def _keep_finished(there: Written | None, new: Written, output: Path) -> None:

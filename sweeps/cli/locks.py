@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import Timeout
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from sweeps.store.private import lock_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PUBLISH_LOCK = ".publish.lock"
 """In the output folder: who holds it writes MLflow's view and the report."""
@@ -27,6 +28,8 @@ def alone(path: Path, what: str, console: Console) -> Iterator[None]:
         what: What another run does while it holds the lock, to be printed.
         console: Where to say that it is waited for.
     """
+    from filelock import Timeout
+
     lock = lock_of(path)
     try:
         lock.acquire(timeout=0)

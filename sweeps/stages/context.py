@@ -111,7 +111,7 @@ def environment(
         data_folders=folders,
         logs=Path(spec.places.output_dir) / "logs",
         weights_file=spec.sweep.model.weights_file,
-        pretrained_files={content: Path(file) for file, content in contents.items()},
+        pretrained_files={content: Path(file).absolute() for file, content in contents.items()},
         plugins=spec.plugins,
     )
 

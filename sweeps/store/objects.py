@@ -9,12 +9,10 @@ answers may repeat parts of them, so no text of it leaves this file.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -132,6 +130,8 @@ def _version(said: Any) -> Version:
 
 
 def _is_loopback(host: str) -> bool:
+    import ipaddress
+
     if host == "localhost":
         return True
     try:
@@ -413,6 +413,8 @@ def _first(pattern: str, text: str) -> str:
 
 def in_parallel(action: Callable[[Any], T], items: Iterable[Any], threads: int) -> list[T]:
     """What the action returns for each item, in their order; the first error is raised."""
+    from concurrent.futures import ThreadPoolExecutor
+
     todo = list(items)
     if len(todo) < 2:
         return [action(item) for item in todo]

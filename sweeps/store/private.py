@@ -8,11 +8,13 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import BaseFileLock, FileLock
+from typing import TYPE_CHECKING
 
 from oneshui.errors import InputError
 from sweeps.store.aside import make_room
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 def make_private(folder: Path) -> None:
@@ -76,5 +78,7 @@ def lock_of(path: Path) -> BaseFileLock:
     if is_strange:
         name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
         path = runtime_folder() / f"{name}.lock"
+    from filelock import FileLock
+
     make_room(path)
     return FileLock(path)

@@ -91,6 +91,8 @@ def plan_params(plan: Plan) -> dict[str, str]:
         "preprocessing": sweep.preprocessing,
         "views": sweep.views,
     }
+    if sweep.pretrained is not None:
+        found["pretrained_saw"] = sweep.pretrained.saw
     if len(recipes) == 1:
         recipe = next(iter(sweep.training.values()))
         found |= {f"training.{name}": value for name, value in asdict(recipe).items()}

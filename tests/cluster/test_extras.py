@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 import tomllib
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PROJECT: dict[str, Any] = tomllib.loads(
     (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
@@ -27,6 +30,36 @@ def test_every_package_of_an_extra_is_pinned(extra: str) -> None:
     packages = PROJECT["project"]["optional-dependencies"][extra]
     assert packages
     assert {name_of(each) for each in packages} <= pinned
+
+
+def closure(names: list[str]) -> set[str]:
+    """What an installation of these packages brings here, themselves included."""
+    found: set[str] = set()
+    waiting = [(Requirement(name).name, Requirement(name).extras) for name in names]
+    for name, extras in waiting:
+        found.add(canonicalize_name(name))
+        for text in importlib.metadata.requires(name) or ():
+            needed = Requirement(text)
+            own = [{"extra": extra} for extra in (extras or {""})]
+            is_new = (needed.name, needed.extras) not in waiting
+            if is_new and (not needed.marker or any(map(needed.marker.evaluate, own))):
+                waiting.append((needed.name, needed.extras))
+    return found
+
+
+def test_the_tested_versions_can_be_installed() -> None:
+    project = PROJECT["project"]
+    pinned = PROJECT["tool"]["uv"]["constraint-dependencies"]
+    tested = {canonicalize_name(Requirement(each).name): each for each in pinned}
+    locked = project["optional-dependencies"]["locked"]
+    names = {canonicalize_name(Requirement(each).name): each for each in locked}
+    assert len(names) == len(locked)
+    for name, each in names.items():
+        assert Requirement(each).specifier == Requirement(tested[name]).specifier, name
+    # torch names its own to the digit, and not every machine has a GPU.
+    of_torch = re.compile("nvidia-.*|cuda-.*|triton")
+    brought = {each for each in closure(project["dependencies"]) if not of_torch.fullmatch(each)}
+    assert brought <= names.keys()
 
 
 def test_rays_metrics_cannot_be_served_from_a_laptop() -> None:

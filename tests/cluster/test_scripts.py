@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.cluster_files import FOLDER, write_program
+from support.processes import wait_for
 
 SCRIPTS = sorted([*FOLDER.rglob("*.sh"), *FOLDER.rglob("*.sbatch")])
 
@@ -226,3 +227,53 @@ def test_when_the_time_is_up_it_is_queued_again(tmp_path: Path) -> None:
     assert allocation.requeues() == ["requeue 1234567"], output
     assert "the time is up; queued again" in output
     assert list(tmp_path.glob(".oneshui-*")) == []
+
+
+def shared(folder: Path, driver: str, **others: str) -> subprocess.Popen[str]:
+    """A job on a part of a node: the command itself is a program of the test."""
+    write_program(folder / ".venv/bin", "oneshui", f'echo "$RAY_TMPDIR $*" >driven\n{driver}')
+    write_program(folder / "bin", "scontrol", 'echo "$*" >>requeued')
+    return subprocess.Popen(
+        ["bash", str(FOLDER / "slurm/shared.sbatch"), "sweep=full", "data_dir=/a b"],
+        env={
+            "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+            "SLURM_SUBMIT_DIR": str(folder),
+            "SLURM_JOB_ID": "1234567",
+            "SLURM_CPUS_PER_TASK": "8",
+            **others,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("ended", "status", "queued"), [(0, 0, 0), (2, 2, 0), (137, 0, 1)])
+def test_a_job_on_a_part_of_a_node_ends_as_its_sweep_does(
+    ended: int, status: int, queued: int, tmp_path: Path
+) -> None:
+    process = shared(tmp_path, f"exit {ended}")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    place, _, words = (tmp_path / "driven").read_text().partition(" ")
+    assert words == "cluster=local cluster.workers=8 sweep=full data_dir=/a b\n"
+    assert place.startswith("/tmp/oneshui-1234567-")
+    assert not Path(place).exists()
+    assert (tmp_path / "requeued").exists() == bool(queued)
+
+
+def test_a_job_on_a_part_of_a_node_comes_back_when_its_time_is_up(tmp_path: Path) -> None:
+    process = shared(tmp_path, "exec sleep 60")
+    wait_for((tmp_path / "driven").exists, "the sweep to begin")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "the time is up; queued again" in output
+    assert (tmp_path / "requeued").read_text() == "requeue 1234567\n"
+
+
+def test_a_part_of_a_node_is_not_asked_for_whole() -> None:
+    lines = (FOLDER / "slurm/shared.sbatch").read_text().splitlines()
+    asked = [line for line in lines if line.startswith("#SBATCH")]
+    assert not any("exclusive" in line for line in asked)
+    assert {"#SBATCH --nodes=1", "#SBATCH --gpus=1", "#SBATCH --cpus-per-task=8"} <= {*asked}

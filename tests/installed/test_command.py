@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Literal
@@ -16,13 +15,9 @@ FORMS: tuple[Form, ...] = ("oneshui", "python -m oneshui")
 
 
 def test_the_wheel_brings_every_file_of_both_packages(installed: Installed) -> None:
-    listed = subprocess.run(
-        ["git", "-C", str(PROJECT), "ls-files", "oneshui", "sweeps"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    wanted = set(listed.stdout.split())
+    folders = (PROJECT / "oneshui", PROJECT / "sweeps")
+    found = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    wanted = {str(p.relative_to(PROJECT)) for p in found if "__pycache__" not in p.parts}
     assert {"sweeps/conf/config.yaml", "oneshui/data/loaders/orl_labels.csv"} <= wanted
     assert not [name for name in sorted(wanted) if not (installed.site / name).is_file()]
 

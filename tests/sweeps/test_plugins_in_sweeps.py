@@ -14,6 +14,7 @@ from support.inline_sweep import InlineSweep, inline_sweep
 from support.own_code import NET, written
 
 from oneshui.errors import InputError
+from sweeps import described
 from sweeps.cli.why import explanation
 from sweeps.config import load
 from sweeps.graph.plan import Plan, expand
@@ -63,6 +64,7 @@ def agreement(outcome: Predicted) -> float:
     own, theirs = outcome.logits("forget"), outcome.logits("forget", retrained=True)
     return float((own.argmax(axis=1) == theirs.argmax(axis=1)).mean())
 '''
+OWN = ("sweep.model.mean=[0.4,0.5,0.6]", "sweep.model.std=[0.2,0.2,0.2]")
 EPOCH = ("sweep.training.epochs=1",)
 SWEEP = (
     "sweep=smoke",
@@ -107,6 +109,42 @@ def test_what_a_plugin_does_not_touch_keeps_its_keys(folder: Path) -> None:
     load(["sweep=smoke"])
     changed = {job.stage for key, job in own.jobs.items() if key not in edited.jobs}
     assert changed == {"unlearn", "evaluate", "score"}
+
+
+def test_the_code_of_a_network_is_in_what_works_with_it(folder: Path) -> None:
+    own = [*SWEEP, "sweep.methods=[pretrain,retrain,ssd]"]
+    own += [f"sweep.model.factory={folder}/own_net.py:make_net", "sweep.model.options={width: 4}"]
+    before, text = plan_of(*own), (folder / "own_net.py").read_text()
+    (folder / "own_net.py").write_text(f"{text}# edited\n")
+    load(["sweep=smoke"])
+    after = plan_of(*own)
+    (folder / "own_net.py").write_text(text)
+    load(["sweep=smoke"])
+    kept = {job.stage for key, job in before.jobs.items() if key in after.jobs}
+    assert kept == {"index", "cache", "split"}
+    trained = [job for job in before.jobs.values() if job.stage == "pretrain"]
+    again = [job for job in after.jobs.values() if job.stage == "pretrain"]
+    assert [job.key[:8] for job in trained] == [job.key[:8] for job in again]
+    assert trained[0].editable == ("plugin changed",)
+    assert trained[0].spec["model"]["factory"] == "own_net:make_net"
+    # Neither the sweep's name of a timm network nor its options are those of another.
+    assert trained[0].spec["model"].keys() == {
+        *("factory", "image_size", "weights", "options", "source"),
+    }
+    without = plan_of(*SWEEP, own[-3], own[-2])
+    (job,) = [job for job in without.jobs.values() if job.stage == "pretrain"]
+    assert job.spec["model"]["options"] == {}
+
+
+def test_all_of_it_is_in_the_description_of_a_run(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").touch()
+    own = [*SWEEP, f"plugins=[{folder}/shrink_it.py,{folder}/agreeing.py]", *OWN]
+    own += [f"sweep.model.factory={folder}/own_net.py:make_net"]
+    own += [f"sweep.pretrained={tmp_path}/m.safetensors", "sweep.pretrained_saw=all"]
+    spec = load(own)
+    described.write(spec, tmp_path)
+    load(["sweep=smoke"])
+    assert described.read(tmp_path).sweep == spec.sweep
 
 
 def test_without_its_plugin_a_name_is_unknown_again(folder: Path) -> None:
@@ -181,9 +219,6 @@ def test_an_error_in_a_plugin_is_one_sentence(tmp_path: Path) -> None:
         done = inline_command(*SWEEP[:2], f"plugins=[{item}]", "mode=plan")
         assert (done.status, len(done.said.splitlines())) == (2, 1), done.said
         assert reason in done.said
-
-
-OWN = ("sweep.model.mean=[0.4,0.5,0.6]", "sweep.model.std=[0.2,0.2,0.2]")
 
 
 def test_a_model_that_exists_takes_the_place_of_pretraining(folder: Path, tmp_path: Path) -> None:

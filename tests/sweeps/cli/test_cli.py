@@ -92,7 +92,7 @@ def test_a_report_of_an_unfinished_sweep_has_another_status(
         sweeps.cli.rebuild(spec, Console())
     assert not (tmp_path / "store").exists()
     LocalStore(tmp_path / "store")
-    monkeypatch.setattr(sweeps.cli, "finish", lambda *_: is_complete)
+    monkeypatch.setattr("sweeps.cli.finish.finish", lambda *_: is_complete)
     assert sweeps.cli.rebuild(spec, Console()) == status
 
 

@@ -72,8 +72,8 @@ def test_ray_is_started_with_the_gpus_of_the_command_and_without_the_user_s_fold
         return SimpleNamespace(dashboard_url="")
 
     monkeypatch.setenv(VISIBLE, "4,5,6")
-    monkeypatch.setattr(tune.ray, "init", init)
-    monkeypatch.setattr(tune.ray, "shutdown", lambda: None)
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
     with tune.ray_cluster(load(["cluster.gpus=[0,2]"]).cluster, tmp_path):
         assert handed["visible"] == "4,6"
     # Ray counts the visible ones itself, up to those that there are.
