@@ -205,13 +205,13 @@ def _is_chain(steps: Sequence[Step], tensors: str) -> bool:
     return links and (not steps or steps[-1].after == tensors)
 
 
-def count_outputs(weights: Weights, spec: ModelSpec) -> int:
+def count_outputs(weights: Weights, network: ModelSpec) -> int:
     """How many outputs a model has, by the shape of its classifier in a file.
 
     Raises:
         InputError: The file has no such classifier.
     """
-    model = make_model(spec, 1, 0)
+    model = make_model(network, 1, 0)
     classifier = classifier_of(model)
     name = next(name for name, module in model.named_modules() if module is classifier)
     with safe_open(weights.path, "pt") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -15,6 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.company import KIT, MODEL, PREPARE, Company
 from support.inline_command import inline_command
+
+from oneshui.erasure.kit import read_kit
+from oneshui.erasure.weights import write_weights
 
 ERASE = ("erase", f"kit={KIT}", "weights=model.safetensors", "photos=request.csv", "out=erased")
 
@@ -95,6 +99,14 @@ def _other_network() -> None:
     save_file({"head.weight": torch.zeros(6, 3)}, "model.safetensors")
 
 
+def _another_model() -> None:
+    weights = load_file("model.safetensors")
+    described = read_kit(Path(KIT)).kit.described
+    other = dataclasses.replace(described, outputs=described.outputs[::-1])
+    changed = {name: tensor + 1 for name, tensor in weights.items()}
+    write_weights(changed, Path("model.safetensors"), other, [])
+
+
 def _pickled() -> None:
     Path("model.safetensors").write_bytes(pickle.dumps({"head.weight": 1}))
 
@@ -139,6 +151,7 @@ def _other_code() -> None:
         (_empty, "lists no picture"),
         (_other_weights, "are not those that kit"),
         (_other_network, "are not those that kit"),
+        (_another_model, "is of another model than weights"),
         (_pickled, "is a pickle"),
         (_damaged_numbers, "is damaged: kit.json is not as it was written"),
         (_damaged_tensors, "is damaged: importances.safetensors"),
@@ -179,7 +192,7 @@ def test_who_asked_before(asked: Company) -> None:
     assert "was already in request 1 of this model" in _refused(*again)
     # With another picture of his he is somebody else for all that anybody can tell.
     row = asked.split.support[0]
-    Image.new("RGB", (32, 32), "blue").save(asked.table.loc[row, "path"])
+    Image.new("RGB", (32, 32), "blue").save(asked.table["path"][row])
     asked.request("request.csv", [row])
     assert inline_command(*again, "method=gradient_ascent").status == 0
 

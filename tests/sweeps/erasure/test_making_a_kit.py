@@ -13,11 +13,11 @@ import pytest
 from support.company import KIT, PREPARE, Company
 from support.inline_command import Ended, inline_command
 
-import sweeps.erasure.jobs
 from oneshui.data.loaders.own_table import load_table, read_sets
 from oneshui.errors import InputError, MethodError
 from sweeps.erasure.preparing import divided
 from sweeps.graph.job import Job
+from sweeps.stages.run import run
 
 
 @pytest.fixture
@@ -33,7 +33,6 @@ def test_a_crash_loses_no_finished_trial(
     made: tuple[Path, Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: Counter[str] = Counter()
-    run = sweeps.erasure.jobs.run
 
     def until_the_end_of_ssd(job: Job, *rest: object) -> object:
         if job.spec.get("method") == "gradient_ascent":
@@ -45,14 +44,14 @@ def test_a_crash_loses_no_finished_trial(
         ran[job.key] += 1
         return run(job, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sweeps.erasure.jobs, "run", until_the_end_of_ssd)
+    monkeypatch.setattr("sweeps.erasure.jobs.run", until_the_end_of_ssd)
     ended = inline_command(*PREPARE, f"out={KIT}")
     assert (ended.status, ended.said.splitlines()[-1]) == (1, "launch.py: the machine is gone")
     assert not Path(KIT).exists()
     first = len(ran)
     assert first == 1 + 1 + 1 + 1 + 4  # index, cache, requests, preparation, trials
 
-    monkeypatch.setattr(sweeps.erasure.jobs, "run", counted)
+    monkeypatch.setattr("sweeps.erasure.jobs.run", counted)
     assert inline_command(*PREPARE, f"out={KIT}").status == 0
     assert len(ran) == first + 4
     assert set(ran.values()) == {1}

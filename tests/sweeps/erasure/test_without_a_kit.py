@@ -37,7 +37,7 @@ def test_a_method_that_needs_nothing_but_the_photos(asked: Company) -> None:
 
     # What was written says itself what the model is.
     row = asked.split.support[0]
-    Image.new("RGB", (20, 20), "green").save(asked.table.loc[row, "path"])
+    Image.new("RGB", (20, 20), "green").save(asked.table["path"][row])
     asked.request("next.csv", [row])
     told = ["weights=erased/weights.safetensors", "photos=next.csv", "out=again"]
     again = inline_command("erase", *told, "method=gradient_ascent", "hyperparameters={steps: 2}")
