@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 PASS_SIZE = 128
 """Images per forward pass over D_tr."""
 
-MAX_ROWS = 1024
+MAX_ROWS = 512
 """Rows of one matrix that is decomposed: of many classes together fewer directions are kept."""
 
 
@@ -69,7 +69,7 @@ class NewtonHead:
     prepare_fields: ClassVar[tuple[str, ...]] = ("rank",)
     search_space: ClassVar[Mapping[str, Range]] = {
         "step_scale": Range(low=0.1, high=10.0, log=True),
-        "ridge": Range(low=1e-5, high=0.1, log=True),
+        "ridge": Range(low=1e-3, high=1.0, log=True),
     }
     relative_space: ClassVar[Mapping[str, Range]] = {"step": Range(low=0.03, high=3.0, log=True)}
     nothing: ClassVar[Mapping[str, float | int]] = {"step_scale": 0.0, "step": 0.0}
@@ -77,7 +77,7 @@ class NewtonHead:
     step_scale: float = number(1.0, at_least=0)
     step: float = number(0.0, at_least=0)
     multiplicity: float = number(0.0, at_least=0)
-    ridge: float = number(1e-3, above=0)
+    ridge: float = number(0.1, above=0)
     rank: int = number(64, at_least=1)
 
     def prepare(self, request: PrepareRequest) -> Mapping[str, torch.Tensor]:

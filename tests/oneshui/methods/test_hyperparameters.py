@@ -155,10 +155,10 @@ DECLARED: dict[str, Declared] = {
     "newton_head": (
         PREPARED,
         ("rank",),
-        {"step_scale": 1.0, "step": 0.0, "multiplicity": 0.0, "ridge": 1e-3, "rank": 64},
+        {"step_scale": 1.0, "step": 0.0, "multiplicity": 0.0, "ridge": 0.1, "rank": 64},
         {
             "step_scale": Range(low=0.1, high=10, log=True),
-            "ridge": Range(low=1e-5, high=0.1, log=True),
+            "ridge": Range(low=1e-3, high=1, log=True),
         },
     ),
     "pgu": (
