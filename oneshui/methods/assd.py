@@ -65,13 +65,14 @@ class ASSD:
 
     def prepare(self, request: PrepareRequest) -> Importances:
         """Importances of D_tr, float32 on the CPU, by parameter name, and ``NUM_PEOPLE``, int64."""
+        import torch
+
         from oneshui.methods._importance import train_importances
 
         generator = request.generator("assd order")
-        people = request.train.identities.unique()
         return {
             **train_importances(request, self._measure(request.task), generator),
-            NUM_PEOPLE: people.new_tensor(len(people)),
+            NUM_PEOPLE: torch.tensor(len(set(request.train.identities.tolist()))),
         }
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:

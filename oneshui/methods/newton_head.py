@@ -97,12 +97,11 @@ class NewtonHead:
         together = 1 if request.task == "multilabel" else probabilities.shape[1]
         basis = vectors.flip(1)[:, : min(self.rank, max(1, MAX_ROWS // together))]
         hessian = curvature(features @ basis, probabilities, request.task)
-        people = request.train.identities.unique()
         return {
             "basis": basis.cpu().contiguous(),
             "hessian": hessian.cpu().contiguous(),
-            "num_images": people.new_tensor(len(request.train)),
-            "num_people": people.new_tensor(len(people)),
+            "num_images": torch.tensor(len(request.train)),
+            "num_people": torch.tensor(len(set(request.train.identities.tolist()))),
         }
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
@@ -185,7 +184,7 @@ def curvature(features: torch.Tensor, probabilities: torch.Tensor, task: Task) -
 
     if task == "multilabel":
         return moments(probabilities * (1 - probabilities))
-    total = torch.block_diag(*moments(probabilities))
+    total: torch.Tensor = torch.block_diag(*moments(probabilities))  # type: ignore[no-untyped-call]
     for some, shares in zip(
         torch.split(features, PASS_SIZE), torch.split(probabilities, PASS_SIZE), strict=True
     ):
@@ -209,5 +208,7 @@ def newton_step(hessian: torch.Tensor, gradient: torch.Tensor, ridge: float) -> 
 
     values, vectors = torch.linalg.eigh(hessian)
     rows = gradient.reshape(len(hessian), -1, 1)
-    solved = vectors @ ((vectors.mT @ rows) / (values.clamp_min(0) + ridge)[..., None])
+    solved: torch.Tensor = vectors @ (
+        (vectors.mT @ rows) / (values.clamp_min(0) + ridge)[..., None]
+    )
     return solved.reshape(gradient.shape)

@@ -28,8 +28,8 @@ def hessian(features: Rows, weights: Rows, task: str) -> np.ndarray:
         for c in range(count):
             for d in range(count):
                 if task == "multilabel":
-                    p = 1 / (1 + math.exp(-logits[c]))
-                    factor = p * (1 - p) if c == d else 0.0
+                    one = 1 / (1 + math.exp(-logits[c]))
+                    factor = one * (1 - one) if c == d else 0.0
                 else:
                     p = _softmax(logits)
                     factor = p[c] * ((c == d) - p[d])

@@ -58,7 +58,7 @@ def test_most_lasting_findings_are_reported_and_few_others() -> None:
 def test_a_finding_can_be_seen_but_with_those_whom_only_reports_name(
     place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = {}
+    changes: dict[bool, list[float]] = {}
     for person in range(40):
         patient = draw_patient(0, person)
         images = []

@@ -39,7 +39,7 @@ def test_alpha_is_the_percentile_of_the_ratios_that_there_are() -> None:
     flat = [torch.cat([t.flatten() for t in d.values()]).tolist() for d in (forget, original)]
     for share in (0.004, 0.05, 0.2, 1.0):
         ours = percentile_alpha(forget, original, assd.percentile(share))
-        assert ours == pytest.approx(alpha_by_sorting(*flat, share, 1.0), rel=1e-5)
+        assert ours == pytest.approx(alpha_by_sorting(flat[0], flat[1], share, 1.0), rel=1e-5)
     zeros = {name: torch.zeros_like(f) for name, f in original.items()}
     assert math.isnan(percentile_alpha(forget, zeros, 97.0))
 
@@ -60,7 +60,7 @@ def test_the_whole_method_is_a_plain_loop(problem: TinyProblem) -> None:
         for data in (problem.images("support"), problem.images("train"))
     )
     flat = [torch.cat([t[n].flatten() for n in forget]).tolist() for t in (forget, original)]
-    alpha = alpha_by_sorting(*flat, len(asked.support), num_people)
+    alpha = alpha_by_sorting(flat[0], flat[1], len(asked.support), num_people)
     weights = {name: p.detach() for name, p in model.named_parameters()}
     theirs = dampened_weights(weights, forget, original, alpha=alpha, lam=0.7)
     ours = dict(method.unlearn(asked).named_parameters())

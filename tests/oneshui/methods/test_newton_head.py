@@ -62,7 +62,8 @@ def best_logits(counts: torch.Tensor, task: Task) -> torch.Tensor:
 def after_leaving_out(task: Task, size: int, taken: int) -> tuple[torch.Tensor, ...]:
     """Probabilities of the first group [C] before, after the step, and after retraining."""
     shares = torch.tensor([[0.3, 0.6, 0.1], [0.2, 0.5, 0.3]])
-    rows, labels = [], []
+    rows: list[int] = []
+    labels: list[Any] = []
     for group, share in enumerate(shares):
         for number in range(size):
             rows.append(255 * (1 - group))
@@ -72,7 +73,7 @@ def after_leaving_out(task: Task, size: int, taken: int) -> tuple[torch.Tensor, 
             else:
                 labels.append([int(place < s) for s in share])
     pixels = np.array(rows, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=1)
-    label = np.array(labels, dtype=np.uint8 if task == "multilabel" else np.int64)
+    label: Any = np.array(labels, dtype=np.uint8 if task == "multilabel" else np.int64)
     images = make_images(pixels, label, np.arange(len(rows)), np.arange(len(rows)))
     truth = targets(images.labels, 3).double()
 
@@ -132,7 +133,9 @@ def test_the_curvature_is_that_of_a_plain_loop(task: Task) -> None:
     logits = features @ weights.T
     probabilities = logits.sigmoid() if task == "multilabel" else logits.softmax(1)
     ours = curvature(features, probabilities, task)
-    whole = torch.block_diag(*ours)
+    whole = np.block(
+        [[ours[i] if i == j else 0 * ours[i] for j in range(len(ours))] for i in range(len(ours))]
+    )
     theirs = hessian(features.tolist(), weights.tolist(), task)
     assert np.allclose(whole, theirs, atol=1e-12)
     assert len(ours) == (4 if task == "multilabel" else 1)
@@ -195,7 +198,8 @@ def test_a_picture_stands_for_as_many_as_a_person_has_unless_said_otherwise() ->
     asked = problem.unlearn_request(prepared)
 
     def weights(multiplicity: float) -> dict[str, torch.Tensor]:
-        return dataclasses.replace(method, multiplicity=multiplicity).unlearn(asked).state_dict()
+        unlearned: nn.Module = dataclasses.replace(method, multiplicity=multiplicity).unlearn(asked)
+        return unlearned.state_dict()
 
     assert largest_difference(weights(0.0), weights(mean)) == 0
     assert largest_difference(weights(mean), weights(1.0)) > 1e-6

@@ -72,11 +72,11 @@ def test_labels_are_those_that_were_drawn(pristine: Path) -> None:
         (lambda root: shutil.rmtree(root), r"femnist is absent: .*Special Database 19"),
         (lambda root: shutil.rmtree(root / "by_class"), r"by_class is absent"),
         (
-            lambda root: (shutil.rmtree(root / "by_write"), (root / "by_write").mkdir()),
+            lambda root: [path.unlink() for path in root.glob("by_write/*/*/*/*.png")],
             r"by_write holds no picture like .*by_write.zip",
         ),
         (
-            lambda root: (shutil.rmtree(root / "by_class"), (root / "by_class").mkdir()),
+            lambda root: [path.unlink() for path in root.glob("by_class/*/*/*.png")],
             r"by_class holds no picture like .*by_class.zip",
         ),
         (
