@@ -253,8 +253,14 @@ class TrainingSpec:
         )
 
 
-FACES_LAYOUTS: Final = ("celebahq", "celeba", "mufac")
-"""Layouts of datasets that faces can be drawn in."""
+FACES_LAYOUTS: Final[Mapping[str, str]] = {
+    "celebahq": "faces",
+    "celeba": "faces",
+    "mufac": "faces",
+    "chestxray14": "chest X-rays",
+    "femnist": "characters",
+}
+"""Layouts of datasets that pictures can be drawn in, and what these show."""
 
 RECIPE_VERSION: Final = 1
 """Goes up whenever the same FacesSpec would give other bytes, so that no old set of drawn faces

@@ -1,4 +1,4 @@
-"""Writes a set of synthetic faces to disk in the layout of CelebA-HQ, CelebA or MUFAC.
+"""Writes a set of drawn pictures to disk in the layout of a published dataset.
 
 A set appears at its place whole or not at all: it is written into a hidden folder beside the
 place and moved there by one rename. A marker file, `faces.json`, says which set a folder holds.
@@ -80,6 +80,12 @@ class _Set:
         """All pictures in the layout's order."""
         return self.layout.pictures(self.spec)
 
+    @cached_property
+    def folders(self) -> list[str]:
+        """All folders that hold files, as paths in the set's."""
+        pictures = (picture.path.rpartition("/")[0] for picture in self.pictures)
+        return sorted({*self.layout.folders, *pictures})
+
     @property
     def wanted(self) -> set[str]:
         """The files of the set, as paths in its folder."""
@@ -116,7 +122,7 @@ def generate(
     processes that make the same set at the same time, the second waits for the first.
 
     Args:
-        layout: In which layout: "celebahq", "celeba" or "mufac".
+        layout: In which layout, one of ``oneshui.spec.FACES_LAYOUTS``, which says what it shows.
         spec: Which set.
         folder: The folder to hold the layout's own folder and `faces.json`; it and its parents
             are made.
@@ -154,7 +160,7 @@ def generate(
         scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{_SCRATCH_SUFFIX}")
         try:
             with _writing_into(folder.parent):
-                for level in faces.layout.folders:
+                for level in faces.folders:
                     (scratch / level).mkdir(parents=True, exist_ok=True)
             _draw(
                 faces, [i for i in faces.pictures if i.path in lacking], scratch, workers, progress
@@ -354,7 +360,7 @@ def _foreign(faces: _Set, folder: Path) -> str | None:
 def _files_in(faces: _Set, folder: Path) -> dict[str, int]:
     """When the files of the layout's folders changed that are not empty, by path in the set's."""
     found: dict[str, int] = {}
-    for level in faces.layout.folders:
+    for level in faces.folders:
         if (folder / level).is_dir():
             with os.scandir(folder / level) as entries:
                 files = ((entry.name, entry.stat()) for entry in entries if entry.is_file())
@@ -400,7 +406,7 @@ def _drawn(
 def _draw_chunk(layout: str, spec: FacesSpec, scratch: Path, pictures: Sequence[Picture]) -> int:
     """Draws some pictures; runs in a worker process."""
     for picture in pictures:
-        content = LAYOUTS[layout].jpeg(spec, picture.identity, picture.picture)
+        content = LAYOUTS[layout].content(spec, picture.identity, picture.picture)
         with _writing_into(scratch.parent):
             (scratch / picture.path).write_bytes(content)
     return len(pictures)
@@ -436,7 +442,7 @@ def _move(faces: _Set, scratch: Path, folder: Path, lacking: set[str]) -> None:
             if _lacking(faces, folder):
                 raise
         return
-    for level in faces.layout.folders:
+    for level in faces.folders:
         if (folder / level).is_file():
             (folder / level).unlink()
         (folder / level).mkdir(parents=True, exist_ok=True)

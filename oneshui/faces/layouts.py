@@ -1,4 +1,4 @@
-"""The files of a set of synthetic faces, in each of the layouts that the loaders read.
+"""The files of a set of drawn pictures, in each of the layouts that the loaders read.
 
 What the files are called, which picture shows whom, and what the annotation files say; nothing is
 written here. Imports neither torch nor pandas: the worker processes need only numpy and Pillow.
@@ -13,14 +13,17 @@ from typing import Final
 
 from PIL import Image
 
+from oneshui.data.loaders import chestxray14, femnist
 from oneshui.data.loaders.mufac import LETTERS
 from oneshui.faces import ATTRIBUTES, picture_labels, render, render_relative
+from oneshui.faces.chests import findings, render_chest
 from oneshui.faces.families import (
     draw_relative,
     num_pictures,
     picture_age,
     picture_class,
 )
+from oneshui.faces.handwriting import picture_character, render_character
 from oneshui.faces.parameters import IMAGE_ORDER, generator
 from oneshui.spec import FacesSpec
 
@@ -43,6 +46,14 @@ MUFAC_SETS: Final = (
     (f"{MUFAC}/custom_test_dataset.csv", f"{MUFAC}/test_images", 1.0),
 )
 MUFAC_HEADER: Final = "family_id,person_id,age_class,image_path"
+
+CHEST_TABLE: Final = f"{chestxray14.FOLDER}/{chestxray14.TABLES[0]}"
+CHEST_IMAGES: Final = f"{chestxray14.FOLDER}/{chestxray14.IMAGES}"
+#: Brackets with commas and all: they are four columns.
+CHEST_HEADER: Final = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
 
 _JPEG_QUALITY: Final = 92
 
@@ -67,23 +78,30 @@ class Layout:
     """How a set lies on disk.
 
     Attributes:
-        folders: All folders that hold files, relative to the set's own.
+        folders: The folders that hold files, relative to the set's own; those of pictures need not
+            be among them.
         table_files: The annotation files.
         pictures: All pictures of a set in the layout's order.
         tables: Text of every annotation file, given all pictures.
-        jpeg: The file of one picture, which depends on nothing else in the set.
+        content: The file of one picture, which depends on nothing else in the set.
     """
 
     folders: tuple[str, ...]
     table_files: tuple[str, ...]
     pictures: Callable[[FacesSpec], list[Picture]]
     tables: Callable[[FacesSpec, Sequence[Picture]], dict[str, str]]
-    jpeg: Callable[[FacesSpec, int, int], bytes]
+    content: Callable[[FacesSpec, int, int], bytes]
 
 
 def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -186,26 +204,97 @@ def mufac_jpeg(spec: FacesSpec, identity: int, picture: int) -> bytes:
     return _encoded(render_relative(spec.seed, identity, picture, (spec.size, spec.size)))
 
 
+def _chest_pictures(spec: FacesSpec) -> list[Picture]:
+    return [
+        Picture(
+            path=f"{CHEST_IMAGES}/{identity + 1:08d}_{picture:03d}.png",
+            identity=identity,
+            picture=picture,
+        )
+        for identity in range(spec.identities)
+        for picture in range(spec.pictures)
+    ]
+
+
+def _chest_tables(spec: FacesSpec, pictures: Sequence[Picture]) -> dict[str, str]:
+    rows = [CHEST_HEADER]
+    for item in pictures:
+        found = "|".join(findings(spec.seed, item.identity, item.picture)) or chestxray14.NOTHING
+        about = f"{item.picture},{item.identity + 1},57,M,PA,{spec.size},{spec.size},0.143,0.143"
+        rows.append(f"{_file(item)},{found},{about}")
+    return {CHEST_TABLE: "\n".join(rows) + "\n"}
+
+
+def chest_png(spec: FacesSpec, identity: int, picture: int) -> bytes:
+    """The PNG file of one chest X-ray; ``picture_jpeg`` tells the arguments."""
+    return _png(render_chest(spec.seed, identity, picture, spec.size))
+
+
+def _character_pictures(spec: FacesSpec) -> list[Picture]:
+    """Every picture twice, by writer and by class, as NIST's two archives have them."""
+    made, written = [], [0] * len(femnist.CLASSES)
+    for identity in range(spec.identities):
+        # What NIST calls a writer: a number and that of the form's text.
+        name = f"{identity:04d}_{identity % 50:02d}"
+        for picture in range(spec.pictures):
+            shown = picture_character(spec.seed, identity, picture)
+            kind = "d" if shown < 10 else "u" if shown < 36 else "l"
+            code, number = femnist.CODES[shown], written[shown]
+            written[shown] += 1
+            paths = (
+                f"{femnist.BY_WRITER}/hsf_0/f{name}/{kind}{name}/{kind}{name}_{picture:05d}.png",
+                f"{femnist.BY_CLASS}/{code}/hsf_0/hsf_0_{number:05d}.png",
+            )
+            made += [
+                Picture(path=f"{femnist.FOLDER}/{path}", identity=identity, picture=picture)
+                for path in paths
+            ]
+    return made
+
+
+def _no_tables(_: FacesSpec, __: Sequence[Picture]) -> dict[str, str]:
+    return {}
+
+
+def character_png(spec: FacesSpec, identity: int, picture: int) -> bytes:
+    """The PNG file of one character; ``picture_jpeg`` tells the arguments."""
+    return _png(render_character(spec.seed, identity, picture, spec.size))
+
+
 LAYOUTS: Final[Mapping[str, Layout]] = {
     "celebahq": Layout(
         folders=(ROOT, IMAGES),
         table_files=(ANNOTATION, IDENTITY),
         pictures=_celebahq_pictures,
         tables=_celebahq_tables,
-        jpeg=picture_jpeg,
+        content=picture_jpeg,
     ),
     "celeba": Layout(
         folders=(CELEBA, CELEBA_IMAGES),
         table_files=(CELEBA_ANNOTATION, CELEBA_IDENTITY, CELEBA_PARTITION),
         pictures=_celeba_pictures,
         tables=_celeba_tables,
-        jpeg=celeba_jpeg,
+        content=celeba_jpeg,
     ),
     "mufac": Layout(
         folders=(MUFAC, *(folder for _, folder, _ in MUFAC_SETS)),
         table_files=tuple(table for table, _, _ in MUFAC_SETS),
         pictures=_mufac_pictures,
         tables=_mufac_tables,
-        jpeg=mufac_jpeg,
+        content=mufac_jpeg,
+    ),
+    "chestxray14": Layout(
+        folders=(chestxray14.FOLDER, CHEST_IMAGES),
+        table_files=(CHEST_TABLE,),
+        pictures=_chest_pictures,
+        tables=_chest_tables,
+        content=chest_png,
+    ),
+    "femnist": Layout(
+        folders=(femnist.FOLDER,),
+        table_files=(),
+        pictures=_character_pictures,
+        tables=_no_tables,
+        content=character_png,
     ),
 }

@@ -2,12 +2,14 @@
 
 Source: Foster et al., "Fast machine unlearning without retraining through selective synaptic
 dampening" (arXiv 2308.07707). The importance of a weight is its mean squared gradient of a
-loss: the task loss for SSD, the squared norm of the logits for its label-free sibling.
+loss: the task loss for SSD, the squared norm of the logits for its label-free sibling, which may
+also take the gradient's size.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -51,18 +53,20 @@ class ImportanceMeasure:
         loss: Whose gradient is squared.
         kind: "batch" squares the gradient of a batch's mean, "sample" that of each image.
         batch_size: Images per gradient ("batch"), or at most so many at a time ("sample").
+        power: 2 squares, 1 takes the size in place of the square.
     """
 
     loss: Loss
     kind: Literal["batch", "sample"]
     batch_size: int
+    power: int = 2
 
     def __call__(
         self, model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
     ) -> Importances:
         """Importances of all images of the batches."""
         measure = batch_importances if self.kind == "batch" else sample_importances
-        return measure(model, batches, self.loss)
+        return measure(model, batches, self.loss, power=self.power)
 
 
 def train_importances(
@@ -98,17 +102,33 @@ def dampened_model(
         share: Share of the weights to select; 0 to go by ``alpha``.
         dampening: Lambda.
     """
-    model = copy.deepcopy(request.model).to(request.device).eval()
-    inputs = request.support.inputs().to(request.device)
-    labels = request.support.labels.to(request.device)
-    forget = measure(model, _smaller([(inputs, labels)], measure.batch_size))
-    original = {name: request.prepared[name].to(request.device) for name in forget}
+    model, forget, original = measured(request, measure)
     dampen(model, forget, original, alpha=alpha, share=share, dampening=dampening)
     return model
 
 
+def measured(
+    request: UnlearnRequest, measure: ImportanceMeasure
+) -> tuple[nn.Module, Importances, Importances]:
+    """A copy of the request's model, in evaluation mode, and its importances of S and of D_tr.
+
+    Args:
+        request: Gives model, S and, as preparation, the importances of D_tr.
+        measure: How D_tr was measured.
+    """
+    model = copy.deepcopy(request.model).to(request.device).eval()
+    inputs = request.support.inputs().to(request.device)
+    labels = request.support.labels.to(request.device)
+    forget = measure(model, _smaller([(inputs, labels)], measure.batch_size))
+    return model, forget, {name: request.prepared[name].to(request.device) for name in forget}
+
+
 def batch_importances(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], loss: Loss
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    loss: Loss,
+    *,
+    power: int = 2,
 ) -> Importances:
     """Mean over batches of the squared gradient of the batch's mean.
 
@@ -116,6 +136,7 @@ def batch_importances(
         model: In evaluation mode; only its parameters that require a gradient are measured.
         batches: (inputs [B, 3, S, S], labels) on the model's device, at least one.
         loss: Whose gradient is squared.
+        power: 1 for its size in place of its square.
     """
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     total = [torch.zeros_like(parameter) for parameter in parameters.values()]
@@ -123,32 +144,41 @@ def batch_importances(
     for inputs, labels in batches:
         value = loss(model(inputs), labels)
         gradients = torch.autograd.grad(value, list(parameters.values()))
-        torch._foreach_addcmul_(total, gradients, gradients)
+        if power == 1:
+            torch._foreach_add_(total, torch._foreach_abs(gradients))
+        else:
+            torch._foreach_addcmul_(total, gradients, gradients)
         count += 1
     torch._foreach_div_(total, count)
     return dict(zip(parameters, total, strict=True))
 
 
 def sample_importances(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], loss: Loss
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    loss: Loss,
+    *,
+    power: int = 2,
 ) -> Importances:
     """Mean over images of the squared gradient of the image's number.
 
     Equals ``batch_importances`` with batches of one image. Gradients of several images are
     computed at once, of as many as MAX_GRADIENT_NUMBERS or a GPU's free memory allows, layer by
-    layer where ``oneshui.methods._sample_gradients`` has rules for all of them.
+    layer where ``oneshui.methods._sample_gradients``, which only squares, has rules for all of
+    them.
 
     Args:
         model: In evaluation mode; only its parameters that require a gradient are measured.
         batches: (inputs [B, 3, S, S], labels) on the model's device, at least one.
         loss: Whose gradient is squared.
+        power: 1 for its size in place of its square.
     """
     parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
     num_numbers = sum(parameter.numel() for parameter in parameters.values())
     device = next(iter(parameters.values())).device
     chunk_size = max(1, _gradient_numbers(device) // num_numbers)
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    layerwise = is_layerwise(model)
+    layerwise = power == 2 and is_layerwise(model)
     count = 0
     for inputs, labels in _smaller(batches, chunk_size):
         if layerwise:
@@ -157,7 +187,7 @@ def sample_importances(
             except LayerwiseError:
                 layerwise = False
         if not layerwise:
-            sums = _vectorised_sums(model, parameters, inputs, labels, loss)
+            sums = _vectorised_sums(model, parameters, inputs, labels, loss, power)
         for name, value in sums.items():
             total[name] += value
         count += len(inputs)
@@ -170,8 +200,9 @@ def _vectorised_sums(
     inputs: torch.Tensor,
     labels: torch.Tensor,
     loss: Loss,
+    power: int,
 ) -> Importances:
-    """Sum over images of the squared gradients of any model, all of them held at once."""
+    """Sum over images of powers of the gradients of any model, all of them held at once."""
 
     def value(
         parameters: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor
@@ -183,7 +214,10 @@ def _vectorised_sums(
     # The fused attention kernels have no rule for a batch of gradients.
     with sdpa_kernel(SDPBackend.MATH):
         gradients = gradients_of(parameters, inputs, labels)
-    return {name: gradient.square().sum(dim=0) for name, gradient in gradients.items()}
+    return {
+        name: (gradient.abs() if power == 1 else gradient.square()).sum(dim=0)
+        for name, gradient in gradients.items()
+    }
 
 
 def _gradient_numbers(device: torch.device) -> int:
@@ -229,6 +263,31 @@ def dampen(
             selected = chosen[name] if share else importance > alpha * original[name]
             factor = (dampening * original[name] / importance).clamp(max=1.0)
             parameters[name].mul_(torch.where(selected, factor, 1.0))
+
+
+def percentile_alpha(
+    forget: Mapping[str, torch.Tensor], original: Mapping[str, torch.Tensor], percentile: float
+) -> float:
+    """The percentile of how much more important each weight is to S than to D_tr.
+
+    Args:
+        forget: Importances of S.
+        original: Importances of D_tr, with the same names and shapes.
+        percentile: 0 to 100, interpolated linearly between two weights.
+
+    Returns:
+        An alpha for ``dampen``; weights of no importance to D_tr have no ratio and do not count,
+        and where no weight has one alpha is not a number, so that nothing is selected.
+    """
+    ratios = torch.cat([(f / original[name]).flatten() for name, f in forget.items()])
+    ratios = ratios[ratios.isfinite()]
+    if not len(ratios):
+        return math.nan
+    place = (len(ratios) - 1) * percentile / 100
+    low, high = (
+        float(ratios.kthvalue(1 + rank).values) for rank in (math.floor(place), math.ceil(place))
+    )
+    return low + (high - low) * (place - math.floor(place))
 
 
 def _most_important(

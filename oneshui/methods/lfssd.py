@@ -9,12 +9,14 @@ of the loss l(f_theta(x), y). With the importance I_D of a data set D, f = I_S, 
 It needs the pictures of S but not their labels. ``importance="sample"`` is the mean over images
 of the squared gradient of |f_theta(x)|^2, "batch" the mean over batches of the squared gradient of
 its mean, as the benchmark has it for SSD (docs/benchmark.md, S1); an alpha tuned for one means
-nothing for the other, nor for SSD.
+nothing for the other, nor for SSD. With ``power=1`` it is the gradient's size and not its square;
+"sample" with power 1 is what the field calls LFSSD-Det.
 
 ``share`` is that of ``oneshui.methods.ssd``.
 
-Deviation: the gradient is squared, as in SSD, so that alpha keeps its meaning of a ratio of
-squares; the paper calls the gradient's own size the sensitivity. The benchmark has no such method.
+Deviation: by default the gradient is squared, as in SSD, so that alpha keeps its meaning of a ratio
+of squares; the paper calls the gradient's own size the sensitivity, which is ``power=1``. The
+benchmark has no such method.
 """
 
 from __future__ import annotations
@@ -45,12 +47,13 @@ class LFSSD:
             in place of ``alpha``; 0: not used.
         dampening: Lambda, the strength: smaller dampens more.
         batch_size: Images per gradient ("batch"), or at most so many at a time ("sample").
-        importance: "batch" or "sample" (per-image squares).
+        importance: "batch" or "sample" (per image).
+        power: Of the gradient's size: 2 for its square, or 1 (the paper's).
     """
 
     name: ClassVar[str] = "lfssd"
     access: ClassVar[Access] = Access.PREPARED
-    prepare_fields: ClassVar[tuple[str, ...]] = ("batch_size", "importance")
+    prepare_fields: ClassVar[tuple[str, ...]] = ("batch_size", "importance", "power")
     search_space: ClassVar[Mapping[str, Range]] = {
         "alpha": Range(low=1.0, high=250.0, log=True),
         "dampening": Range(low=0.03, high=2.0, log=True),
@@ -63,6 +66,7 @@ class LFSSD:
     dampening: float = number(0.1, at_least=0)
     batch_size: int = number(128, at_least=1)
     importance: Literal["batch", "sample"] = "batch"
+    power: int = number(2, at_least=1, at_most=2)
 
     def prepare(self, request: PrepareRequest) -> Importances:
         """Importances of D_tr, float32 on the CPU, by parameter name."""
@@ -83,5 +87,5 @@ class LFSSD:
         from oneshui.methods._importance import ImportanceMeasure, squared_norm
 
         return ImportanceMeasure(
-            loss=squared_norm, kind=self.importance, batch_size=self.batch_size
+            loss=squared_norm, kind=self.importance, batch_size=self.batch_size, power=self.power
         )

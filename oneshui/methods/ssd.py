@@ -10,7 +10,8 @@ importance I_D of a data set D, f = I_S, o = I_{D_tr}:
 the batch's mean loss, so it depends on the batch size, and S (one small batch) and D_tr (batches
 of 128) are on different scales; the published alphas absorb that (docs/benchmark.md, S1). "sample"
 is the diagonal Fisher information that the method means: the mean over images of the squared
-gradient of the image's own loss. An alpha tuned for one means nothing for the other.
+gradient of the image's own loss, which the field calls SSD-Det. An alpha tuned for one means
+nothing for the other.
 
 Ours: with ``share`` those k = round(share n) of all n weights are selected that have the largest
 f_i / o_i, whatever alpha is, so that the number means the same in every network and for both

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from oneshui import methods
 from oneshui.data import registry
-from oneshui.spec import DATA_SEEN
+from oneshui.spec import DATA_SEEN, FACES_LAYOUTS
 from sweeps.cli.keys import Key, keys
 from sweeps.config import CONF, shipped, sweep_names
 from sweeps.graph.spec import Listed
@@ -51,8 +51,8 @@ def datasets() -> list[Entry]:
     for name, spec in shipped("demo")["datasets"].items():
         drawn = spec.get("generate")
         text = (
-            f"Drawn faces in the layout {spec['layout']}: {drawn['identities']} people, "
-            f"{drawn['pictures']} pictures each, {drawn['size']} px."
+            f"Drawn {FACES_LAYOUTS[spec['layout']]} in the layout {spec['layout']}: "
+            f"{drawn['identities']} people, {drawn['pictures']} pictures each, {drawn['size']} px."
             if drawn
             else _described(spec["layout"], own)
         )

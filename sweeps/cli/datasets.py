@@ -14,7 +14,7 @@ from oneshui.data.splits import make_split, most_requests, require_shared_labels
 from oneshui.data.table import ImageTable
 from oneshui.errors import InputError
 from oneshui.faces.generate import generate, spoiled
-from oneshui.spec import ProgressCallback, images_needed
+from oneshui.spec import FACES_LAYOUTS, ProgressCallback, images_needed
 from sweeps.cli.console import say_damage
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
@@ -104,7 +104,8 @@ def prepare_datasets(
                 with Bar(console, f"fetching the pictures of {dataset.name}") as bar:
                     folder.fetch(bar)
             _name_spoiled(dataset, places, console)
-            with Bar(console, f"drawing faces for {dataset.name}") as bar:
+            shown = FACES_LAYOUTS.get(dataset.layout, "pictures")
+            with Bar(console, f"drawing {shown} for {dataset.name}") as bar:
                 ensure_generated(dataset, places, bar, os.cpu_count() or 1)
             env = WorkerEnvironment(store=store, data_folders=folders, logs=logs)
             with Bar(console, f"reading the pictures of {dataset.name}") as bar:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from oneshui.spec import DATA_SEEN
+from oneshui.spec import DATA_SEEN, FACES_LAYOUTS
 from sweeps.command import lasting, override_key, shell_line
 from sweeps.graph.cells import index_job
 from sweeps.graph.held_out import sizes_behind
@@ -60,7 +60,9 @@ def datasets(plan: Plan, entries: Mapping[str, Entry]) -> list[DatasetInfo]:
         found.append(
             DatasetInfo(
                 name=spec.name,
-                origin="generated faces" if spec.generate else f"layout {spec.layout}",
+                origin=f"generated {FACES_LAYOUTS[spec.layout]}"
+                if spec.generate
+                else f"layout {spec.layout}",
                 forget_sizes=_listed(cell.num_forget for cell in cells),
                 seeds=_listed(cell.seed for cell in cells),
                 size="{num_images} images of {num_identities} identities".format(**entry.value)

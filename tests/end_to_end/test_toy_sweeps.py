@@ -88,6 +88,26 @@ def test_a_table_of_one_s_own_runs_as_the_documentation_says(tmp_path: Path) -> 
     assert frame["tow"].notna().all()
 
 
+def test_patients_and_writers_run_as_people_do(tmp_path: Path) -> None:
+    sweep = inline_sweep(
+        tmp_path / "out",
+        "sweep=worlds",
+        "sweep.seeds=[0]",
+        "sweep.datasets=[synthetic_tiny_chestxray14,synthetic_tiny_femnist]",
+        "sweep.methods=[pretrain,retrain,newton_head]",
+        "datasets.synthetic_tiny_femnist.generate.pictures=8",
+        "sweep.training={epochs: 1, warmup_epochs: 0}",
+    )
+    assert not sweep.scheduler.failures()
+    frame = results_frame(sweep.plan, scan(sweep.plan, sweep.store, discard=False).entries)
+    assert frame["tow"].notna().all()
+    found = dict(zip(frame["dataset"], frame["task"], strict=True))
+    assert found == {
+        "synthetic_tiny_chestxray14": "multilabel",
+        "synthetic_tiny_femnist": "multiclass",
+    }
+
+
 def test_the_authors_resizing_gives_other_pictures_and_no_other_split() -> None:
     plans = [
         expand(load(["sweep=smoke", f"sweep.preprocessing={variant}"]).sweep)

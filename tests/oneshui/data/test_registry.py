@@ -46,6 +46,8 @@ def test_what_is_published_of_each_dataset() -> None:
     assert found == {
         "celeba": ("celeba", "multilabel", 202_599, "reference"),
         "celebahq": ("CelebAMask-HQ", "multilabel", 30_000, "reference"),
+        "chestxray14": ("chestxray14", "multilabel", 112_120, "corrected"),
+        "femnist": ("femnist", "multiclass", 805_263, "corrected"),
         "mufac": ("mufac", "multiclass", 13_068, "reference"),
         "mufac_clean": ("mufac", "multiclass", 13_068, "reference"),
         "orl": ("ORL_faces", "multilabel", 400, "corrected"),

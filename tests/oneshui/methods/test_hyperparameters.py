@@ -36,8 +36,16 @@ DAMPENING_SPACE = {
     "dampening": Range(low=0.03, high=2, log=True),
 }
 
+SCALE = {"scale": Range(low=1e-3, high=3, log=True)}
+
 Declared = tuple[Access, tuple[str, ...] | None, dict[str, Any], dict[str, Range]]
 DECLARED: dict[str, Declared] = {
+    "assd": (
+        PREPARED,
+        ("batch_size", "importance"),
+        {"scale": 1.0, "dampening": 1.0, "batch_size": 128, "importance": "batch"},
+        SCALE,
+    ),
     "bad_teacher": (
         FULL,
         None,
@@ -87,7 +95,12 @@ DECLARED: dict[str, Declared] = {
             "sigma": Range(low=0.1, high=30, log=True),
         },
     ),
-    "lfssd": (PREPARED, ("batch_size", "importance"), DAMPENING, DAMPENING_SPACE),
+    "lfssd": (
+        PREPARED,
+        ("batch_size", "importance", "power"),
+        {**DAMPENING, "power": 2},
+        DAMPENING_SPACE,
+    ),
     "metaunlearn": (
         PREPARED,
         (
@@ -124,6 +137,12 @@ DECLARED: dict[str, Declared] = {
         },
         {"step_scale": Range(low=0.1, high=10, log=True)},
     ),
+    "mumis": (
+        SUPPORT,
+        None,
+        {"learning_rate": 0.01, "step": 0.0, "steps": 10, "recovery": 1.0},
+        {"learning_rate": Range(low=1e-5, high=1, log=True)},
+    ),
     "neggrad_plus": (
         FULL,
         None,
@@ -131,6 +150,15 @@ DECLARED: dict[str, Declared] = {
         {
             "learning_rate": Range(low=1e-4, high=1, log=True),
             "beta": Range(low=0.5, high=0.999),
+        },
+    ),
+    "newton_head": (
+        PREPARED,
+        ("rank",),
+        {"step_scale": 1.0, "step": 0.0, "multiplicity": 0.0, "ridge": 0.1, "rank": 64},
+        {
+            "step_scale": Range(low=0.1, high=10, log=True),
+            "ridge": Range(low=1e-3, high=1, log=True),
         },
     ),
     "pgu": (
@@ -213,12 +241,15 @@ DECLARED: dict[str, Declared] = {
 
 STEP, SHARE = Range(low=3e-5, high=0.03, log=True), Range(low=1e-5, high=0.03, log=True)
 RELATIVE: dict[str, dict[str, Range]] = {
+    "assd": SCALE,
     "bad_teacher": {"step": STEP},
     "bad_teacher_support": {"step": STEP},
     "finetune": {"step": STEP},
     "gradient_ascent": {"step": STEP},
     "jit": {"step": STEP},
+    "mumis": {"step": STEP},
     "neggrad_plus": {"step": STEP},
+    "newton_head": {"step": Range(low=0.03, high=3, log=True)},
     "pgu": {"step": STEP},
     "random_label": {"step": STEP},
     "salun": {"step": STEP},
@@ -231,8 +262,10 @@ RELATIVE: dict[str, dict[str, Range]] = {
 }
 NO_STEP = {"learning_rate": 0.0, "step": 0.0}
 NOTHING: dict[str, dict[str, float]] = {
+    "assd": {"scale": 0.0},
     "lfssd": {"share": 1e-300},
     "metaunlearn": {"step_scale": 0.0, "step": 0.0},
+    "newton_head": {"step_scale": 0.0, "step": 0.0},
     "pgu": {"gamma": 1.0},
     "pretrain": {},
     "ssd": {"share": 1e-300},
@@ -276,16 +309,21 @@ VALUES: Mapping[str, tuple[Sequence[Any], Sequence[Any], str]] = {
     "metaunlearn.learning_rate": ABOVE_0,
     "loss_type": one_of("full", "original", "unlearned", "scrub", "rev"),
     "momentum": BELOW_1,
+    "multiplicity": NOT_NEGATIVE,
     "num_blocks": WHOLE,
     "num_requests": WHOLE,
     "num_samples": AT_LEAST_1,
     "num_simulated": WHOLE,
     "metaunlearn.parameters": one_of("layers", "all", "classifier"),
     "parameters": one_of("all", "classifier"),
+    "power": ((0, 3), (1, 2), "in [1, 2]"),
+    "rank": AT_LEAST_1,
+    "recovery": ABOVE_0,
     "relative_to": one_of("tensor", "model"),
     "reseed": WHOLE,
     "retain_batch_size": AT_LEAST_1,
     "retain_weight": NOT_NEGATIVE,
+    "ridge": ABOVE_0,
     "scale": NOT_NEGATIVE,
     "share": FRACTION,
     "sigma": ABOVE_0,

@@ -77,7 +77,7 @@ def test_no_line_is_too_long_and_no_word_is_broken(width: int) -> None:
 
 
 def test_one_list_can_be_asked_for() -> None:
-    assert shown(what="methods").startswith("\nmethods\n  bad_teacher ")
+    assert shown(what="methods").startswith("\nmethods\n  assd ")
     assert "sweep.seeds" not in shown(what="methods")
     assert "\nkeys\n" in shown()
 

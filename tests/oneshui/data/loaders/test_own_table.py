@@ -18,7 +18,7 @@ from oneshui.data.contents import fingerprint
 from oneshui.data.loaders import own_table
 from oneshui.errors import DataError
 
-GUIDE = Path(__file__).parents[4] / "docs" / "own_table.md"
+GUIDES = [Path(__file__).parents[4] / "docs" / name for name in ("own_table.md", "speakers.md")]
 COLUMNS: dict[str, list[Any]] = {
     "path": ["a/1.png", "a/2.png", "b.png", "c.png"],
     "identity": [7, 7, 3, 4],
@@ -298,10 +298,14 @@ def test_the_docstrings_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert result.failed == 0
 
 
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
 def test_the_guides_example_prints_what_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    guide: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    blocks = dict(re.findall(r"```(python|text)\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL))
+    blocks = dict(re.findall(r"```(python|text)\n(.*?)```", guide.read_text(), flags=re.DOTALL))
     script = tmp_path / "example.py"
     script.write_text(blocks["python"])
     monkeypatch.chdir(tmp_path)
