@@ -114,7 +114,7 @@ def test_views_of_a_person_come_to_look_less_alike() -> None:
     unseen = torch.cat([augment(images, rows, "crop", size=32, seed=s) for s in range(90, 94)])
 
     def alike(dispersion: float) -> float:
-        hyper = {"learning_rate": 0.01, "epochs": 15, "dispersion": dispersion}
+        hyper = {"learning_rate": 0.01, "epochs": 25, "dispersion": dispersion}
         unlearned = build("spotter", hyper).unlearn(request)
         with torch.no_grad():
             features = FeaturesAndLogits(unlearned)(unseen)[1]
