@@ -67,10 +67,11 @@ class Attack:
             generator: Of the random start, on the CPU; None to start at the images.
         """
         start = inputs if generator is None else self._start(inputs, generator)
-        parts = (torch.split(tensor, PASS_SIZE) for tensor in (start, inputs, labels))
+        begins, centres, goals = (torch.split(t, PASS_SIZE) for t in (start, inputs, labels))
+        sign = -1 if towards else 1
         moved = [
-            self._moved(model, *part, task, -1 if towards else 1)
-            for part in zip(*parts, strict=True)
+            self._moved(model, begin, centre, goal, task, sign)
+            for begin, centre, goal in zip(begins, centres, goals, strict=True)
         ]
         return torch.cat(moved)
 
@@ -113,4 +114,5 @@ class Attack:
 
 def _lengths(images: torch.Tensor) -> torch.Tensor:
     """L2 norm of every image, above 0, [B, 1, 1, 1]."""
-    return images.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+    lengths: torch.Tensor = torch.linalg.vector_norm(images.flatten(1), dim=1).clamp_min(1e-12)
+    return lengths[:, None, None, None]

@@ -117,7 +117,9 @@ class L2UL(SupportPasses):
         return model
 
     def _batches(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return images.split(self.batch_size)
+        import torch
+
+        return torch.split(images, self.batch_size)
 
     def _adversarial(
         self,
@@ -148,7 +150,7 @@ class L2UL(SupportPasses):
         """Every weight tensor that moves, a copy of it, and 1 - I."""
         import torch
 
-        moved = [p for p in model.parameters() if p.requires_grad]
+        moved: list[torch.Tensor] = [p for p in model.parameters() if p.requires_grad]
         total = [torch.zeros_like(p) for p in moved]
         for part in self._batches(inputs):
             length = torch.linalg.vector_norm(model(part), dim=1).mean()

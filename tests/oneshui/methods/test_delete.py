@@ -35,7 +35,7 @@ def test_attributes_that_are_not_known_keep_their_probability() -> None:
     logits = torch.tensor([[2.0, -2.0, 2.0, -2.0, 0.0]])
     labels = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0]])
     common = torch.tensor([0.25, 0.75, 0.25, 0.75, 0.6])
-    right, wrong = masked(logits, labels, common)[0].split([2, 3])
+    right, wrong = torch.split(masked(logits, labels, common)[0], [2, 3])
     assert right.tolist() == [0.25, 0.75]
     assert wrong.tolist() == pytest.approx([0.8808, 0.1192, 0.6], abs=1e-4)
 
