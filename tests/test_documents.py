@@ -31,7 +31,7 @@ SOURCES = [
     if path.suffix in (".py", ".yaml", ".md") and path != Path(__file__)
 ]
 MARK = re.compile(rf'{re.escape(NAME)}, ([A-Z]\d+(?:-[A-Z]\d+)?\b|"[^"]+"(?: and "[^"]+")*)')
-BARE_MARK = re.compile(r"[(;] ?([ADJMPRST]\d{1,2})\)")
+BARE_MARK = re.compile(r"[(;] ?([ADFJMPRST]\d{1,2})\)")
 
 
 def on_one_line(path: Path) -> str:

@@ -30,6 +30,14 @@ PROBLEMS: list[tuple[Network, Task]] = [
     ("batchnorm", "multilabel"),
 ]
 
+QUICK: Mapping[str, Mapping[str, Any]] = {"l2ul": {"num_adversarial": 2, "attack_steps": 5}}
+"""Where the defaults take long and say nothing more of what is kept to here."""
+
+
+def built(name: str) -> Method:
+    return methods.build(name, QUICK.get(name, {}))
+
+
 every_method = pytest.mark.parametrize("name", methods.names())
 every_problem = pytest.mark.parametrize(("network", "task"), PROBLEMS)
 
@@ -49,12 +57,12 @@ def unlearn_request(
 
 @cache
 def prepared_state(name: str, network: Network, task: Task) -> Mapping[str, torch.Tensor]:
-    return prepare(methods.build(name, {}), TinyProblem(network, task).prepare_request())
+    return prepare(built(name), TinyProblem(network, task).prepare_request())
 
 
 @cache
 def unlearned_weights(name: str, network: Network, task: Task) -> Mapping[str, torch.Tensor]:
-    method = methods.build(name, {})
+    method = built(name)
     problem = TinyProblem(network, task)
     model = method.unlearn(unlearn_request(method, problem, prepared_state(name, network, task)))
     return model.state_dict()
@@ -123,7 +131,7 @@ def test_it_returns_a_finite_model_of_the_same_shape(
 def test_the_same_seed_gives_bitwise_the_same_weights(
     name: str, network: Network, task: Task
 ) -> None:
-    method = methods.build(name, {})
+    method = built(name)
     problem = TinyProblem(network, task)
     again = prepare(method, problem.prepare_request())
     assert_equal(again, prepared_state(name, network, task))
@@ -134,7 +142,7 @@ def test_the_same_seed_gives_bitwise_the_same_weights(
 @every_method
 @every_problem
 def test_prepared_state_survives_storage(name: str, network: Network, task: Task) -> None:
-    method = methods.build(name, {})
+    method = built(name)
     prepared = dict(prepared_state(name, network, task))
     stored = load(save(prepared)) if prepared else {}
     assert_equal(stored, prepared)
@@ -145,7 +153,7 @@ def test_prepared_state_survives_storage(name: str, network: Network, task: Task
 @every_method
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_it_leaves_what_it_was_given_and_all_random_state_alone(name: str, training: bool) -> None:
-    method = methods.build(name, {})
+    method = built(name)
     problem = TinyProblem()
     prepare_request = problem.prepare_request()
     prepare_request.model.train(training)
@@ -175,7 +183,7 @@ def test_it_leaves_what_it_was_given_and_all_random_state_alone(name: str, train
 
 @every_method
 def test_the_mode_of_a_model_that_drops_activations_changes_nothing(name: str) -> None:
-    method, problem = methods.build(name, {}), TinyProblem()
+    method, problem = built(name), TinyProblem()
     options = {**SPECS["vit"].options, "proj_drop_rate": 0.5}
     spec = dataclasses.replace(SPECS["vit"], options=options)
     # The weights of the others, because what drops has none.
@@ -209,7 +217,7 @@ def test_statistics_of_a_batch_norm_never_move_and_its_mode_does_not_matter(name
     before = tiny_model("batchnorm")
     buffers = {key: value.clone() for key, value in before.named_buffers()}
     assert len(buffers) == 3 * len([m for m in before.modules() if isinstance(m, nn.BatchNorm2d)])
-    method, problem = methods.build(name, {}), TinyProblem("batchnorm")
+    method, problem = built(name), TinyProblem("batchnorm")
     prepare_request = problem.prepare_request()
     prepared = prepare(method, dataclasses.replace(prepare_request, model=before.train()))
     request = dataclasses.replace(unlearn_request(method, problem, prepared), model=before)
@@ -223,7 +231,8 @@ def test_statistics_of_a_batch_norm_never_move_and_its_mode_does_not_matter(name
 @pytest.mark.parametrize("name", [name for name in methods.names() if name != "retrain"])
 def test_which_methods_move_weights_and_biases_of_a_batch_norm(name: str) -> None:
     more = {"ssd": {"share": 1.0}, "lfssd": {"share": 1.0}, "assd": {"scale": 50.0}}.get(name, {})
-    method, problem = methods.build(name, more), TinyProblem("batchnorm")
+    method = methods.build(name, {**QUICK.get(name, {}), **more})
+    problem = TinyProblem("batchnorm")
     request = unlearn_request(method, problem, prepared_state(name, "batchnorm", "multilabel"))
     after = dict(method.unlearn(request).named_parameters())
     norms = [n for n, m in request.model.named_modules() if isinstance(m, nn.BatchNorm2d)]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from support.commands import launch
 
-from oneshui import methods
+from sweeps.config import shipped
 from sweeps.report.studies.results import JOURNAL
 
 pytestmark = [pytest.mark.long, pytest.mark.ray, pytest.mark.timeout(1800)]
@@ -72,7 +72,7 @@ def test_full_access_helps_more(frame: pd.DataFrame, mean: Means) -> None:
 
 
 def test_every_method_is_in_the_table(frame: pd.DataFrame) -> None:
-    assert set(methods.names()) <= set(frame["method"])
+    assert set(shipped("demo")["sweep"]["methods"]) == set(frame["method"])
     assert frame["tow"].notna().all()
 
 

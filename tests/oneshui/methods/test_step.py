@@ -23,14 +23,19 @@ NETWORKS: tuple[Network, ...] = ("vit", "convnext", "batchnorm")
 ONE_STEP: Mapping[str, dict[str, Any]] = {
     "bad_teacher": {"epochs": 1, "batch_size": 1000},
     "bad_teacher_support": {"epochs": 1},
+    "boundary_shrink": {"epochs": 1},
+    "delete": {"epochs": 1},
+    "extrapolation": {"steps": 1},
     "finetune": {"epochs": 1, "batch_size": 1000},
     "gradient_ascent": {"steps": 1},
     "jit": {},
+    "l2ul": {"epochs": 1, "num_adversarial": 2, "attack_steps": 2},
     "metaunlearn": {"epochs": 1, "hidden_size": 8, "dropout": 0.0},
     "neggrad_plus": {"epochs": 1, "batch_size": 1000},
     "pgu": {"epochs": 1, "gamma": 0.5},
     "random_label": {"steps": 1},
     "salun": {"epochs": 1, "batch_size": 1000},
+    "spotter": {"epochs": 1},
 }
 """Hyperparameters at which a method takes a single step; SCRUB's first one is special."""
 
@@ -115,6 +120,7 @@ def test_scrub_takes_a_gradient_at_its_clipping_norm_for_the_first(name: str) ->
     ("name", "longer"),
     [
         ("bad_teacher_support", {"epochs": 3}),
+        ("delete", {"epochs": 3}),
         ("finetune", {"epochs": 3}),
         ("gradient_ascent", {"steps": 3}),
         ("metaunlearn", {"forget_epochs": 3}),
