@@ -17,6 +17,7 @@ from oneshui.printable import printable
 from oneshui.spec import Access
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.rendering import render
+from sweeps.report.sequences import SurvivalTable
 from sweeps.report.tables import (
     COLUMNS,
     GAIN,
@@ -231,12 +232,15 @@ def _aligned(cells: Sequence[TableCell], measure: str) -> list[str]:
     return [_MARKS[c.rank] + c.mean + tail for c, tail in zip(cells, tails, strict=True)]
 
 
-def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+def markdown(
+    summary: pd.DataFrame, notes: Sequence[str] = (), survival: Sequence[SurvivalTable] = ()
+) -> str:
     """The tables in Markdown; best bold, second best italic.
 
     Args:
         summary: From ``sweeps.report.summary.summarise``.
         notes: Further sentences under them, from ``sweeps.report.tables.notes``.
+        survival: What follows them, of requests that came one after the other.
     """
     return render(
         "summary.md.j2",
@@ -246,10 +250,13 @@ def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
         tuning_note=TUNING_NOTE,
         rank_note=RANK_NOTE,
         notes=notes,
+        survival=survival,
     )
 
 
-def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+def latex(
+    summary: pd.DataFrame, notes: Sequence[str] = (), survival: Sequence[SurvivalTable] = ()
+) -> str:
     r"""The tables in LaTeX; needs ``\usepackage{booktabs}`` and nothing else.
 
     Every one has a label, ``tab:`` with dataset, forget sizes and number, and a short caption for
@@ -258,6 +265,7 @@ def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     Args:
         summary: From ``sweeps.report.summary.summarise``.
         notes: Further sentences of the captions, from ``sweeps.report.tables.notes``.
+        survival: What follows them, of requests that came one after the other.
     """
     parts: list[tuple[Table, str, Sequence[str], list[str]]] = []
     for table in tables_of(summary):
@@ -276,6 +284,7 @@ def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     return render(
         "summary.tex.j2",
         parts=parts,
+        survival=survival,
         title_of=lambda table, measure: COLUMNS.get(measure, f"vs {table.compared_with}"),
         legend=LEGEND,
         tuning_note=TUNING_NOTE,

@@ -12,7 +12,16 @@ from typing import Any
 from oneshui.origin import origin_of
 from oneshui.seeding import seed_shared
 from sweeps.graph.job import CHECKPOINTED, Job, Stage
-from sweeps.stages import data, evaluation, pooling, training, tuning, unlearning, weights
+from sweeps.stages import (
+    data,
+    evaluation,
+    pooling,
+    sequences,
+    training,
+    tuning,
+    unlearning,
+    weights,
+)
 from sweeps.stages.context import (
     JobContext,
     WorkerEnvironment,
@@ -127,4 +136,5 @@ STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
     "evaluate": evaluation.evaluate,
     "score": pooling.score,
     "true_tow": tuning.true_tow,
+    "sequence": sequences.sequence,
 }

@@ -78,7 +78,7 @@ def _keys(stage: Stage, store: Store, damage: list[str], *, discard: bool) -> se
         return set()
 
 
-_REPORTED = frozenset({"split", "evaluate", "score"})
+_REPORTED = frozenset({"split", "evaluate", "score", "sequence"})
 
 
 def _compared(entry: Entry) -> Entry | DamagedEntryError:
