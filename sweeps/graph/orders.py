@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from oneshui.errors import InputError
 from oneshui.seeding import derive_seed, python_random
 from oneshui.spec import require
 
-Hardness = Literal["hardest", "easiest"]
-Order = int | Hardness
-"""A number is a random order, a seed level of its own; a word says who comes first, by what the
-pretrained model knows of a person beyond the retrained one."""
+Order = int | str
+"""A number is a random order, a seed level of its own; one of ``BY_HARDNESS`` says who comes first,
+by what the pretrained model knows of a person beyond the retrained one."""
+BY_HARDNESS = ("hardest", "easiest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +47,13 @@ class SequenceSpec:
                 f"sweep.sequence.{name}",
                 list(values),
                 f"a list that names each once, numbers from {least} on",
+            )
+        for order in self.orders:
+            require(
+                isinstance(order, int) or order in BY_HARDNESS,
+                "a value of sweep.sequence.orders",
+                order,
+                "a number from 0 on, 'hardest' or 'easiest'",
             )
         for name in ("people_per_request", "orders"):
             require(bool(getattr(self, name)), f"sweep.sequence.{name}", [], "at least one")
