@@ -95,10 +95,15 @@ class Plan:
         found = Counter(job.stage for job in self.jobs.values())
         return {stage: found[stage] for stage in STAGES if found[stage]}
 
-    def needed(self, row: ResultRow) -> dict[str, int]:
-        """Keys of all jobs behind a row, each with its least distance from the score in jobs."""
-        found = {row.score_key: 0}
-        waiting = [row.score_key]
+    def needed(self, row: ResultRow, *, with_chains: bool = False) -> dict[str, int]:
+        """Keys of all jobs behind a row, each with its least distance from the score in jobs.
+
+        Args:
+            row: One of the results.
+            with_chains: Whether those count that serve its people one after the other.
+        """
+        waiting = list(row.score_keys if with_chains else [row.score_key])
+        found = dict.fromkeys(waiting, 0)
         for key in waiting:
             for other in self.jobs[key].needs:
                 if other not in found:

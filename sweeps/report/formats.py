@@ -38,6 +38,8 @@ from sweeps.report.tables import (
 
 PLAIN_WIDTH = 100
 FEWEST_BESIDE_NAMES = 3
+SURVIVAL_COLUMNS = 8
+"""Of a table of requests one after the other, what a terminal shows; the report has the rest."""
 LATEX_COLUMNS = 8
 """Numbers beside each other on a page of LaTeX."""
 
@@ -90,6 +92,23 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
         # A terminal breaks words, a log keeps its lines.
         folds = console.is_terminal
         console.print(Text(line, style="dim"), soft_wrap=not folds, highlight=False)
+
+
+def survival_terminal(found: Sequence[SurvivalTable], console: Console) -> None:
+    """Print the first columns of tables of requests that came one after the other.
+
+    Args:
+        found: From ``sweeps.report.sequences.survival_tables``.
+        console: Where to print.
+    """
+    for table in found:
+        columns = list(zip(*([table.titles, *table.lines]), strict=True))[:SURVIVAL_COLUMNS]
+        widths = [max(map(len, column)) for column in columns]
+        console.print(Text(table.title))
+        for cells in zip(*columns, strict=True):
+            line = "  ".join(c.ljust(width) for c, width in zip(cells, widths, strict=True))
+            console.print(Text(line.rstrip()), soft_wrap=True, highlight=False)
+        console.print()
 
 
 def tables_text(summary: pd.DataFrame, width: int = 0) -> list[str]:

@@ -73,27 +73,33 @@ class SurvivalTable:
     note: str
 
 
-def write(plan: Plan, entries: Entries, folder: Path) -> dict[str, pd.DataFrame]:
-    """Write what the finished chains say; nothing where the sweep has none.
+def sequence_tables(plan: Plan, entries: Entries) -> dict[str, pd.DataFrame]:
+    """What the finished chains say, by the names of files; nothing where the sweep has none.
 
-    ``sequence.parquet`` and ``.csv`` (``sequence_frame``), ``reversals.csv`` (``reversals_frame``)
-    and ``survival.csv`` (``survival``).
-
-    Returns:
-        The tables by the names of their CSV files.
+    ``sequence.csv`` (``sequence_frame``), ``reversals.csv`` (``reversals_frame``) and
+    ``survival.csv`` (``survival``).
     """
     if not any(row.chains for row in plan.results):
         return {}
     frame = sequence_frame(plan, entries)
-    tables = {
+    return {
         SEQUENCE: frame,
         REVERSALS: reversals_frame(plan, entries),
         SURVIVAL: survival(frame),
     }
-    frame.to_parquet(folder / "sequence.parquet", index=False)
+
+
+def write(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Write them as CSV, and ``sequence.parquet`` beside.
+
+    Args:
+        tables: From ``sequence_tables``.
+        folder: Where to.
+    """
     for name, table in tables.items():
         write_csv(table, folder / name)
-    return tables
+    if SEQUENCE in tables:
+        tables[SEQUENCE].to_parquet(folder / "sequence.parquet", index=False)
 
 
 def _finished(plan: Plan, entries: Entries) -> Iterator[tuple[dict[str, Any], ResultRow, Chain]]:
@@ -234,7 +240,7 @@ def survival_tables(tables: Mapping[str, pd.DataFrame]) -> list[SurvivalTable]:
     """The survival of every row and schedule as text, one table per dataset and forget size.
 
     Args:
-        tables: From ``write``.
+        tables: From ``sequence_tables``.
     """
     found = []
     for (dataset, size), part in _blocks(tables):
@@ -287,7 +293,7 @@ def sequence_findings(tables: Mapping[str, pd.DataFrame]) -> Iterator[Finding]:
     """Which row survives the most requests of the finest schedule, of every dataset and size.
 
     Args:
-        tables: From ``write``.
+        tables: From ``sequence_tables``.
     """
     for (dataset, size), part in _blocks(tables):
         finest = part[(part["requests"] == part["requests"].max()) & ~part["keeps_support"]]

@@ -11,6 +11,7 @@ from oneshui.spec import Access
 from sweeps.config import load
 from sweeps.graph.orders import places_of
 from sweeps.graph.plan import Plan, expand
+from sweeps.report.failures import smallest_command
 
 
 def plan(*overrides: str) -> Plan:
@@ -104,6 +105,15 @@ def test_a_model_is_retrained_for_every_time_and_group_of_people_and_once_for_al
         assert (job.stage, job.spec["reseed"]) == ("retrain", 0)
         assert made.jobs[job.inputs["split"]].spec["people"] == people
     assert made.counts()["retrain"] == 4  # two of these, the cell's own, and that again
+
+
+def test_a_job_of_a_chain_that_fails_is_its_row_s() -> None:
+    command = [*IN_TURN, "mode=run"]
+    (first, *_) = steps_of(MADE, chain_of(MADE, "ssd", "4x1"))
+    again = smallest_command(MADE, first, command, lambda some: expand(load(some).sweep))
+    assert "sweep.methods=[ssd]" in again
+    row = row_of(MADE, "ssd")
+    assert first not in MADE.needed(row)
 
 
 def test_an_ordinary_sweep_has_the_jobs_it_always_had() -> None:
