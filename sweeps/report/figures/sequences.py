@@ -21,6 +21,7 @@ from sweeps.report.figures.style import (
     label_beside,
     set_title,
 )
+from sweeps.report.numbers import signed
 from sweeps.report.scale import shown_range
 from sweeps.report.sequences import REVERSALS, SEQUENCE
 from sweeps.report.tables import anchor
@@ -153,4 +154,4 @@ def _triangle(axes: Axes, table: pd.DataFrame) -> None:
     for (y, x), value in np.ndenumerate(values):
         if np.isfinite(value):
             colour = "white" if abs(value) > 60 else "black"
-            axes.text(x, y, f"{value:+.0f}", ha="center", va="center", fontsize=8, color=colour)
+            axes.text(x, y, signed(value, 0), ha="center", va="center", fontsize=8, color=colour)

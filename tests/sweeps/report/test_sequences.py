@@ -11,17 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from support.in_turn import chain_of
+from support.in_turn import IN_TURN, chain_of
 from support.inline_sweep import InlineSweep
 from support.result_frames import frame_of, row
 from support.stage_contexts import entry_of
 
 from sweeps.config import load
 from sweeps.graph.plan import expand
+from sweeps.inference.evidence import Evidence
 from sweeps.report import formats
 from sweeps.report.figures import catalogue
 from sweeps.report.figures.sequences import reversal, sequence
 from sweeps.report.figures.style import Material
+from sweeps.report.page import write_report
+from sweeps.report.results import results_frame
 from sweeps.report.sequences import (
     REVERSALS,
     SEQUENCE,
@@ -257,3 +260,32 @@ def test_what_comes_back_is_a_triangle_for_every_row() -> None:
 def test_an_ordinary_sweep_has_no_such_figures() -> None:
     assert {"sequence", "reversal"} <= catalogue.KINDS.keys()
     assert list(sequence(material({}))) == list(reversal(material({}))) == []
+
+
+@pytest.mark.slow
+def test_the_page_holds_table_finding_and_figures_and_links_to_what_is_there(
+    in_turn: InlineSweep, tmp_path: Path
+) -> None:
+    entries = scan(in_turn.plan, in_turn.store, discard=False).entries
+    frame = results_frame(in_turn.plan, entries)
+    evidence = Evidence.of(frame)
+    page = write_report(
+        in_turn.plan,
+        frame,
+        summarise(frame, evidence),
+        evidence,
+        entries,
+        (),
+        (),
+        tmp_path,
+        IN_TURN,
+    )
+    text = page.read_text(encoding="utf-8")
+    assert '<section id="sequence">' in text
+    assert '<a href="#sequence">' in text
+    for name in ("sequence.parquet", "sequence.csv", "reversals.csv", "survival.csv"):
+        assert f'href="{name}"' in text
+        assert (page.parent / name).is_file()
+    for name in ("sequence-synthetic_tiny-n4-4x1", "sequence-synthetic_tiny-n4-2x2"):
+        assert f'id="figure-{name}"' in text
+    assert "survive" in (page.parent / "summary.md").read_text(encoding="utf-8")
