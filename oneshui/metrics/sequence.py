@@ -24,7 +24,7 @@ from oneshui.metrics.scores import ArrayLike
 LEAST_TO_FORGET = 0.01
 """Of a score: what a pretrained model must know of people beyond a retrained one, before it can be
 said which share of it came back."""
-MOST_EROSION = 0.01
+MOST_LOST = 0.01
 """Of the score on D_r(t): more must not have been lost where requests count as survived."""
 
 
@@ -57,6 +57,26 @@ def erosion(scores: Mapping[str, float], retrained: Mapping[str, float], name: s
         name: X: "retain" for D_r(t), "test" or "val".
     """
     return retrained[name] - scores[name]
+
+
+def lost(
+    scores: Mapping[str, float],
+    pretrained: Mapping[str, float],
+    retrained: Mapping[str, float],
+    name: str,
+) -> float:
+    """What those who stay have lost, by the kinder of two yardsticks.
+
+    min(s_X(R_t), s_X(theta_0)) - s_X(theta_t): where retraining happens to score higher than the
+    pretrained model did, doing nothing would have an erosion too, and that is nobody's fault.
+
+    Args:
+        scores: Of theta_t, by set.
+        pretrained: Of theta_0.
+        retrained: Of R_t.
+        name: X.
+    """
+    return min(retrained[name], pretrained[name]) - scores[name]
 
 
 def reversal(later: float, just_after: float, pretrained: float, retrained: float) -> float | None:
@@ -105,31 +125,29 @@ def survived(
     times: Sequence[int],
     tow: Sequence[float],
     nothing: Sequence[float],
-    eroded: Sequence[float],
+    lost: Sequence[float],
     noise_floor: float,
 ) -> int:
     """The last time at which requests still were served better than by doing nothing.
 
-    The largest t with ToW_t >= ToW_t(theta_0) + noise floor and erosion_t <= ``MOST_EROSION``, of
-    the times at which there is a retrained model to compare with; 0 if there is none.
+    The largest t with ToW_t >= ToW_t(theta_0) + noise floor and lost_t <= ``MOST_LOST``, of the
+    times at which there is a retrained model to compare with; 0 if there is none.
 
     Args:
         times: Ascending, in people.
         tow: Of theta_t against R_t.
         nothing: Of theta_0 against R_t.
-        eroded: ``erosion`` on D_r(t).
+        lost: As the function of that name gives it, on D_r(t).
         noise_floor: How far the ToW of two models is apart that were retrained alike.
 
     Raises:
         InputError: The sequences differ in length.
     """
-    if not len(times) == len(tow) == len(nothing) == len(eroded):
-        raise InputError(
-            "requests survived need a ToW, that of doing nothing and an erosion a time"
-        )
+    if not len(times) == len(tow) == len(nothing) == len(lost):
+        raise InputError("requests survived need a ToW, that of doing nothing and a loss a time")
     good = [
         time
-        for time, own, idle, lost in zip(times, tow, nothing, eroded, strict=True)
-        if own >= idle + noise_floor and lost <= MOST_EROSION
+        for time, own, idle, less in zip(times, tow, nothing, lost, strict=True)
+        if own >= idle + noise_floor and less <= MOST_LOST
     ]
     return max(good, default=0)

@@ -27,7 +27,7 @@ AT_ONCE = "at once"
 """The order of the chain of a single request."""
 BY_TIME = (
     *("tow", "tow_nothing", "tow_mean", "forget_gap", "erosion", "erosion_test", "erosion_val"),
-    "drift",
+    *("retain_lost", "drift"),
 )
 """What a chain's job says of every time, see ``sweeps.stages.sequences``."""
 OF_A_CHAIN = ("noise_floor", "mia_first", "mia_first_retrained")
@@ -39,19 +39,21 @@ TITLES = (
     "MIA on the first (retrained)",
 )
 NOTE = (
-    "Requests survived: the last request after which a row's ToW against a model retrained without "
-    "those who have asked so far is at least the noise floor above doing nothing, and at most 1 "
-    "point of the score on those who stay has been lost (erosion). It is looked at where there is "
-    "a retrained model, and nowhere else: after {times} people. The noise floor is what two models "
-    "retrained alike are apart in ToW. Mean over orders and seeds; ± orders is the standard "
-    "deviation over orders within a seed, ± seeds that of the seeds' means. Order spread is the "
-    "same of the ToW at the end; batch gap what asking all at once has more than asking one after "
-    "the other. Came back: the most that any group of people regained of what was forgotten of it, "
-    "in % (100: as well known as ever). Drift: how far the weights went, in lengths of the way to "
-    "retraining. MIA: AUC of the loss attack on those who asked first, at the end; 50 is chance. "
-    "Scores, ToW and gaps in percent or points. Earlier support pictures are deleted before the "
-    "next request{kept}; preparations are from before the first one and never refreshed: at the "
-    "last of t requests they describe a model that is t - 1 requests old."
+    "Requests survived: the last request after which a row's ToW against a model retrained "
+    "without those who have asked so far is at least the noise floor above doing nothing, and at "
+    "most 1 point of the score on those who stay has been lost (to the pretrained or to the "
+    "retrained model, whichever scores less). Erosion is the loss to the retrained one. Survival "
+    "is looked at where there is a retrained model, and nowhere else: after {times} people. The "
+    "noise floor is what two models retrained alike are apart in ToW. Mean over orders and seeds; "
+    "± orders is the standard deviation over orders within a seed, ± seeds that of the seeds' "
+    "means. Order spread is the same of the ToW at the end; batch gap what asking all at once has "
+    "more than asking one after the other. Came back: the most that any group of people regained "
+    "of what was forgotten of it, in % (100: as well known as ever). Drift: how far the weights "
+    "went, in lengths of the way to retraining. MIA: AUC of the loss attack on those who asked "
+    "first, at the end; 50 is chance. Scores, ToW and gaps in percent or points. Earlier support "
+    "pictures are deleted before the next request{kept}; preparations are from before the first "
+    "one and never refreshed: at the last of t requests they describe a model that is t - 1 "
+    "requests old."
 )
 KEPT = ", except in rows marked + S, which keep them"
 

@@ -45,15 +45,15 @@ def sequence(context: JobContext) -> dict[str, Any]:
 
     Returns:
         Lists by time: "times" (people forgotten), "tow", "tow_nothing" (of the pretrained model),
-        "tow_mean" (of the times so far), "forget_gap", "erosion", "erosion_test", "erosion_val" and
-        "drift". "reversal" holds for every time but the first those of all groups of people that
-        were forgotten before, a group being who asked since the time before. "noise_floor" is null
-        without a model that was retrained again, and then so is "survived" (people). "mia_first" is
-        the AUC of the loss attack on the first group at the end, "mia_first_retrained" the same on
-        the retrained model.
+        "tow_mean" (of the times so far), "forget_gap", "erosion", "erosion_test", "erosion_val",
+        "retain_lost" and "drift". "reversal" holds for every time but the first those of all groups
+        of people that were forgotten before, a group being who asked since the time before.
+        "noise_floor" is null without a model that was retrained again, and then so is "survived"
+        (people). "mia_first" is the AUC of the loss attack on the first group at the end,
+        "mia_first_retrained" the same on the retrained model.
     """
     from oneshui.measures import loss_attack
-    from oneshui.metrics.sequence import cumulative, erosion, of_people, survived
+    from oneshui.metrics.sequence import cumulative, erosion, lost, of_people, survived
     from oneshui.metrics.tow import tow
 
     task = context.entries["split"].value["task"]
@@ -71,6 +71,7 @@ def sequence(context: JobContext) -> dict[str, Any]:
     tows = list(itertools.starmap(tow, pairs))
     nothing = list(map(tow, before, theirs))
     eroded = {name: [erosion(*pair, name) for pair in pairs] for name in ("retain", "test", "val")}
+    losses = [lost(*each, "retain") for each in zip(own, before, theirs, strict=True)]
     people = [len(time.forgotten) for time in times]
     floor = _noise_floor(context, times[-1], task)
     first, last = times[0].forgotten, times[-1]
@@ -83,12 +84,11 @@ def sequence(context: JobContext) -> dict[str, Any]:
         "erosion": eroded["retain"],
         "erosion_test": eroded["test"],
         "erosion_val": eroded["val"],
+        "retain_lost": losses,
         "drift": [time.drift for time in times],
         "reversal": _reversals(times, pretrained, task),
         "noise_floor": floor,
-        "survived": None
-        if floor is None
-        else survived(people, tows, nothing, eroded["retain"], floor),
+        "survived": None if floor is None else survived(people, tows, nothing, losses, floor),
         "mia_first": loss_attack(of_people(last.model, first)).auc,
         "mia_first_retrained": loss_attack(of_people(last.retrained, first)).auc,
     }

@@ -12,6 +12,7 @@ from oneshui.metrics.sequence import (
     cumulative,
     drift,
     erosion,
+    lost,
     of_people,
     reversal,
     survived,
@@ -44,6 +45,13 @@ def test_erosion_is_what_is_lost_beyond_retraining() -> None:
     assert erosion(scores, retrained, "test") == pytest.approx(-0.05)
 
 
+def test_what_retraining_happens_to_gain_is_not_lost_by_anybody() -> None:
+    scores, before = {"retain": 0.80}, {"retain": 0.83}
+    assert lost(scores, before, {"retain": 0.86}, "retain") == pytest.approx(0.03)
+    assert lost(scores, before, {"retain": 0.81}, "retain") == pytest.approx(0.01)
+    assert lost(before, before, {"retain": 0.86}, "retain") == 0, "of doing nothing"
+
+
 def test_reversal_is_the_share_of_what_was_forgotten_that_is_back() -> None:
     # Known to 0.9 before and to 0.7 by a retrained model: 0.2 are to be forgotten, 0.05 come back.
     assert reversal(0.75, 0.70, 0.9, 0.7) == pytest.approx(0.25)
@@ -70,7 +78,7 @@ TIMES, NOTHING = [5, 10, 20], [0.90, 0.90, 0.90]
 
 
 @pytest.mark.parametrize(
-    ("tow", "eroded", "floor", "last"),
+    ("tow", "less", "floor", "last"),
     [
         ([0.95, 0.95, 0.95], [0.0, 0.0, 0.0], 0.02, 20),
         ([0.95, 0.95, 0.91], [0.0, 0.0, 0.0], 0.02, 10),
@@ -83,11 +91,11 @@ TIMES, NOTHING = [5, 10, 20], [0.90, 0.90, 0.90]
     ],
 )
 def test_requests_are_survived_up_to_the_last_that_beats_doing_nothing(
-    tow: list[float], eroded: list[float], floor: float, last: int
+    tow: list[float], less: list[float], floor: float, last: int
 ) -> None:
-    assert survived(TIMES, tow, NOTHING, eroded, floor) == last
+    assert survived(TIMES, tow, NOTHING, less, floor) == last
 
 
 def test_every_time_needs_its_numbers() -> None:
-    with pytest.raises(InputError, match="an erosion a time"):
+    with pytest.raises(InputError, match="a loss a time"):
         survived([5], [0.9, 0.8], [0.9], [0.0], 0.0)

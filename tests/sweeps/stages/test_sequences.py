@@ -143,6 +143,8 @@ def test_every_measure_is_what_the_predictions_say_at_its_time(in_turn: InlineSw
         for name, part in (("erosion", "retain"), ("erosion_test", "test"), ("erosion_val", "val")):
             expected = scores[time, "retrained", part] - scores[time, "own", part]
             assert value[name][place] == pytest.approx(expected), (name, time)
+        goal = min(scores[time, who, "retain"] for who in ("retrained", "pretrained"))
+        assert value["retain_lost"][place] == pytest.approx(goal - scores[time, "own", "retain"])
     back = scores[4, "own", "first"] - scores[2, "own", "first"]
     known = scores[4, "pretrained", "first"] - scores[4, "retrained", "first"]
     share = back / known if known >= 0.01 else None
