@@ -33,6 +33,7 @@ from sweeps import described
 from sweeps.command import PASSING, lasting, override_key
 from sweeps.graph.artifacts import Without
 from sweeps.graph.held_out import study_cells
+from sweeps.graph.orders import SequenceSpec
 from sweeps.graph.spec import (
     ArchiveSpec,
     Cell,
@@ -98,7 +99,8 @@ class _Sweep:
         methods: Rows of the table in their order: methods, or names of ``sweep.rows``.
         hparams: Files of published hyperparameters in ``sweeps/conf/hparams``.
         rows: Hyperparameters by row, ``method`` among them where the row has another name;
-            ``tune: false`` leaves a row alone, ``space`` gives it ranges of its own,
+            ``tune: false`` leaves a row alone, ``tune_on: sequence`` tunes it on people who ask
+            one after the other, ``space`` gives it ranges of its own,
             ``truth_in_view: true`` says that retrained models were looked at.
         defaults: Hyperparameters by method, below those of a row.
         preprocessing: ``corrected`` resizes with antialiasing, ``reference`` as the authors do.
@@ -108,6 +110,7 @@ class _Sweep:
         reference_copies: Whether that attack is run again with the retrained model after the same
             unlearning.
         requests: Of so many people each that a seed stands for; they share their trainings.
+        sequence: How the people of a request ask one after the other; null where all ask at once.
         profile: ``tuned`` or ``paper``, where the command's ``profile`` says nothing.
         tuning: What the sweep says of tuning, below the command's ``tuning``.
         model: The network.
@@ -132,6 +135,7 @@ class _Sweep:
     views: int = 2
     reference_copies: bool = False
     requests: int = 1
+    sequence: SequenceSpec | None = None
     profile: Profile = "paper"
     tuning: Mapping[str, Any] = field(default_factory=dict)
     model: ModelSpec
@@ -605,6 +609,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         views=sweep.views,
         reference_copies=sweep.reference_copies,
         requests=sweep.requests,
+        sequence=sweep.sequence,
         training={
             name: _checked(
                 TrainingSpec,
@@ -701,6 +706,7 @@ def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
         objectives=tuning.objectives if profile == "tuned" else (),
         tuned=given.rows,
         access=[Access(name) for name in given.access],
+        people_per_step=None if sweep.sequence is None else sweep.sequence.finest,
     )
     return tuning, rows
 

@@ -28,7 +28,8 @@ class RowSpec:
     Attributes:
         methods: Names of rows, in their order; of methods or of ``rows``.
         rows: Hyperparameters by name of the row, "method" among them, "tune: false" to leave a
-            row alone, "space" for ranges of its own or "relative" for the method's relative ones,
+            row alone, "tune_on: sequence" to tune it on people who ask one after the other,
+            "space" for ranges of its own or "relative" for the method's relative ones,
             "truth_in_view: true" where the values were found with reported cells' retrained
             models in view.
         defaults: Hyperparameters by name of the method, below those of a row.
@@ -37,6 +38,8 @@ class RowSpec:
         objectives: What is tuned for; empty for no tuning.
         tuned: Rows that are tuned; None for all that can be.
         access: Only rows with such an access are tuned.
+        people_per_step: Who ask at a time in the requests of a row with "tune_on: sequence"; None
+            in a sweep without sequences.
     """
 
     methods: Sequence[str]
@@ -47,6 +50,7 @@ class RowSpec:
     objectives: Sequence[TuningObjective] = ()
     tuned: Sequence[str] | None = None
     access: Collection[Access] = tuple(Access)
+    people_per_step: int | None = None
 
 
 def rows_of(spec: RowSpec, cell: Cell) -> tuple[Row, ...]:
@@ -91,6 +95,7 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
     if not isinstance(method, str):
         raise InputError(f"sweep.rows.{name}.method is {method!r}, but it must be a method's name")
     tune, ranges = own.pop("tune", True), own.pop("space", {})
+    in_steps_of = _in_steps_of(spec, name, own.pop("tune_on", "request"))
     truth_in_view = own.pop("truth_in_view", False)
     if not isinstance(truth_in_view, bool):
         raise InputError(
@@ -106,6 +111,11 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
         raise _unpublished(method, cell, spec.table)
     if name != method:
         published = {**(published or {}), **(_published(name, cell, spec.table) or {})}
+    if in_steps_of is not None and cls.access is Access.FULL:
+        raise InputError(
+            f"sweep.rows.{name}.tune_on is 'sequence', but {method} sees the training data, and is "
+            "not asked one request after the other; leave tune_on out"
+        )
     is_published = (published or {}).pop("published", False)
     try:
         built = methods.build(method, {**(published or {}), **values})
@@ -122,8 +132,25 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
         prepare=prepare_hyperparameters(built) if hasattr(cls, "prepare") else None,
         is_published=is_published and not values,
         truth_in_view=truth_in_view,
+        tuned_in_steps_of=in_steps_of if space else None,
     )
     return row, space
+
+
+def _in_steps_of(spec: RowSpec, name: str, tune_on: Any) -> int | None:
+    """People at a time in the requests that the row is tuned on; None where all ask at once."""
+    if tune_on == "request":
+        return None
+    if tune_on != "sequence":
+        raise InputError(
+            f"sweep.rows.{name}.tune_on is {tune_on!r}, but it must be 'request' or 'sequence'"
+        )
+    if spec.people_per_step is None:
+        raise InputError(
+            f"sweep.rows.{name}.tune_on is 'sequence', but sweep.sequence does not say how many "
+            "people ask at a time; set sweep.sequence.people_per_request"
+        )
+    return spec.people_per_step
 
 
 def _space(name: str, method: str, ranges: Any, given: Collection[str]) -> dict[str, Range]:

@@ -47,6 +47,8 @@ class Split:
         identity_of_image: Identity of every image of the dataset, int64 [images].
         reserved: Identities of the dataset whom other requests forget, so that neither this one nor
             one that is simulated for it may; those of them who are trained on are retained.
+        withheld: Further images that are in no set: the support images of whoever was drawn with
+            the people who ask here, and asks before or after them.
     """
 
     train: tuple[int, ...]
@@ -57,6 +59,7 @@ class Split:
     support: tuple[int, ...]
     identity_of_image: npt.NDArray[np.int64]
     reserved: tuple[int, ...] = ()
+    withheld: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         assert not set(self.train) & set(self.val)
@@ -69,14 +72,14 @@ class Split:
     def images(self, name: SetName | Literal["train"]) -> npt.NDArray[np.int64]:
         """Rows of one set, int64 [n], ascending; the support set in the order of ``forget``.
 
-        The support images belong to no other set.
+        The support images belong to no other set, those that are withheld to none.
         """
         support = np.asarray(self.support, dtype=np.int64)
         if name == "support":
             return support
         identities = np.asarray(getattr(self, name), dtype=np.int64)
         rows = np.flatnonzero(np.isin(self.identity_of_image, identities))
-        return np.setdiff1d(rows, support).astype(np.int64)
+        return np.setdiff1d(rows, (*self.support, *self.withheld)).astype(np.int64)
 
     def request(self, number: int, num_forget: int) -> Split:
         """One of several requests of so many people that this one was drawn for.
@@ -105,6 +108,35 @@ class Split:
             support=self.support[own],
         )
 
+    def part(self, asking: Collection[int], gone: Collection[int] = ()) -> Split:
+        """The split at the time when some of the people ask, of those whom this one was drawn for.
+
+        Whoever asks later is retained, whoever asked before is in no set any more; nobody's support
+        image is trained on at any time.
+
+        Args:
+            asking: Identities of ``forget`` that ask now, in any order.
+            gone: Those that asked before.
+
+        Raises:
+            InputError: Nobody asks, or one who does is not among ``forget`` or has asked before.
+        """
+        now, before = set(asking), set(gone)
+        if not now or not now | before <= set(self.forget) or now & before:
+            raise InputError(
+                f"{sorted(now)} cannot ask after {sorted(before)}: each of the {len(self.forget)} "
+                "people of the split asks once"
+            )
+        kept = dict(zip(self.forget, self.support, strict=True))
+        return dataclasses.replace(
+            self,
+            train=tuple(identity for identity in self.train if identity not in before),
+            forget=tuple(identity for identity in self.forget if identity in now),
+            retain=(*self.retain, *(one for one in self.forget if one not in now | before)),
+            support=tuple(kept[identity] for identity in self.forget if identity in now),
+            withheld=tuple(image for identity, image in kept.items() if identity not in now),
+        )
+
     @property
     def uneven(self) -> str:
         """The shares of val, test and train in words if one is far off; "" if none is."""
@@ -125,8 +157,8 @@ class Split:
         """16 hex digits that change with any identity list or support image."""
         digest = hashlib.sha256()
         parts = (self.train, self.val, self.test, self.forget, self.retain, self.support)
-        # Splits that reserve nobody have the fingerprint that they always had.
-        for part in (*parts, *filter(None, [self.reserved])):
+        # Splits that reserve and withhold nothing have the fingerprint that they always had.
+        for part in (*parts, *filter(None, [self.reserved, self.withheld])):
             digest.update(np.asarray(part, dtype="<i8").tobytes() + b"|")
         return digest.hexdigest()[:16]
 

@@ -64,8 +64,9 @@ def finish(
     Raises:
         InputError: A job failed for a reason that is the user's to mend.
     """
-    from sweeps.report.formats import terminal
+    from sweeps.report.formats import survival_terminal, terminal
     from sweeps.report.paper import said
+    from sweeps.report.sequences import sequence_tables, survival_tables
 
     output = Path(spec.places.output_dir)
     failures = scheduler.failures() if scheduler else {}
@@ -97,6 +98,7 @@ def finish(
         _keep_finished(Written.read(output), state, output)
     frame, evidence, summary = found_in(spec, plan, entries)
     terminal(summary, console)
+    survival_terminal(survival_tables(sequence_tables(plan, entries)), console)
     causes = _causes(spec, plan, failures, blocked)
     for cause in causes:
         console.print("\n".join(cause.lines()), soft_wrap=True)

@@ -293,12 +293,19 @@ def train(
 
 
 def evaluate(
-    graph: Graph, sweep: SweepSpec, cell: Cell, base: Base, title: str, weights: str
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    base: Base,
+    title: str,
+    weights: str,
+    *,
+    with_views: bool = True,
 ) -> str:
-    """Predictions of a model on every set of the cell."""
+    """Predictions of a model on every set of the cell; views are for the relative attack alone."""
     spec = {
         "model": base.recipe["model"],
-        "views": sweep.views,
+        "views": sweep.views if with_views else 0,
         "features": weights == base.pretrained,
     }
     inputs = {"weights": weights, "retrained_weights": base.retrained, **base.data}
@@ -319,6 +326,30 @@ def method_spec(cell: Cell, row: Row, base: Base) -> dict[str, Any]:
             "training_seed": cell.training_seed,
         }
     return common
+
+
+def unlearn(
+    graph: Graph,
+    cell: Cell,
+    row: Row,
+    base: Base,
+    label: str,
+    seed: int,
+    inputs: Mapping[str, str],
+) -> str:
+    """One request to a model; what a row may see of the training data is among the inputs.
+
+    Args:
+        graph: Where to add it.
+        cell: Of the request.
+        row: The method.
+        base: The cell's own jobs.
+        label: For people.
+        seed: Of this request.
+        inputs: Keys of the model, the request's split, the preparation and the choice, by role.
+    """
+    spec = {**method_spec(cell, row, base), "unlearning_seed": seed, "hyperparameters": row.fixed}
+    return graph.add("unlearn", label, spec, **inputs)
 
 
 def prepare(

@@ -29,6 +29,7 @@ Stage = Literal[
     "evaluate",
     "score",
     "true_tow",
+    "sequence",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 

@@ -18,12 +18,13 @@ from sweeps.graph.cells import (
     base_of,
     cell_name,
     evaluate,
-    method_spec,
     prepare,
     requests_of,
     train,
+    unlearn,
 )
 from sweeps.graph.job import STAGES, Job, Stage
+from sweeps.graph.sequence import Chain, Chains
 from sweeps.graph.spec import Cell, Row, SweepSpec
 from sweeps.graph.studies import StudyJobs, StudyKey, add_study, study_key
 
@@ -43,6 +44,7 @@ class ResultRow:
         evaluate_keys: Jobs that predicted, one for each of the weights.
         score_key: Job that measured.
         choose_key: Job that chose the hyperparameters, if they were tuned.
+        chains: The same row where the people of the cell ask one after the other.
     """
 
     cell: Cell
@@ -54,11 +56,17 @@ class ResultRow:
     evaluate_keys: tuple[str, ...]
     score_key: str
     choose_key: str | None = None
+    chains: tuple[Chain, ...] = ()
 
     @property
     def model_key(self) -> str:
         """Job that made the weights, or those of the first request."""
         return self.model_keys[0]
+
+    @property
+    def score_keys(self) -> tuple[str, ...]:
+        """Jobs that measured the row, as it is and where people ask one after the other."""
+        return (self.score_key, *(chain.score_key for chain in self.chains))
 
     @property
     def evaluate_key(self) -> str:
@@ -87,10 +95,15 @@ class Plan:
         found = Counter(job.stage for job in self.jobs.values())
         return {stage: found[stage] for stage in STAGES if found[stage]}
 
-    def needed(self, row: ResultRow) -> dict[str, int]:
-        """Keys of all jobs behind a row, each with its least distance from the score in jobs."""
-        found = {row.score_key: 0}
-        waiting = [row.score_key]
+    def needed(self, row: ResultRow, *, with_chains: bool = False) -> dict[str, int]:
+        """Keys of all jobs behind a row, each with its least distance from the score in jobs.
+
+        Args:
+            row: One of the results.
+            with_chains: Whether those count that serve its people one after the other.
+        """
+        waiting = list(row.score_keys if with_chains else [row.score_key])
+        found = dict.fromkeys(waiting, 0)
         for key in waiting:
             for other in self.jobs[key].needs:
                 if other not in found:
@@ -126,7 +139,7 @@ def _wanted(
     graph: Graph, results: Iterable[ResultRow], studies: Iterable[StudyJobs]
 ) -> dict[str, Job]:
     """The jobs without those that nobody needs, as retraining a cell that only tunes may be."""
-    waiting = [row.score_key for row in results]
+    waiting = [key for row in results for key in row.score_keys]
     for study in studies:
         waiting += [*study.choices.values(), *itertools.chain(*study.true_tows)]
     found = set(waiting)
@@ -180,8 +193,20 @@ def _cell(
     )
     # The first that retrains again is what rows are compared with: it is attacked as they are.
     references = (retrained, *list(again)[1:])
+    in_turn = None
+    if sweep.sequence is not None:
+        in_turn = Chains(
+            graph=graph,
+            sweep=sweep,
+            cell=cell,
+            base=base,
+            pretrained=pretrained,
+            retrained=retrained,
+            again=next(iter(again), None),
+        )
     results = []
     for row in sweep.rows[cell]:
+        chains = tuple[Chain, ...]()
         prepared, tuned, copies = None, None, list[str]()
         if row.objective is not None:
             tuned = studies[study_key(sweep, cell, row)].choices[row.objective]
@@ -199,6 +224,8 @@ def _cell(
                 )
                 copies = all_evaluated(f"{row.name} on retrain", made)
             predictions = all_evaluated(row.name, weights)
+            if in_turn is not None and row.access is not Access.FULL:
+                chains = in_turn.of_row(row, prepared, tuned, (weights[0], predictions[0]))
         scores = _score(graph, sweep, cell, row, predictions, references, copies, shared)
         results.append(
             ResultRow(
@@ -211,6 +238,7 @@ def _cell(
                 evaluate_keys=tuple(predictions),
                 score_key=scores,
                 choose_key=tuned,
+                chains=chains,
             )
         )
     return results
@@ -287,12 +315,7 @@ def _unlearn(
             inputs["prepared"] = prepared
         if tuned is not None:
             inputs["tuned"] = tuned
-        spec = {**method_spec(cell, row, base), "unlearning_seed": request.unlearning_seed}
-        made = graph.add(
-            "unlearn",
-            f"unlearn {row.name}{request.title} {cell_name(cell)}{suffix}",
-            {**spec, "hyperparameters": row.fixed},
-            **inputs,
-        )
+        label = f"unlearn {row.name}{request.title} {cell_name(cell)}{suffix}"
+        made = unlearn(graph, cell, row, base, label, request.unlearning_seed, inputs)
         weights.append(made)
     return prepared, weights

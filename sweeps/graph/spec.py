@@ -24,6 +24,7 @@ from oneshui.spec import (
 )
 from sweeps.graph.artifacts import Without
 from sweeps.graph.job import STAGE_VERSION, Stage
+from sweeps.graph.orders import SequenceSpec
 
 Preprocessing = Literal["corrected", "reference"]
 SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
@@ -286,6 +287,8 @@ class Row:
         nothing: Hyperparameters at which the method does nothing; None if none are known.
         space: What a study varies; empty if the hyperparameters are used as they are.
         objective: What the study's choice may see; None without a study.
+        tuned_in_steps_of: People at a time, where the study's requests are served one after the
+            other; None where each is served as a whole.
         is_published: Whether all that was said of the hyperparameters is published values.
         truth_in_view: Whether somebody looked at reported cells' retrained models when they found
             the hyperparameters, a study's defaults included.
@@ -301,6 +304,7 @@ class Row:
     nothing: Mapping[str, float | int] | None = None
     space: Mapping[str, Range] = field(default_factory=dict)
     objective: TuningObjective | None = None
+    tuned_in_steps_of: int | None = None
     is_published: bool = False
     truth_in_view: bool = False
 
@@ -388,6 +392,7 @@ class SweepSpec:
             the same one-shot unlearning as a further reference.
         requests: Requests that every cell stands for, each of the cell's forget size, of people
             drawn together; they share the pretrained and the retrained model.
+        sequence: How the people of a cell ask one after the other; None if they do not.
         tuning: How rows with a search space are tuned.
         weights_content: sha256 of the file that ``model.weights`` means; empty if it means none.
         model_source: Hash over the code of ``model.factory``; empty without one.
@@ -406,6 +411,7 @@ class SweepSpec:
     views: int = 2
     reference_copies: bool = False
     requests: int = 1
+    sequence: SequenceSpec | None = None
     tuning: TuningSpec = field(default_factory=TuningSpec)
     weights_content: str = ""
     model_source: str = ""
@@ -425,6 +431,14 @@ class SweepSpec:
                 if times > 1:
                     raise InputError(f"{name} stands {times} times in sweep.methods: name it once")
         self._check_held_out()
+        if self.sequence is not None:
+            require(
+                self.requests == 1,
+                "sweep.requests",
+                self.requests,
+                "1 where sweep.sequence says how the people of a cell ask one after the other",
+            )
+            self.sequence.check(cell.num_forget for cell in self.cells)
         least = self.model.image_size
         for name, dataset in self.datasets.items():
             if dataset.crop_size is not None:

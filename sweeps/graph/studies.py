@@ -114,6 +114,7 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
         **method_spec(cells[0], row, bases[0]),
         "hyperparameters": row.fixed,
         "access": str(row.access),
+        **({} if row.tuned_in_steps_of is None else {"in_steps_of": row.tuned_in_steps_of}),
     }
     name = _name(title, cells)
     trials = add_trials(graph, tuning, row, common, name, after, shared)

@@ -129,7 +129,7 @@ def smallest_command(
         *places,
     ]
     kept = [text for text in overrides if override_key(text) not in _PARTS]
-    rows = [row for row in plan.results if key in plan.needed(row)]
+    rows = [row for row in plan.results if key in plan.needed(row, with_chains=True)]
     if rows:
         first = rows[0]
         dataset = f"sweep.datasets=[{first.cell.dataset}]"

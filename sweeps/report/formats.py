@@ -17,6 +17,7 @@ from oneshui.printable import printable
 from oneshui.spec import Access
 from sweeps.report.measures import CATALOGUE
 from sweeps.report.rendering import render
+from sweeps.report.sequences import SurvivalTable
 from sweeps.report.tables import (
     GAIN,
     LEGEND,
@@ -37,6 +38,8 @@ from sweeps.report.tables import (
 
 PLAIN_WIDTH = 100
 FEWEST_BESIDE_NAMES = 3
+SURVIVAL_COLUMNS = 8
+"""Of a table of requests one after the other, what a terminal shows; the report has the rest."""
 LATEX_COLUMNS = 8
 """Numbers beside each other on a page of LaTeX."""
 
@@ -89,6 +92,23 @@ def terminal(summary: pd.DataFrame, console: Console) -> None:
         # A terminal breaks words, a log keeps its lines.
         folds = console.is_terminal
         console.print(Text(line, style="dim"), soft_wrap=not folds, highlight=False)
+
+
+def survival_terminal(found: Sequence[SurvivalTable], console: Console) -> None:
+    """Print the first columns of tables of requests that came one after the other.
+
+    Args:
+        found: From ``sweeps.report.sequences.survival_tables``.
+        console: Where to print.
+    """
+    for table in found:
+        columns = list(zip(*([table.titles, *table.lines]), strict=True))[:SURVIVAL_COLUMNS]
+        widths = [max(map(len, column)) for column in columns]
+        console.print(Text(table.title))
+        for cells in zip(*columns, strict=True):
+            line = "  ".join(c.ljust(width) for c, width in zip(cells, widths, strict=True))
+            console.print(Text(line.rstrip()), soft_wrap=True, highlight=False)
+        console.print()
 
 
 def tables_text(summary: pd.DataFrame, width: int = 0) -> list[str]:
@@ -231,12 +251,15 @@ def _aligned(cells: Sequence[TableCell], measure: str) -> list[str]:
     return [_MARKS[c.rank] + c.mean + tail for c, tail in zip(cells, tails, strict=True)]
 
 
-def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+def markdown(
+    summary: pd.DataFrame, notes: Sequence[str] = (), survival: Sequence[SurvivalTable] = ()
+) -> str:
     """The tables in Markdown; best bold, second best italic.
 
     Args:
         summary: From ``sweeps.report.summary.summarise``.
         notes: Further sentences under them, from ``sweeps.report.tables.notes``.
+        survival: What follows them, of requests that came one after the other.
     """
     return render(
         "summary.md.j2",
@@ -246,10 +269,13 @@ def markdown(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
         tuning_note=TUNING_NOTE,
         rank_note=RANK_NOTE,
         notes=notes,
+        survival=survival,
     )
 
 
-def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+def latex(
+    summary: pd.DataFrame, notes: Sequence[str] = (), survival: Sequence[SurvivalTable] = ()
+) -> str:
     r"""The tables in LaTeX; needs ``\usepackage{booktabs}`` and nothing else.
 
     Every one has a label, ``tab:`` with dataset, forget sizes and number, and a short caption for
@@ -258,6 +284,7 @@ def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     Args:
         summary: From ``sweeps.report.summary.summarise``.
         notes: Further sentences of the captions, from ``sweeps.report.tables.notes``.
+        survival: What follows them, of requests that came one after the other.
     """
     names = titles()
     parts: list[tuple[Table, str, Sequence[str], list[str]]] = []
@@ -277,6 +304,7 @@ def latex(summary: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     return render(
         "summary.tex.j2",
         parts=parts,
+        survival=survival,
         title_of=lambda table, measure: names.get(measure, f"vs {table.compared_with}"),
         legend=LEGEND,
         tuning_note=TUNING_NOTE,

@@ -27,7 +27,7 @@ from sweeps.command import lasting, shell_line, without_secrets
 from sweeps.graph.plan import Plan
 from sweeps.inference.comparisons import PairedTest
 from sweeps.inference.evidence import Evidence
-from sweeps.report import analyses, formats, paper, provenance, tables
+from sweeps.report import analyses, formats, paper, provenance, sequences, tables
 from sweeps.report.cards import cards
 from sweeps.report.failures import Cause
 from sweeps.report.figures import catalogue
@@ -36,6 +36,7 @@ from sweeps.report.grid import grid_of
 from sweeps.report.overview import overview
 from sweeps.report.rendering import render
 from sweeps.report.saturation import saturation
+from sweeps.report.sequences import sequence_findings, survival_tables
 from sweeps.report.sheets import write_csv
 from sweeps.report.studies.leaks import LEAK_NOTE, leak_cost_lines
 from sweeps.report.studies.results import StudyResult, write_study_tables
@@ -123,11 +124,15 @@ def write_report(
         compared = pd.DataFrame(map(dataclasses.asdict, evidence.tests), columns=_TEST_COLUMNS)
         write_csv(compared, folder / "comparisons.csv")
         write_csv(evidence.overall, folder / "overall.csv")
-        text = formats.markdown(summary, said)
+        in_turn = sequences.sequence_tables(plan, entries)
+        sequences.write(in_turn, folder)
+        survival = survival_tables(in_turn)
+        text = formats.markdown(summary, said, survival)
         (folder / "summary.md").write_text(text, encoding="utf-8")
-        (folder / "summary.tex").write_text(formats.latex(summary, said), encoding="utf-8")
+        text = formats.latex(summary, said, survival)
+        (folder / "summary.tex").write_text(text, encoding="utf-8")
         comparison = paper.update(target / paper.FILE, folder, summary)
-        found = analyses.write(plan, entries, folder)
+        found = analyses.write(plan, entries, folder) | in_turn
         leak_cost = write_study_tables(studies, frame, folder)
         material = Material(
             plan=plan,
@@ -169,7 +174,12 @@ def write_report(
             compared=tables.comparison_tables(evidence),
             overall=tables.overall_lines(evidence.overall),
             overall_note=tables.OVERALL_NOTE,
-            findings=[*across, *saturation(plan.sweep, frame)],
+            findings=[
+                *across,
+                *saturation(plan.sweep, frame),
+                *sequence_findings(in_turn),
+            ],
+            survival=survival,
             paper=paper.lines(comparison),
             figures=[_figure(path) for path in drawn if path.suffix == ".png"],
             real=[name for name, it in plan.sweep.datasets.items() if it.generate is None],

@@ -136,12 +136,14 @@ def _whose(cells: Sequence[Cell], variants: Mapping[str, Sequence[Cell]]) -> str
 def _hyperparameters(result: ResultRow, entries: Mapping[str, Entry]) -> str:
     """In words; tuned ones with their range and objective."""
     resolved = resolved_hyperparameters(result, entries)
+    people = result.row.tuned_in_steps_of
+    in_turn = "" if people is None else f", {people} at a time"
     texts = []
     for name in result.row.hyperparameters:
         text = f"{name} = {_short(resolved[name])}" if name in resolved else f"{name}"
         if name in result.row.space:
             found = result.row.space[name]
-            text += f" (tuned in {found.low:g} to {found.high:g}, {result.row.objective})"
+            text += f" (tuned in {found.low:g} to {found.high:g}, {result.row.objective}{in_turn})"
         texts.append(text)
     return ", ".join(texts) or "none"
 

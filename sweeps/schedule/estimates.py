@@ -43,7 +43,7 @@ _FAMILY: Mapping[str, str] = {
     **dict.fromkeys(TRAINING, "training"),
     **dict.fromkeys(("prepare", "unlearn"), "methods"),
     **dict.fromkeys(("simulate", "trial", "choose", "true_tow"), "tuning"),
-    **dict.fromkeys(("evaluate", "score"), "measuring"),
+    **dict.fromkeys(("evaluate", "score", "sequence"), "measuring"),
 }
 _DOUBT = (3.0, 2.0, 1.0)
 """So many measured kinds the broader one counts for, when a kind's ratio is made from its own: for
@@ -121,11 +121,11 @@ def forward_gflop(job: Job) -> float:
 def guess(job: Job, jobs: Mapping[str, Job], *, gpu: bool) -> float:
     """Seconds of a job of which no kind was ever measured; right within a factor of ten or so."""
     images = images_of(job, jobs)
-    if job.stage in ("index", "cache", "split", "score"):
+    if job.stage in ("index", "cache", "split", "score", "sequence"):
         dataset = dataset_of(job, jobs)
         is_drawn = dataset is not None and "generate" in dataset.spec
         decode = _DECODE_DRAWN_SECONDS if is_drawn else _DECODE_SECONDS
-        each = {"index": 1e-5, "cache": decode, "split": 2e-6, "score": 2e-5}[job.stage]
+        each = {"index": 1e-5, "cache": decode, "split": 2e-6}.get(job.stage, 2e-5)
         return (0.2 + images * each) * max(1, len(job.series.get("predictions", ())))
     passes = _GUESSED_PASSES.get(job.stage, 0.0)
     passes *= float(job.spec.get("requests", 1)) * float(job.spec.get("carried", 1))

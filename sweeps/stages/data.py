@@ -18,6 +18,7 @@ from sweeps.graph.artifacts import (
     IDENTITIES,
     IMAGES,
     PIXELS,
+    PREDICTIONS,
     SPLIT,
     SUPPORT,
 )
@@ -126,6 +127,38 @@ def _draw(context: JobContext) -> Split:
     )
 
 
+def _asking(context: JobContext) -> Split:
+    """The split of those who ask at one time, of people who ask one after the other."""
+    drawn, spec = load_split(context, "drawn"), context.job.spec
+    if "order" not in spec:
+        asking, gone = ([drawn.forget[at] for at in spec[name]] for name in ("people", "gone"))
+        return drawn.part(asking, gone)
+    order = _by_hardness(context, drawn)
+    if spec["order"] == "easiest":
+        order.reverse()
+    return drawn.part(order[spec["first"] : spec["last"]], order[: spec["first"]])
+
+
+def _by_hardness(context: JobContext, drawn: Split) -> list[int]:
+    """The people who ask, first those whom the pretrained model knows best beyond retraining.
+
+    By the gap of their score and, where it is equal, by that of their loss.
+    """
+    from oneshui.metrics.identities import per_identity
+
+    pretrained, retrained = (
+        predictions[predictions["set"] == "forget"]
+        for predictions in (
+            pd.read_parquet(context.entries[role].file(PREDICTIONS))
+            for role in ("pretrained", "retrained")
+        )
+    )
+    table = per_identity(pretrained, retrained, task=context.entries["index"].value["task"])
+    table = table.set_index("identity").loc[list(drawn.forget)]
+    gaps = zip(table["gap"], table["retrained_loss"] - table["loss"], table.index, strict=True)
+    return [int(identity) for *_, identity in sorted(gaps, key=lambda one: (-one[0], -one[1]))]
+
+
 def split(context: JobContext) -> dict[str, Any]:
     """Who is in which set, and the support set itself; of one request, if several were drawn."""
     from safetensors.torch import save_file
@@ -133,14 +166,15 @@ def split(context: JobContext) -> dict[str, Any]:
     from oneshui.data.splits import SET_NAMES
 
     index, spec = context.entries["index"], context.job.spec
-    if "drawn" in context.entries:
+    if "request" in spec:
         split = load_split(context, "drawn").request(spec["request"], spec["num_forget"])
+    elif "drawn" in context.entries:
+        split = _asking(context)
     else:
         split = _draw(context)
     names = ("train", "val", "test", "forget", "retain", "support")
     document = {name: list(getattr(split, name)) for name in names}
-    if split.reserved:
-        document["reserved"] = list(split.reserved)
+    document |= {n: list(getattr(split, n)) for n in ("reserved", "withheld") if getattr(split, n)}
     (context.folder / SPLIT).write_text(json.dumps(document) + "\n", encoding="utf-8")
     support = images(context, split, "support")
     save_file(

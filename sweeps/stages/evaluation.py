@@ -55,12 +55,13 @@ def evaluate(context: JobContext) -> dict[str, Any]:
     sets = {str(name): images(context, split, name) for name in SET_NAMES}
     predictions = predict(model, sets, task=task, device=where)
     predictions.to_parquet(context.folder / PREDICTIONS, index=False)
-    seed = spec_of(context.entries["split"])["split_seed"]
-    attacked = {name: sets[name] for name in ("forget", "test", "val")}
-    attacked["retain"] = sample(sets["retain"], len(sets["test"]), seed)
-    predict_views(
-        model, attacked, task=task, views=context.job.spec["views"], seed=seed, device=where
-    ).to_parquet(context.folder / VIEWS, index=False)
+    if context.job.spec["views"]:
+        seed = spec_of(context.entries["split"])["split_seed"]
+        attacked = {name: sets[name] for name in ("forget", "test", "val")}
+        attacked["retain"] = sample(sets["retain"], len(sets["test"]), seed)
+        predict_views(
+            model, attacked, task=task, views=context.job.spec["views"], seed=seed, device=where
+        ).to_parquet(context.folder / VIEWS, index=False)
     if context.job.spec["features"]:
         _save_features(context, model)
     weights, retrained = (

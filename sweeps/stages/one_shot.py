@@ -19,7 +19,7 @@ from oneshui.errors import MethodError, NumericalError
 from oneshui.seeding import seed_shared
 from sweeps.stages.context import JobContext, Pictures, StoredModel
 from sweeps.stages.memory import measured
-from sweeps.stages.requests import Handed
+from sweeps.stages.requests import Handed, unlearned_as_asked
 from sweeps.store.checkpoints import Checkpoint, PacedPrepareCheckpoint
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ def _unlearn(
     requests = [one.request() for one in asked]
 
     def work() -> None:
-        for number, request in enumerate(requests):
+        for number, (one, request) in enumerate(zip(asked, requests, strict=True)):
             try:
                 seed_shared(request.seed)
-                state = method.unlearn(request).state_dict()
+                state = unlearned_as_asked(method, request, one.in_steps_of).state_dict()
             except NumericalError as error:
                 errors[str(number)] = str(error)
             else:

@@ -17,6 +17,8 @@ from sweeps.graph.artifacts import PREPARED, SUPPORT
 from sweeps.stages.context import JobContext, StoredModel, model_of, new_model, require_same
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from oneshui.data.images import LabelledImages
     from oneshui.methods import Method
     from oneshui.requests import FullAccessRequest, SupportSet, UnlearnRequest
@@ -52,6 +54,7 @@ class Handed:
         seed: Of everything random.
         support: S, or the file of it.
         prepared: File of what the method prepared; None if it prepares nothing.
+        in_steps_of: People who ask at a time; None where all ask at once.
     """
 
     model: StoredModel
@@ -59,6 +62,7 @@ class Handed:
     seed: int
     support: Path | SupportSet
     prepared: Path | None
+    in_steps_of: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -99,6 +103,7 @@ def handed(context: JobContext, seed: int, support: SupportSet | None = None) ->
         seed=seed,
         support=context.entries["split"].file(SUPPORT) if support is None else support,
         prepared=None if prepared is None else prepared.file(PREPARED),
+        in_steps_of=context.job.spec.get("in_steps_of"),
     )
 
 
@@ -111,6 +116,17 @@ def handed_in_earnest(context: JobContext, unlearning_seed: int) -> Handed:
     """
     seed = derive_seed(unlearning_seed, context.job.spec["method"], "unlearn")
     return handed(context, seed)
+
+
+def unlearned_as_asked(
+    method: Method, request: UnlearnRequest, in_steps_of: int | None = None
+) -> nn.Module:
+    """What the method makes of a request, served as a whole or so many people at a time."""
+    from oneshui.tuning.in_steps import unlearned_in_steps
+
+    if in_steps_of is None:
+        return method.unlearn(request)
+    return unlearned_in_steps(method, request, in_steps_of)
 
 
 def full_access_request(

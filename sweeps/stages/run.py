@@ -13,7 +13,16 @@ from oneshui.origin import origin_of
 from oneshui.plugins import receive
 from oneshui.seeding import seed_shared
 from sweeps.graph.job import CHECKPOINTED, Job, Stage
-from sweeps.stages import data, evaluation, pooling, training, tuning, unlearning, weights
+from sweeps.stages import (
+    data,
+    evaluation,
+    pooling,
+    sequences,
+    training,
+    tuning,
+    unlearning,
+    weights,
+)
 from sweeps.stages.context import (
     JobContext,
     WorkerEnvironment,
@@ -139,4 +148,5 @@ STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
     "evaluate": evaluation.evaluate,
     "score": pooling.score,
     "true_tow": tuning.true_tow,
+    "sequence": sequences.sequence,
 }

@@ -28,6 +28,7 @@ from sweeps.stages.requests import (
     handed,
     handed_in_earnest,
     method_of,
+    unlearned_as_asked,
 )
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _try(cell: JobContext, method: Method) -> list[Run]:
         retain = train.select(_positions(rest))
         own = asked[number].request()
         return _unlearned(
-            method, full_access_request(cell, own, forget=forget, retain=retain, val=val)
+            cell, method, full_access_request(cell, own, forget=forget, retain=retain, val=val)
         )
 
     models = (
@@ -209,10 +210,10 @@ def _enclosed(
             yield model
 
 
-def _unlearned(method: Method, request: UnlearnRequest) -> nn.Module | None:
+def _unlearned(cell: JobContext, method: Method, request: UnlearnRequest) -> nn.Module | None:
     """The unlearned model; None where the method itself finds that it left the finite numbers."""
     try:
-        return method.unlearn(request)
+        return unlearned_as_asked(method, request, cell.job.spec.get("in_steps_of"))
     except NumericalError:
         return None
 
@@ -328,7 +329,7 @@ def _by_oracle(cell: JobContext, candidates: Mapping[int, Method]) -> dict[int, 
     choice = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(cell))
     scores = {}
     for point, method in candidates.items():
-        model = _unlearned(method, request)
+        model = _unlearned(cell, method, request)
         scores[point] = 0.0 if model is None else choice.score(point, model)
     return scores
 
@@ -363,7 +364,7 @@ def true_tow(context: JobContext) -> dict[str, Any]:
         asked = full_access_request(
             context, request, forget=sets["forget"], retain=sets["retain"], val=sets["val"]
         )
-    model = context.timed("method_seconds", lambda: _unlearned(method, asked))
+    model = context.timed("method_seconds", lambda: _unlearned(context, method, asked))
     if model is None:
         return {"tow": 0.0, "support_drop": None, "movement": None}
     truth = OracleChoice(request=request, sets=sets, retrained=_retrained_scores(context))

@@ -1,4 +1,4 @@
-"""A service for objects on loopback, an address in a new bucket of it, and a cell of requests."""
+"""A service for objects on loopback, an address in a new bucket of it, and cells of requests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.google_server import TOKEN, google_server
+from support.in_turn import people_in_turn
 from support.inline_sweep import InlineSweep
 from support.object_server import ObjectServer, object_server
 from support.several_requests import several_requests
@@ -53,3 +54,9 @@ def google_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def several(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
     """A finished cell of four requests of one person each; tests must not change it."""
     return several_requests(tmp_path_factory.mktemp("several"))
+
+
+@pytest.fixture(scope="session")
+def in_turn(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
+    """A finished cell whose people ask one after the other; tests must not change it."""
+    return people_in_turn(tmp_path_factory.mktemp("in_turn"))

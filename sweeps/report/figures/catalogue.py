@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from oneshui.spawning import spawned
-from sweeps.report.figures import attack, costs, identities, saturation, scores, tuning
+from sweeps.report.figures import (
+    attack,
+    costs,
+    identities,
+    saturation,
+    scores,
+    sequences,
+    tuning,
+)
 from sweeps.report.figures.style import DPI, Drawing, Material, style
 
 PROCESSES = 2
@@ -84,6 +92,24 @@ KINDS: dict[str, FigureKind] = {
         "gains, before any correction for the number of rows. The dotted line is what another "
         "retrained model would gain: more is not to be had.",
         drawings=saturation.saturation,
+    ),
+    "sequence": FigureKind(
+        alt="Line plot of the ToW of every row against the number of people forgotten so far, "
+        "doing nothing as a dashed black line; the numbers are in sequence.csv",
+        caption="Requests one after the other, each to the model that the one before it left; "
+        "means over orders and seeds. Every point is held against a model that was retrained "
+        "without those who have asked by then. Below the black dashed line a row is worse than "
+        "doing nothing; above the grey one it gains more than two retrainings are apart.",
+        drawings=sequences.sequence,
+    ),
+    "reversal": FigureKind(
+        alt="Triangles of shares, one per row: what of every group forgotten earlier is known "
+        "again later; the numbers are in reversals.csv",
+        caption="What comes back of those who were forgotten before, in % of what forgetting them "
+        "takes away: 0 stays forgotten, +100 (red) is as well known as ever, below 0 (blue) later "
+        "requests go on forgetting them. Means over orders and seeds; empty where there was next "
+        "to nothing to forget.",
+        drawings=sequences.reversal,
     ),
     "loss_mia": FigureKind(
         alt="Dot plot of the AUC of the loss attack on every row with its seeds, guessing as a "

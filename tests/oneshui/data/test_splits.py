@@ -120,6 +120,29 @@ def test_requests_of_one_drawing_are_everybody_in_it_once() -> None:
             drawn.request(number, num_forget)
 
 
+def test_people_who_ask_one_after_the_other_leave_one_after_the_other() -> None:
+    identity = np.repeat(np.arange(20), 3)
+    whole = make_split(identity, list(range(20)), num_forget=4, seed=0)
+    a, b, c, d = whole.forget
+    now = whole.part([c, b], [a])
+    assert now.forget == (b, c), "in the order of the drawing"
+    assert now.support == whole.support[1:3]
+    assert now.retain == (*whole.retain, d)
+    assert set(now.train) == {*whole.train} - {a}
+    support = set(whole.support)
+    assert set(now.withheld) == {whole.support[0], whole.support[3]}
+    for name in ("train", "retain", "forget", "val", "test"):
+        assert not support & set(now.images(name).tolist()), name
+    kept = {int(identity[row]) for row in now.images("retain")}
+    assert kept == {*whole.retain, d}
+    first = whole.part([a])
+    assert len({whole.fingerprint, now.fingerprint, first.fingerprint}) == 3
+    assert whole.part(whole.forget).fingerprint == whole.fingerprint
+    for asking, gone in (([], []), ([a], [a]), ([whole.retain[0]], []), ([a], [whole.retain[0]])):
+        with pytest.raises(InputError, match="asks once"):
+            whole.part(asking, gone)
+
+
 def test_a_single_forget_identity_needs_six_images() -> None:
     identity = np.repeat(np.arange(30), 5)
     with pytest.raises(InputError, match="6 images"):

@@ -162,3 +162,12 @@ def test_a_row_alone_keeps_all_that_retrains_and_goes_elsewhere(plan: Plan) -> N
         "'sweep.datasets=[synthetic_tiny]' 'sweep.forget_sizes=[4]' "
         "'sweep.methods=[retrain,gold,ssd]' output_dir=runs/other"
     )
+
+
+def test_a_row_tuned_on_requests_in_turn_says_how_many_asked_at_a_time() -> None:
+    made = expand(load(["sweep=sequence", "scale=toy"]).sweep)
+    told = {one.name: one.hyperparameters[0] for one in provenance.methods(made, {})}
+    assert (
+        "step (tuned in 0.003 to 0.3, support_only, 1 at a time)" in told["gradient_ascent_in_turn"]
+    )
+    assert "step (tuned in 0.03 to 3, support_only)" in told["gradient_ascent_classifier"]
