@@ -56,7 +56,12 @@ def reproduce(
     part = part_of(plan, spec.row)
     place = Path(spec.places.output_dir) / PLACE / digest(sorted(part.jobs))[:16]
     places = dataclasses.replace(
-        spec.places, output_dir=str(place), store_uri=str(place / "store"), tracking_uri=""
+        spec.places,
+        output_dir=str(place),
+        store_uri=str(place / "store"),
+        tracking_uri="",
+        # The retrained models that are there already too.
+        other_results=(spec.places.output_dir, str(open_store(spec.places.store_uri).root)),
     )
     fresh = dataclasses.replace(spec, sweep=part.sweep, places=places)
     say(console, f"computing {several(len(part.jobs), 'job')} again in {place}")

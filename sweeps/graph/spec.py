@@ -602,6 +602,7 @@ class Places:
             ``<output_dir>/store``.
         tracking_uri: MLflow's; empty for a database in ``output_dir``.
         tracking_models: Whether MLflow gets every row's weights as well.
+        other_results: Further folders of results, which no method may reach.
     """
 
     data_dir: str = "data"
@@ -609,6 +610,7 @@ class Places:
     store_uri: str = ""
     tracking_uri: str = ""
     tracking_models: bool = False
+    other_results: tuple[str, ...] = ()
 
 
 EQUIVALENCE_MARGIN = 0.02

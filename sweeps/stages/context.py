@@ -54,6 +54,7 @@ class WorkerEnvironment:
         weights_file: That the starting weights are read from; None if they are from no file.
         pretrained_files: Models that stand in for pretrained ones, by the sha256 of their files.
         plugins: The user's own code.
+        other_results: Folders of further results.
         device: Torch device.
         threads: Threads that torch uses for one job.
         heartbeat_seconds: Silence after which a worker counts as hung.
@@ -68,6 +69,7 @@ class WorkerEnvironment:
     weights_file: Path | None = None
     pretrained_files: Mapping[str, Path] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
+    other_results: tuple[Path, ...] = ()
     device: str = "cpu"
     threads: int = 1
     heartbeat_seconds: float = 120.0
@@ -79,7 +81,8 @@ class WorkerEnvironment:
     def protected(self) -> tuple[Path, ...]:
         """Folders of pictures and results: no method may reach them when the data are deleted."""
         folders = (it if isinstance(it, Path) else it.folder for it in self.data_folders.values())
-        return (*folders, self.store.root, self.logs.parent, cache_folder())
+        results = (self.store.root, self.logs.parent, *self.other_results)
+        return (*folders, *results, cache_folder())
 
     def data_folder(self, key: str) -> Path:
         """Folder of a dataset on this machine, fetched if it is in a bucket.
@@ -113,6 +116,7 @@ def environment(
         weights_file=spec.sweep.model.weights_file,
         pretrained_files={content: Path(file).absolute() for file, content in contents.items()},
         plugins=spec.plugins,
+        other_results=tuple(map(Path, spec.places.other_results)),
     )
 
 

@@ -11,14 +11,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from support.inline_command import Ended, inline_command
 from support.inline_sweep import inline_sweep
 
 from sweeps import described
+from sweeps.cli.reproduce import reproduce
 from sweeps.config import load
 from sweeps.graph.job import digest
-from sweeps.graph.plan import expand
-from sweeps.store import LocalStore
+from sweeps.graph.plan import Plan, expand
+from sweeps.graph.spec import LaunchSpec
+from sweeps.stages.context import environment
+from sweeps.store import LocalStore, Store
 from sweeps.store.base import SEAL, content_of, encoded
 from sweeps.store.status import scan
 
@@ -102,6 +106,25 @@ def test_a_row_is_computed_again_and_compared(stranger: Path) -> None:
     assert sum(content[:16] in said for content in own.values()) == 2
     assert "pretrain: 2 of 2 with the same content hash" in said
     assert not place.exists()
+
+
+def test_methods_that_run_again_cannot_reach_the_results_that_are_there(stranger: Path) -> None:
+    spec = load(["mode=why", "row=synthetic_tiny 4 ssd tow", "run=true", f"output_dir={stranger}"])
+    plan = expand(spec.sweep)
+    entries = scan(plan, LocalStore(stranger / "store"), discard=False).entries
+    protected: list[Path] = []
+
+    class ReachedError(Exception):
+        pass
+
+    def compute(spec: LaunchSpec, console: Console, plan: Plan, store: Store, *left: Any) -> None:
+        del console, plan
+        protected.extend(environment(spec, store, left[-1]).protected)
+        raise ReachedError
+
+    with pytest.raises(ReachedError):
+        reproduce(spec, Console(quiet=True), plan, entries, compute)
+    assert {stranger, stranger / "store"} <= set(protected)
 
 
 @pytest.mark.slow
