@@ -27,7 +27,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from oneshui import plugins
 from oneshui.errors import InputError, unknown_name
 from oneshui.metrics.registry import further_measures
-from oneshui.sources import source_of
 from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
 from sweeps import described
 from sweeps.command import PASSING, lasting, override_key
@@ -598,7 +597,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         rows={cell: rows_of(rows, cell) for cell in cells},
         tuning=tuning,
         model=model,
-        model_source=source_of(plugins.attribute(model.factory)) if model.factory else "",
+        model_source=plugins.source_behind(model.factory) if model.factory else "",
         weights_content=_content(sweep.model),
         measures=further_measures(),
         preprocessing=sweep.preprocessing,
