@@ -123,6 +123,14 @@ def _sweep_text(spec: LaunchSpec) -> str:
     return _HEAD + OmegaConf.to_yaml(OmegaConf.create(document))
 
 
+def literal(node: Any) -> Any:
+    """Settings of a folder as OmegaConf gives them back.
+
+    The folder may be a stranger's, and what is a reference could read our environment.
+    """
+    return _each_text(node, _literal)
+
+
 def _literal(text: str) -> str:
     """The text as OmegaConf gives it back: what looks like a reference is none."""
     return _INTERPOLATION.sub(lambda found: rf"{found[1]}{found[1]}\${{", text)
@@ -253,6 +261,8 @@ def read(output: Path) -> Described:
         raise _refused(path, "has changed since it was written")
     try:
         found = _validated(_Document, document)
+        if not found.settings.keys() <= set(SETTINGS):
+            raise LookupError
         return Described(sweep=_sweep(found), command=found.command, settings=found.settings)
     except (InputError, *_NOT_OURS):
         raise _refused(path, "was written by another version of oneshui") from None
