@@ -270,6 +270,8 @@ def _compute(
     folders: dict[str, Path | RemoteFolder],
 ) -> Scheduler:
     """Run what is missing of a plan, and publish nothing."""
+    from sweeps.cli.interrupts import Interrupts
+
     interrupts, publisher = Interrupts(), _publisher(spec, plan)
     with interrupts.answered():
         return _run_jobs(
