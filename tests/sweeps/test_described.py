@@ -278,3 +278,33 @@ def test_a_file_in_the_way_is_set_aside_and_nothing_is_half_written(tmp_path: Pa
     written(tmp_path, *SMALL)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [described.PLAN, f"{described.PLAN}.unreadable-1", described.SWEEP]
+
+
+def test_elsewhere_no_folder_of_this_machine_is_named(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for place in ("0", "1"):
+        (home / "models" / place).mkdir(parents=True)
+        (home / "models" / place / "m.safetensors").write_bytes(place.encode())
+    (home / "run").mkdir()
+    (home / "first.safetensors").write_bytes(b"weights")
+    (home / "mine.py").write_text("")
+    spec = written(
+        home / "run",
+        *SMALL[:2],
+        "sweep.seeds=[0,1]",
+        f"plugins=[{home}/mine.py]",
+        f"sweep.model.weights={home}/first.safetensors",
+        f"sweep.pretrained={home}/models/{{seed}}/m.safetensors",
+        "sweep.pretrained_saw=split",
+        f"data_dir={home}/faces",
+    )
+    texts = described.elsewhere(home / "run")
+    (tmp_path / "there").mkdir()
+    for name, content in texts.items():
+        assert str(tmp_path).encode() not in content
+        (tmp_path / "there" / name).write_bytes(content)
+    found = described.read(tmp_path / "there")
+    assert found.sweep.pretrained is not None
+    assert found.sweep.pretrained.path == "{seed}/m.safetensors"
+    assert [*expand(found.sweep).jobs] == [*expand(spec.sweep).jobs]
+    assert "plugins=[mine.py]" in found.command
