@@ -57,8 +57,12 @@ ON_PURPOSE = ("InputError", "DataError", "DataAccessError", "NumericalError")
 """Names of those that mean the same whichever process raises them."""
 
 
+_LISTED = 100
+"""So many names are still a sentence; timm has more than a thousand."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that nobody registered: it lists the known ones and the nearest.
+    """The error for a name that nobody registered: it names the nearest, and a few dozen known.
 
     Args:
         kind: What the name was meant to be, for example "method".
@@ -68,4 +72,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+    listed = f" (known: {', '.join(names)})" if len(names) <= _LISTED else ""
+    return InputError(f"unknown {kind} {name!r}{hint}{listed}")

@@ -25,7 +25,15 @@ from typing import Any
 
 from oneshui import registry
 from oneshui.errors import InputError
-from oneshui.sources import files_behind, is_installed, root_of
+from oneshui.sources import (
+    files_behind,
+    folders_of,
+    inside,
+    is_installed,
+    package_of,
+    root_of,
+    source_of,
+)
 
 GROUP = "oneshui"
 """Entry points of this group are plugins of everybody who has their package installed."""
@@ -111,8 +119,7 @@ class _Place:
     @property
     def package(self) -> Path | None:
         """Folder of the package that it belongs to; None if it is a file by itself."""
-        is_alone = "." not in self.module and self.file.name != "__init__.py"
-        return None if is_alone else self.root / self.top
+        return package_of(self.module, self.file)
 
     def holds(self, file: str) -> bool:
         """Whether a file is one of the plugin's own."""
@@ -159,6 +166,9 @@ def load(items: Sequence[str]) -> tuple[Plugin, ...]:
             )
     for place in [place for place in _loaded if place not in wanted.values()]:
         _forget(place)
+    for place in wanted.values():
+        # They may import each other.
+        _search(place.root)
     return tuple(_load(place) for place in wanted.values())
 
 
@@ -218,6 +228,15 @@ def attribute(reference: str) -> Callable[..., Any]:
     return found
 
 
+def source_behind(reference: str) -> str:
+    """Hash over the code that a reference means: of the module that it names, and of the function.
+
+    Raises:
+        InputError: As for ``attribute``, or nobody could read the code again.
+    """
+    return source_of(attribute(reference), module_of(reference.rpartition(":")[0]))
+
+
 def reference(text: str) -> str:
     """A reference by module, as every process understands it, for one that may name a file."""
     item, colon, name = text.rpartition(":")
@@ -263,7 +282,7 @@ def _located(item: str, said: str = "") -> _Place:
             raise InputError(f"the plugin {said} is not there: no file {file}")
         return _Place(module=module, item=said, file=file)
     _search(Path.cwd())
-    files = [_file_in(folder, module) for folder in _folders_of(module.partition(".")[0])]
+    files = [_file_in(folder, module) for folder in folders_of(module.partition(".")[0])]
     found = next(filter(None, files), None)
     if found is None:
         raise InputError(
@@ -271,19 +290,6 @@ def _located(item: str, said: str = "") -> _Place:
             f"({said}); a file is named as {module}.py, a folder as ./{module}"
         )
     return _Place(module=module, item=said, file=found)
-
-
-def _folders_of(top: str) -> list[Path]:
-    """Where a top module or package that can be imported lies; empty if it cannot."""
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
-        return []
-    if spec.submodule_search_locations is not None:
-        return [Path(folder).parent for folder in spec.submodule_search_locations]
-    return [Path(spec.origin).parent] if spec.has_location and spec.origin else []
 
 
 def _entry_points() -> list[_Place]:
@@ -415,8 +421,7 @@ def _files(place: _Place, code: set[Path]) -> dict[str, bytes]:
     """
     found = set(code)
     if place.package is not None and not is_installed(place.root):
-        inside = place.package.rglob("*")
-        found |= {path for path in inside if path.is_file() and _counts(path, place.package)}
+        found |= set(inside(place.package))
     size = sum(path.stat().st_size for path in found)
     if size > LARGEST:
         raise InputError(
@@ -424,8 +429,3 @@ def _files(place: _Place, code: set[Path]) -> dict[str, bytes]:
             f"keep data and weights out of its folder, {LARGEST // 2**20} MiB are allowed"
         )
     return {path.relative_to(place.root).as_posix(): path.read_bytes() for path in sorted(found)}
-
-
-def _counts(path: Path, package: Path) -> bool:
-    parts = path.relative_to(package).parts
-    return not any(part.startswith(".") or part == "__pycache__" for part in parts)

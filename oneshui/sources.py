@@ -22,17 +22,21 @@ _ROOT = Path(__file__).resolve().parents[1]
 _FRAME = frozenset({"", ".base", ".fields"})
 """Modules of our methods that hold them together; no number comes from these."""
 
+_PACKAGES = frozenset({"oneshui", "sweeps"})
+
 
 @functools.cache
-def source_of(item: type | Callable[..., Any]) -> str:
+def source_of(item: type | Callable[..., Any], named_in: str = "") -> str:
     """Hash over the source of a class or function, the same wherever the files lie.
 
     It covers the file of the class or function and, if they belong to the same package or plugin
     or are our methods, whatever it imports and they import in turn, inside functions too. Line
-    ends do not count; comments do.
+    ends do not count; comments do. What is no code in a package that is not installed counts too:
+    the code may read it.
 
     Args:
         item: A method's class, or a function of a plugin.
+        named_in: Module in which it was found by name, which may have it from another.
 
     Returns:
         16 hex digits.
@@ -42,8 +46,11 @@ def source_of(item: type | Callable[..., Any]) -> str:
     """
     whole = hashlib.sha256()
     # What a function was wrapped in may have none.
-    module = getattr(item, "__module__", type(item).__module__)
-    for name, content in sorted(sources(module).items()):
+    home = getattr(item, "__module__", type(item).__module__)
+    found = {} if named_in and _is_python(home) else sources(home)
+    if named_in:
+        found |= sources(named_in)
+    for name, content in sorted(found.items()):
         whole.update(f"{name} {len(content)} ".encode() + content)
     return whole.hexdigest()[:16]
 
@@ -51,12 +58,18 @@ def source_of(item: type | Callable[..., Any]) -> str:
 def sources(module: str) -> dict[str, bytes]:
     """The bytes of an imported module's file and of those it imports beside it, by module.
 
-    Line ends are those of Unix.
+    Line ends are those of Unix. Files of its package that are no code are there by their path.
 
     Raises:
         InputError: The module has no file that can be read.
     """
-    return {name: _read(path) for name, path in files_behind(module, _file_of(module)).items()}
+    first = _file_of(module)
+    found = {name: _read(path) for name, path in files_behind(module, first).items()}
+    root, package = root_of(module, first), package_of(module, first)
+    if package is not None and package.name not in _PACKAGES and not is_installed(root):
+        data = (path for path in inside(package) if path.suffix != ".py")
+        found |= {path.relative_to(root).as_posix(): path.read_bytes() for path in data}
+    return found
 
 
 def files_behind(module: str, first: Path) -> dict[str, Path]:
@@ -91,6 +104,34 @@ def root_of(module: str, file: Path) -> Path:
     return file.parents[module.count(".") + (file.name == "__init__.py")]
 
 
+def package_of(module: str, file: Path) -> Path | None:
+    """Folder of the top package that a module belongs to; None if it is a file by itself."""
+    is_alone = "." not in module and file.name != "__init__.py"
+    return None if is_alone else root_of(module, file) / module.partition(".")[0]
+
+
+def inside(package: Path) -> Iterator[Path]:
+    """Files in a package's folder, without hidden ones and what Python compiles."""
+    for path in package.rglob("*"):
+        parts = path.relative_to(package).parts
+        is_hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if path.is_file() and not is_hidden:
+            yield path
+
+
+def folders_of(top: str) -> list[Path]:
+    """Where Python finds a top module or package; empty if it does not, or has it built in."""
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is not None:
+        return [Path(folder).parent for folder in spec.submodule_search_locations]
+    return [Path(spec.origin).parent] if spec.has_location and spec.origin else []
+
+
 def _read(path: Path) -> bytes:
     try:
         return b"\n".join(path.read_bytes().splitlines())
@@ -107,13 +148,16 @@ def _file_of(module: str) -> Path:
     loaded = sys.modules.get(module)
     file = getattr(loaded, "__file__", None)
     # dataclasses.make_dataclass says that a class is Python's own.
-    is_python = module.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
-    if is_python or file is None or not Path(file).is_file():
+    if _is_python(module) or file is None or not Path(file).is_file():
         raise InputError(
             f"the module {module} has no source file, so nobody could tell its results from those "
             "of other code; put it into a file and import that"
         )
     return Path(file).resolve()
+
+
+def _is_python(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
 
 
 def _imports(tree: ast.AST, package: str) -> Iterator[str]:
@@ -123,6 +167,9 @@ def _imports(tree: ast.AST, package: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             dotted = "." * node.level + (node.module or "")
+            if node.level > (package.count(".") + 1 if package else 0):
+                # From outside its package: Python refuses that, too, if it ever gets there.
+                continue
             above = importlib.util.resolve_name(dotted, package) if node.level else dotted
             yield above
             yield from (f"{above}.{alias.name}" for alias in node.names)
@@ -136,19 +183,27 @@ def _beside(imported: str, module: str, root: Path) -> Iterator[tuple[str, Path]
         module: That imports it.
         root: Folder in which that module's top package or file lies.
     """
-    top = module.partition(".")[0]
-    installed = is_installed(root)
     parts = imported.split(".")
     for count in range(1, len(parts) + 1):
         name = ".".join(parts[:count])
-        is_ours = name.startswith(f"{_OURS}.") and name.removeprefix(_OURS) not in _FRAME
-        # A single file's neighbours are its own, unless they are everybody's.
-        belongs = parts[0] not in ("oneshui", "sweeps") and (parts[0] == top or not installed)
-        if not (is_ours or belongs):
-            continue
         # Whoever builds on a method of ours has its code as part of his.
-        folder = (_ROOT if is_ours else root).joinpath(*parts[:count])
-        for file in (folder.with_name(f"{folder.name}.py"), folder / "__init__.py"):
-            if file.is_file():
+        is_ours = name.startswith(f"{_OURS}.") and name.removeprefix(_OURS) not in _FRAME
+        for home in [_ROOT] if is_ours else _homes(parts[0], module, root):
+            folder = home.joinpath(*parts[:count])
+            files = (folder.with_name(f"{folder.name}.py"), folder / "__init__.py")
+            file = next((file for file in files if file.is_file()), None)
+            if file is not None:
                 yield name, file
                 break
+
+
+def _homes(imported: str, module: str, root: Path) -> list[Path]:
+    """Where a top module lies that belongs to the code that imports it; empty if it does not."""
+    top = module.partition(".")[0]
+    if imported == top and top not in _PACKAGES:
+        return [root]
+    if is_installed(root) or imported in _PACKAGES or top in _PACKAGES or _is_python(imported):
+        return []
+    # A single file's neighbours are its own, and so is other code of the user's, unless what is
+    # installed has the name: Python takes that.
+    return [folder for folder in folders_of(imported) if not is_installed(folder)]

@@ -27,7 +27,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from oneshui import plugins
 from oneshui.errors import InputError, unknown_name
 from oneshui.metrics.registry import further_measures
-from oneshui.sources import source_of
 from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
 from sweeps import described
 from sweeps.command import PASSING, lasting, override_key
@@ -63,7 +62,7 @@ GROUPS = ("sweep", "cluster", "scale")
 _READING = ("report", "status", "ui", "why", "plan", "export", "diff", "store")
 """Modes that can ask a folder which sweep is meant."""
 
-_ABOUT_NO_SWEEP = (*PASSING, "output_dir", "cluster", *described.SETTINGS)
+_ABOUT_NO_SWEEP = (*PASSING, "plugins", "output_dir", "cluster", *described.SETTINGS)
 T = TypeVar("T")
 
 
@@ -221,9 +220,11 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
     if _last(overrides, "mode") == "plan":
         return load([f"sweep={_described(folder)}", *overrides])
     there = described.read(folder)
-    composed = _compose(overrides, there.settings)
-    command = _continued(there, overrides)
-    return _launch(_config(composed), composed, there.sweep, command)
+    composed = _compose(overrides, described.literal(there.settings))
+    config, items = _config(composed), _plugin_items(composed)
+    # Reading runs nobody's code: a stranger's folder names none, the command alone does.
+    loaded = plugins.load(items) if items or config.run else ()
+    return _launch(config, composed, there.sweep, _continued(there, overrides), loaded)
 
 
 def _folder_asked(overrides: Sequence[str]) -> Path | None:
@@ -602,7 +603,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         rows={cell: rows_of(rows, cell) for cell in cells},
         tuning=tuning,
         model=model,
-        model_source=source_of(plugins.attribute(model.factory)) if model.factory else "",
+        model_source=plugins.source_behind(model.factory) if model.factory else "",
         weights_content=_content(sweep.model),
         measures=further_measures(),
         preprocessing=sweep.preprocessing,

@@ -38,6 +38,8 @@ SETTINGS = ("data_dir", "store", "tracking", "report")
 _FORMAT = 1
 _HEAD = "# What this sweep was begun with. To run it again: oneshui sweep=PATH, with this file's.\n"
 _ENGINE = ("ray", "optuna", "mlflow", "hydra-core", "omegaconf", "pydantic")
+_FOLDER = re.compile(r"(?:^|(?<=[=,\['\"]))~?/(?:[^,\[\]{}'\"]*/)?")
+"""The folder before the name of a file, by itself or within an override."""
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
@@ -123,6 +125,14 @@ def _sweep_text(spec: LaunchSpec) -> str:
     return _HEAD + OmegaConf.to_yaml(OmegaConf.create(document))
 
 
+def literal(node: Any) -> Any:
+    """Settings of a folder as OmegaConf gives them back.
+
+    The folder may be a stranger's, and what is a reference could read our environment.
+    """
+    return _each_text(node, _literal)
+
+
 def _literal(text: str) -> str:
     """The text as OmegaConf gives it back: what looks like a reference is none."""
     return _INTERPOLATION.sub(lambda found: rf"{found[1]}{found[1]}\${{", text)
@@ -205,7 +215,13 @@ def elsewhere(output: Path) -> dict[str, bytes]:
     document.pop(SEAL)
     _forget_places(document["settings"])
     own = [word for word in document["command"] if override_key(word).split(".")[0] not in _PLACES]
-    document["command"] = own
+    document["command"] = [
+        word if override_key(word).startswith(_ROWS) else _named(word) for word in own
+    ]
+    document["sweep"] = _named_files(document["sweep"])
+    rows = tree["configuration"]["sweep"].get("rows")
+    tree = _named(tree)
+    tree["configuration"]["sweep"] |= {} if rows is None else {"rows": rows}
     return {
         SWEEP: (_HEAD + OmegaConf.to_yaml(OmegaConf.create(tree))).encode(),
         PLAN: _sealed(document).encode(),
@@ -219,6 +235,28 @@ _PLACES: Mapping[str, Any] = {
     "tracking": {"uri": None},
 }
 """Keys that say where things are on one machine, and what they are anywhere."""
+
+
+_ROWS = "sweep.rows"
+"""Hyperparameters are in the keys of jobs, whatever they say."""
+
+
+def _named(node: Any) -> Any:
+    """The same without the folders of files in it."""
+    return _each_text(node, lambda text: _FOLDER.sub("", text))
+
+
+def _named_files(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """A sweep whose files, which are in keys by their contents, are named without their folders."""
+    model = {**sweep["model"], "weights": _named(sweep["model"]["weights"])}
+    given = sweep["pretrained"]
+    if given is not None:
+        # One folder of all files, so that they stay apart.
+        folder = _FOLDER.match(given["path"])
+        start = len(folder.group()) if folder else 0
+        contents = {name[start:]: it for name, it in given["contents"].items()}
+        given = {**given, "path": given["path"][start:], "contents": contents}
+    return {**sweep, "model": model, "pretrained": given}
 
 
 def _forget_places(configuration: dict[str, Any]) -> None:
@@ -253,6 +291,8 @@ def read(output: Path) -> Described:
         raise _refused(path, "has changed since it was written")
     try:
         found = _validated(_Document, document)
+        if not found.settings.keys() <= set(SETTINGS):
+            raise LookupError
         return Described(sweep=_sweep(found), command=found.command, settings=found.settings)
     except (InputError, *_NOT_OURS):
         raise _refused(path, "was written by another version of oneshui") from None

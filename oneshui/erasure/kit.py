@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from oneshui.erasure.folder import written_whole
 from oneshui.erasure.weights import Described, file_hash
 from oneshui.errors import InputError
 from oneshui.tuning.score import Run, Scores, TrialScores, candidates, from_stored, simulated_tow
@@ -202,19 +201,13 @@ def write_kit(kit: Kit, folder: Path, files: Mapping[str, Mapping[str, torch.Ten
         folder: Where; it must not be there yet.
         files: Tensors by name, by name of their file.
     """
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True, mode=0o700)
+    with written_whole(folder, mode=0o700) as partial:
         for name, tensors in files.items():
             save_file({n: t.contiguous() for n, t in tensors.items()}, partial / name)
         hashes = {name: file_hash(partial / name) for name in sorted(files)}
         document = {**kit.to_json(), "files": hashes}
         text = json.dumps({**document, _SEAL: _seal(document)}, indent=1) + "\n"
         (partial / DOCUMENT).write_text(text, encoding="utf-8")
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _seal(document: Mapping[str, Any]) -> str:

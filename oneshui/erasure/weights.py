@@ -22,8 +22,7 @@ from torch import nn
 
 from oneshui.data.cache import Variant
 from oneshui.errors import InputError
-from oneshui.plugins import attribute
-from oneshui.sources import source_of
+from oneshui.plugins import source_behind
 from oneshui.spec import ModelSpec, Task
 from oneshui.training.models import classifier_of, make_model
 from oneshui.training.weights_file import misfit, read_tensors
@@ -97,7 +96,7 @@ def code_of(model: ModelSpec) -> str:
     Raises:
         InputError: The code cannot be found.
     """
-    return source_of(attribute(model.factory)) if model.factory else ""
+    return source_behind(model.factory) if model.factory else ""
 
 
 @dataclass(frozen=True, kw_only=True)

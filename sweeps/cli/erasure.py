@@ -126,7 +126,7 @@ class _Erase:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     model: str | dict[str, Any] | None = None
     outputs: tuple[str, ...] = ()
-    preprocessing: Preprocessing = "corrected"
+    preprocessing: Preprocessing | None = None
     seed: int | None = None
     plugins: tuple[str, ...] = ()
     device: str | None = None
@@ -135,7 +135,7 @@ class _Erase:
     def __post_init__(self) -> None:
         _check_shared(self.seed or 0, self.threads)
         if self.kit is not None:
-            for name in ("hyperparameters", "model", "outputs"):
+            for name in ("hyperparameters", "model", "outputs", "preprocessing"):
                 if getattr(self, name):
                     raise InputError(f"{name} is for requests without a kit: the kit says it")
 

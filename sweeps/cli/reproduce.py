@@ -21,7 +21,7 @@ from sweeps.cli.why import find
 from sweeps.cli.words import several
 from sweeps.graph.job import STAGE_VERSION, Job, digest, stage_title
 from sweeps.graph.plan import Plan
-from sweeps.graph.spec import LaunchSpec
+from sweeps.graph.spec import LaunchSpec, SweepSpec
 from sweeps.report.tracing import DIGITS
 from sweeps.store import Entry, Store, open_store
 from sweeps.store.datasets import RemoteFolder
@@ -114,19 +114,29 @@ def _brought(
     """Data and starting weights: read anew where they are, else the stored results."""
     logs = Path(spec.places.output_dir) / "logs"
     here = {name: it for name, it in spec.sweep.datasets.items() if is_here(it, spec.places)}
-    file = spec.sweep.model.weights_file
-    absent = {
-        **({} if here else dict.fromkeys(("index", "cache"), "data_dir")),
-        **({} if file is None or file.is_file() else {"weights": "sweep.model.weights"}),
-    }
     for job in plan.jobs.values():
-        if job.stage in absent:
-            _take(job, entries.get(job.key), store, absent[job.stage])
+        key = _absent(job, spec.sweep, has_pictures=bool(here))
+        if key:
+            _take(job, entries.get(job.key), store, key)
             say(console, f"{job.label}: what it is made of is not here, the stored one is taken")
-    if "weights" not in absent:
-        prepare_weights(spec.sweep, store, logs, console)
+    prepare_weights(spec.sweep, store, logs, console)
     sweep = dataclasses.replace(spec.sweep, datasets=here)
     return prepare_datasets(sweep, spec.places, store, logs, console)
+
+
+def _absent(job: Job, sweep: SweepSpec, *, has_pictures: bool) -> str:
+    """Key of what the job reads, if that is not on this machine; else empty."""
+    if job.stage in ("index", "cache"):
+        return "" if has_pictures else "data_dir"
+    if job.stage != "weights":
+        return ""
+    if "is_pretrained" in job.spec:
+        assert sweep.pretrained is not None
+        files = sweep.pretrained.contents.items()
+        own = [Path(file) for file, content in files if content == job.spec["content"]]
+        return "" if all(file.is_file() for file in own) else "sweep.pretrained"
+    file = sweep.model.weights_file
+    return "" if file is None or file.is_file() else "sweep.model.weights"
 
 
 def _take(job: Job, entry: Entry | None, store: Store, key: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +22,7 @@ from oneshui.erasure.certificate import (
     write_certificate,
 )
 from oneshui.erasure.erase import Chosen, choose, measured, request_seed
+from oneshui.erasure.folder import require_free, written_whole
 from oneshui.erasure.kit import KitMethod, StoredKit, read_kit
 from oneshui.erasure.photos import Photos, read_photos
 from oneshui.erasure.weights import (
@@ -63,7 +62,8 @@ class EraseSpec:
         hyperparameters: Without a kit, those that are not to be the method's defaults.
         model: Without a kit, the network; None if the weights say it themselves.
         outputs: Without a kit, names of the model's classes in the order of its outputs.
-        variant: Without a kit, how pictures are resized.
+        variant: Without a kit, how pictures are resized; None for what the weights say, or the
+            corrected way.
         seed: Of everything random; None for the kit's, or 0.
         device: Torch device.
     """
@@ -76,7 +76,7 @@ class EraseSpec:
     hyperparameters: Mapping[str, Any]
     model: ModelSpec | None
     outputs: tuple[str, ...]
-    variant: Variant
+    variant: Variant | None
     seed: int | None
     device: str
 
@@ -197,8 +197,12 @@ def factory_of(spec: EraseSpec) -> str:
 
 
 def _read(spec: EraseSpec) -> _Asked:
-    if spec.out.exists():
-        raise InputError(f"{spec.out} is there already, and nothing is overwritten: set out anew")
+    require_free(spec.out)
+    if not spec.photos.is_file():
+        raise InputError(
+            f"{spec.photos} is absent or no file: set photos to a table, .csv or .parquet, with "
+            "the columns path, identity and labels"
+        )
     stored = None if spec.kit is None else read_kit(spec.kit)
     weights = read_weights(spec.weights)
     if stored is not None:
@@ -246,6 +250,9 @@ def _described(spec: EraseSpec, weights: Weights) -> Described:
                 "without a kit nothing says what the model is: set model, and outputs to the names "
                 "of its classes if photos name them"
             )
+        for name, said in (("outputs", spec.outputs), ("preprocessing", spec.variant)):
+            if said:
+                raise InputError(f"weights {weights.path} say their own {name}: leave {name} out")
         return weights.description
     task, attributes = labels_of(spec.photos)
     there = count_outputs(weights, spec.model)
@@ -255,13 +262,19 @@ def _described(spec: EraseSpec, weights: Weights) -> Described:
             f"{len(outputs)} outputs are named ({', '.join(outputs)}), but the model in "
             f"{weights.path} has {there}: list them in the model's order"
         )
-    return Described(
+    found = Described(
         model=spec.model,
         task=task,
         outputs=outputs,
-        variant=spec.variant,
+        variant=spec.variant or "corrected",
         source=code_of(spec.model),
     )
+    if weights.description is not None and not weights.description.same_as(found):
+        raise InputError(
+            f"weights {weights.path} say of themselves another model than the command does: leave "
+            "model, outputs and preprocessing out"
+        )
+    return found
 
 
 def _require_new(photos: Photos, earlier: Earlier) -> None:
@@ -320,10 +333,7 @@ def _written(
         "photos": list(photos.contents),
     }
     requests = [*asked.earlier.requests, request]
-    partial = spec.out.with_name(f".{spec.out.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with written_whole(spec.out) as partial:
         steps = [step_of({"requests": [one]}) for one in requests]
         write_weights(state, partial / WEIGHTS, asked.described, steps)
         document = {
@@ -347,9 +357,6 @@ def _written(
             "made": origin_of(spec.device),
         }
         write_certificate(document, partial)
-        partial.rename(spec.out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return document
 
 

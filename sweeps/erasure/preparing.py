@@ -16,6 +16,7 @@ from oneshui import methods
 from oneshui.data.loaders.own_table import load_table, read_sets
 from oneshui.data.splits import Split, most_requests
 from oneshui.data.table import ImageTable
+from oneshui.erasure.folder import require_free
 from oneshui.erasure.kit import (
     DOCUMENT,
     StoredKit,
@@ -56,11 +57,10 @@ def make_kit(
         InputError: Something given cannot be used, or the kit is there already.
         OneshuiError: A method failed.
     """
-    if spec.out.exists():
-        if (spec.out / DOCUMENT).is_file():
-            # The kit is whole: what an end just after left behind holds pictures.
-            shutil.rmtree(spec.unfinished, ignore_errors=True)
-        raise InputError(f"{spec.out} is there already, and nothing is overwritten: set out anew")
+    if (spec.out / DOCUMENT).is_file():
+        # The kit is whole: what an end just after left behind holds pictures.
+        shutil.rmtree(spec.unfinished, ignore_errors=True)
+    require_free(spec.out)
     rows = kit_rows(spec)
     table = load_table(spec.data)
     split, held_out = divided(table, read_sets(spec.data), spec.seed)

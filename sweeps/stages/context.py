@@ -19,8 +19,7 @@ import pandas as pd
 
 from oneshui.errors import InputError
 from oneshui.origin import origin_of
-from oneshui.plugins import Plugin
-from oneshui.sources import source_of
+from oneshui.plugins import Plugin, source_behind
 from sweeps.graph.artifacts import IMAGES, PIXELS, SPLIT, WEIGHTS
 from sweeps.graph.job import Job
 from sweeps.graph.spec import LaunchSpec
@@ -236,14 +235,13 @@ def model_spec(job: Job, weights: Path | None = None) -> ModelSpec:
     Raises:
         InputError: This machine has other code of the network than the one that planned the sweep.
     """
-    from oneshui.plugins import attribute
     from oneshui.spec import ModelSpec
 
     document = dict(job.spec["model"])
     planned = document.pop("source", None)
     if planned is not None:
         factory = document["factory"]
-        require_same(f"the network {factory}", planned, source_of(attribute(factory)))
+        require_same(f"the network {factory}", planned, source_behind(factory))
     return ModelSpec(**{**document, "weights": str(weights) if weights else "random"})
 
 

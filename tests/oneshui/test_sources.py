@@ -95,6 +95,74 @@ def test_a_single_file_s_neighbours_are_its_own(
     forget()
 
 
+def test_what_is_installed_goes_before_a_neighbour_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lonely.py").write_text("import torch, json, numpy.linalg\n")
+    for name in ("torch.py", "json.py", "numpy.py"):
+        (tmp_path / name).write_text("X = 1\n")
+    # As plugins have it: after all that is installed.
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    importlib.invalidate_caches()
+    importlib.import_module("lonely")
+    assert set(sources("lonely")) == {"lonely"}
+    forget()
+
+
+def test_code_of_the_user_s_counts_in_whichever_folder_python_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "lonely_steps.py").write_text("SIGN = 1\n")
+    (tmp_path / "lonely.py").write_text("import lonely_steps\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path), str(tmp_path / "elsewhere")])
+    importlib.invalidate_caches()
+    importlib.import_module("lonely")
+    assert set(sources("lonely")) == {"lonely", "lonely_steps"}
+    forget()
+
+
+def test_an_import_that_python_would_refuse_is_none_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lonely.py").write_text("def late():\n    from . import steps\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    importlib.import_module("lonely")
+    assert set(sources("lonely")) == {"lonely"}
+    forget()
+
+
+def test_what_a_package_may_read_beside_its_code_counts(plugin: Path) -> None:
+    before = hash_now()
+    (plugin / "deep" / "table.json").write_text("[1]")
+    (plugin / "__pycache__").mkdir(exist_ok=True)
+    with_table = hash_now()
+    assert with_table != before
+    for name in (".hidden", "__pycache__/erase.pyc"):
+        (plugin / name).write_text("changes from day to day")
+    assert hash_now() == with_table
+    (plugin / "deep" / "table.json").write_text("[2]")
+    assert hash_now() not in (before, with_table)
+
+
+def test_a_function_that_a_file_has_from_another_counts_with_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lonely_helps.py").write_text("def wrap(f):\n    return lambda *a: f(*a)\n")
+    text = "from lonely_helps import wrap\n@wrap\ndef make():\n    return 1\n"
+    (tmp_path / "lonely.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    make = importlib.import_module("lonely").make
+    before = source_of(make, "lonely")
+    assert before != source_of(make)
+    (tmp_path / "lonely.py").write_text(text.replace("1", "2"))
+    source_of.cache_clear()
+    assert source_of(make, "lonely") != before
+    forget()
+
+
 def test_our_methods_know_their_helpers_and_not_the_frame_that_holds_them() -> None:
     assert "scrub" in methods.names()
     assert set(sources("oneshui.methods.scrub")) == {

@@ -121,6 +121,28 @@ def test_a_folder_is_asked_without_its_sweep(tmp_path: Path) -> None:
     )
 
 
+def test_a_stranger_s_folder_runs_no_code_and_reads_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_OF_MINE", "hunter2")
+    written(tmp_path, *SMALL)
+    path, trap = tmp_path / described.PLAN, tmp_path / "trap.py"
+    trap.write_text(f"open({str(tmp_path / 'sprung')!r}, 'w').close()\n")
+    address = {"tracking": {"uri": "http://host/${oc.env:SECRET_OF_MINE}"}}
+    path.write_text(spoiled(path.read_text(), settings=address, command=[f"plugins=[{trap}]"]))
+    sweep = (tmp_path / described.SWEEP).read_text()
+    (tmp_path / described.SWEEP).write_text(sweep.replace("plugins: []", f"plugins: [{trap}]"))
+    found = load(["mode=report", f"output_dir={tmp_path}"])
+    assert found.places.tracking_uri == "http://host/${oc.env:SECRET_OF_MINE}"
+    assert not (tmp_path / "sprung").exists()
+    # Who names code wants it.
+    mine = load(["mode=why", "run=true", f"plugins=[{trap}]", f"output_dir={tmp_path}"])
+    assert mine.sweep == found.sweep
+    assert [one.module for one in mine.plugins] == ["trap"]
+    assert (tmp_path / "sprung").exists()
+    load(["sweep=smoke"])
+
+
 def test_a_folder_that_moved_is_asked_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     spec = written(tmp_path / "there", *SMALL)
@@ -161,6 +183,7 @@ def spoiled(text: str, **changes: object) -> str:
         (lambda text: spoiled(text, sweep={"name": 3}), "another version"),
         (lambda text: spoiled(text, sweep={"new": 3}), "another version"),
         (lambda text: spoiled(text, cells=[]), "another version"),
+        (lambda text: spoiled(text, settings={"yes": True}), "another version"),
     ],
 )
 def test_a_plan_that_is_not_as_it_was_written_is_refused(
@@ -255,3 +278,33 @@ def test_a_file_in_the_way_is_set_aside_and_nothing_is_half_written(tmp_path: Pa
     written(tmp_path, *SMALL)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [described.PLAN, f"{described.PLAN}.unreadable-1", described.SWEEP]
+
+
+def test_elsewhere_no_folder_of_this_machine_is_named(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for place in ("0", "1"):
+        (home / "models" / place).mkdir(parents=True)
+        (home / "models" / place / "m.safetensors").write_bytes(place.encode())
+    (home / "run").mkdir()
+    (home / "first.safetensors").write_bytes(b"weights")
+    (home / "mine.py").write_text("")
+    spec = written(
+        home / "run",
+        *SMALL[:2],
+        "sweep.seeds=[0,1]",
+        f"plugins=[{home}/mine.py]",
+        f"sweep.model.weights={home}/first.safetensors",
+        f"sweep.pretrained={home}/models/{{seed}}/m.safetensors",
+        "sweep.pretrained_saw=split",
+        f"data_dir={home}/faces",
+    )
+    texts = described.elsewhere(home / "run")
+    (tmp_path / "there").mkdir()
+    for name, content in texts.items():
+        assert str(tmp_path).encode() not in content
+        (tmp_path / "there" / name).write_bytes(content)
+    found = described.read(tmp_path / "there")
+    assert found.sweep.pretrained is not None
+    assert found.sweep.pretrained.path == "{seed}/m.safetensors"
+    assert [*expand(found.sweep).jobs] == [*expand(spec.sweep).jobs]
+    assert "plugins=[mine.py]" in found.command

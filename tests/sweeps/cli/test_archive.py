@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.console import Console
+from safetensors.torch import save_file
 from support.inline_command import Ended, inline_command
 from support.inline_sweep import inline_sweep
+from support.own_code import NET, written
 
+from oneshui import plugins
 from sweeps import described
 from sweeps.cli.reproduce import reproduce
 from sweeps.config import load
@@ -31,6 +35,26 @@ ROWS = (
     "sweep.datasets=[synthetic_tiny]",
     "sweep.methods=[pretrain,retrain,ssd]",
 )
+SHRINK = """
+import copy
+from dataclasses import dataclass
+from oneshui.methods import Range, register
+from oneshui.spec import Access
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Shrink:
+    name = "shrink"
+    access = Access.SUPPORT
+    search_space = {"factor": Range(low=0.1, high=1.0)}
+    factor: float = 0.5
+
+    def unlearn(self, request):
+        model = copy.deepcopy(request.model)
+        model.get_classifier().weight.data.mul_(self.factor)
+        return model
+"""
 
 
 def done(*arguments: str) -> Ended:
@@ -125,6 +149,31 @@ def test_methods_that_run_again_cannot_reach_the_results_that_are_there(stranger
     with pytest.raises(ReachedError):
         reproduce(spec, Console(quiet=True), plan, entries, compute)
     assert {stranger, stranger / "store"} <= set(protected)
+
+
+@pytest.mark.slow
+def test_a_row_of_code_and_a_model_that_were_brought_is_computed_again_elsewhere(
+    tmp_path: Path,
+) -> None:
+    """By who has the archive and the code, and not the file of the model."""
+    file = tmp_path / "model.safetensors"
+    with written(tmp_path / "mine", {"shrink.py": SHRINK, "own_net.py": NET}) as mine:
+        own = f"plugins=[{mine}/shrink.py,{mine}/own_net.py]"
+        plugins.load([f"{mine}/own_net.py"])
+        save_file(sys.modules["own_net"].make_net(40).state_dict(), file)
+        done(
+            *(*ROWS[:2], "sweep.methods=[pretrain,retrain,shrink]", "sweep.seeds=[0]", own),
+            *("sweep.training.epochs=1", "sweep.model.factory=own_net:make_net"),
+            *(f"sweep.pretrained={file}", "sweep.pretrained_saw=unknown"),
+            f"output_dir={tmp_path / 'home'}",
+        )
+        done("mode=export", f"to={tmp_path}/x.tar.zst", f"output_dir={tmp_path / 'home'}")
+        file.unlink()
+        subprocess.run(["tar", "--zstd", "-xf", "x.tar.zst"], cwd=tmp_path, check=True)
+        asked = ("mode=why", "row=synthetic_tiny 4 shrink tow", "run=true", own)
+        said = done(*asked, f"output_dir={tmp_path / 'smoke'}").said
+    assert "from a file: what it is made of is not here, the stored one is taken" in said
+    assert "score shrink synthetic_tiny n4 s0: same content hash " in said
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
-from support.company import KIT, NUM_FORGET, Company
+from support.company import KIT, MODEL, NUM_FORGET, Company
 from support.inline_command import Ended, inline_command
 from support.inline_sweep import inline_sweep
 from support.stage_contexts import entry_of, jobs_of
@@ -116,10 +116,14 @@ def test_erase_is_the_row_of_a_benchmark_to_the_bit(
     """The same model, data, request and hyperparameters, in a sweep and by the two commands."""
     company.request("request.csv", company.split.support)
     rows = {}
-    for method in ("gradient_ascent", "ssd"):
+    by_kit = [f"kit={KIT}"]
+    # Of the three it is the one that draws random numbers.
+    names = "outputs=[" + ", ".join(f"class {letter}" for letter in "abcdef") + "]"
+    by_hand = [MODEL, names, "hyperparameters={scale: 0.3}"]
+    for method in ("gradient_ascent", "ssd", "weight_noise"):
         ended = inline_command(
             "erase",
-            f"kit={KIT}",
+            *(by_hand if method == "weight_noise" else by_kit),
             "weights=model.safetensors",
             "photos=request.csv",
             f"method={method}",
@@ -134,7 +138,7 @@ def test_erase_is_the_row_of_a_benchmark_to_the_bit(
         f"datasets.theirs={{layout: table, path: all.csv, forget_sizes: [{NUM_FORGET}]}}",
         "sweep.datasets=[theirs]",
         "sweep.seeds=[0]",
-        "sweep.methods=[gradient_ascent, ssd]",
+        "sweep.methods=[gradient_ascent, ssd, weight_noise]",
         *(f"sweep.rows.{method}={_words(values)}" for method, values in rows.items()),
         "sweep.model.factory=net.py:make_net",
         "sweep.model.options={width: 12}",

@@ -46,6 +46,13 @@ def test_a_method_that_needs_nothing_but_the_photos(asked: Company) -> None:
     assert json.loads(Path("again/certificate.json").read_text())["method"]["hyperparameters"][
         "steps"
     ] == 2  # fmt: skip
+    for further, reason in (
+        (["preprocessing=reference"], "say their own preprocessing: leave preprocessing out"),
+        ([MODEL, NAMES, "preprocessing=reference"], "say of themselves another model than"),
+    ):
+        refused = inline_command("erase", *told[:2], "out=third", *further)
+        assert refused.status == 2
+        assert reason in refused.said
 
 
 @pytest.mark.parametrize(
