@@ -48,8 +48,8 @@ USAGE = """usage: {program} [key=value ...]
 
   (without arguments)              the demo: drawn faces, a few minutes, no GPU
   sweep=full data_dir=/data        the paper's grid
-  prepare ...                      a kit for a model in use, while its data exist: prepare --help
-  erase ...                        take people out of a model in use: erase --help
+  prepare --help                   a kit for a model in use, while data exist
+  erase --help                     take people out of a model in use
   ... mode=plan                    count the jobs and say why they must run
   ... mode=status                  what a running sweep is at, from any shell
   ... mode=report                  write tables, figures and MLflow's view again
