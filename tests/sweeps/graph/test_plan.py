@@ -57,11 +57,11 @@ def test_people_trained_for_longer_are_decoded_and_split_once() -> None:
     assert {stage: counts[stage] for stage in ("index", "cache", "split")} == {
         "index": 1,
         "cache": 1,
-        "split": 4,  # three reported seeds and the study's
+        "split": 3,
     }
-    # Four lengths of training: every seed's, and retrained twice where it is reported.
+    # Four lengths of training, of every seed, and each retrained twice.
     assert {stage: counts[stage] for stage in ("pretrain", "retrain")} == {
-        "pretrain": 4 * 4,
+        "pretrain": 4 * 3,
         "retrain": 4 * 3 * 2,
     }
     assert len(made.studies) == 4 * 3
