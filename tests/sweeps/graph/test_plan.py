@@ -65,7 +65,7 @@ def test_people_trained_for_longer_are_decoded_and_split_once() -> None:
         "retrain": 4 * 3 * 2,
     }
     trained = [job.spec["training"] for job in made.jobs.values() if job.stage in TRAINING]
-    assert sum(training["epochs"] for training in trained) == 300
+    assert sum(training["epochs"] for training in trained) == (2 + 4 + 8 + 16) * 9
     people = plan("sweep=people", "sweep.methods=[pretrain]", "sweep.datasets=[orl]").jobs
     assert {key for key, job in people.items() if job.stage == "cache"} <= made.jobs.keys()
 
