@@ -45,7 +45,13 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("given", COMMANDS, ids=" ".join)
-def test_every_command_in_the_documents_is_one_that_parses(given: tuple[str, ...]) -> None:
+def test_every_command_in_the_documents_is_one_that_parses(
+    given: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (method,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "shrink.py").write_text(method, encoding="utf-8")
+    if "plugins=[shrink.py]" in given:
+        monkeypatch.chdir(tmp_path)
     if any(one.startswith("sweep.model.weights=/") for one in given):
         with pytest.raises(InputError, match="cannot be read"):
             load(given)
