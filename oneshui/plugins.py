@@ -26,6 +26,7 @@ from typing import Any
 from oneshui import registry
 from oneshui.errors import InputError
 from oneshui.sources import (
+    PACKAGES,
     files_behind,
     folders_of,
     inside,
@@ -228,6 +229,25 @@ def attribute(reference: str) -> Callable[..., Any]:
     return found
 
 
+def require_outside(key: str, folder: Path) -> None:
+    """Refuse data or results inside a plugin's folder, of which all workers and methods get a copy.
+
+    Args:
+        key: Of the configuration, for the message.
+        folder: Which it names.
+
+    Raises:
+        InputError: Naming both.
+    """
+    for place in _loaded:
+        package = None if is_installed(place.root) else place.package
+        if package is not None and folder.resolve().is_relative_to(package.resolve()):
+            raise InputError(
+                f"{key} {folder} lies in the plugin {place.item}, of whose folder every worker and "
+                "method gets a copy: keep it elsewhere"
+            )
+
+
 def source_behind(reference: str) -> str:
     """Hash over the code that a reference means: of the module that it names, and of the function.
 
@@ -353,7 +373,9 @@ def _require_free(place: _Place) -> None:
         return
     there = sys.modules.get(place.top)
     origin = getattr(there, "__file__", None) if there else _origin(place.top)
-    if (there or origin) and not (origin and place.holds(origin)):
+    # What belongs to Python or to us must not be forgotten with a plugin.
+    is_kept = place.top in PACKAGES | sys.stdlib_module_names
+    if (there or origin) and (is_kept or not (origin and place.holds(origin))):
         raise InputError(
             f"the plugin {place.item} would be the module {place.top}, which is something else "
             f"here already ({origin or 'of Python itself'}): give the file or folder another name"

@@ -22,7 +22,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 _FRAME = frozenset({"", ".base", ".fields"})
 """Modules of our methods that hold them together; no number comes from these."""
 
-_PACKAGES = frozenset({"oneshui", "sweeps"})
+PACKAGES = frozenset({"oneshui", "sweeps"})
+"""Ours: what a user's code imports of these is no code of his."""
 
 
 @functools.cache
@@ -66,7 +67,7 @@ def sources(module: str) -> dict[str, bytes]:
     first = _file_of(module)
     found = {name: _read(path) for name, path in files_behind(module, first).items()}
     root, package = root_of(module, first), package_of(module, first)
-    if package is not None and package.name not in _PACKAGES and not is_installed(root):
+    if package is not None and package.name not in PACKAGES and not is_installed(root):
         data = (path for path in inside(package) if path.suffix != ".py")
         found |= {path.relative_to(root).as_posix(): path.read_bytes() for path in data}
     return found
@@ -200,9 +201,9 @@ def _beside(imported: str, module: str, root: Path) -> Iterator[tuple[str, Path]
 def _homes(imported: str, module: str, root: Path) -> list[Path]:
     """Where a top module lies that belongs to the code that imports it; empty if it does not."""
     top = module.partition(".")[0]
-    if imported == top and top not in _PACKAGES:
+    if imported == top and top not in PACKAGES:
         return [root]
-    if is_installed(root) or imported in _PACKAGES or top in _PACKAGES or _is_python(imported):
+    if is_installed(root) or imported in PACKAGES or top in PACKAGES or _is_python(imported):
         return []
     # A single file's neighbours are its own, and so is other code of the user's, unless what is
     # installed has the name: Python takes that.

@@ -558,6 +558,10 @@ def _checked(
             raise _unknown_key(key, known or _keys(_shipped({}))) from None
         if first["type"].startswith("missing"):
             parent, _, last = key.rpartition(".")
+            if last.isdigit():
+                raise InputError(
+                    f"{parent} is {first['input']!r}: it holds too few values"
+                ) from None
             if known:
                 raise InputError(f"{key} is not set: say {key}=...") from None
             hint = _meant(parent, _keys(_shipped({})))

@@ -116,7 +116,7 @@ def _misfit(there: Mapping[str, tuple[int, ...]], here: Mapping[str, tuple[int, 
     missing = [name for name in here if name not in there]
     unknown = [name for name in there if name not in here]
     others = [name for name in here if name in there and there[name] != here[name]]
-    if len(missing) == len(here):
+    if missing and len(missing) == len(here):
         example = f", only {unknown[0]} and the like" if unknown else ""
         return f"it has none of the network's tensors, such as {missing[0]}{example}"
     if missing or unknown:

@@ -18,7 +18,11 @@ from oneshui.printable import printable
 from oneshui.spawning import leave_if_importing
 from sweeps.cli.console import PrintableConsole, say, say_damage
 from sweeps.cli.locks import PUBLISH_LOCK
-from sweeps.cli.packages import require_free_columns, require_packages
+from sweeps.cli.packages import (
+    require_free_columns,
+    require_packages,
+    require_places_apart,
+)
 from sweeps.cli.words import several
 from sweeps.command import lasting, program, quoted, shell_line, without_secrets
 from sweeps.graph.plan import Plan, ResultRow, expand
@@ -89,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if spec.mode in ("plan", "run"):
             require_packages(spec.sweep)
             require_free_columns(spec.sweep)
+            require_places_apart(spec)
         modes = {"plan": plan_only, "report": rebuild, "run": run, "ui": show_ui, "why": explain}
         modes |= {"status": look_on, "list": tell}
         modes |= {"export": export, "diff": compare, "join": join, "store": care}

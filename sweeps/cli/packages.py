@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from oneshui.errors import InputError
-from sweeps.graph.spec import SweepSpec
+from oneshui.plugins import require_outside
+from sweeps.graph.spec import LaunchSpec, SweepSpec
 
 
 def require_packages(sweep: SweepSpec) -> None:
@@ -35,3 +38,20 @@ def require_free_columns(sweep: SweepSpec) -> None:
                 f"a plugin's measure is called {key!r}, which is a column of the results already: "
                 "give it another key"
             )
+
+
+def require_places_apart(spec: LaunchSpec) -> None:
+    """Refuse training data and results in a plugin's folder, which methods may read.
+
+    Raises:
+        InputError: Naming the key.
+    """
+    places = spec.places
+    said = {"output_dir": places.output_dir, "store.uri": places.store_uri}
+    for name, dataset in spec.sweep.datasets.items():
+        if dataset.generate is None:
+            said |= {"data_dir": places.data_dir}
+            said |= {f"datasets.{name}.path": str(Path(places.data_dir, dataset.path))}
+    for key, place in said.items():
+        if "://" not in place:
+            require_outside(key, Path(place))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from oneshui import methods
 from oneshui.errors import InputError
 from sweeps.archive.diff import Side, Walk
 from sweeps.cli.console import say
@@ -54,6 +55,7 @@ def reproduce(
             it is made of is not here.
     """
     part = part_of(plan, spec.row)
+    _require_methods(part)
     place = Path(spec.places.output_dir) / PLACE / digest(sorted(part.jobs))[:16]
     places = dataclasses.replace(
         spec.places,
@@ -102,6 +104,20 @@ def part_of(plan: Plan, asked: str) -> Plan:
         cells=tuple(cell for cell in plan.sweep.cells if cell.dataset in datasets),
     )
     return Plan(sweep=sweep, jobs=jobs, results=tuple(rows))
+
+
+def _require_methods(plan: Plan) -> None:
+    """Refuse a method whose code is not here, before anything is drawn or trained.
+
+    Raises:
+        InputError: Naming it.
+    """
+    for row in plan.results:
+        if row.row.method not in methods.names():
+            raise InputError(
+                f"the method {row.row.method} is a plugin's: name it, as in "
+                "plugins=[my_method.py]; sweep.yaml says how it was named"
+            )
 
 
 def _brought(

@@ -215,10 +215,30 @@ def test_an_error_in_a_plugin_is_one_sentence(tmp_path: Path) -> None:
     for item, reason in (
         ("absent.py", "is not there: no file"),
         ("absent_module", "there is no module 'absent_module'"),
+        ("oneshui", "would be the module oneshui, which is something else here already"),
     ):
         done = inline_command(*SWEEP[:2], f"plugins=[{item}]", "mode=plan")
         assert (done.status, len(done.said.splitlines())) == (2, 1), done.said
         assert reason in done.said
+
+
+def test_what_methods_must_not_read_is_kept_out_of_a_plugin_s_folder(tmp_path: Path) -> None:
+    files = {"lab/__init__.py": "", "lab/data/people.csv": "", "alone.py": ""}
+    with written(tmp_path, files):
+        own = ["sweep=smoke", "mode=plan", f"plugins=[{tmp_path}/lab,{tmp_path}/alone.py]"]
+        table = [f"data_dir={tmp_path}/lab/data", "sweep.datasets=[celebahq]"]
+        for more, key in (
+            ((*SWEEP[1:2], f"output_dir={tmp_path}/lab/runs"), "output_dir"),
+            ((*SWEEP[1:2], f"store.uri={tmp_path}/lab/store"), "store.uri"),
+            (table, "data_dir"),
+            ([f"data_dir={tmp_path}", "datasets.celebahq.path=lab", table[1]], "celebahq.path"),
+        ):
+            done = inline_command(*own, *more)
+            assert (done.status, len(done.said.splitlines())) == (2, 1), done.said
+            assert f"{key} " in done.said
+            assert "lies in the plugin" in done.said
+        done = inline_command(*own, *SWEEP[1:2], f"output_dir={tmp_path}/runs")
+        assert done.status == 0, done.said
 
 
 def test_a_model_that_exists_takes_the_place_of_pretraining(folder: Path, tmp_path: Path) -> None:

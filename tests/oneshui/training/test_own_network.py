@@ -162,3 +162,17 @@ def test_a_whole_file_of_weights_is_held_to_the_network(folder: Path, tmp_path: 
     save_weights(trained, path)
     with pytest.raises(InputError, match=r"head\.bias is not finite everywhere"):
         load_whole(make_model(spec_of(folder), NUM_OUTPUTS, 0), path, "sweep.pretrained")
+
+
+def test_a_network_of_one_layer_has_a_file_too(tmp_path: Path) -> None:
+    made = "nn.Sequential(nn.Flatten(), nn.Linear(192, n))"
+    text = f"from torch import nn\ndef make(n):\n    return {made}\n"
+    with written(tmp_path, {"one_layer.py": text}):
+        spec = ModelSpec(factory=f"{tmp_path}/one_layer.py:make", image_size=8, weights="random")
+        trained, path = make_model(spec, NUM_OUTPUTS, 3), tmp_path / "w.safetensors"
+        save_weights(trained, path)
+        model = load_whole(make_model(spec, NUM_OUTPUTS, 0), path, "sweep.pretrained")
+        assert torch.equal(classifier_of(model).weight, classifier_of(trained).weight)
+        save_weights(nn.Linear(2, 2), path)
+        with pytest.raises(InputError, match=r"another kind: \w+ is in it and not in the net"):
+            load_whole(make_model(spec, NUM_OUTPUTS, 0), path, "sweep.pretrained")

@@ -172,6 +172,9 @@ def test_a_row_of_code_and_a_model_that_were_brought_is_computed_again_elsewhere
         subprocess.run(["tar", "--zstd", "-xf", "x.tar.zst"], cwd=tmp_path, check=True)
         asked = ("mode=why", "row=synthetic_tiny 4 shrink tow", "run=true", own)
         said = done(*asked, f"output_dir={tmp_path / 'smoke'}").said
+    unknown = inline_command(*asked[:-1], f"output_dir={tmp_path / 'smoke'}")
+    assert (unknown.status, unknown.said.count("\n")) == (2, 1)
+    assert "the method shrink is a plugin's: name it, as in plugins=" in unknown.said
     assert "from a file: what it is made of is not here, the stored one is taken" in said
     assert "score shrink synthetic_tiny n4 s0: same content hash " in said
 
