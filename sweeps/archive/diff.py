@@ -27,6 +27,8 @@ Of = tuple[str, int, str]
 """Dataset, forget size and name of a row."""
 _MADE = ("device", "precision", "versions", "commit")
 """What may be behind other results of the same job, the likeliest first."""
+_READS_FILES = ("index", "weights")
+"""Stages whose results are what the files hold, whatever reads them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,17 +132,26 @@ class Walk:
         for side, key in ((self.one, mine.key), (self.other, theirs.key)):
             if key not in side.entries:
                 return f"it has no result in {side.name}"
-        one, other = self.one.entries[mine.key], self.other.entries[theirs.key]
-        made = [
-            f"another {name}: {_short(one.made.get(name))} and {_short(other.made.get(name))}"
-            for name in _MADE
-            if one.made.get(name) != other.made.get(name)
-        ]
-        if made:
-            return "; ".join(made)
-        if mine.stage in ("index", "weights"):
+        if mine.stage in _READS_FILES:
             return "the files that it reads have another content"
+        one, other = self.one.entries[mine.key], self.other.entries[theirs.key]
+        made = "; ".join(_made(one.made, other.made))
+        if made:
+            return made
         return "the same was asked of the same inputs and versions: it is not repeatable"
+
+
+def _made(one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
+    """With what two results were made, where it differs; of versions only the others'."""
+    for name in _MADE:
+        mine, theirs = (str(it.get(name, "none")) for it in (one, other))
+        if mine == theirs:
+            continue
+        if name == "versions":
+            own, its = mine.split(", "), theirs.split(", ")
+            mine = ", ".join(it for it in own if it not in its) or "none"
+            theirs = ", ".join(it for it in its if it not in own) or "none"
+        yield f"another {name}: {_short(mine)} and {_short(theirs)}"
 
 
 def _asked(mine: Job, theirs: Job) -> Iterator[str]:

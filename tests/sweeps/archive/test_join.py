@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import json
 import re
@@ -14,8 +15,15 @@ from support.inline_sweep import InlineSweep
 from support.publishing import plan_of
 from support.result_frames import frame_of, row
 
-from sweeps.archive.join import Part, _together, names_of, write_joined
-from sweeps.graph.spec import EQUIVALENCE_MARGIN
+from sweeps.archive.join import (
+    Part,
+    _said,
+    _together,
+    joined_summary,
+    names_of,
+    write_joined,
+)
+from sweeps.graph.spec import EQUIVALENCE_MARGIN, Pretrained
 from sweeps.inference.evidence import Evidence
 from sweeps.report.people import resamples
 from sweeps.report.summary import summarise
@@ -91,6 +99,21 @@ def test_the_page_says_where_each_number_comes_from(parts: list[Part], report: P
         assert {found["jobs"][place][1] for place in places} == set(one.plan.needed(ssd))
         score = next(job for job in found["jobs"] if job[1] == ssd.score_key)
         assert found["jobs"][dict(score[6])["predictions"]][1] == ssd.evaluate_key
+
+
+def test_what_weakens_one_sweep_is_said_in_its_name(parts: list[Part]) -> None:
+    one, other = parts
+    given = Pretrained(path="m.safetensors", saw="all")
+    plan = dataclasses.replace(
+        other.plan, sweep=dataclasses.replace(other.plan.sweep, pretrained=given)
+    )
+    brought = dataclasses.replace(other, plan=plan)
+    vars(brought)["plain"] = other.plain.assign(protection="audit")
+    said = _said([one, brought], joined_summary(parts), _together(parts))
+    (note,) = [note for note in said if "sweep.pretrained" in note]
+    assert note.startswith("second: ")
+    (note,) = [note for note in said if "What kept one-shot methods" in note]
+    assert "audit in " in note
 
 
 def test_the_same_sweep_twice_is_two_blocks(one: InlineSweep, tmp_path: Path) -> None:
