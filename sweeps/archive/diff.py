@@ -18,7 +18,7 @@ import pandas as pd
 from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.results import results_frame
+from sweeps.report.results import announce, announced_frame
 from sweeps.report.tables import titles
 from sweeps.store import Entry
 
@@ -56,8 +56,8 @@ class Side:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """The results table."""
-        return results_frame(self.plan, self.entries)
+        """The results table, once the measures of both are announced."""
+        return announced_frame(self.plan, self.entries)
 
     def content(self, key: str) -> str:
         """Of a job's result; empty without one."""
@@ -239,6 +239,7 @@ class Difference:
 
 def difference(here: Side, there: Side) -> Difference:
     """Compare two sweeps row by row."""
+    announce(*((side.plan, side.entries) for side in (here, there)))
     walk = Walk(here, there)
     both = [of for of in here.rows if of in there.rows]
     found = [_changed(of, walk) for of in both]

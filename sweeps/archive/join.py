@@ -33,7 +33,7 @@ from sweeps.report.overview import overview
 from sweeps.report.page import replacing
 from sweeps.report.people import resamples
 from sweeps.report.rendering import render
-from sweeps.report.results import results_frame
+from sweeps.report.results import announce, announced_frame
 from sweeps.report.saturation import saturation
 from sweeps.report.sheets import write_csv
 from sweeps.report.summary import summarise
@@ -74,8 +74,8 @@ class Part:
 
     @cached_property
     def plain(self) -> pd.DataFrame:
-        """The results, as the sweep's own report has them."""
-        return results_frame(self.plan, self.entries)
+        """The results, as the sweep's own report has them, once all measures are announced."""
+        return announced_frame(self.plan, self.entries)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -144,6 +144,7 @@ def names_of(sweeps: Sequence[tuple[str, Path]]) -> list[str]:
 
 def joined_summary(parts: Sequence[Part]) -> pd.DataFrame:
     """The summaries of all sweeps under each other, datasets qualified."""
+    announce(*((part.plan, part.entries) for part in parts))
     return pd.concat([part.summary for part in parts], ignore_index=True)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import gzip
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +17,7 @@ from support.inline_sweep import InlineSweep
 from support.publishing import plan_of
 from support.result_frames import frame_of, row
 
+from sweeps.archive.diff import Side, difference
 from sweeps.archive.join import (
     Part,
     _said,
@@ -23,9 +26,11 @@ from sweeps.archive.join import (
     names_of,
     write_joined,
 )
+from sweeps.graph.artifacts import PLUGINS
 from sweeps.graph.spec import EQUIVALENCE_MARGIN, Pretrained
 from sweeps.inference.evidence import Evidence
 from sweeps.report.people import resamples
+from sweeps.report.results import announce
 from sweeps.report.summary import summarise
 from sweeps.report.tables import comparison_tables
 from sweeps.store.status import scan
@@ -114,6 +119,45 @@ def test_what_weakens_one_sweep_is_said_in_its_name(parts: list[Part]) -> None:
     assert note.startswith("second: ")
     (note,) = [note for note in said if "What kept one-shot methods" in note]
     assert "audit in " in note
+
+
+@pytest.fixture
+def _nothing_announced() -> Iterator[None]:
+    yield
+    announce()
+
+
+@pytest.mark.usefixtures("_nothing_announced")
+def test_a_measure_that_only_one_sweep_has(
+    one: InlineSweep, other: InlineSweep, tmp_path: Path
+) -> None:
+    parts = [part(one, "first"), measured(part(other, "second"))]
+    for ordered in (parts, parts[::-1]):
+        # As if nothing had been read yet.
+        fresh = [dataclasses.replace(each) for each in ordered]
+        report = write_joined(fresh, tmp_path, "oneshui mode=why").parent
+        frame = pd.read_parquet(report / "results.parquet").set_index("sweep")
+        assert frame.loc["first", "agreement"].isna().all()
+        assert set(frame.loc["second", "agreement"]) == {0.5}
+        assert "it agrees" in (report / "index.html").read_text()
+    here, there = (Side(name=each.name, plan=each.plan, entries=each.entries) for each in parts)
+    for found in (difference(here, there), difference(there, here)):
+        assert found.changed
+
+
+def measured(plain: Part) -> Part:
+    """The part with a measure of a plugin's."""
+    words = {"title": "it agrees", "better": "higher", "unit": "fraction", "meaning": "agrees"}
+    jobs, entries = dict(plain.plan.jobs), dict(plain.entries)
+    for shown in plain.plan.results:
+        job = copy.copy(jobs[shown.score_key])
+        object.__setattr__(job, "spec", {**job.spec, "measures": {"agreement": "0"}})
+        entry = entries[shown.score_key]
+        value = {**entry.value, "agreement": 0.5, PLUGINS: {"agreement": words}}
+        jobs[shown.score_key] = job
+        entries[shown.score_key] = dataclasses.replace(entry, value=value, content="other")
+    plan = dataclasses.replace(plain.plan, jobs=jobs)
+    return dataclasses.replace(plain, plan=plan, entries=entries)
 
 
 def test_the_same_sweep_twice_is_two_blocks(one: InlineSweep, tmp_path: Path) -> None:
