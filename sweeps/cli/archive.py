@@ -275,7 +275,7 @@ def _show_sweeps(
     for user in users:
         own = [one for one in held if one.which in user.reached]
         alone_ = size(sum(one.size for one in own if times[one.which] == 1))
-        gone = ", whose folder was removed" if user.is_gone else ""
+        gone = ", whose folder is not there any more" if user.is_gone else ""
         _line(console, f"{user.sweep} in {user.folder}{gone}", len(own), sum(_sizes(own)), alone_)
     rest = [one for one in held if one.which not in times]
     _line(console, "none of them", len(rest), sum(_sizes(rest)))
