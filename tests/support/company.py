@@ -137,9 +137,9 @@ def _trained(company: Company, rows: Any) -> dict[str, torch.Tensor]:
         network = company.network().train()
         optimizer = torch.optim.AdamW(network.parameters(), lr=0.005)
         for _ in range(15):
-            for batch in torch.randperm(len(images)).split(16):
+            for batch in torch.split(torch.randperm(len(images)), 16):
                 optimizer.zero_grad()
                 loss = nn.functional.cross_entropy(network(images[batch]), labels[batch])
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
     return {name: tensor.contiguous() for name, tensor in network.eval().state_dict().items()}

@@ -61,7 +61,7 @@ def test_three_requests_one_after_the_other(company: Company) -> None:
     for person, row in photo_of.items():
         # Not a picture that the model was trained on: those are deleted.
         face = np.full((24, 20, 3), person, dtype=np.uint8)
-        Image.fromarray(face).save(company.folder / table.loc[row, "path"])
+        Image.fromarray(face).save(company.folder / table["path"][row])
     weights = "model.safetensors"
     for number, rows in enumerate([split.support, *([row] for row in photo_of.values())], start=1):
         company.request(f"request{number}.csv", rows)

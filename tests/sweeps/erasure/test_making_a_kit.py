@@ -18,6 +18,7 @@ from oneshui.data.loaders.own_table import load_table, read_sets
 from oneshui.errors import InputError, MethodError
 from sweeps.erasure.preparing import divided
 from sweeps.graph.job import Job
+from sweeps.stages.run import run as stage_run
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_a_crash_loses_no_finished_trial(
     made: tuple[Path, Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: Counter[str] = Counter()
-    run = sweeps.erasure.jobs.run
+    run = stage_run
 
     def until_the_end_of_ssd(job: Job, *rest: object) -> object:
         if job.spec.get("method") == "gradient_ascent":
