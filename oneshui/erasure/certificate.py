@@ -258,7 +258,7 @@ def as_pdf(document: Mapping[str, Any]) -> bytes:
     with PdfPages(stream, metadata={"Title": _title(document), "CreationDate": None}) as pdf:
         for number, sheet in enumerate(sheets, 1):
             figure = Figure(figsize=(8.27, 11.69))
-            text = "\n".join([*sheet, *[""] * (_LINES - len(sheet)), ""])
+            text = "\n".join([*sheet, *[""] * (_LINES - len(sheet)), "", ""])
             text += f"{document['date']}, sheet {number} of {len(sheets)}"
             shown = "".join(
                 c if c == "\n" or ord(c) in known else c.encode("unicode_escape").decode("ascii")

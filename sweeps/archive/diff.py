@@ -18,7 +18,7 @@ import pandas as pd
 from sweeps.graph.job import Job
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.measures import CATALOGUE
-from sweeps.report.results import results_frame
+from sweeps.report.results import announce, announced_frame
 from sweeps.report.tables import titles
 from sweeps.store import Entry
 
@@ -27,6 +27,8 @@ Of = tuple[str, int, str]
 """Dataset, forget size and name of a row."""
 _MADE = ("device", "precision", "versions", "commit")
 """What may be behind other results of the same job, the likeliest first."""
+_READS_FILES = ("index", "weights")
+"""Stages whose results are what the files hold, whatever reads them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,8 @@ class Side:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """The results table."""
-        return results_frame(self.plan, self.entries)
+        """The results table, once the measures of both are announced."""
+        return announced_frame(self.plan, self.entries)
 
     def content(self, key: str) -> str:
         """Of a job's result; empty without one."""
@@ -130,17 +132,26 @@ class Walk:
         for side, key in ((self.one, mine.key), (self.other, theirs.key)):
             if key not in side.entries:
                 return f"it has no result in {side.name}"
-        one, other = self.one.entries[mine.key], self.other.entries[theirs.key]
-        made = [
-            f"another {name}: {_short(one.made.get(name))} and {_short(other.made.get(name))}"
-            for name in _MADE
-            if one.made.get(name) != other.made.get(name)
-        ]
-        if made:
-            return "; ".join(made)
-        if mine.stage in ("index", "weights"):
+        if mine.stage in _READS_FILES:
             return "the files that it reads have another content"
+        one, other = self.one.entries[mine.key], self.other.entries[theirs.key]
+        made = "; ".join(_made(one.made, other.made))
+        if made:
+            return made
         return "the same was asked of the same inputs and versions: it is not repeatable"
+
+
+def _made(one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
+    """With what two results were made, where it differs; of versions only the others'."""
+    for name in _MADE:
+        mine, theirs = (str(it.get(name, "none")) for it in (one, other))
+        if mine == theirs:
+            continue
+        if name == "versions":
+            own, its = mine.split(", "), theirs.split(", ")
+            mine = ", ".join(it for it in own if it not in its) or "none"
+            theirs = ", ".join(it for it in its if it not in own) or "none"
+        yield f"another {name}: {_short(mine)} and {_short(theirs)}"
 
 
 def _asked(mine: Job, theirs: Job) -> Iterator[str]:
@@ -228,6 +239,7 @@ class Difference:
 
 def difference(here: Side, there: Side) -> Difference:
     """Compare two sweeps row by row."""
+    announce(*((side.plan, side.entries) for side in (here, there)))
     walk = Walk(here, there)
     both = [of for of in here.rows if of in there.rows]
     found = [_changed(of, walk) for of in both]

@@ -33,7 +33,7 @@ from sweeps.report.overview import overview
 from sweeps.report.page import replacing
 from sweeps.report.people import resamples
 from sweeps.report.rendering import render
-from sweeps.report.results import results_frame
+from sweeps.report.results import announce, announced_frame
 from sweeps.report.saturation import saturation
 from sweeps.report.sheets import write_csv
 from sweeps.report.summary import summarise
@@ -74,8 +74,8 @@ class Part:
 
     @cached_property
     def plain(self) -> pd.DataFrame:
-        """The results, as the sweep's own report has them."""
-        return results_frame(self.plan, self.entries)
+        """The results, as the sweep's own report has them, once all measures are announced."""
+        return announced_frame(self.plan, self.entries)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -144,6 +144,7 @@ def names_of(sweeps: Sequence[tuple[str, Path]]) -> list[str]:
 
 def joined_summary(parts: Sequence[Part]) -> pd.DataFrame:
     """The summaries of all sweeps under each other, datasets qualified."""
+    announce(*((part.plan, part.entries) for part in parts))
     return pd.concat([part.summary for part in parts], ignore_index=True)
 
 
@@ -166,13 +167,7 @@ def write_joined(parts: Sequence[Part], output: Path, why: str) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / "report") as folder:
         _write(parts, evidence, folder)
-        said = (
-            WITHIN,
-            *tables.notes(summary, evidence),
-            *dict.fromkeys(
-                note for part in parts for note in tables.fixed_notes(_varied(part.plan))
-            ),
-        )
+        said = _said(parts, summary, evidence)
         (folder / "summary.md").write_text(formats.markdown(summary, said), encoding="utf-8")
         (folder / "summary.tex").write_text(formats.latex(summary, said), encoding="utf-8")
         page = _page(parts, summary, evidence, said, why)
@@ -180,8 +175,22 @@ def write_joined(parts: Sequence[Part], output: Path, why: str) -> Path:
     return output / "report" / "index.html"
 
 
-def _varied(plan: Plan) -> Any:
-    return plan.sweep.cells[0].vary
+def _said(parts: Sequence[Part], summary: pd.DataFrame, evidence: Evidence) -> tuple[str, ...]:
+    """What stands below the tables; what holds of one sweep in its name."""
+    sweeps = [(part.name, part.plan.sweep) for part in parts]
+    return (
+        WITHIN,
+        *tables.notes(summary, evidence),
+        *tables.protection_notes(pd.concat([part.plain for part in parts], ignore_index=True)),
+        *(
+            f"{name}: {note}"
+            for name, sweep in sweeps
+            for note in (
+                *tables.fixed_notes(sweep.cells[0].vary),
+                *tables.pretrained_notes(sweep.pretrained),
+            )
+        ),
+    )
 
 
 def _together(parts: Sequence[Part]) -> Evidence:

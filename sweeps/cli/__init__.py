@@ -142,7 +142,8 @@ def _carried_out(verb: str, arguments: Sequence[str], console: Console) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         again = shell_line([verb, *arguments])
-        print(f"\ninterrupted; the same command goes on from there: {again}", file=sys.stderr)  # noqa: T201
+        begins = "goes on from there" if verb == "prepare" else "begins anew, nothing was written"
+        print(f"\ninterrupted; the same command {begins}: {again}", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     return DONE
 
@@ -160,6 +161,10 @@ def _healed(mode: Callable[[LaunchSpec, Console], int], spec: LaunchSpec, consol
             _complain(str(error))
             return FAILED
         except DamagedEntryError as error:
+            if spec.mode in ("diff", "join"):
+                # It may be another store's, in which nothing is taken out of the way.
+                _complain(str(error))
+                return FAILED
             if error.key in known:
                 _complain(f"{error}, though it was just computed again; is the disk sound?")
                 return FAILED

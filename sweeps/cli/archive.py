@@ -20,10 +20,10 @@ from sweeps.cli.console import say, say_damage
 from sweeps.cli.locks import PUBLISH_LOCK, alone
 from sweeps.cli.progress import Bar
 from sweeps.cli.words import several, size
-from sweeps.command import shell_line
+from sweeps.command import override_key, shell_line
 from sweeps.graph.job import STAGES, stage_title
 from sweeps.graph.plan import Plan, expand
-from sweeps.graph.spec import LaunchSpec
+from sweeps.graph.spec import EQUIVALENCE_MARGIN, LaunchSpec
 from sweeps.store import Store, open_store, store_exists
 from sweeps.store.status import Scan, scan
 
@@ -38,11 +38,13 @@ class Finished:
         folder: Its output folder.
         plan: Its graph.
         found: Its finished jobs.
+        margin: Of ToW, in which its report takes a row for as good as retrained.
     """
 
     folder: Path
     plan: Plan
     found: Scan
+    margin: float
 
 
 def finished(folder: Path, console: Console) -> Finished:
@@ -56,9 +58,10 @@ def finished(folder: Path, console: Console) -> Finished:
     if not store_exists(uri):
         raise InputError(f"there is no store at {uri}, in which {folder} has its results")
     plan = expand(there.sweep)
-    found = scan(plan, open_store(uri, writes=False), discard=False)
+    found = scan(plan, open_store(uri, writes=False), discard=False, is_thorough=True)
     say_damage(found.damage, console, NEXT)
-    return Finished(folder=folder, plan=plan, found=found)
+    margin = (there.settings.get("report") or {}).get("margin", EQUIVALENCE_MARGIN)
+    return Finished(folder=folder, plan=plan, found=found, margin=margin)
 
 
 def export_sweep(spec: LaunchSpec, store: Store, console: Console) -> bool:
@@ -123,7 +126,7 @@ def show_difference(spec: LaunchSpec, store: Store, console: Console) -> None:
     if not spec.archive.other:
         raise InputError("mode=diff needs other=FOLDER, the output folder of the other sweep")
     plan = expand(spec.sweep)
-    found = scan(plan, store, discard=False)
+    found = scan(plan, store, discard=False, is_thorough=True)
     say_damage(found.damage, console, NEXT)
     other = finished(Path(spec.archive.other).expanduser().absolute(), console)
     here = Side(name="here", plan=plan, entries=found.entries)
@@ -156,6 +159,7 @@ def join_sweeps(spec: LaunchSpec, console: Console) -> None:
     if output in folders or (output / described.PLAN).exists():
         raise InputError(f"{output} is the folder of a sweep; set output_dir to a new folder")
     sweeps = [finished(folder, console) for folder in folders]
+    margin = _margin(sweeps, spec)
     names = names_of([(one.plan.sweep.name, one.folder) for one in sweeps])
     parts = [
         Part(
@@ -163,7 +167,7 @@ def join_sweeps(spec: LaunchSpec, console: Console) -> None:
             folder=one.folder,
             plan=one.plan,
             entries=one.found.entries,
-            margin=spec.margin,
+            margin=margin,
         )
         for name, one in zip(names, sweeps, strict=True)
     ]
@@ -174,6 +178,21 @@ def join_sweeps(spec: LaunchSpec, console: Console) -> None:
             say(console, f"{part.name}: {missing} of {len(part.plan.jobs)} jobs have no result")
     say(console, "MLflow's pages are each sweep's own: mode=ui with its output_dir")
     console.print(f"report: {page}", soft_wrap=True)
+
+
+def _margin(sweeps: Sequence[Finished], spec: LaunchSpec) -> float:
+    """What counts as good as retrained: what the command says, or else all sweeps.
+
+    Raises:
+        InputError: It says nothing, and they have different ones.
+    """
+    own = {one.margin: one.folder for one in sweeps}
+    if any(override_key(said).startswith("report") for said in spec.command):
+        return spec.margin
+    if len(own) > 1:
+        told = ", ".join(f"{margin:g} in {folder}" for margin, folder in own.items())
+        raise InputError(f"report.margin is {told}: say which one holds here, as report.margin=...")
+    return sweeps[0].margin
 
 
 def care_for_store(spec: LaunchSpec, store: Store, console: Console) -> None:
@@ -187,9 +206,8 @@ def care_for_store(spec: LaunchSpec, store: Store, console: Console) -> None:
     held = care.holdings(store)
     now = time.time()
     own = care.User.of(expand(spec.sweep), Path(spec.places.output_dir))
-    recorded = [
-        user for user in care.users(store) if (user.folder, user.host) != (own.folder, own.host)
-    ]
+    # What was run in this folder counts, too, where the command asks about another sweep.
+    recorded = [user for user in care.users(store) if user != own]
     console.print(
         f"store {store.address}: {several(len(held), 'result')}, {size(sum(_sizes(held)))}",
         soft_wrap=True,
@@ -257,7 +275,7 @@ def _show_sweeps(
     for user in users:
         own = [one for one in held if one.which in user.reached]
         alone_ = size(sum(one.size for one in own if times[one.which] == 1))
-        gone = ", whose folder was removed" if user.is_gone else ""
+        gone = ", whose folder is not there any more" if user.is_gone else ""
         _line(console, f"{user.sweep} in {user.folder}{gone}", len(own), sum(_sizes(own)), alone_)
     rest = [one for one in held if one.which not in times]
     _line(console, "none of them", len(rest), sum(_sizes(rest)))

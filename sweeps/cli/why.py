@@ -48,7 +48,7 @@ def explanation(
     Raises:
         InputError: There is no such row or metric.
     """
-    announce(plan, entries)
+    announce((plan, entries))
     rows, metric = find(asked, plan)
     values = {row.cell.seed: row_values(row, entries)[metric] for row in rows}
     known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]

@@ -43,21 +43,24 @@ OF_A_ROW = ("dataset", "num_forget", "seed", "method")
 """What tells rows of the results apart."""
 
 
-def announce(plan: Plan, entries: Entries) -> None:
-    """Have the catalogue hold what plugins have measured in a sweep, as its scores say it.
+def announce(*sweeps: tuple[Plan, Entries]) -> None:
+    """Have the catalogue hold what plugins have measured in sweeps, as their scores say it.
 
     Args:
-        plan: The sweep's graph.
-        entries: Finished jobs by key.
+        sweeps: The graph and the finished jobs by key of each; of a measure that several have,
+            the last one's words.
     """
-    asked = {
-        key for row in plan.results for key in plan.jobs[row.score_key].spec.get("measures", ())
-    }
-    said: dict[str, Mapping[str, Any]] = {}
-    for row in plan.results if asked else ():
-        if row.score_key in entries:
-            said |= entries[row.score_key].value.get(PLUGINS, {})
-    show({key: said[key] for key in sorted(asked & said.keys())})
+    found: dict[str, Mapping[str, Any]] = {}
+    for plan, entries in sweeps:
+        asked = {
+            key for row in plan.results for key in plan.jobs[row.score_key].spec.get("measures", ())
+        }
+        said: dict[str, Mapping[str, Any]] = {}
+        for row in plan.results if asked else ():
+            if row.score_key in entries:
+                said |= entries[row.score_key].value.get(PLUGINS, {})
+        found |= {key: said[key] for key in asked & said.keys()}
+    show({key: found[key] for key in sorted(found)})
 
 
 def is_complete(row: ResultRow, entries: Entries) -> bool:
@@ -185,7 +188,12 @@ def results_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     Returns:
         Columns ``COLUMNS`` and measures of plugins; numbers are float64, missing is null.
     """
-    announce(plan, entries)
+    announce((plan, entries))
+    return announced_frame(plan, entries)
+
+
+def announced_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
+    """The same with the measures that were announced, be they this sweep's or not."""
     rows = [row_values(row, entries) | made_of(plan, row, entries) for row in plan.results]
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *OF_PLUGINS])
     whole = dict.fromkeys(("num_forget", "requests", "seed"), "int64")

@@ -54,6 +54,14 @@ def _left_out(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> frozenset
     return frozenset(name for name in absent if said.get(name) == files[name])
 
 
+def _bytes_in(folder: Path) -> int:
+    """Bytes of the files in a folder; none if somebody takes it out of the way meanwhile."""
+    try:
+        return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    except FileNotFoundError:
+        return 0
+
+
 _OWN = (".work", ".discarded", ".leases", ".checkpoints")
 
 
@@ -206,7 +214,7 @@ class LocalStore:
     def holdings(self) -> dict[tuple[Stage, str], int]:
         """See ``Store.holdings``."""
         return {
-            (stage, path.name): sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+            (stage, path.name): _bytes_in(path)
             for stage in STAGES
             if (self.root / stage).is_dir()
             for path in (self.root / stage).iterdir()

@@ -38,7 +38,7 @@ def wanted_run(plan: Plan, row: ResultRow, entries: Mapping[str, Entry], parent:
     Raises:
         KeyError: The row's score is not among the entries.
     """
-    announce(plan, entries)
+    announce((plan, entries))
     cell, values = row.cell, row_values(row, entries)
     made, params = made_of(plan, row, entries), _row_params(row)
     metrics = {

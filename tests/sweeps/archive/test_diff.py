@@ -94,10 +94,18 @@ def test_what_is_behind_another_result_of_the_same_job_is_said(here: Side) -> No
     other[pretrain]["made"] = made
     found = whys(difference(here, changed(here, other)))
     assert found == {(here.plan.jobs[pretrain].label, "another device: cpu and cuda")}
+    versions = str(here.entries[pretrain].made["versions"])
+    other[pretrain]["made"] = {**made, "device": "cpu", "versions": f"{versions}, new 2.0"}
+    found = whys(difference(here, changed(here, other)))
+    assert found == {(here.plan.jobs[pretrain].label, "another versions: none and new 2.0")}
 
 
 def test_what_is_computed_first_is_named_first(here: Side) -> None:
-    found = whys(difference(here, changed(here, after(here, behind(here, "index")))))
+    index = behind(here, "index")
+    files = after(here, index)
+    # Whatever reads a file finds the same in it.
+    files[index]["made"] = {**here.entries[index].made, "commit": "another"}
+    found = whys(difference(here, changed(here, files)))
     assert found == {("index synthetic_tiny", "the files that it reads have another content")}
     pretrain, retrain = behind(here, "pretrain"), behind(here, "retrain")
     both = difference(here, changed(here, after(here, pretrain) | after(here, retrain)))

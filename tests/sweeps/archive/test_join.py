@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
+import dataclasses
 import gzip
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +17,20 @@ from support.inline_sweep import InlineSweep
 from support.publishing import plan_of
 from support.result_frames import frame_of, row
 
-from sweeps.archive.join import Part, _together, names_of, write_joined
-from sweeps.graph.spec import EQUIVALENCE_MARGIN
+from sweeps.archive.diff import Side, difference
+from sweeps.archive.join import (
+    Part,
+    _said,
+    _together,
+    joined_summary,
+    names_of,
+    write_joined,
+)
+from sweeps.graph.artifacts import PLUGINS
+from sweeps.graph.spec import EQUIVALENCE_MARGIN, Pretrained
 from sweeps.inference.evidence import Evidence
 from sweeps.report.people import resamples
+from sweeps.report.results import announce
 from sweeps.report.summary import summarise
 from sweeps.report.tables import comparison_tables
 from sweeps.store.status import scan
@@ -91,6 +104,60 @@ def test_the_page_says_where_each_number_comes_from(parts: list[Part], report: P
         assert {found["jobs"][place][1] for place in places} == set(one.plan.needed(ssd))
         score = next(job for job in found["jobs"] if job[1] == ssd.score_key)
         assert found["jobs"][dict(score[6])["predictions"]][1] == ssd.evaluate_key
+
+
+def test_what_weakens_one_sweep_is_said_in_its_name(parts: list[Part]) -> None:
+    one, other = parts
+    given = Pretrained(path="m.safetensors", saw="all")
+    plan = dataclasses.replace(
+        other.plan, sweep=dataclasses.replace(other.plan.sweep, pretrained=given)
+    )
+    brought = dataclasses.replace(other, plan=plan)
+    vars(brought)["plain"] = other.plain.assign(protection="audit")
+    said = _said([one, brought], joined_summary(parts), _together(parts))
+    (note,) = [note for note in said if "sweep.pretrained" in note]
+    assert note.startswith("second: ")
+    (note,) = [note for note in said if "What kept one-shot methods" in note]
+    assert "audit in " in note
+
+
+@pytest.fixture
+def _nothing_announced() -> Iterator[None]:
+    yield
+    announce()
+
+
+@pytest.mark.usefixtures("_nothing_announced")
+def test_a_measure_that_only_one_sweep_has(
+    one: InlineSweep, other: InlineSweep, tmp_path: Path
+) -> None:
+    parts = [part(one, "first"), measured(part(other, "second"))]
+    for ordered in (parts, parts[::-1]):
+        # As if nothing had been read yet.
+        fresh = [dataclasses.replace(each) for each in ordered]
+        report = write_joined(fresh, tmp_path, "oneshui mode=why").parent
+        frame = pd.read_parquet(report / "results.parquet")
+        own = {name: set(rows["agreement"].dropna()) for name, rows in frame.groupby("sweep")}
+        assert own == {"first": set(), "second": {0.5}}
+        assert "it agrees" in (report / "index.html").read_text()
+    here, there = (Side(name=each.name, plan=each.plan, entries=each.entries) for each in parts)
+    for found in (difference(here, there), difference(there, here)):
+        assert found.changed
+
+
+def measured(plain: Part) -> Part:
+    """The part with a measure of a plugin's."""
+    words = {"title": "it agrees", "better": "higher", "unit": "fraction", "meaning": "agrees"}
+    jobs, entries = dict(plain.plan.jobs), dict(plain.entries)
+    for shown in plain.plan.results:
+        job = copy.copy(jobs[shown.score_key])
+        object.__setattr__(job, "spec", {**job.spec, "measures": {"agreement": "0"}})
+        entry = entries[shown.score_key]
+        value = {**entry.value, "agreement": 0.5, PLUGINS: {"agreement": words}}
+        jobs[shown.score_key] = job
+        entries[shown.score_key] = dataclasses.replace(entry, value=value, content="other")
+    plan = dataclasses.replace(plain.plan, jobs=jobs)
+    return dataclasses.replace(plain, plan=plan, entries=entries)
 
 
 def test_the_same_sweep_twice_is_two_blocks(one: InlineSweep, tmp_path: Path) -> None:

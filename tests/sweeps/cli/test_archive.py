@@ -20,6 +20,7 @@ from support.own_code import NET, written
 
 from oneshui import plugins
 from sweeps import described
+from sweeps.archive.care import note_use
 from sweeps.cli.reproduce import reproduce
 from sweeps.config import load
 from sweeps.graph.job import digest
@@ -205,6 +206,37 @@ def test_two_sweeps_are_compared_and_joined(sweep: Path, tmp_path: Path) -> None
     frame = pd.read_parquet(joined / "report" / "results.parquet")
     assert set(frame["sweep"]) == {"smoke in home", "smoke in other"}
     assert [path.name for path in joined.iterdir()] == ["report"]
+    described.write(load([*ROWS, "report.margin=0.03", f"output_dir={other}"]), other)
+    ended = inline_command("mode=join", f"from=[{sweep},{other}]", f"output_dir={joined}")
+    assert ended.status == 2
+    assert f"report.margin is 0.02 in {sweep}, 0.03 in {other}: say which" in ended.said
+
+
+def test_damage_of_another_sweep_is_its_own(sweep: Path, tmp_path: Path) -> None:
+    """The sweep that is asked from loses nothing by it, and a joined folder gets no store."""
+    other = tmp_path / "other"
+    shutil.copytree(sweep, other)
+    for path in other.glob("store/score/*/people.parquet"):
+        path.write_bytes(path.read_bytes()[::-1])
+    before = set(sweep.glob("store/*/*"))
+    joined = tmp_path / "joined"
+    for asked in (
+        ("mode=diff", f"other={other}", f"output_dir={sweep}"),
+        ("mode=join", f"from=[{sweep},{other}]", f"output_dir={joined}"),
+    ):
+        assert "people.parquet has changed since it was written" in done(*asked).said
+    assert set(sweep.glob("store/*/*")) == before
+    assert [path.name for path in joined.iterdir()] == ["report"]
+
+
+def test_what_was_run_in_a_folder_stays_while_another_sweep_is_asked_about(tmp_path: Path) -> None:
+    own = described_sweep(tmp_path / "own", *ROWS)
+    note_use(LocalStore(own / "store"), expand(load(ROWS).sweep), own)
+    for path in own.glob("store/*/*/result.json"):
+        sealed_again(path, lambda it: it["cost"].update(started=it["cost"]["started"] - 86400))
+    fewer = (*ROWS[:2], "sweep.methods=[pretrain,retrain]")
+    asked = ("mode=store", "prune=unreachable", "yes=true", f"output_dir={own}")
+    assert "nothing to remove" in done(*fewer, *asked).said
 
 
 def test_a_store_is_cleared_of_what_nobody_needs(tmp_path: Path) -> None:
