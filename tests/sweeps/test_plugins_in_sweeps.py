@@ -223,9 +223,7 @@ def test_an_error_in_a_plugin_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_mean_of_too_few_channels_is_named() -> None:
-    with pytest.raises(
-        InputError, match=r"^sweep\.model\.mean is .*0\.5.: it holds too few"
-    ):
+    with pytest.raises(InputError, match=r"^sweep\.model\.mean is .*0\.5.: it holds too few"):
         load([*SWEEP[:2], "sweep.model.mean=[0.5,0.5]", "sweep.model.std=[1,1,1]"])
 
 
