@@ -222,6 +222,11 @@ def test_an_error_in_a_plugin_is_one_sentence(tmp_path: Path) -> None:
         assert reason in done.said
 
 
+def test_a_mean_of_too_few_channels_is_named() -> None:
+    with pytest.raises(InputError, match=r"^sweep\.model\.mean is .*0\.5.: it holds too few"):
+        load([*SWEEP[:2], "sweep.model.mean=[0.5,0.5]", "sweep.model.std=[1,1,1]"])
+
+
 def test_what_methods_must_not_read_is_kept_out_of_a_plugin_s_folder(tmp_path: Path) -> None:
     files = {"lab/__init__.py": "", "lab/data/people.csv": "", "alone.py": ""}
     with written(tmp_path, files):
