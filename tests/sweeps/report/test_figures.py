@@ -337,6 +337,8 @@ def test_a_real_sweep_has_every_figure_that_it_can(real: Material, tmp_path: Pat
         "timeline",
         "tuning",
         "saturation",
+        "sequence",
+        "reversal",
     }
     # Retraining again is no variant of a method.
     assert "ablation" not in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from pathlib import Path
@@ -167,7 +168,6 @@ def test_every_chain_has_a_line_for_every_time(
     assert own["request"].tolist() == [1, 2]
     assert own["stale"].tolist() == [0, 1], "requests since the preparation"
     assert own["tow"].tolist() == value["tow"]
-    assert own["survived"].iloc[0] == value["survived"] // 2, "requests, not people"
     at_once = chain_of(in_turn.plan, "ssd", "1x4", None)
     gap = entry_of(in_turn, at_once.score_key).value["tow"][-1] - value["tow"][-1]
     assert own["batch_gap"].tolist() == pytest.approx([gap, gap])
@@ -175,6 +175,15 @@ def test_every_chain_has_a_line_for_every_time(
     for name in (SEQUENCE, REVERSALS, SURVIVAL):
         assert len(pd.read_csv(folder / name)) == len(tables[name])
     assert len(tables[REVERSALS]) == 2 * 4
+
+
+def test_survived_are_requests_and_not_people(in_turn: InlineSweep) -> None:
+    entries = dict(scan(in_turn.plan, in_turn.store, discard=False).entries)
+    chain = chain_of(in_turn.plan, "ssd", "2x2")
+    entry = entries[chain.score_key]
+    whole = dataclasses.replace(entry, value={**entry.value, "survived": 4})
+    frame = sequence_tables(in_turn.plan, {**entries, chain.score_key: whole})[SEQUENCE]
+    assert frame.loc[frame["job_key"] == chain.score_key, "survived"].tolist() == [2, 2]
 
 
 def test_an_ordinary_sweep_writes_nothing_of_the_kind(tmp_path: Path) -> None:
