@@ -16,7 +16,7 @@ ROWS = (
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stranger_reads_an_archive_and_computes_a_row_again(
     installed: Installed, tmp_path: Path
 ) -> None:

@@ -65,7 +65,7 @@ print(PartialReport(spec, plan, Scheduler(plan.jobs), console, leads=True)._writ
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_runs_in_a_folder_of_the_user_s_and_describes_itself(
     installed: Installed, folder: Path
 ) -> None:

@@ -71,7 +71,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_own_code_runs_in_workers_and_its_report_outlives_it(
     installed: Installed, tmp_path: Path
 ) -> None:
