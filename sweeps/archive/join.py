@@ -9,17 +9,15 @@ import torch, Ray or MLflow.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from oneshui.spec import DATA_SEEN
 from sweeps.graph.cells import pictures_of
 from sweeps.graph.plan import Plan
 from sweeps.inference.comparisons import PairedTest
@@ -29,8 +27,7 @@ from sweeps.report.cards import Card, cards
 from sweeps.report.figures.style import looks_of
 from sweeps.report.findings import Finding
 from sweeps.report.grid import grid_of
-from sweeps.report.overview import overview
-from sweeps.report.page import replacing
+from sweeps.report.page import around, replacing
 from sweeps.report.people import resamples
 from sweeps.report.rendering import render
 from sweeps.report.results import announce, announced_frame
@@ -253,23 +250,9 @@ def _page(
         ],
         cards=[card for part in parts for card in part.cards[0]],
         findings=[finding for part in parts for finding in part.cards[1]],
-        colours=defaultdict(str, colours),
-        grid=grid,
-        overview=overview(grid),
-        seen=[(str(access), seen) for access, seen in DATA_SEEN.items()],
-        overforgets=tables.OVERFORGETS,
-        tuning_note=tables.TUNING_NOTE if grid.is_tuned else "",
-        legend=tables.LEGEND,
-        rank_note=tables.RANK_NOTE,
-        reference_note=tables.REFERENCE_NOTE,
-        notes=said,
-        compared=tables.comparison_tables(evidence),
-        overall=tables.overall_lines(evidence.overall),
-        overall_note=tables.OVERALL_NOTE,
-        truth_note=tables.TRUTH_NOTE,
+        **around(grid, colours, evidence, said),
         traces=packed(_traces(parts)),
         why=why,
-        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 

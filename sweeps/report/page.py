@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -32,7 +33,7 @@ from sweeps.report.cards import cards
 from sweeps.report.failures import Cause
 from sweeps.report.figures import catalogue
 from sweeps.report.figures.style import DPI, Material
-from sweeps.report.grid import grid_of
+from sweeps.report.grid import Grid, grid_of
 from sweeps.report.overview import overview
 from sweeps.report.rendering import render
 from sweeps.report.saturation import saturation
@@ -156,24 +157,12 @@ def write_report(
             "report.html.j2",
             sweep=plan.sweep,
             cards=shown_cards,
-            colours=defaultdict(str, colours),
-            grid=grid,
-            overview=overview(grid),
-            seen=[(str(access), seen) for access, seen in DATA_SEEN.items()],
-            overforgets=tables.OVERFORGETS,
-            tuning_note=tables.TUNING_NOTE if grid.is_tuned else "",
+            **around(grid, colours, evidence, said),
             tuning=plan.sweep.tuning,
             studies=study_lines(studies),
             studies_said=study_sentences(studies),
             leak_cost=list(leak_cost_lines(leak_cost)),
             leak_note=LEAK_NOTE,
-            legend=tables.LEGEND,
-            rank_note=tables.RANK_NOTE,
-            reference_note=tables.REFERENCE_NOTE,
-            notes=said,
-            compared=tables.comparison_tables(evidence),
-            overall=tables.overall_lines(evidence.overall),
-            overall_note=tables.OVERALL_NOTE,
             findings=[
                 *across,
                 *saturation(plan.sweep, frame),
@@ -195,16 +184,37 @@ def write_report(
             methods=provenance.methods(plan, entries),
             again=provenance.again(command),
             mlflow=_mlflow(tracking_uri, command),
-            truth_note=tables.TRUTH_NOTE,
             traces=packed(traces(plan, entries, tables.titles(), output_dir / "logs")),
             commit=git_commit(),
             versions=versions("ray", "mlflow"),
             config=_config(plan),
             partial=partial,
-            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
         (folder / "index.html").write_text(page, encoding="utf-8")
     return target / "index.html"
+
+
+def around(
+    grid: Grid, colours: Mapping[str, str], evidence: Evidence, said: Sequence[str]
+) -> dict[str, Any]:
+    """What a page's template is told of its table, and of what stands around that."""
+    return {
+        "colours": defaultdict(str, colours),
+        "grid": grid,
+        "overview": overview(grid),
+        "seen": [(str(access), seen) for access, seen in DATA_SEEN.items()],
+        "overforgets": tables.OVERFORGETS,
+        "tuning_note": tables.TUNING_NOTE if grid.is_tuned else "",
+        "legend": tables.LEGEND,
+        "rank_note": tables.RANK_NOTE,
+        "reference_note": tables.REFERENCE_NOTE,
+        "truth_note": tables.TRUTH_NOTE,
+        "notes": said,
+        "compared": tables.comparison_tables(evidence),
+        "overall": tables.overall_lines(evidence.overall),
+        "overall_note": tables.OVERALL_NOTE,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
 
 
 def _mlflow(tracking_uri: str, command: Sequence[str]) -> str:
