@@ -7,6 +7,7 @@ that whoever has the folder can read it, and whatever has become of the code sin
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -105,6 +106,10 @@ def write(spec: LaunchSpec, output: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
+    # A run that has nothing to do changes nothing.
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == text.encode():
+            return
     make_room(path)
     new = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:

@@ -60,15 +60,16 @@ class User:
 def note_use(store: Store, plan: Plan, output: Path) -> None:
     """Record that a sweep uses the store, in place of what its folder reached before."""
     user = User.of(plan, output)
-    store.note_user(
-        digest([user.host, user.folder])[:16],
-        {
-            "sweep": user.sweep,
-            "folder": user.folder,
-            "host": user.host,
-            "jobs": sorted(f"{stage}/{key}" for stage, key in user.reached),
-        },
-    )
+    name = digest([user.host, user.folder])[:16]
+    document = {
+        "sweep": user.sweep,
+        "folder": user.folder,
+        "host": user.host,
+        "jobs": sorted(f"{stage}/{key}" for stage, key in user.reached),
+    }
+    # A run that has nothing to do changes nothing.
+    if store.users().get(name) != document:
+        store.note_user(name, document)
 
 
 def users(store: Store) -> list[User]:

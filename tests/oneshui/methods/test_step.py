@@ -31,7 +31,9 @@ ONE_STEP: Mapping[str, dict[str, Any]] = {
     "jit": {},
     "l2ul": {"epochs": 1, "num_adversarial": 2, "attack_steps": 2},
     "metaunlearn": {"epochs": 1, "hidden_size": 8, "dropout": 0.0},
+    "mumis": {"steps": 1},
     "neggrad_plus": {"epochs": 1, "batch_size": 1000},
+    "newton_head": {},
     "pgu": {"epochs": 1, "gamma": 0.5},
     "random_label": {"steps": 1},
     "salun": {"epochs": 1, "batch_size": 1000},
@@ -78,6 +80,8 @@ def weights_that_move(name: str, model: nn.Module, moved: Mapping[str, torch.Ten
         kept = [n for n in weights if n.endswith(".weight")]
         projected = (nn.Linear, nn.Conv2d)
         return {n: weights[n] for n in kept if isinstance(layers[n[: -len(".weight")]], projected)}
+    if name == "newton_head":
+        return {n: weight for n, weight in weights.items() if moved[n].any()}
     if name == "metaunlearn":
         return {n: weight for n, weight in weights.items() if "." in n}
     return weights
@@ -92,7 +96,7 @@ def test_every_method_that_steps_along_gradients_is_here() -> None:
 @pytest.mark.parametrize("name", ONE_STEP)
 @pytest.mark.parametrize("step", [1e-3, 0.1])
 def test_the_first_step_is_as_long_as_asked(name: str, network: Network, step: float) -> None:
-    rates = {} if name == "metaunlearn" else {"learning_rate": 1e9}
+    rates = {} if name in ("metaunlearn", "newton_head") else {"learning_rate": 1e9}
     moved = unlearned(name, network, step=step, **rates)
     weights = weights_that_move(name, TinyProblem(network).unlearn_request().model, moved)
     assert norm(moved) == pytest.approx(step * norm(weights), rel=2e-3)
