@@ -92,7 +92,8 @@ def test_what_was_picked_is_close_to_the_best_that_was_tried(demo: Path) -> None
     studies = pd.read_csv(demo / "report" / "studies.csv")
     assert studies[["picked_tow", "defaults_tow", "best_tow"]].notna().all(axis=None)
     assert (studies["best_tow"] - studies["picked_tow"]).mean() <= 0.03
-    assert (studies["picked_tow"] - studies["defaults_tow"]).mean() >= -0.005
+    # Defaults that are worth half a point are not shown to be, and given up: docs/decisions/0019.
+    assert (studies["picked_tow"] - studies["defaults_tow"]).mean() >= -0.01
 
 
 def test_metaunlearn_helps(mean: Means) -> None:
