@@ -288,7 +288,7 @@ def read(output: Path) -> Described:
     except FileNotFoundError:
         raise InputError(
             f"{output} holds no {PLAN}, in which a sweep describes itself: say which sweep is "
-            "meant, as in sweep=demo"
+            "meant, as in sweep=demo, or run it there again, which computes nothing twice"
         ) from None
     except _NOT_OURS:
         raise _refused(path, "cannot be read") from None
