@@ -201,10 +201,19 @@ def receive(plugins: Iterable[Plugin], folder: Path) -> None:
                 f"the plugin {plugin.item} on the machine {socket.gethostname()} is another than "
                 "that which the sweep was planned with; install the same on every machine"
             )
-        for name in files_behind(place.module, place.file):
-            # What cannot be imported says so where it is needed, if it ever is.
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
+        import_behind(place.module)
+
+
+def import_behind(module: str) -> None:
+    """Import what a loaded plugin's functions import beside it: behind walls it is too late.
+
+    Args:
+        module: The plugin's.
+    """
+    for name in files_behind(module, Path(str(sys.modules[module].__file__))):
+        # What cannot be imported says so where it is needed, if it ever is.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def attribute(reference: str) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from oneshui.durable import to_disk
 from oneshui.errors import InputError
 
 
@@ -42,17 +43,9 @@ def written_whole(folder: Path, mode: int = 0o777) -> Iterator[Path]:
         partial.mkdir(parents=True, mode=mode)
         yield partial
         for path in (*partial.iterdir(), partial):
-            _sync(path)
+            to_disk(path)
         require_free(folder)
         partial.rename(folder)
-        _sync(folder.parent)
+        to_disk(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,11 +6,11 @@ What a sweep draws or trains is given here: who was trained on, and the weights.
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ from oneshui.erasure.weights import (
 )
 from oneshui.origin import origin_of
 from oneshui.spec import ModelSpec
-from sweeps.graph.artifacts import IMPORTANCES, PREPARED, SPLIT, WEIGHTS
+from sweeps.graph.artifacts import IMPORTANCES, PREPARED, WEIGHTS
 from sweeps.graph.cells import Base, Graph, method_spec, prepare
 from sweeps.graph.job import Job
 from sweeps.graph.spec import Cell, Row, TuningSpec
 from sweeps.graph.studies import NOTHING, add_trials
-from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.context import WorkerEnvironment, write_split
 from sweeps.stages.data import contents_of
 from sweeps.stages.run import run
 from sweeps.store import DamagedEntryError, Entry, LocalStore
@@ -218,7 +218,7 @@ class KitJobs:
     def _run(self, job: Job, env: WorkerEnvironment) -> None:
         match job.stage:
             case "split":
-                self._publish(job, self._split_value(), self._write_split)
+                self._publish(job, self._split_value(), partial(write_split, self._split))
             case "pretrain":
                 self._publish(job, {}, lambda it: shutil.copyfile(self._weights.path, it / WEIGHTS))
             case _:
@@ -240,11 +240,6 @@ class KitJobs:
 
     def _split_value(self) -> dict[str, Any]:
         return {"task": self._described.task, "num_outputs": len(self._described.outputs)}
-
-    def _write_split(self, folder: Path) -> None:
-        names = ("train", "val", "test", "forget", "retain", "support")
-        document = {name: list(getattr(self._split, name)) for name in names}
-        (folder / SPLIT).write_text(json.dumps(document) + "\n", encoding="utf-8")
 
     def _how_good(self) -> str:
         """What the model scores on people whom it never saw: whoever mixed up its outputs sees."""

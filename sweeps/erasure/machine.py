@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from oneshui import plugins
 from oneshui.enclosure import nursery_kept
 from oneshui.errors import InputError
-from oneshui.sources import files_behind
 from sweeps.stages.run import import_all, limit_threads
 
 
@@ -38,10 +34,7 @@ def ready(
         [*items, made_by] if made_by and plugins.module_of(made_by) not in known else items
     )
     for plugin in loaded:
-        # Behind walls nothing can be imported any more that lies elsewhere.
-        for name in files_behind(plugin.module, Path(str(sys.modules[plugin.module].__file__))):
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
+        plugins.import_behind(plugin.module)
     # Before anybody asks for the GPU, whose state no fork survives.
     with nursery_kept():
         import torch

@@ -176,6 +176,17 @@ def spec_of(entry: Entry) -> dict[str, Any]:
     return spec
 
 
+PEOPLE_OF = ("train", "val", "test", "forget", "retain")
+"""Fields of a split that are identities."""
+
+
+def write_split(split: Split, folder: Path) -> None:
+    """Write a split as ``load_split`` reads it; what is younger than stores only where set."""
+    document = {name: list(getattr(split, name)) for name in (*PEOPLE_OF, "support")}
+    document |= {n: list(getattr(split, n)) for n in ("reserved", "withheld") if getattr(split, n)}
+    (folder / SPLIT).write_text(json.dumps(document) + "\n", encoding="utf-8")
+
+
 def load_split(context: JobContext, role: str = "split") -> Split:
     """The split of the job's cell, or another one among its inputs."""
     from oneshui.data.splits import Split

@@ -24,10 +24,12 @@ from sweeps.graph.artifacts import (
 )
 from sweeps.graph.job import digest
 from sweeps.stages.context import (
+    PEOPLE_OF,
     JobContext,
     images,
     load_split,
     spec_of,
+    write_split,
 )
 from sweeps.store.aside import make_room
 from sweeps.store.status import PICTURES_ALONE
@@ -172,10 +174,7 @@ def split(context: JobContext) -> dict[str, Any]:
         split = _asking(context)
     else:
         split = _draw(context)
-    names = ("train", "val", "test", "forget", "retain", "support")
-    document = {name: list(getattr(split, name)) for name in names}
-    document |= {n: list(getattr(split, n)) for n in ("reserved", "withheld") if getattr(split, n)}
-    (context.folder / SPLIT).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    write_split(split, context.folder)
     support = images(context, split, "support")
     save_file(
         {"images": support.raw(), "labels": support.labels, "identities": support.identities},
@@ -186,5 +185,5 @@ def split(context: JobContext) -> dict[str, Any]:
         "task": index.value["task"],
         "num_outputs": len(index.value["class_names"]),
         "num_images": {name: len(split.images(name)) for name in SET_NAMES},
-        "num_identities": {name: len(document[name]) for name in names[:5]},
+        "num_identities": {name: len(getattr(split, name)) for name in PEOPLE_OF},
     }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from oneshui.durable import to_disk
 from oneshui.errors import InputError
 from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.store.aside import make_room
@@ -37,14 +37,6 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _left_out(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
@@ -174,14 +166,14 @@ class LocalStore:
         """Rename a complete folder into its place; an equal entry that is there already stays."""
         (folder / MANIFEST).write_bytes(encoded(document))
         for name in (*document["files"], MANIFEST):
-            _sync(folder / name)
-        _sync(folder)
+            to_disk(folder / name)
+        to_disk(folder)
         target = self._folder(job.stage, job.key)
         target.parent.mkdir(exist_ok=True)
         for _ in range(3):
             try:
                 folder.rename(target)
-                _sync(target.parent)
+                to_disk(target.parent)
             except OSError:
                 if not target.exists():
                     raise
