@@ -31,6 +31,7 @@ from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
 from sweeps import described
 from sweeps.command import PASSING, lasting, override_key
 from sweeps.graph.artifacts import Without
+from sweeps.graph.audits import AuditSpec
 from sweeps.graph.held_out import study_cells
 from sweeps.graph.orders import SequenceSpec
 from sweeps.graph.spec import (
@@ -110,6 +111,7 @@ class _Sweep:
             unlearning.
         requests: Of so many people each that a seed stands for; they share their trainings.
         sequence: How the people of a request ask one after the other; null where all ask at once.
+        audit: What is asked of every row beyond its predictions; null for nothing.
         profile: ``tuned`` or ``paper``, where the command's ``profile`` says nothing.
         tuning: What the sweep says of tuning, below the command's ``tuning``.
         model: The network.
@@ -135,6 +137,7 @@ class _Sweep:
     reference_copies: bool = False
     requests: int = 1
     sequence: SequenceSpec | None = None
+    audit: AuditSpec | None = None
     profile: Profile = "paper"
     tuning: Mapping[str, Any] = field(default_factory=dict)
     model: ModelSpec
@@ -615,6 +618,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         reference_copies=sweep.reference_copies,
         requests=sweep.requests,
         sequence=sweep.sequence,
+        audit=sweep.audit,
         training={
             name: _checked(
                 TrainingSpec,

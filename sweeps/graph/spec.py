@@ -23,6 +23,7 @@ from oneshui.spec import (
     require,
 )
 from sweeps.graph.artifacts import Without
+from sweeps.graph.audits import AuditSpec
 from sweeps.graph.job import STAGE_VERSION, Stage
 from sweeps.graph.orders import SequenceSpec
 
@@ -393,6 +394,7 @@ class SweepSpec:
         requests: Requests that every cell stands for, each of the cell's forget size, of people
             drawn together; they share the pretrained and the retrained model.
         sequence: How the people of a cell ask one after the other; None if they do not.
+        audit: What is asked of every row beyond its predictions; None for nothing.
         tuning: How rows with a search space are tuned.
         weights_content: sha256 of the file that ``model.weights`` means; empty if it means none.
         model_source: Hash over the code of ``model.factory``; empty without one.
@@ -412,6 +414,7 @@ class SweepSpec:
     reference_copies: bool = False
     requests: int = 1
     sequence: SequenceSpec | None = None
+    audit: AuditSpec | None = None
     tuning: TuningSpec = field(default_factory=TuningSpec)
     weights_content: str = ""
     model_source: str = ""

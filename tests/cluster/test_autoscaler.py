@@ -142,7 +142,12 @@ def test_machines_come_for_a_sweep_one_is_taken_back_and_all_leave(
         driver.wait(timeout=600)
     assert driver.returncode == 0, printed.read_text()
     assert results(output).equals(half(undisturbed))
-    wait_for(lambda: cluster.workers() == [], "the machines to leave", 120)
+    try:
+        wait_for(lambda: cluster.workers() == [], "the machines to leave", 300)
+    except AssertionError:
+        for log in sorted(Path(f"/tmp/oneshui-{os.getpid()}/session_latest/logs").glob("monitor*")):
+            print(log.name, log.read_text()[-8000:], sep="\n")  # noqa: T201
+        raise
     instances = boto3.client("ec2", REGION).describe_instances(
         Filters=[{"Name": f"tag:{KIND}", "Values": ["worker"]}]
     )

@@ -46,6 +46,9 @@ class Machines:
     seen: list[str] = field(default_factory=list)
     _raylets: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _closing: threading.Event = field(default_factory=threading.Event)
+    # One look or one interruption at a time: an instance that is taken back between them would
+    # be given a second raylet, which is a machine that the autoscaler knows to be gone.
+    _one: threading.Lock = field(default_factory=threading.Lock)
 
     def instances(self) -> dict[str, dict[str, str]]:
         """Tags of the instances that run, by id."""
@@ -65,11 +68,12 @@ class Machines:
 
     def interrupt(self, instance: str) -> None:
         """Take a spot machine back, in the middle of whatever it does."""
-        boto3.client("ec2", self.region).terminate_instances(InstanceIds=[instance])
-        # Whoever looks after the machines may have seen it first.
-        raylet = self._raylets.pop(instance, None)
-        if raylet is not None:
-            end(raylet)
+        with self._one:
+            boto3.client("ec2", self.region).terminate_instances(InstanceIds=[instance])
+            # Whoever looks after the machines may have seen it first.
+            raylet = self._raylets.pop(instance, None)
+            if raylet is not None:
+                end(raylet)
 
     def _look(self) -> None:
         wanted = {name: t for name, t in self.instances().items() if t.get(KIND) == "worker"}
@@ -104,7 +108,8 @@ class Machines:
     def _run(self) -> None:
         began = time.monotonic()
         while not self._closing.wait(0.5):
-            self._look()
+            with self._one:
+                self._look()
             count = len(self._raylets)
             if not self.timeline or self.timeline[-1][1] != count:
                 self.timeline.append((time.monotonic() - began, count))
