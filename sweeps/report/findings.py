@@ -46,10 +46,9 @@ def findings(frame: pd.DataFrame, evidence: Evidence) -> list[Finding]:
         if nothing is None:
             continue
         tow = by_seed(rows, "tow")
-        sentences = [
-            f"Doing nothing ({nothing}) has a mean ToW of {100 * tow[nothing].mean():.1f}%."
-        ]
+        idle = f"Doing nothing ({nothing}) has a mean ToW of {100 * tow[nothing].mean():.1f}%."
         tests = evidence.of_family("nothing", block)
+        sentences = [leads(tests), idle] if tests else [idle]
         if tests:
             gains = gains_over_nothing(rows)[[test.method for test in tests]]
             sentences += _against_nothing(tests, gains)
@@ -66,29 +65,37 @@ def leader(tests: Sequence[PairedTest]) -> PairedTest:
     return max(tests, key=lambda test: test.difference)
 
 
-def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[str]:
-    """The largest gain with what it is worth, and which rows are shown to help or to harm."""
+def leads(tests: Sequence[PairedTest]) -> str:
+    """Which row leads, and whether that is beyond the noise: the first thing that is said.
+
+    Args:
+        tests: Every row of a dataset and forget size against doing nothing; at least one.
+    """
     top = leader(tests)
     competed = f"{len(tests)} one-shot {'row' if len(tests) == 1 else 'rows'} competed"
+    over = f"over {num_seeds(top.num)}"
+    if top.difference <= 0:
+        who = f"none of {len(tests)} one-shot rows is" if len(tests) > 1 else "the one row is not"
+        return f"Doing nothing leads: {who} better on average {over}."
+    said = f"{top.method} leads: {points(top)} of ToW over doing nothing"
+    if top.is_shown:
+        return (
+            f"{said}, beyond the noise (p {top.p_corrected:.2g} after correction for the rows; "
+            f"{competed} {over})."
+        )
+    why = f"{competed} {over}"
+    if len(tests) > 1:
+        why += "; the highest of several means is above zero by chance alone"
+    return f"{said}, which is not beyond the noise ({why})."
+
+
+def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[str]:
+    """What the gain is worth on fresh seeds, and which other rows are shown to help or to harm."""
+    top = leader(tests)
+    sentences: list[str] = []
     # On the seeds of the row that is spoken of: it must be among those that can be chosen.
     common = gains[gains[top.method].notna()].dropna(axis="columns")
     fresh = cross_fitted_gain(common.to_numpy())
-    if top.difference <= 0:
-        who = f"None of the {len(tests)} one-shot rows has a"
-        sentences = [f"{who if len(tests) > 1 else 'The one-shot row has no'} higher mean."]
-    elif top.is_shown:
-        sentences = [
-            f"{top.method} is shown to be better: {points(top)}, p {top.p_corrected:.2g} after "
-            f"correction for the rows ({competed}, {num_seeds(top.num)})."
-        ]
-    else:
-        why = f"{competed} over {num_seeds(top.num)}"
-        if len(tests) > 1:
-            why += "; the highest of several means is above zero by chance alone"
-        sentences = [
-            f"The largest mean gain over it is that of {top.method}, {points(top)}, but it is not "
-            f"shown to be one ({why})."
-        ]
     # Said of losses too: only where a mean is above zero it would be above zero on average.
     if not math.isnan(fresh) and len(tests) > 1:
         sentences.append(
