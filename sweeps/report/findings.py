@@ -48,13 +48,14 @@ def findings(frame: pd.DataFrame, evidence: Evidence) -> list[Finding]:
         tow = by_seed(rows, "tow")
         idle = f"Doing nothing ({nothing}) has a mean ToW of {100 * tow[nothing].mean():.1f}%."
         tests = evidence.of_family("nothing", block)
-        sentences = [leads(tests), idle] if tests else [idle]
+        saw = names(rows[rows["hyperparameters_from"] == TRUTH_IN_VIEW])
+        sentences = [leads(tests, saw), idle] if tests else [idle]
         if tests:
             gains = gains_over_nothing(rows)[[test.method for test in tests]]
             sentences += _against_nothing(tests, gains)
             sentences += _best(evidence, block)
         sentences += _retrained(evidence, block)
-        sentences += _truth_in_view(rows, evidence, block)
+        sentences += _truth_in_view(saw, evidence, block)
         found.append(Finding(title=request_title(*block), sentences=tuple(sentences)))
     across = _over_datasets([test for test in evidence.tests if test.family == "datasets"])
     return [*found, *across]
@@ -65,11 +66,12 @@ def leader(tests: Sequence[PairedTest]) -> PairedTest:
     return max(tests, key=lambda test: test.difference)
 
 
-def leads(tests: Sequence[PairedTest]) -> str:
+def leads(tests: Sequence[PairedTest], saw: Sequence[str]) -> str:
     """Which row leads, and whether that is beyond the noise: the first thing that is said.
 
     Args:
         tests: Every row of a dataset and forget size against doing nothing; at least one.
+        saw: Rows whose hyperparameters were found with the truth in view.
     """
     top = leader(tests)
     competed = f"{len(tests)} one-shot {'row' if len(tests) == 1 else 'rows'} competed"
@@ -77,7 +79,8 @@ def leads(tests: Sequence[PairedTest]) -> str:
     if top.difference <= 0:
         who = f"none of {len(tests)} one-shot rows is" if len(tests) > 1 else "the one row is not"
         return f"Doing nothing leads: {who} better on average {over}."
-    said = f"{top.method} leads: {points(top)} of ToW over doing nothing"
+    name = f"{top.method} ({TRUTH})" if top.method in saw else top.method
+    said = f"{name} leads: {points(top)} of ToW over doing nothing"
     if top.is_shown:
         return (
             f"{said}, beyond the noise (p {top.p_corrected:.2g} after correction for the rows; "
@@ -145,12 +148,13 @@ def _retrained(evidence: Evidence, block: Block) -> list[str]:
     return [f"{among}; no one-shot row is shown to be {within}."]
 
 
-def _truth_in_view(rows: pd.DataFrame, evidence: Evidence, block: Block) -> list[str]:
-    """Which rows that something is claimed of have hyperparameters that saw the truth."""
-    saw = names(rows[rows["hyperparameters_from"] == TRUTH_IN_VIEW])
+def _truth_in_view(saw: Sequence[str], evidence: Evidence, block: Block) -> list[str]:
+    """Which rows that something is said of have hyperparameters that saw the truth."""
     claimed = {
         test.method for family in ("nothing", "retrained") for test in evidence.shown(family, block)
     }
+    tests = evidence.of_family("nothing", block)
+    claimed |= {leader(tests).method} if tests else set()
     flattered = [name for name in saw if name in claimed]
     if not flattered:
         return []

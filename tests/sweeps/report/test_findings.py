@@ -137,7 +137,7 @@ def test_rows_that_are_shown_beside_an_unsteady_one_are_not_shown_as_well() -> N
         *seeds("unsteady", 0.5, 0.99, 0.7),
         *seeds("steady", 0.55, 0.651, 0.749),
     )
-    assert "that of unsteady, +13.0 points" in found[2]
+    assert found[1].startswith("unsteady leads: +13.0 points")
     assert "Shown to be better: steady." in found
 
 
@@ -148,12 +148,24 @@ def test_a_claim_about_a_row_whose_values_saw_the_truth_says_so() -> None:
         *seeds("good", 0.6, 0.701, 0.799, **in_view),
         *seeds("same", 0.5, 0.62, 0.69, **in_view),
     )
+    assert found[1].startswith("good (‡) leads: ")
+    assert found[-1] == "Flattered by hyperparameters that saw the truth (‡): good."
+
+
+def test_a_leader_that_nothing_is_claimed_of_is_flattered_too() -> None:
+    (found,) = sentences(
+        *seeds("pretrain", 0.5, 0.6, 0.7),
+        *seeds("good", 0.5, 0.99, 0.7, hyperparameters_from="truth_in_view"),
+        *seeds("same", 0.5, 0.6, 0.7),
+    )
+    assert found[1].startswith("good (‡) leads: ")
+    assert "which is not beyond the noise" in found[1]
     assert found[-1] == "Flattered by hyperparameters that saw the truth (‡): good."
 
 
 def test_seeds_that_are_all_alike_have_no_interval() -> None:
     (found,) = sentences(*seeds("pretrain", *[0.5] * 3), *seeds("a", *[0.75] * 3))
-    assert "+25.0 points, but it is not shown" in found[2]
+    assert "+25.0 points of ToW over doing nothing, which is not beyond the noise" in found[1]
 
 
 def test_the_gain_of_a_choice_is_said_where_it_is_a_loss_too() -> None:
@@ -162,5 +174,7 @@ def test_the_gain_of_a_choice_is_said_where_it_is_a_loss_too() -> None:
         *seeds("a", 0.4, 0.51, 0.6),
         *seeds("b", 0.3, 0.4, 0.5),
     )
-    assert found[2] == "None of the 2 one-shot rows has a higher mean."
+    assert found[1] == (
+        "Doing nothing leads: none of 2 one-shot rows is better on average over 3 seeds."
+    )
     assert found[3].endswith("the best row gains -9.7 points.")
