@@ -327,13 +327,13 @@ class Decisions:
             "decisions": min(len(self.positives), len(self.negatives)),
         }
         parts = {part: np.nanvar(values, axis=0, ddof=1) for part, values in resamples.items()}
-        larger = np.maximum(parts["people"], parts["models"])
+        larger = parts["decisions"]
         totals = np.maximum(parts["people"] + parts["models"] - parts["decisions"], larger)
         lost = sum(parts[part] ** 2 / max(sizes[part] - 1, 1) for part in _PARTS)
         with np.errstate(invalid="ignore", divide="ignore"):
             freedom = np.nan_to_num(totals**2 / lost, nan=1.0)
         return [
-            Variance(value=float(value), freedom=max(1.0, float(own)))
+            Variance(value=float(value), freedom=float(min(self.num_models, self.num_people) - 1))
             for value, own in zip(totals, freedom, strict=True)
         ]
 
