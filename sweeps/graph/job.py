@@ -47,7 +47,7 @@ STAGE_VERSION: Mapping[Stage, int] = {
     "retrain": 2,
     "unlearn": 2,
     "evaluate": 2,
-    "score": 4,
+    "score": 5,
 }
 """Bumped by hand when a stage's meaning changes, so that its stored results no longer count."""
 

@@ -131,6 +131,8 @@ _MEASURES = (
     Measure("rmia_copies_auc", "rmia/copies_auc", is_summarised=True),
     Measure("rmia_auc_low", "rmia/auc_low"),
     Measure("rmia_auc_high", "rmia/auc_high"),
+    Measure("rmia_tpr_low", "rmia/tpr_low"),
+    Measure("rmia_tpr_high", "rmia/tpr_high"),
     Measure("mia_auc_low", "mia/auc_low"),
     Measure("mia_auc_high", "mia/auc_high"),
     Measure("forget_people", "forget/people", unit="number"),

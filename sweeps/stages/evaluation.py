@@ -204,6 +204,7 @@ def judged_people(
         retain_gap=values["retain_gap"],
         votes=[attack.votes for attack in votes if attack.votes is not None],
         membership=[(a.attack.forget_scores, a.attack.nonmember_scores) for a in attacks],
+        fpr=values.get("rmia_fpr"),
     )
     drawn.to_parquet(context.folder / PEOPLE, index=False)
     found: dict[str, float | int | None] = {}
@@ -211,8 +212,9 @@ def judged_people(
         identities = pd.concat([table.loc[table["set"] == name, "identity"] for table in tables])
         found |= {f"{name}_people": identities.nunique(), f"{name}_images": len(identities)}
     fewest = min(int(found[f"{name}_people"] or 0) for name in ("forget", "test"))
-    for name in ("mia_auc", "rmia_auc"):
-        ends = interval(values[name], drawn[name], fewest) if name in values else None
+    for name in ("mia_auc", "rmia_auc", "rmia_tpr"):
+        value = values.get(name)
+        ends = None if value is None else interval(value, drawn[name], fewest)
         found[f"{name}_low"], found[f"{name}_high"] = ends or (None, None)
     return found
 
