@@ -25,10 +25,12 @@ import pandas as pd
 from oneshui.origin import git_commit, versions
 from oneshui.spec import DATA_SEEN
 from sweeps.command import lasting, shell_line, without_secrets
+from sweeps.graph.artifacts import PER_IDENTITY
 from sweeps.graph.plan import Plan
 from sweeps.inference.comparisons import PairedTest
 from sweeps.inference.evidence import Evidence
 from sweeps.report import analyses, formats, paper, provenance, sequences, tables
+from sweeps.report.audits import memorisation
 from sweeps.report.audits import page as audits
 from sweeps.report.cards import cards
 from sweeps.report.failures import Cause
@@ -135,6 +137,7 @@ def write_report(
         (folder / "summary.tex").write_text(text, encoding="utf-8")
         comparison = paper.update(target / paper.FILE, folder, summary)
         found = analyses.write(plan, entries, folder) | in_turn
+        found |= memorisation.write(plan, entries, found[PER_IDENTITY], folder)
         leak_cost = write_study_tables(studies, frame, folder)
         audited = audits.parts_of(plan, entries, frame, evidence.people, folder)
         material = Material(

@@ -13,7 +13,7 @@ from typing import Protocol
 import pandas as pd
 
 from sweeps.graph.plan import Plan
-from sweeps.report.audits import attacks
+from sweeps.report.audits import attacks, likelihood
 from sweeps.report.audits.part import Part
 from sweeps.report.rendering import render
 from sweeps.store import Entry
@@ -45,7 +45,10 @@ def parts_of(
         people: From ``sweeps.report.people.resamples``.
         folder: The report's.
     """
-    found = [attacks.part(frame, people, folder)]
+    found = [
+        likelihood.part(plan, entries, frame, folder),
+        attacks.part(frame, people, folder),
+    ]
     return tuple(part for part in found if part is not None)
 
 
