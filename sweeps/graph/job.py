@@ -30,13 +30,16 @@ Stage = Literal[
     "score",
     "true_tow",
     "sequence",
+    "examine",
+    "lira",
+    "memorisation",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 def stage_title(stage: Stage) -> str:
     """The stage as people read it."""
-    return "true ToW" if stage == "true_tow" else stage
+    return {"true_tow": "true ToW", "lira": "likelihood audit"}.get(stage, stage)
 
 
 STAGE_VERSION: Mapping[Stage, int] = {

@@ -34,17 +34,22 @@ _GUESSED_PASSES: Mapping[str, float] = {
     "unlearn": 0.05,
     "evaluate": 1.5,
     "true_tow": 0.5,
+    "examine": 0.05,
 }
 """Forward passes over the dataset that a job of the stage costs, about: a simulation for each
 request, a trial for each cell, a choice for each cell and trial that is carried."""
 
+_MEASURING = ("evaluate", "score", "sequence", "examine", "lira", "memorisation")
 _FAMILY: Mapping[str, str] = {
     **dict.fromkeys(("index", "cache", "split", "weights"), "data"),
     **dict.fromkeys(TRAINING, "training"),
     **dict.fromkeys(("prepare", "unlearn"), "methods"),
     **dict.fromkeys(("simulate", "trial", "choose", "true_tow"), "tuning"),
-    **dict.fromkeys(("evaluate", "score", "sequence"), "measuring"),
+    **dict.fromkeys(_MEASURING, "measuring"),
 }
+_OF_BYTES = ("index", "cache", "split", "score", "sequence", "lira", "memorisation")
+"""Stages that look at pictures or tables and compute with no network."""
+
 _DOUBT = (3.0, 2.0, 1.0)
 """So many measured kinds the broader one counts for, when a kind's ratio is made from its own: for
 all networks, for a family, for a stage and access."""
@@ -121,7 +126,7 @@ def forward_gflop(job: Job) -> float:
 def guess(job: Job, jobs: Mapping[str, Job], *, gpu: bool) -> float:
     """Seconds of a job of which no kind was ever measured; right within a factor of ten or so."""
     images = images_of(job, jobs)
-    if job.stage in ("index", "cache", "split", "score", "sequence"):
+    if job.stage in _OF_BYTES:
         dataset = dataset_of(job, jobs)
         is_drawn = dataset is not None and "generate" in dataset.spec
         decode = _DECODE_DRAWN_SECONDS if is_drawn else _DECODE_SECONDS
