@@ -77,14 +77,19 @@ def _grid(num: int) -> tuple[Figure, list[Axes]]:
     """Panels beside each other, those that are not needed left out."""
     from matplotlib.figure import Figure
 
-    beside = min(num, PANELS_BESIDE)
+    # Of three and four, what leaves fewer places empty.
+    beside = num if num <= PANELS_BESIDE else min(PANELS_BESIDE, 3, key=lambda it: -num % it)
     lines = math.ceil(num / beside)
     size = (max(PANEL[0] * beside, 5.0), PANEL[1] * lines + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(lines, beside, squeeze=False, sharex=True, sharey=True)
-    for axes in list(grid.flat)[num:]:
+    panels = list(grid.flat)
+    for axes in panels[num:]:
         axes.set_visible(False)
-    return figure, list(grid.flat)[:num]
+    for axes in panels[max(0, num - beside) : num]:
+        # Nobody is below, or nobody who is shown.
+        axes.tick_params(labelbottom=True)
+    return figure, panels[:num]
 
 
 def _curves(
@@ -130,10 +135,10 @@ def _curves(
 
 
 def _few_ticks(panels: list[Axes], floor: float, bottom: float) -> None:
-    """Marks at 1, 2 and 5 of every power of ten: few negatives span no two powers."""
+    """Marks at 1 and 3 of every power of ten: few negatives span no two powers."""
     from matplotlib.ticker import FixedLocator
 
-    steps = [step * 10.0**power for power in range(-6, 1) for step in (1, 2, 5)]
+    steps = [step * 10.0**power for power in range(-6, 1) for step in (1, 3)]
     for axes in panels:
         across = [step for step in steps if floor / 1.3 <= step <= 1]
         up = [step for step in steps if bottom <= step <= 1]
