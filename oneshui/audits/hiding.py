@@ -221,9 +221,7 @@ def only_refuses(
     return refuses and kept > 0.5
 
 
-def hides(
-    row: Probed, retrained: Probed, pretrained: Probed, again: Probed | None
-) -> bool | None:
+def hides(row: Probed, retrained: Probed, pretrained: Probed, again: Probed | None) -> bool | None:
     """Whether a row looks as if it had forgotten, and has not.
 
     It ``comes_back``, and either ``looks_forgotten`` or ``only_refuses``.

@@ -30,6 +30,7 @@ Stage = Literal[
     "score",
     "true_tow",
     "sequence",
+    "probe",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 

@@ -5,6 +5,7 @@ Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from sweeps.graph.cells import (
     unlearn,
 )
 from sweeps.graph.job import STAGES, Job, Stage
+from sweeps.graph.probes import Probes, probes_of
 from sweeps.graph.sequence import Chain, Chains
 from sweeps.graph.spec import Cell, Row, SweepSpec
 from sweeps.graph.studies import StudyJobs, StudyKey, add_study, study_key
@@ -45,6 +47,7 @@ class ResultRow:
         score_key: Job that measured.
         choose_key: Job that chose the hyperparameters, if they were tuned.
         chains: The same row where the people of the cell ask one after the other.
+        probes: Where what its probes say comes from; None where nobody asked.
     """
 
     cell: Cell
@@ -57,6 +60,7 @@ class ResultRow:
     score_key: str
     choose_key: str | None = None
     chains: tuple[Chain, ...] = ()
+    probes: Probes | None = None
 
     @property
     def model_key(self) -> str:
@@ -67,6 +71,11 @@ class ResultRow:
     def score_keys(self) -> tuple[str, ...]:
         """Jobs that measured the row, as it is and where people ask one after the other."""
         return (self.score_key, *(chain.score_key for chain in self.chains))
+
+    @property
+    def audit_keys(self) -> tuple[str, ...]:
+        """Jobs that audited the row's models, and those that they are compared with."""
+        return () if self.probes is None else self.probes.keys
 
     @property
     def evaluate_key(self) -> str:
@@ -100,9 +109,10 @@ class Plan:
 
         Args:
             row: One of the results.
-            with_chains: Whether those count that serve its people one after the other.
+            with_chains: Whether those count that serve its people one after the other, and audits.
         """
-        waiting = list(row.score_keys if with_chains else [row.score_key])
+        every = dict.fromkeys((*row.score_keys, *row.audit_keys))
+        waiting = list(every if with_chains else [row.score_key])
         found = dict.fromkeys(waiting, 0)
         for key in waiting:
             for other in self.jobs[key].needs:
@@ -139,7 +149,7 @@ def _wanted(
     graph: Graph, results: Iterable[ResultRow], studies: Iterable[StudyJobs]
 ) -> dict[str, Job]:
     """The jobs without those that nobody needs, as retraining a cell that only tunes may be."""
-    waiting = [key for row in results for key in row.score_keys]
+    waiting = [key for row in results for key in (*row.score_keys, *row.audit_keys)]
     for study in studies:
         waiting += [*study.choices.values(), *itertools.chain(*study.true_tows)]
     found = set(waiting)
@@ -241,6 +251,13 @@ def _cell(
                 chains=chains,
             )
         )
+    if sweep.audit is not None and sweep.audit.probes:
+        known = [(result.row, result.model_keys, result.score_key) for result in results]
+        probed = probes_of(graph, sweep, cell, base, requests, known)
+        results = [
+            dataclasses.replace(result, probes=probes)
+            for result, probes in zip(results, probed, strict=True)
+        ]
     return results
 
 

@@ -17,6 +17,7 @@ from sweeps.stages import (
     data,
     evaluation,
     pooling,
+    probes,
     sequences,
     training,
     tuning,
@@ -116,6 +117,8 @@ def warm_up(env: WorkerEnvironment) -> None:
 def import_all() -> None:
     """Import whatever a job may need, and what is found by name."""
     import oneshui.attacks.rmia
+    import oneshui.audits.reidentification
+    import oneshui.audits.relearning
     import oneshui.data.cache
     import oneshui.data.simulated_requests
     import oneshui.measures
@@ -149,4 +152,5 @@ STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
     "score": pooling.score,
     "true_tow": tuning.true_tow,
     "sequence": sequences.sequence,
+    "probe": probes.probe,
 }
