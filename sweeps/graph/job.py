@@ -33,6 +33,7 @@ Stage = Literal[
     "examine",
     "lira",
     "memorisation",
+    "probe",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 

@@ -79,22 +79,13 @@ def _save_features(context: JobContext, model: Any) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from oneshui.training.models import FeaturesAndLogits
+    from oneshui.training.models import Features
     from oneshui.training.predict import predict_logits
-
-    class Features(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.view = FeaturesAndLogits(model)
-
-        def forward(self, batch: torch.Tensor) -> torch.Tensor:
-            features: torch.Tensor = self.view(batch)[1]
-            return features
 
     split, tensors = load_split(context), {}
     for name in ("train", "support"):
         data = images(context, split, name)
-        tensors[f"{name}.features"] = predict_logits(Features(), data, device=device(context))
+        tensors[f"{name}.features"] = predict_logits(Features(model), data, device=device(context))
         tensors[f"{name}.images"] = torch.from_numpy(data.rows)
         tensors[f"{name}.identities"] = data.identities
     save_file(tensors, context.folder / FEATURES)

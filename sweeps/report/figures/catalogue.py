@@ -22,6 +22,7 @@ from sweeps.report.figures import (
     costs,
     identities,
     likelihood,
+    recovery,
     saturation,
     scores,
     sequences,
@@ -111,6 +112,15 @@ KINDS: dict[str, FigureKind] = {
         "requests go on forgetting them. Means over orders and seeds; empty where there was next "
         "to nothing to forget.",
         drawings=sequences.reversal,
+    ),
+    "recovery": FigureKind(
+        alt="Line plots of the score on pictures of the forgotten against steps of learning again, "
+        "a line per row and a panel for what is taught, the pretrained and the retrained model "
+        "dashed; the numbers are in relearning.csv",
+        caption="Every model is taught again with a few pictures of those it forgot, and asked "
+        "about their others; means over seeds. A line that leaves the retrained model's and joins "
+        "the pretrained one's within a few steps had not lost what it did not show.",
+        drawings=recovery.recovery,
     ),
     "loss_mia": FigureKind(
         alt="Dot plot of the AUC of the loss attack on every row with its seeds, guessing as a "
