@@ -16,7 +16,9 @@ from sweeps.graph.job import CHECKPOINTED, Job, Stage
 from sweeps.stages import (
     data,
     evaluation,
+    likelihood,
     pooling,
+    probes,
     sequences,
     training,
     tuning,
@@ -116,6 +118,9 @@ def warm_up(env: WorkerEnvironment) -> None:
 def import_all() -> None:
     """Import whatever a job may need, and what is found by name."""
     import oneshui.attacks.rmia
+    import oneshui.audits.likelihood
+    import oneshui.audits.reidentification
+    import oneshui.audits.relearning
     import oneshui.data.cache
     import oneshui.data.simulated_requests
     import oneshui.measures
@@ -149,4 +154,8 @@ STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
     "score": pooling.score,
     "true_tow": tuning.true_tow,
     "sequence": sequences.sequence,
+    "examine": likelihood.examine,
+    "lira": likelihood.lira,
+    "memorisation": likelihood.memorisation,
+    "probe": probes.probe,
 }
