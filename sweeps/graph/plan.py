@@ -24,6 +24,7 @@ from sweeps.graph.cells import (
     train,
     unlearn,
 )
+from sweeps.graph.completeness import completeness_of
 from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.graph.pool import Pool, pool_of
 from sweeps.graph.probes import Probes, probes_of
@@ -52,6 +53,7 @@ class ResultRow:
             with the same hyperparameters share it.
         chosen: The same row of the cell beside this one, whose people are chosen by memorisation.
         probes: Where what its probes say comes from; None where nobody asked.
+        completeness_key: Job that says how complete its forgetting is; None where nobody asked.
     """
 
     cell: Cell
@@ -67,6 +69,7 @@ class ResultRow:
     lira_key: str | None = None
     chosen: ResultRow | None = None
     probes: Probes | None = None
+    completeness_key: str | None = None
 
     @property
     def model_key(self) -> str:
@@ -83,7 +86,8 @@ class ResultRow:
         """Jobs that audited the row, or measured it where its people are chosen."""
         chosen = None if self.chosen is None else self.chosen.score_key
         probed = () if self.probes is None else self.probes.keys
-        return (*(key for key in (self.lira_key, chosen) if key is not None), *probed)
+        alone = (self.lira_key, self.completeness_key, chosen)
+        return (*(key for key in alone if key is not None), *probed)
 
     @property
     def evaluate_key(self) -> str:
@@ -299,6 +303,12 @@ def _cell(
             if in_turn is not None and row.access is not Access.FULL:
                 chains = in_turn.of_row(row, prepared, tuned, (weights[0], predictions[0]))
         scores = _score(graph, sweep, cell, row, predictions, references, copies, shared)
+        complete = None
+        if sweep.audit is not None:
+            strangers = tuple(again) if row.role is Role.RETRAIN else references
+            complete = completeness_of(
+                graph, cell, base, row, predictions, strangers, pretrained, retrained
+            )
         results.append(
             ResultRow(
                 cell=cell,
@@ -311,6 +321,7 @@ def _cell(
                 score_key=scores,
                 choose_key=tuned,
                 chains=chains,
+                completeness_key=complete,
             )
         )
     if sweep.audit is not None and sweep.audit.probes:
