@@ -111,6 +111,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
     values |= probe_values(row, entries)
+    values |= _audited(row, values, entries)
     if row.row.role is not Role.PRETRAIN:
         unlearned = [entries[key] for key in row.model_keys if key in entries]
         values |= _cost("unlearn", unlearned)
@@ -122,6 +123,23 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         if PREPARED in prepared.files:
             values["prepared_bytes"] = float(prepared.files[PREPARED]["bytes"])
     return values
+
+
+OF_CHOSEN = ("tow", "forget_gap", "mia_auc", "rmia_auc")
+"""What is shown of a row in the cell whose people memorisation chose, after "chosen_"."""
+
+
+def _audited(row: ResultRow, values: Mapping[str, Any], entries: Entries) -> dict[str, Any]:
+    """What finished audits say of a row: by likelihood, and on people chosen by memorisation."""
+    found: dict[str, Any] = {}
+    if row.lira_key in entries:
+        found |= {k: v for k, v in entries[row.lira_key].value.items() if k in CATALOGUE}
+    if row.chosen is not None and row.chosen.score_key in entries:
+        score = entries[row.chosen.score_key].value
+        found |= {f"chosen_{name}": score.get(name) for name in OF_CHOSEN}
+        if values["tow"] is not None:
+            found["chosen_drop"] = values["tow"] - score["tow"]
+    return found
 
 
 def made_of(plan: Plan, row: ResultRow, entries: Entries) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Protocol
 import pandas as pd
 
 from sweeps.graph.plan import Plan
-from sweeps.report.audits import attacks, likelihood, probes
+from sweeps.report.audits import attacks, likelihood, probes, worst
 from sweeps.report.audits.part import Part
 from sweeps.report.rendering import render
 from sweeps.store import Entry
@@ -47,6 +47,7 @@ def parts_of(
     """
     found = [
         likelihood.part(plan, entries, frame, folder),
+        worst.part(plan, entries, frame, folder),
         probes.part(plan, entries, frame, folder),
         attacks.part(frame, people, folder),
     ]
