@@ -1,5 +1,4 @@
-"""How complete the forgetting of a row is, from predictions: a job per row, and a network that
-knows nothing per cell.
+"""How complete the forgetting of a row is: a job per row, and per cell a network knowing nothing.
 
 Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
 """
@@ -19,6 +18,7 @@ def completeness_of(
     row: Row,
     predictions: Sequence[str],
     strangers: Sequence[str],
+    *,
     pretrained: str,
     retrained: str,
 ) -> str:

@@ -303,12 +303,6 @@ def _cell(
             if in_turn is not None and row.access is not Access.FULL:
                 chains = in_turn.of_row(row, prepared, tuned, (weights[0], predictions[0]))
         scores = _score(graph, sweep, cell, row, predictions, references, copies, shared)
-        complete = None
-        if sweep.audit is not None:
-            strangers = tuple(again) if row.role is Role.RETRAIN else references
-            complete = completeness_of(
-                graph, cell, base, row, predictions, strangers, pretrained, retrained
-            )
         results.append(
             ResultRow(
                 cell=cell,
@@ -321,17 +315,46 @@ def _cell(
                 score_key=scores,
                 choose_key=tuned,
                 chains=chains,
-                completeness_key=complete,
             )
         )
-    if sweep.audit is not None and sweep.audit.probes:
-        known = [(result.row, result.model_keys, result.score_key) for result in results]
-        probed = probes_of(graph, sweep, cell, base, requests, known)
-        results = [
-            dataclasses.replace(result, probes=probes)
-            for result, probes in zip(results, probed, strict=True)
-        ]
-    return results
+    if sweep.audit is None:
+        return results
+    results = [
+        dataclasses.replace(
+            result,
+            completeness_key=completeness_of(
+                graph,
+                cell,
+                base,
+                result.row,
+                result.evaluate_keys,
+                tuple(again) if result.row.role is Role.RETRAIN else references,
+                pretrained=pretrained,
+                retrained=retrained,
+            ),
+        )
+        for result in results
+    ]
+    return _probed(graph, sweep, cell, base, requests, results)
+
+
+def _probed(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    base: Base,
+    requests: Sequence[Request],
+    results: list[ResultRow],
+) -> list[ResultRow]:
+    """The rows of a cell with what their probes say, if anybody asked."""
+    if sweep.audit is None or not sweep.audit.probes:
+        return results
+    known = [(result.row, result.model_keys, result.score_key) for result in results]
+    probed = probes_of(graph, sweep, cell, base, requests, known)
+    return [
+        dataclasses.replace(result, probes=probes)
+        for result, probes in zip(results, probed, strict=True)
+    ]
 
 
 def _score(
