@@ -134,6 +134,11 @@ class Decisions:
         return self.positives, self.negatives
 
     @cached_property
+    def _kept(self) -> dict[Part, tuple[Integers, Integers, Integers]]:
+        """Resamples that are small enough to be kept: every rate takes the same."""
+        return {}
+
+    @cached_property
     def _of_models(self) -> list[tuple[Places, Places]]:
         """Places of each model's positives and negatives, of those that have both."""
         places = [
@@ -304,6 +309,9 @@ class Decisions:
         Yields:
             How often every positive [B, n], every negative [B, m] and every model [B, K] counts.
         """
+        if part in self._kept:
+            yield self._kept[part]
+            return
         generator = np.random.default_rng(derive_seed(self.seed, "crossed", part))
         step = max(1, _COUNTS_AT_ONCE // max(map(len, self._sides)))
         for start in range(0, NUM_RESAMPLES, step):
@@ -317,6 +325,8 @@ class Decisions:
             else:
                 models = _drawn(generator, self.num_models, size)
                 counts = [models[:, side.models] for side in self._sides]
+            if size == NUM_RESAMPLES:
+                self._kept[part] = counts[0], counts[1], models
             yield counts[0], counts[1], models
 
     def _variances(self, resamples: dict[Part, Array]) -> list[Variance]:
