@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from oneshui.spec import Role
-from sweeps.report.audits.hiding import LESSONS, TIMES, curves_frame
+from sweeps.report.audits.hiding import LESSONS, STEPS, curves_frame
 from sweeps.report.figures.style import (
     LABEL_GAP,
     RETRAIN_COLOUR,
@@ -70,7 +70,7 @@ def _curves(part_: pd.DataFrame, block: Block, looks: Mapping[str, Look]) -> Fig
         ends = {name: _drawn(axes, line, shown[name], name) for name, line in lines.items()}
         every += [value for line in lines.values() for value in line if np.isfinite(value)]
         axes.set_title(f"taught {_TAUGHT[lesson]}", fontsize=8.5)
-        axes.set_xticks(range(len(TIMES)), [str(steps) for steps in TIMES])
+        axes.set_xticks(range(len(STEPS)), [str(steps) for steps in STEPS])
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     limits = shown_range([], every, least=0.5)
     if limits is not None:
@@ -95,14 +95,14 @@ def _lines(part_: pd.DataFrame, methods: list[str]) -> dict[str, list[float]]:
 
 def _means(part_: pd.DataFrame, name: str) -> list[float]:
     means = 100 * part_.groupby("steps")[name].mean()
-    return [float(value) for value in means.reindex(list(TIMES))]
+    return [float(value) for value in means.reindex(list(STEPS))]
 
 
 def _drawn(axes: Axes, line: list[float], look: Look, name: str) -> tuple[float, float]:
     """Draw one line; where it ends."""
     is_control = name in _LOOKS
     axes.plot(
-        range(len(TIMES)),
+        range(len(STEPS)),
         line,
         color=look.colour,
         marker=look.marker,
