@@ -23,12 +23,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from oneshui.attacks.roc import auc, reportable_fprs
+from oneshui.attacks.roc import FEWEST_FALSE_POSITIVES, reportable_fprs
+from oneshui.errors import InputError
 from oneshui.metrics.resampling import resampled_aucs
 from oneshui.seeding import derive_seed
 
 Array: TypeAlias = npt.NDArray[np.float64]
-Integers: TypeAlias = npt.NDArray[np.int64]
+Integers: TypeAlias = npt.NDArray[np.int32]
+Places: TypeAlias = npt.NDArray[np.int64]
 Part = Literal["people", "models", "decisions"]
 
 NUM_RESAMPLES = 400
@@ -65,13 +67,13 @@ class Side:
 
     Attributes:
         scores: Larger for positives, float64 [n], finite.
-        people: Whom each is about, from 0 on, int64 [n].
-        models: Under which model each was made, from 0 on, int64 [n].
+        people: Whom each is about, from 0 on, int [n].
+        models: Under which model each was made, from 0 on, int [n].
     """
 
     scores: Array
-    people: Integers
-    models: Integers
+    people: Places
+    models: Places
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -101,17 +103,22 @@ class Decisions:
         return min(self.num_people, self.num_models)
 
     def auc(self) -> Rate:
-        """Area under the ROC curve over all pairs of a positive and a negative decision."""
+        """Of the pairs of a positive and a negative under the same model, those in right order.
+
+        Somebody who attacks a model compares people under it. Pairs of two models would mix in how
+        estimates that leave out one model differ from those that leave out another, which costs
+        an attack on nothing some percent of its AUC.
+
+        Raises:
+            InputError: No model has decisions of both kinds.
+        """
         from scipy.special import expit, logit, stdtrit
 
-        value = auc(self.positives.scores, self.negatives.scores)
+        once = [np.ones((1, len(side)), dtype=np.int32) for side in self._sides]
+        ones = np.ones((1, self.num_models), dtype=np.int32)
+        value = float(self._aucs(once[0], once[1], ones)[0])
         resamples = {
-            part: np.concatenate(
-                [
-                    resampled_aucs(self.positives.scores, self.negatives.scores, *counts)
-                    for counts in self._draws(part)
-                ]
-            )[:, None]
+            part: np.concatenate([self._aucs(*drawn) for drawn in self._draws(part)])[:, None]
             for part in _PARTS
         }
         variance = self._variances(resamples)[0]
@@ -122,6 +129,47 @@ class Decisions:
         low, high = (float(expit(logit(value) + step)) for step in (-half, half))
         return Rate(value=value, low=low, high=high)
 
+    @cached_property
+    def _sides(self) -> tuple[Side, Side]:
+        return self.positives, self.negatives
+
+    @cached_property
+    def _of_models(self) -> list[tuple[Places, Places]]:
+        """Places of each model's positives and negatives, of those that have both."""
+        places = [
+            [np.flatnonzero(side.models == model) for side in self._sides]
+            for model in range(self.num_models)
+        ]
+        found = [(own, others) for own, others in places if len(own) and len(others)]
+        if not found:
+            raise InputError("no model of the audit has people of both kinds to tell apart")
+        return found
+
+    def _aucs(self, positive_counts: Integers, negative_counts: Integers, times: Integers) -> Array:
+        """AUC of every resample, [B], NaN where it has no pair.
+
+        Args:
+            positive_counts: How often each positive counts, [B, n].
+            negative_counts: The same of negatives, [B, m].
+            times: How often each model was drawn, [B, K], which is in both counts.
+        """
+        right = np.zeros(len(times))
+        pairs = np.zeros(len(times))
+        for own, others in self._of_models:
+            counts = positive_counts[:, own], negative_counts[:, others]
+            weights = counts[0].sum(axis=1) * counts[1].sum(axis=1)
+            # A model that was drawn twice has its pairs twice, and not four times.
+            weights = weights / np.maximum(times[:, self.positives.models[own[0]]], 1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                areas = resampled_aucs(
+                    self.positives.scores[own], self.negatives.scores[others], *counts
+                )
+            right += np.where(weights > 0, areas, 0.0) * weights
+            pairs += weights
+        with np.errstate(invalid="ignore"):
+            found: Array = right / pairs
+        return found
+
     def rates_at(self, fprs: Sequence[float]) -> list[Rate]:
         """True-positive rates at these false-positive rates, which must be resolved.
 
@@ -129,11 +177,11 @@ class Decisions:
         """
         wanted = np.asarray(fprs, dtype=np.float64)
         once = [
-            np.ones((1, len(side)), dtype=np.int64) for side in (self.positives, self.negatives)
+            np.ones((1, len(side)), dtype=np.int32) for side in (self.positives, self.negatives)
         ]
         values = self._tprs(wanted, *once)[0]
         resamples = {
-            part: np.concatenate([self._tprs(wanted, *counts) for counts in self._draws(part)])
+            part: np.concatenate([self._tprs(wanted, *drawn[:2]) for drawn in self._draws(part)])
             for part in _PARTS
         }
         variances = self._variances(resamples)
@@ -151,10 +199,10 @@ class Decisions:
             there are fewer than 10 negatives.
         """
         m = len(self.negatives)
-        fewest = 10
-        if m < fewest:
+        if m < FEWEST_FALSE_POSITIVES:
             return pd.DataFrame(columns=list(CURVE), dtype=np.float64)
-        fprs = np.unique(np.geomspace(fewest, m, CURVE_POINTS).round()) / m
+        counts = np.geomspace(FEWEST_FALSE_POSITIVES, m, CURVE_POINTS).round()
+        fprs = (np.unique(counts) / m).tolist()
         rates = self.rates_at(fprs)
         columns = {name: [getattr(rate, name) for rate in rates] for name in ("low", "high")}
         values = {"fpr": fprs, "tpr": [rate.value for rate in rates], **columns}
@@ -199,13 +247,11 @@ class Decisions:
         ordered = np.sort(self.negatives.scores)[::-1]
         allowed = int(np.floor(fpr * len(ordered) + _ROUNDING))
         threshold = ordered[allowed] if allowed < len(ordered) else -np.inf
-        said = [side.scores > threshold for side in (self.positives, self.negatives)]
+        said = [side.scores > threshold for side in self._sides]
         found = []
-        for place, (yes, side) in enumerate(
-            zip(said, (self.positives, self.negatives), strict=True)
-        ):
+        for place, (yes, side) in enumerate(zip(said, self._sides, strict=True)):
             resamples = {
-                part: np.concatenate([_shares(yes, counts[place]) for counts in self._draws(part)])[
+                part: np.concatenate([_shares(yes, drawn[place]) for drawn in self._draws(part)])[
                     :, None
                 ]
                 for part in _PARTS
@@ -250,23 +296,28 @@ class Decisions:
                 found[line] = of_positives[above[first]] / of_positives[-1]
         return found
 
-    def _draws(self, part: Part) -> Iterator[tuple[Integers, Integers]]:
-        """How often every positive and every negative counts, [B, n] and [B, m], a few at a time.
+    def _draws(self, part: Part) -> Iterator[tuple[Integers, Integers, Integers]]:
+        """Resamples, a few at a time.
 
         One fewer is drawn than there are, as in ``oneshui.metrics.resampling``.
+
+        Yields:
+            How often every positive [B, n], every negative [B, m] and every model [B, K] counts.
         """
         generator = np.random.default_rng(derive_seed(self.seed, "crossed", part))
-        sides = (self.positives, self.negatives)
-        step = max(1, _COUNTS_AT_ONCE // max(map(len, sides)))
+        step = max(1, _COUNTS_AT_ONCE // max(map(len, self._sides)))
         for start in range(0, NUM_RESAMPLES, step):
             size = min(step, NUM_RESAMPLES - start)
+            models = np.ones((size, self.num_models), dtype=np.int32)
             if part == "decisions":
-                counts = [_drawn(generator, len(side), size) for side in sides]
+                counts = [_drawn(generator, len(side), size) for side in self._sides]
+            elif part == "people":
+                people = _drawn(generator, self.num_people, size)
+                counts = [people[:, side.people] for side in self._sides]
             else:
-                number = self.num_people if part == "people" else self.num_models
-                times = _drawn(generator, number, size)
-                counts = [times[:, getattr(side, part)] for side in sides]
-            yield counts[0], counts[1]
+                models = _drawn(generator, self.num_models, size)
+                counts = [models[:, side.models] for side in self._sides]
+            yield counts[0], counts[1], models
 
     def _variances(self, resamples: dict[Part, Array]) -> list[Variance]:
         """Of every estimate, from its resamples [B, G] by what was drawn."""
@@ -276,13 +327,13 @@ class Decisions:
             "decisions": min(len(self.positives), len(self.negatives)),
         }
         parts = {part: np.nanvar(values, axis=0, ddof=1) for part, values in resamples.items()}
-        larger = np.maximum(parts["people"], parts["models"])
+        larger = parts["decisions"]
         totals = np.maximum(parts["people"] + parts["models"] - parts["decisions"], larger)
         lost = sum(parts[part] ** 2 / max(sizes[part] - 1, 1) for part in _PARTS)
         with np.errstate(invalid="ignore", divide="ignore"):
             freedom = np.nan_to_num(totals**2 / lost, nan=1.0)
         return [
-            Variance(value=float(value), freedom=max(1.0, float(own)))
+            Variance(value=float(value), freedom=float(min(self.num_models, self.num_people) - 1))
             for value, own in zip(totals, freedom, strict=True)
         ]
 
@@ -295,12 +346,12 @@ def _drawn(generator: np.random.Generator, number: int, size: int) -> Integers:
     drawn = generator.integers(number, size=(size, max(number - 1, 1)))
     places = drawn + number * np.arange(size)[:, None]
     times = np.bincount(places.ravel(), minlength=size * number)
-    return times.reshape(size, number).astype(np.int64)
+    return times.reshape(size, number).astype(np.int32)
 
 
 def _shares(yes: npt.NDArray[np.bool_], counts: Integers) -> Array:
     with np.errstate(invalid="ignore"):
-        found: Array = counts @ yes.astype(np.int64) / counts.sum(axis=1)
+        found: Array = counts @ yes / counts.sum(axis=1)
     return found
 
 

@@ -35,11 +35,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from oneshui.attacks.roc import reportable_fprs
+from oneshui.attacks.roc import auc, reportable_fprs
 from oneshui.audits.crossed import Decisions, Rate, Side
 from oneshui.errors import InputError
 from oneshui.metrics.margin import logit_margins
 from oneshui.metrics.scores import ArrayLike, as_numpy
+from oneshui.seeding import derive_seed
 from oneshui.spec import Task
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
@@ -178,7 +179,7 @@ class Audit:
 def person_scores(
     logits: ArrayLike, labels: ArrayLike, identities: ArrayLike, task: Task
 ) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """How sure one model is of each person: phi, the mean over the person's images of their logit margins.
+    """How sure one model is of each person, phi: the mean logit margin over the person's images.
 
     Args:
         logits: [N, C].
@@ -255,14 +256,19 @@ def audit(
 
 
 def log_ratios(
-    positives: FloatArray, negatives: FloatArray, kinds: tuple[str, str]
+    positives: FloatArray, negatives: FloatArray, kinds: tuple[str, str], *, seed: int
 ) -> tuple[FloatArray, FloatArray]:
     """Log likelihood ratio of every decision, its own model left out of the estimates.
+
+    A decision of one kind has lost a model of that kind, so one of the other kind, drawn by the
+    seed, is left out of what is said of the person too: estimates of unequal worth would set
+    positives apart from negatives by themselves, and below guessing where there is nothing.
 
     Args:
         positives: phi of UNL, [K, A]; NaN where the model is not of this kind to the person.
         negatives: phi of OUT or IN, [K, A], likewise.
         kinds: What the two are called in an error.
+        seed: Of who else is left out.
 
     Returns:
         Of the positives and of the negatives, [K, A], NaN where there was NaN, and where no other
@@ -271,31 +277,43 @@ def log_ratios(
     Raises:
         InputError: No two models are of the same kind to anybody once one is left out.
     """
-    centre = _column_means(
-        np.concatenate([positives, negatives]),
-        ~np.isnan(np.concatenate([positives, negatives])),
-    )
-    one, other = _Kind.of(positives - centre, kinds[0]), _Kind.of(negatives - centre, kinds[1])
+    both = np.concatenate([positives, negatives])
+    centre = _column_means(both, ~np.isnan(both))
+    phi = positives - centre, negatives - centre
+    one, other = (_Kind.of(*pair) for pair in zip(phi, kinds, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         gaps = one.sums / one.counts - other.sums / other.counts
         noise = one.variance / one.counts + other.variance / other.counts
-    mean, spread = _population(gaps, noise)
+    population = _population(gaps, noise)
+    generator = np.random.default_rng(derive_seed(seed, "id-LiRA", "left out", *kinds))
+    fewer = [kind.fewer(values, generator) for kind, values in zip((one, other), phi, strict=True)]
+    return (
+        _ratio(phi[0], one, fewer[1], *population),
+        _ratio(phi[1], fewer[0], other, *population),
+    )
+
+
+def _ratio(
+    phi: FloatArray, one: _Kind, other: _Kind, mean: FloatArray, spread: FloatArray
+) -> FloatArray:
+    """The difference log p(phi | UNL) - log p(phi | other), both with m_i and d_i integrated out.
+
+    The precision of (m_i, d_i) is [[a + b, b], [b, b + c]] with a = n_0/s_0^2, b = n_1/s_1^2 and
+    c = 1/t^2; its determinant a b + c (a + b) is written out, because c may be very large.
+    """
     # A spread of nothing would be an infinite precision.
-    precision = 1 / np.maximum(spread, 1e-9 * (one.variance + other.variance))
-    theirs, own = other.counts / other.variance, one.counts / one.variance
-    determinant = theirs * own + precision * (theirs + own)
-    said_of_one = one.sums / one.variance
-    said = other.sums / other.variance + said_of_one
+    c = 1 / np.maximum(spread, 1e-9 * (one.variance + other.variance))
+    a, b = other.counts / other.variance, one.counts / one.variance
+    determinant = a * b + c * (a + b)
+    both = other.sums / other.variance + one.sums / one.variance
+    shifted = one.sums / one.variance + mean * c
     with np.errstate(divide="ignore", invalid="ignore"):
-        base = (said * (own + precision) - (said_of_one + mean * precision) * own) / determinant
-        gap = ((said_of_one + mean * precision) * (theirs + own) - said * own) / determinant
-        of_other = other.variance + (own + precision) / determinant
-        of_one = one.variance + (theirs + precision) / determinant
-
-        def ratio(phi: FloatArray) -> FloatArray:
-            return _log_normal(phi, base + gap, of_one) - _log_normal(phi, base, of_other)
-
-        return ratio(positives - centre), ratio(negatives - centre)
+        base = (both * (b + c) - shifted * b) / determinant
+        gap = (shifted * (a + b) - both * b) / determinant
+        of_other = other.variance + (b + c) / determinant
+        of_one = one.variance + (a + c) / determinant
+        found = _log_normal(phi, base + gap, of_one) - _log_normal(phi, base, of_other)
+    return np.where(determinant > 0, found, np.nan)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -324,6 +342,18 @@ class _Kind:
         variance = np.maximum(within / freedom, 1e-12)
         return cls(counts=counts, sums=sums, variance=variance[:, None])
 
+    def fewer(self, phi: FloatArray, generator: np.random.Generator) -> _Kind:
+        """The same without one more model of this kind to the person, where there is one."""
+        there = ~np.isnan(phi)
+        # Those that are of the kind come first, in random order.
+        order = np.argsort(np.where(there, generator.random(phi.shape), 2.0), axis=0)
+        place = np.floor(generator.random(phi.shape) * there.sum(axis=0)).astype(np.int64)
+        chosen = np.take_along_axis(order, place, axis=0)
+        lost = np.take_along_axis(np.where(there, phi, 0.0), chosen, axis=0)
+        counts = np.maximum(self.counts - 1, 0)
+        sums = np.where(self.counts > 0, self.sums - lost, 0.0)
+        return _Kind(counts=counts, sums=sums, variance=self.variance)
+
 
 def _population(gaps: FloatArray, noise: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and variance over people of the true gaps, each [K, 1]."""
@@ -343,17 +373,21 @@ def _population(gaps: FloatArray, noise: FloatArray) -> tuple[FloatArray, FloatA
     return mean, spread
 
 
+def _decisions(positives: FloatArray, negatives: FloatArray, seed: int) -> Decisions:
+    return Decisions(
+        positives=_side(positives),
+        negatives=_side(negatives),
+        num_people=positives.shape[1],
+        num_models=len(positives),
+        seed=seed,
+    )
+
+
 def _attack(
     unlearned: FloatArray, others: FloatArray, kind: str, *, seed: int, delta: float
 ) -> Attack:
-    positives, negatives = log_ratios(unlearned, others, ("UNL", kind))
-    decisions = Decisions(
-        positives=_side(positives),
-        negatives=_side(negatives),
-        num_people=unlearned.shape[1],
-        num_models=len(unlearned),
-        seed=seed,
-    )
+    ratios = log_ratios(unlearned, others, ("UNL", kind), seed=seed)
+    decisions = _decisions(*ratios, seed)
     resolved = reportable_fprs(len(decisions.negatives), FPRS)
     rates = dict(zip(resolved, decisions.rates_at(resolved), strict=True))
     return Attack(
@@ -361,7 +395,7 @@ def _attack(
         tpr={fpr: rates.get(fpr) for fpr in FPRS},
         epsilon=decisions.epsilon(FPRS, delta=delta),
         curve=decisions.curve(),
-        of_people=_aucs_of_people(positives, negatives),
+        of_people=_aucs_of_people(*ratios),
         positives=len(decisions.positives),
         negatives=len(decisions.negatives),
     )
@@ -373,8 +407,6 @@ def _side(ratios: FloatArray) -> Side:
 
 
 def _aucs_of_people(positives: FloatArray, negatives: FloatArray) -> FloatArray:
-    from oneshui.attacks.roc import auc
-
     found = np.full(positives.shape[1], np.nan)
     for place, (own, others) in enumerate(zip(positives.T, negatives.T, strict=True)):
         yes, no = own[~np.isnan(own)], others[~np.isnan(others)]

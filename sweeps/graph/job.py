@@ -33,6 +33,7 @@ Stage = Literal[
     "examine",
     "lira",
     "memorisation",
+    "probe",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -50,7 +51,7 @@ STAGE_VERSION: Mapping[Stage, int] = {
     "retrain": 2,
     "unlearn": 2,
     "evaluate": 2,
-    "score": 4,
+    "score": 5,
 }
 """Bumped by hand when a stage's meaning changes, so that its stored results no longer count."""
 

@@ -26,6 +26,7 @@ from sweeps.graph.cells import (
 )
 from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.graph.pool import Pool, pool_of
+from sweeps.graph.probes import Probes, probes_of
 from sweeps.graph.sequence import Chain, Chains
 from sweeps.graph.spec import Cell, Row, SweepSpec
 from sweeps.graph.studies import StudyJobs, StudyKey, add_study, study_key
@@ -50,6 +51,7 @@ class ResultRow:
         lira_key: Job of its likelihood audit; None without one. Rows of several cells that run
             with the same hyperparameters share it.
         chosen: The same row of the cell beside this one, whose people are chosen by memorisation.
+        probes: Where what its probes say comes from; None where nobody asked.
     """
 
     cell: Cell
@@ -64,6 +66,7 @@ class ResultRow:
     chains: tuple[Chain, ...] = ()
     lira_key: str | None = None
     chosen: ResultRow | None = None
+    probes: Probes | None = None
 
     @property
     def model_key(self) -> str:
@@ -79,7 +82,8 @@ class ResultRow:
     def audit_keys(self) -> tuple[str, ...]:
         """Jobs that audited the row, or measured it where its people are chosen."""
         chosen = None if self.chosen is None else self.chosen.score_key
-        return tuple(key for key in (self.lira_key, chosen) if key is not None)
+        probed = () if self.probes is None else self.probes.keys
+        return (*(key for key in (self.lira_key, chosen) if key is not None), *probed)
 
     @property
     def evaluate_key(self) -> str:
@@ -309,6 +313,13 @@ def _cell(
                 chains=chains,
             )
         )
+    if sweep.audit is not None and sweep.audit.probes and cell == reported:
+        known = [(result.row, result.model_keys, result.score_key) for result in results]
+        probed = probes_of(graph, sweep, cell, base, requests, known)
+        results = [
+            dataclasses.replace(result, probes=probes)
+            for result, probes in zip(results, probed, strict=True)
+        ]
     return results
 
 

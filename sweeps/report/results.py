@@ -12,6 +12,7 @@ from oneshui.spec import Role
 from sweeps.graph.artifacts import PLUGINS, PREPARED
 from sweeps.graph.job import Stage
 from sweeps.graph.plan import Plan, ResultRow
+from sweeps.report.audits.hiding import probe_values
 from sweeps.report.measures import CATALOGUE, OF_PLUGINS, SHIPPED, show
 from sweeps.store import Entry
 
@@ -109,6 +110,7 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         values["task"] = entries[row.evaluate_key].value["task"]
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
+    values |= probe_values(row, entries)
     values |= _audited(row, values, entries)
     if row.row.role is not Role.PRETRAIN:
         unlearned = [entries[key] for key in row.model_keys if key in entries]

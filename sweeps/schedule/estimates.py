@@ -35,11 +35,13 @@ _GUESSED_PASSES: Mapping[str, float] = {
     "evaluate": 1.5,
     "true_tow": 0.5,
     "examine": 0.05,
+    "probe": 1.5,
 }
 """Forward passes over the dataset that a job of the stage costs, about: a simulation for each
-request, a trial for each cell, a choice for each cell and trial that is carried."""
+request, a trial for each cell, a choice for each cell and trial that is carried; of a probe, over
+what its lessons show."""
 
-_MEASURING = ("evaluate", "score", "sequence", "examine", "lira", "memorisation")
+_MEASURING = ("evaluate", "score", "sequence", "probe", "examine", "lira", "memorisation")
 _FAMILY: Mapping[str, str] = {
     **dict.fromkeys(("index", "cache", "split", "weights"), "data"),
     **dict.fromkeys(TRAINING, "training"),
@@ -50,6 +52,8 @@ _FAMILY: Mapping[str, str] = {
 _OF_BYTES = ("index", "cache", "split", "score", "sequence", "lira", "memorisation")
 """Stages that look at pictures or tables and compute with no network."""
 
+_PROBE_STEPS = 3 * 30
+"""Of three lessons; a step costs three forward passes of a batch."""
 _DOUBT = (3.0, 2.0, 1.0)
 """So many measured kinds the broader one counts for, when a kind's ratio is made from its own: for
 all networks, for a family, for a stage and access."""
@@ -132,6 +136,9 @@ def guess(job: Job, jobs: Mapping[str, Job], *, gpu: bool) -> float:
         decode = _DECODE_DRAWN_SECONDS if is_drawn else _DECODE_SECONDS
         each = {"index": 1e-5, "cache": decode, "split": 2e-6}.get(job.stage, 2e-5)
         return (0.2 + images * each) * max(1, len(job.series.get("predictions", ())))
+    if job.stage == "probe":
+        # It shows a few pictures often, however many the dataset has.
+        images = _PROBE_STEPS * 3.0 * float(job.spec["recipe"]["batch_size"])
     passes = _GUESSED_PASSES.get(job.stage, 0.0)
     passes *= float(job.spec.get("requests", 1)) * float(job.spec.get("carried", 1))
     passes *= max(1, len(job.series.get("pretrained", ())))

@@ -18,6 +18,7 @@ from sweeps.stages import (
     evaluation,
     likelihood,
     pooling,
+    probes,
     sequences,
     training,
     tuning,
@@ -118,6 +119,8 @@ def import_all() -> None:
     """Import whatever a job may need, and what is found by name."""
     import oneshui.attacks.rmia
     import oneshui.audits.likelihood
+    import oneshui.audits.reidentification
+    import oneshui.audits.relearning
     import oneshui.data.cache
     import oneshui.data.simulated_requests
     import oneshui.measures
@@ -154,4 +157,5 @@ STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
     "examine": likelihood.examine,
     "lira": likelihood.lira,
     "memorisation": likelihood.memorisation,
+    "probe": probes.probe,
 }

@@ -93,7 +93,7 @@ def _open_inputs(plan: Plan, entries: dict[str, Entry], reasons: dict[str, Reaso
                 reasons[needed] = "left out"
 
 
-_REPORTED = frozenset({"split", "evaluate", "score", "sequence", "lira", "memorisation"})
+_REPORTED = frozenset({"split", "evaluate", "score", "sequence", "probe", "lira", "memorisation"})
 
 
 def _compared(entry: Entry) -> Entry | DamagedEntryError:
