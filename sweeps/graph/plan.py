@@ -313,7 +313,7 @@ def _cell(
                 chains=chains,
             )
         )
-    if sweep.audit is not None and sweep.audit.probes:
+    if sweep.audit is not None and sweep.audit.probes and cell == reported:
         known = [(result.row, result.model_keys, result.score_key) for result in results]
         probed = probes_of(graph, sweep, cell, base, requests, known)
         results = [
