@@ -24,7 +24,8 @@ def rank_one(
     """Share of each person's pictures whose nearest in the gallery is the person's, alone."""
     hits: dict[int, list[bool]] = {}
     for picture, owner in zip(probes, owners, strict=True):
-        near = sorted((cosine(picture, one), name) for one, name in zip(gallery, names, strict=True)))
+        pairs = zip(gallery, names, strict=True)
+        near = sorted((cosine(picture, one), name) for one, name in pairs)
         is_tied = len(near) > 1 and near[-1][0] == near[-2][0]
         hits.setdefault(owner, []).append(near[-1][1] == owner and not is_tied)
     return {owner: sum(each) / len(each) for owner, each in sorted(hits.items())}

@@ -41,9 +41,7 @@ def test_a_sweep_that_asks_for_none_has_the_jobs_it_always_had() -> None:
     assert {plan().jobs[key].stage for key in added} == {"probe"}
 
 
-def test_there_is_one_probe_of_every_model_and_all_rows_of_a_cell_share_the_retrained_one_s() -> (
-    None
-):
+def test_there_is_one_probe_of_every_model_and_rows_share_the_retrained_one_s() -> None:
     made = plan()
     weights = {key for row in made.results for key in row.model_keys}
     assert made.counts()["probe"] == len(weights)

@@ -22,6 +22,8 @@ rmia_fpr rmia_a rmia_references rmia_reference_auc rmia_copies_auc
 rmia_auc_low rmia_auc_high mia_auc_low mia_auc_high
 forget_people forget_images test_people test_images js_forget js_test weight_distance
 forget_margin forget_loss_gap forget_margin_gap num_attributes nomus prepared_bytes
+recovery_1 recovery_5 recovery_support relearn_steps
+reid_rank1 reid_rank1_gap reid_tpr reid_tpr_gap reid_retain_gap hides
 unlearn_peak_bytes prepare_peak_bytes unlearn_peak_gpu_bytes prepare_peak_gpu_bytes
 method_source protection device precision versions commit job_key
 """
@@ -36,6 +38,8 @@ rmia/auc_low rmia/auc_high mia/auc_low mia/auc_high
 forget/people forget/images test/people test/images js/forget js/test
 weight_distance forget/margin gap/forget_loss gap/forget_margin num_attributes nomus
 cost/prepared_bytes
+probe/recovery_1 probe/recovery_5 probe/recovery_support probe/relearn_steps
+probe/rank1 probe/rank1_gap probe/tpr probe/tpr_gap probe/retain_gap probe/hides
 cost/unlearn_peak_bytes cost/prepare_peak_bytes cost/unlearn_peak_gpu_bytes
 cost/prepare_peak_gpu_bytes
 """
@@ -77,6 +81,7 @@ def test_what_is_best_is_written_down_once() -> None:
     units = {m.key: m.unit for m in measures.CATALOGUE.values() if m.key.endswith("_gap")}
     assert units == {
         **dict.fromkeys(("retain_gap", "forget_gap", "test_gap"), "difference"),
+        **dict.fromkeys(("reid_rank1_gap", "reid_tpr_gap", "reid_retain_gap"), "difference"),
         **dict.fromkeys(("forget_loss_gap", "forget_margin_gap"), "signed"),
     }
     hundred = {key for key, m in measures.CATALOGUE.items() if m.scale == 100}
