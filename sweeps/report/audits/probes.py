@@ -160,8 +160,9 @@ def _sentences(probed: pd.DataFrame) -> Iterator[str]:
         if len(found):
             named = ", ".join(f"{name} ({count})" for name, count in found.items())
             yield (
-                f"{where}: look as if they had forgotten, and have not (in so many seeds): {named}. What they kept comes back"
-                " faster than a retrained model learns it, or still recognises the people."
+                f"{where}: look as if they had forgotten and have not, in so many seeds: {named}. "
+                "What they kept comes back faster than a retrained model learns it, or still "
+                "recognises the people."
             )
         elif methods["hides"].notna().any():
             yield f"{where}: no row was found that only hides what it knows."

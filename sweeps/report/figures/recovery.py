@@ -64,15 +64,16 @@ def _curves(part_: pd.DataFrame, block: Block, looks: Mapping[str, Look]) -> Fig
     figure = Figure(figsize=(PANEL * len(LESSONS) + 2.2, height), layout="constrained")
     panels = figure.subplots(1, len(LESSONS), sharey=True, squeeze=False)[0]
     shown = {**looks, **_LOOKS}
-    every: list[float] = []
+    of_rows, of_controls = list[float](), list[float]()
     for axes, lesson in zip(panels, LESSONS, strict=True):
         lines = _lines(part_[part_["lesson"] == lesson], methods)
         ends = {name: _drawn(axes, line, shown[name], name) for name, line in lines.items()}
-        every += [value for line in lines.values() for value in line if np.isfinite(value)]
+        for name, line in lines.items():
+            (of_controls if name in _LOOKS else of_rows).extend(line)
         axes.set_title(f"taught {_TAUGHT[lesson]}", fontsize=8.5)
         axes.set_xticks(range(len(STEPS)), [str(steps) for steps in STEPS])
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-    limits = shown_range([], every, least=0.5)
+    limits = shown_range(of_rows, of_controls, least=0.5)
     if limits is not None:
         panels[0].set_ylim(*limits)
     panels[0].set_ylabel("score on their other pictures (%)")

@@ -92,6 +92,7 @@ def test_what_is_best_is_written_down_once() -> None:
     units = {m.key: m.unit for m in measures.CATALOGUE.values() if m.key.endswith("_gap")}
     assert units == {
         **dict.fromkeys(("retain_gap", "forget_gap", "test_gap"), "difference"),
+        **dict.fromkeys(("reid_rank1_gap", "reid_tpr_gap", "reid_retain_gap"), "difference"),
         **dict.fromkeys(("forget_loss_gap", "forget_margin_gap"), "signed"),
     }
     hundred = {key for key, m in measures.CATALOGUE.items() if m.scale == 100}
