@@ -31,7 +31,7 @@ from oneshui.metrics.scores import ArrayLike, as_numpy, finite
 Array: TypeAlias = npt.NDArray[np.float64]
 
 STEPS = 100
-"""Of a; the last, which is the pretrained model itself, has no spread and is left out."""
+"""Of a; the first has no weight, and the last, the pretrained model itself, no spread."""
 ENOUGH_REFERENCES = 3
 """From so many models on, their own spread is that of the signal; fewer take that of pictures."""
 
@@ -75,8 +75,8 @@ def completeness(own: ArrayLike, pretrained: ArrayLike, references: ArrayLike) -
     shape = shadows.shape[1:]
     unlearned = finite(own, shape, "signals of the unlearned model")
     known = finite(pretrained, shape, "signals of the pretrained model")
-    left, weights = np.zeros(shape), 0.0
-    for weight, share in _steps():
+    left, shares = np.zeros(shape), np.linspace(0, 1, STEPS)[1:-1]
+    for share in shares:
         between = shadows + share * (known - shadows)
         spread = _spread(shadows, between, share)
         if spread == 0:
@@ -86,20 +86,10 @@ def completeness(own: ArrayLike, pretrained: ArrayLike, references: ArrayLike) -
             )
         scale = spread * np.sqrt(6) / np.pi
         location = between.mean(axis=0) - np.euler_gamma * scale
-        left += weight * gumbel_r.cdf(unlearned, location, scale)
-        weights += weight
-    found: Array = 1 - left / weights
+        # The authors' code has the weight of the next share; the paper has the share's own.
+        left += share * gumbel_r.cdf(unlearned, location, scale)
+    found: Array = 1 - left / shares.sum()
     return found
-
-
-def _steps() -> list[tuple[float, float]]:
-    """Weight and share of every step but the last.
-
-    The authors' code weights the share a_j with a_(j+1), so that the model that never saw the
-    images counts a little too; so does this.
-    """
-    shares = np.linspace(0, 1, STEPS)
-    return list(zip(shares[1:].tolist(), shares[:-1].tolist(), strict=True))
 
 
 def _spread(shadows: Array, between: Array, share: float) -> float:

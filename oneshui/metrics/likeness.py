@@ -9,6 +9,8 @@ Shapes: N images, C attributes or classes.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,11 +37,13 @@ def activation_distance(logits: ArrayLike, other_logits: ArrayLike, task: Task) 
         InputError: Shapes differ, there is no image, or a logit is not finite.
     """
     own, other = _pair(logits, other_logits)
+    distances: Array
     if task == "multiclass":
-        distances: Array = np.linalg.norm(_softmax(own) - _softmax(other), axis=1)
-        return distances
-    # Of two coins both sides differ by the same.
-    return np.sqrt(2) * np.abs(_sigmoid(own) - _sigmoid(other)).mean(axis=1)
+        distances = np.linalg.norm(_softmax(own) - _softmax(other), axis=1)
+    else:
+        # Of two coins both sides differ by the same.
+        distances = np.sqrt(2) * np.abs(_sigmoid(own) - _sigmoid(other)).mean(axis=1)
+    return distances
 
 
 def same_answers(logits: ArrayLike, other_logits: ArrayLike, task: Task) -> Array:
@@ -58,8 +62,10 @@ def same_answers(logits: ArrayLike, other_logits: ArrayLike, task: Task) -> Arra
     """
     own, other = _pair(logits, other_logits)
     if task == "multiclass":
-        return (own.argmax(axis=1) == other.argmax(axis=1)).astype(np.float64)
-    shares: Array = ((own > 0) == (other > 0)).mean(axis=1)
+        agree = (own.argmax(axis=1) == other.argmax(axis=1))[:, None]
+    else:
+        agree = (own > 0) == (other > 0)
+    shares: Array = agree.mean(axis=1)
     return shares
 
 
@@ -109,39 +115,37 @@ def class_divergence(
         InputError: There is no image, or a logit is not finite.
     """
     own, other = as_logits(logits), as_logits(unseen_logits)
-    truths = as_numpy(labels), as_numpy(unseen_labels)
+    of_own, of_other = as_numpy(labels), as_numpy(unseen_labels)
     found = []
     if task == "multiclass":
-        classes = [truth.reshape(-1) for truth in truths]
-        for label in np.intersect1d(*classes):
-            means = [
-                _softmax(scores)[truth == label].mean(axis=0)
-                for scores, truth in zip((own, other), classes, strict=True)
-            ]
+        own, other = _softmax(own), _softmax(other)
+        of_own, of_other = of_own.reshape(-1), of_other.reshape(-1)
+        for label in np.intersect1d(of_own, of_other):
+            means = own[of_own == label].mean(axis=0), other[of_other == label].mean(axis=0)
             found.append(_divergence(*means, task))
     else:
-        odds = _sigmoid(own), _sigmoid(other)
-        for attribute in range(own.shape[1]):
-            for value in (0, 1):
-                parts = [
-                    share[truth[:, attribute] == value, attribute]
-                    for share, truth in zip(odds, truths, strict=True)
-                ]
-                if all(map(len, parts)):
-                    means = [part.mean(keepdims=True) for part in parts]
-                    found.append(_divergence(*means, task))
+        own, other = _sigmoid(own), _sigmoid(other)
+        for attribute, value in itertools.product(range(own.shape[1]), (0, 1)):
+            first = own[of_own[:, attribute] == value, attribute]
+            second = other[of_other[:, attribute] == value, attribute]
+            if len(first) and len(second):
+                means = first.mean(keepdims=True), second.mean(keepdims=True)
+                found.append(_divergence(*means, task))
     return float(np.mean(found)) if found else None
 
 
 def _divergence(first: Array, second: Array, task: Task) -> float:
     """Of two probability vectors [C], or of two coins [1]."""
+    own, other = _logits(first, task), _logits(second, task)
+    return float(js_divergence(own, other, task)[0])
+
+
+def _logits(probabilities: Array, task: Task) -> Array:
     tiny = np.finfo(np.float64).tiny
-    if task == "multiclass":
-        logits = [np.log(np.maximum(mean, tiny))[None] for mean in (first, second)]
-    else:
-        sides = [(np.maximum(mean, tiny), np.maximum(1 - mean, tiny)) for mean in (first, second)]
-        logits = [np.log(heads / tails)[None] for heads, tails in sides]
-    return float(js_divergence(*logits, task)[0])
+    found: Array = np.log(np.maximum(probabilities, tiny))
+    if task == "multilabel":
+        found = found - np.log(np.maximum(1 - probabilities, tiny))
+    return found[None]
 
 
 def _pair(logits: ArrayLike, other_logits: ArrayLike) -> tuple[Array, Array]:

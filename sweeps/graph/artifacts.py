@@ -44,6 +44,8 @@ LIKELIHOOD = "likelihood.parquet"
 """What the likelihood audit says of every person of the pool."""
 LIKELIHOOD_ROC = "likelihood_roc.parquet"
 """Its curve with the band of its resamples."""
+COMPLETENESS = "completeness.parquet"
+"""How completely each forgotten person is forgotten."""
 Without = Literal["weights", "images"]
 """What an archive may leave out."""
 LEFT_OUT: Mapping[Without, frozenset[str]] = {

@@ -34,6 +34,8 @@ Stage = Literal[
     "lira",
     "memorisation",
     "probe",
+    "untrained",
+    "completeness",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 

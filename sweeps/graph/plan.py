@@ -24,6 +24,7 @@ from sweeps.graph.cells import (
     train,
     unlearn,
 )
+from sweeps.graph.completeness import completeness_of
 from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.graph.pool import Pool, pool_of
 from sweeps.graph.probes import Probes, probes_of
@@ -52,6 +53,7 @@ class ResultRow:
             with the same hyperparameters share it.
         chosen: The same row of the cell beside this one, whose people are chosen by memorisation.
         probes: Where what its probes say comes from; None where nobody asked.
+        completeness_key: Job that says how complete its forgetting is; None where nobody asked.
     """
 
     cell: Cell
@@ -67,6 +69,7 @@ class ResultRow:
     lira_key: str | None = None
     chosen: ResultRow | None = None
     probes: Probes | None = None
+    completeness_key: str | None = None
 
     @property
     def model_key(self) -> str:
@@ -83,7 +86,8 @@ class ResultRow:
         """Jobs that audited the row, or measured it where its people are chosen."""
         chosen = None if self.chosen is None else self.chosen.score_key
         probed = () if self.probes is None else self.probes.keys
-        return (*(key for key in (self.lira_key, chosen) if key is not None), *probed)
+        alone = (self.lira_key, self.completeness_key, chosen)
+        return (*(key for key in alone if key is not None), *probed)
 
     @property
     def evaluate_key(self) -> str:
@@ -313,14 +317,44 @@ def _cell(
                 chains=chains,
             )
         )
-    if sweep.audit is not None and sweep.audit.probes and cell == reported:
-        known = [(result.row, result.model_keys, result.score_key) for result in results]
-        probed = probes_of(graph, sweep, cell, base, requests, known)
-        results = [
-            dataclasses.replace(result, probes=probes)
-            for result, probes in zip(results, probed, strict=True)
-        ]
-    return results
+    if sweep.audit is None or cell != reported:
+        return results
+    results = [
+        dataclasses.replace(
+            result,
+            completeness_key=completeness_of(
+                graph,
+                cell,
+                base,
+                result.row,
+                result.evaluate_keys,
+                tuple(again) if result.row.role is Role.RETRAIN else references,
+                pretrained=pretrained,
+                retrained=retrained,
+            ),
+        )
+        for result in results
+    ]
+    return _probed(graph, sweep, cell, base, requests, results)
+
+
+def _probed(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    base: Base,
+    requests: Sequence[Request],
+    results: list[ResultRow],
+) -> list[ResultRow]:
+    """The rows of a cell with what their probes say, if anybody asked."""
+    if sweep.audit is None or not sweep.audit.probes:
+        return results
+    known = [(result.row, result.model_keys, result.score_key) for result in results]
+    probed = probes_of(graph, sweep, cell, base, requests, known)
+    return [
+        dataclasses.replace(result, probes=probes)
+        for result, probes in zip(results, probed, strict=True)
+    ]
 
 
 def _score(

@@ -111,6 +111,9 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
     values |= probe_values(row, entries)
+    if row.completeness_key in entries:
+        complete = entries[row.completeness_key].value
+        values |= {k: v for k, v in complete.items() if k in CATALOGUE}
     values |= _audited(row, values, entries)
     if row.row.role is not Role.PRETRAIN:
         unlearned = [entries[key] for key in row.model_keys if key in entries]

@@ -35,13 +35,17 @@ _GUESSED_PASSES: Mapping[str, float] = {
     "evaluate": 1.5,
     "true_tow": 0.5,
     "examine": 0.05,
+    "untrained": 0.05,
     "probe": 1.5,
 }
 """Forward passes over the dataset that a job of the stage costs, about: a simulation for each
 request, a trial for each cell, a choice for each cell and trial that is carried; of a probe, over
 what its lessons show."""
 
-_MEASURING = ("evaluate", "score", "sequence", "probe", "examine", "lira", "memorisation")
+_MEASURING = (
+    *("evaluate", "score", "sequence", "probe", "examine", "lira", "memorisation"),
+    *("untrained", "completeness"),
+)
 _FAMILY: Mapping[str, str] = {
     **dict.fromkeys(("index", "cache", "split", "weights"), "data"),
     **dict.fromkeys(TRAINING, "training"),
@@ -49,7 +53,9 @@ _FAMILY: Mapping[str, str] = {
     **dict.fromkeys(("simulate", "trial", "choose", "true_tow"), "tuning"),
     **dict.fromkeys(_MEASURING, "measuring"),
 }
-_OF_BYTES = ("index", "cache", "split", "score", "sequence", "lira", "memorisation")
+_OF_BYTES = (
+    *("index", "cache", "split", "score", "sequence", "lira", "memorisation", "completeness"),
+)
 """Stages that look at pictures or tables and compute with no network."""
 
 _PROBE_STEPS = 3 * 30

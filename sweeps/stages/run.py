@@ -14,6 +14,7 @@ from oneshui.plugins import receive
 from oneshui.seeding import seed_shared
 from sweeps.graph.job import CHECKPOINTED, Job, Stage
 from sweeps.stages import (
+    completeness,
     data,
     evaluation,
     likelihood,
@@ -118,6 +119,7 @@ def warm_up(env: WorkerEnvironment) -> None:
 def import_all() -> None:
     """Import whatever a job may need, and what is found by name."""
     import oneshui.attacks.rmia
+    import oneshui.audits.completeness
     import oneshui.audits.likelihood
     import oneshui.audits.reidentification
     import oneshui.audits.relearning
@@ -158,4 +160,6 @@ STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
     "lira": likelihood.lira,
     "memorisation": likelihood.memorisation,
     "probe": probes.probe,
+    "untrained": completeness.untrained,
+    "completeness": completeness.completeness,
 }

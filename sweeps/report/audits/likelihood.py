@@ -1,7 +1,6 @@
-"""What the likelihood audit says of every row: who can tell those unlearned from those never seen.
+"""The likelihood audit in a report: who can tell a person who was unlearned from a stranger.
 
-The audit is of a row on the models of a dataset's pool; cells whose hyperparameters are alike share
-it. Must not import torch, Ray or MLflow.
+Must not import torch, Ray or MLflow.
 """
 
 from __future__ import annotations
@@ -9,174 +8,219 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import pandas as pd
 
-from sweeps.graph.artifacts import LIKELIHOOD, LIKELIHOOD_ROC
+from sweeps.graph.artifacts import LIKELIHOOD, LIKELIHOOD_ROC, MEMORISATION
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.analyses import stored_table
 from sweeps.report.audits.part import AuditTable, Part
 from sweeps.report.numbers import signed
-from sweeps.report.results import Entries
+from sweeps.report.results import Entries, with_rows
 from sweeps.report.sheets import write_csv
-from sweeps.report.tables import MISSING
+from sweeps.report.tables import request_title
+from sweeps.store import Entry
 
-CURVES, PERSONS = "likelihood_roc.csv", "likelihood_people.csv"
-OF_AN_AUDIT = ("dataset", "method", "audit")
-PREFIX = "lira_"
+PEOPLE_FILE, MEMORISATION_FILE = "likelihood_people.csv", "memorisation.csv"
+CURVES_FILE = "likelihood_roc.csv"
+BLOCK = ["dataset", "num_forget"]
+ABSENT = "-"
+ENDS = ("lira_auc_low", "lira_auc_high")
+GUESSING = 0.5
+Audits: TypeAlias = Mapping[str, tuple[ResultRow, Entry]]
 TITLES = (
-    *("row", "privacy AUC", "TPR at 1 %", "TPR at 10 %", "ε at least", "worst person"),
-    *("95th percentile", "shift", "efficacy AUC", "decisions", "people, models"),
+    *("row", "AUC", "TPR at 1 %", "TPR at 10 %", "epsilon at least", "worst person"),
+    *("95th percentile", "efficacy AUC", "shift", "people", "models", "decisions", "audits"),
 )
 ASKS = (
-    "Can anyone tell a person whom the row has unlearned from one whom the model never saw? Models "
-    "are trained on random halves of a pool of people and each is asked to forget half of its "
-    "half; the attacker knows how sure all other models are of a person, and makes the best of "
-    "it. The unit is a person, not a picture."
+    "Models that were trained on a person and then asked to forget them are held against models "
+    "that never saw them: can it be told which is which? The unit is a person, not a picture."
 )
 NOTE = (
-    "All in percent but ε and the shift. Privacy: unlearned against never seen; 50 is what "
-    "retraining gives, and an interval that holds 50 with few people and models is little evidence "
-    "of anything. Efficacy: unlearned against still trained on; 50 is nothing forgotten. 95 % "
-    "intervals in brackets are over people and models together. No rate is shown below what ten "
-    "decisions about people never seen resolve. ε: one-sided 95 % lower bound of an (ε, δ) "
-    "closeness to retraining; 0 shows nothing, it does not show ε = 0. Worst person: the largest "
-    "AUC among the decisions about one person, and in brackets what the largest stays below in 95 "
-    "of 100 audits in which nobody can be told. Shift: how much surer models are of the truth "
-    "about people unlearned than about people never seen, in log-odds; above 0 they are still "
-    "known, below 0 the forgetting itself shows. The audit is of the method under this recipe, on "
-    "models like the one in use, not of that model; rows that see the training data are not "
-    "audited."
+    "AUC, rates and percentiles in percent, with 95 % intervals that resample people and models. "
+    "AUC 50 is guessing: nobody can tell. TPR at 1 % and 10 %: unlearned people who are found, "
+    "where that share of strangers is accused; - where there are too few strangers to say. Epsilon "
+    "at least: a lower bound at one-sided 95 % of what differential privacy would have to grant. "
+    "Worst person and 95th percentile are of people's own AUC; in brackets what the worst stays "
+    "below in 95 of 100 audits in which nobody can be told. Efficacy AUC holds unlearned people "
+    "against those who are still trained on: 50 is nothing forgotten, as in doing nothing. Shift: "
+    "how much surer of the truth about a person a model is after forgetting them than one that "
+    "never saw them, in log-odds; below 0 forgetting itself shows. Decisions: of unlearned people "
+    "and of strangers. The pool's people and models are its own, drawn and trained with seeds that "
+    "no row reports: rows of all seeds and forget sizes with the same hyperparameters share one "
+    "audit. Where their hyperparameters differ there are several (last column), and numbers and "
+    "ends of intervals are means over them. Each model is asked to forget a quarter of the pool, "
+    "whatever the row's forget size is."
 )
 
 
 def part(plan: Plan, entries: Entries, frame: pd.DataFrame, folder: Path) -> Part | None:
-    """The table of the likelihood audits; None while there is none.
+    """What the audit says of the rows; its people's tables are written beside.
 
     Args:
         plan: The sweep's graph.
         entries: Finished jobs by key.
         frame: From ``sweeps.report.results.results_frame``.
-        folder: The report's, where ``likelihood_roc.csv`` and ``likelihood_people.csv`` are
-            written.
+        folder: Where to write.
+
+    Returns:
+        None where the sweep has no such audit, or none is finished.
     """
-    known = frame[frame["lira_auc"].notna()]
-    if known.empty:
+    found = audits(plan, entries)
+    if not found:
         return None
-    for name, file in ((LIKELIHOOD_ROC, CURVES), (LIKELIHOOD, PERSONS)):
-        write_csv(stored(plan, entries, name), folder / file)
-    by_dataset = list(known.groupby("dataset", sort=False))
+    write_csv(people_frame(found), folder / PEOPLE_FILE)
+    write_csv(curves_frame(found), folder / CURVES_FILE)
+    files = [PEOPLE_FILE, CURVES_FILE]
+    memorised = memorisation_frame(plan, entries)
+    if not memorised.empty:
+        write_csv(memorised, folder / MEMORISATION_FILE)
+        files.append(MEMORISATION_FILE)
     return Part(
         anchor="likelihood",
-        title="The likelihood audit, person by person",
+        title="Likelihood audit, person by person",
         asks=ASKS,
-        tables=tuple(_table(str(dataset), rows) for dataset, rows in by_dataset),
+        tables=tuple(_tables(plan, frame)),
         note=NOTE,
-        files=(PERSONS, CURVES),
+        files=tuple(files),
         figures=("likelihood_roc", "memorisation", "hardness_memorised"),
-        sentences=tuple(_sentence(str(dataset), rows) for dataset, rows in by_dataset),
+        sentences=tuple(_sentences(frame)),
     )
 
 
-def audits(plan: Plan, entries: Entries) -> Iterator[tuple[ResultRow, int]]:
-    """A row of each finished audit, with the number of the audit among those of its method.
-
-    Only rows that are tuned by cell have several: others run everywhere with the same values.
-    """
-    numbers: dict[tuple[str, str], list[str]] = {}
+def audits(plan: Plan, entries: Entries) -> Audits:
+    """Every finished audit by its key, with the first row that it is of."""
+    found: dict[str, tuple[ResultRow, Entry]] = {}
     for row in plan.results:
-        if row.lira_key is None or row.lira_key not in entries:
-            continue
-        own = numbers.setdefault((row.cell.dataset, row.row.name), [])
-        if row.lira_key not in own:
-            own.append(row.lira_key)
-            yield row, len(own) - 1
+        if row.lira_key is not None and row.lira_key in entries:
+            found.setdefault(row.lira_key, (row, entries[row.lira_key]))
+    return found
 
 
-def stored(plan: Plan, entries: Entries, name: str) -> pd.DataFrame:
-    """A file of all finished audits under each other, after columns ``OF_AN_AUDIT``."""
-    parts = []
-    for row, number in audits(plan, entries):
-        assert row.lira_key is not None
-        table = stored_table(entries[row.lira_key], name)
-        told = zip(OF_AN_AUDIT, (row.cell.dataset, row.row.name, number), strict=True)
-        for place, (column, value) in enumerate(told):
-            table.insert(place, column, value)
-        parts.append(table)
-    if not parts:
-        return pd.DataFrame(columns=list(OF_AN_AUDIT))
-    return pd.concat(parts, ignore_index=True)
+def people_frame(found: Audits) -> pd.DataFrame:
+    """A line for every person of the pool and audit.
+
+    Args:
+        found: From ``audits``.
+
+    Returns:
+        Columns dataset, num_forget, seed, method (of that row), identity, images, memorisation and
+        forgetting (log-odds), privacy_auc, efficacy_auc (fractions), job_key.
+    """
+    return _joined(found, LIKELIHOOD)
 
 
-def _of_rows(rows: pd.DataFrame) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What the audits of every row say, the mean of them where it was tuned by cell."""
-    columns = [name for name in rows.columns if name.startswith(PREFIX)]
-    for method, part in rows.groupby("method", sort=False):
-        yield str(method), part[columns].drop_duplicates().mean().to_dict()
+def curves_frame(found: Audits) -> pd.DataFrame:
+    """A line for every point of the ROC curves of every audit.
+
+    Args:
+        found: From ``audits``.
+
+    Returns:
+        Columns dataset, num_forget, seed, method (of that row), attack ("privacy", "efficacy"),
+        fpr, tpr, low, high (fractions), job_key.
+    """
+    return _joined(found, LIKELIHOOD_ROC)
 
 
-def _table(dataset: str, rows: pd.DataFrame) -> AuditTable:
-    return AuditTable(
-        title=dataset,
-        titles=TITLES,
-        lines=tuple(_line(method, said) for method, said in _of_rows(rows)),
-    )
+def _joined(found: Audits, name: str) -> pd.DataFrame:
+    """A file of all audits under each other; there must be one."""
+    tables = [stored_table(entry, name) for _, entry in found.values()]
+    joined = pd.concat(tables, ignore_index=True)
+    lengths = [len(table) for table in tables]
+    joined["job_key"] = pd.Series(list(found)).repeat(lengths).to_numpy()
+    return with_rows(joined, [row for row, _ in found.values()], lengths)
 
 
-def _line(method: str, said: Mapping[str, Any]) -> tuple[str, ...]:
+def memorisation_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
+    """How well models know each person of a pool, beyond models that never saw them.
+
+    Args:
+        plan: The sweep's graph.
+        entries: Finished jobs by key.
+
+    Returns:
+        Columns dataset, identity, images, memorisation (log-odds); a line per person, in the order
+        in which they were drawn.
+    """
+    found = [pd.DataFrame(columns=["dataset", "identity", "images", "memorisation"])]
+    for dataset, pool in plan.pools.items():
+        entry = entries.get(pool.memorisation_key)
+        if entry is not None:
+            table = pd.read_parquet(entry.file(MEMORISATION))
+            table.insert(0, "dataset", dataset)
+            found.append(table)
+    return pd.concat(found[1:] or found, ignore_index=True)
+
+
+def _tables(plan: Plan, frame: pd.DataFrame) -> Iterator[AuditTable]:
+    keys = {row.score_key: row.lira_key for row in plan.results if row.lira_key is not None}
+    audited = frame[frame["job_key"].isin(keys) & frame["lira_auc"].notna()]
+    for names, block in audited.groupby(BLOCK, sort=False):
+        lines = []
+        for method, rows in block.groupby("method", sort=False):
+            # Rows of one audit count once, however many seeds share it.
+            once = rows[~rows["job_key"].map(keys).duplicated()]
+            lines.append(_line(str(method), once))
+        yield AuditTable(title=request_title(*names), titles=TITLES, lines=tuple(lines))
+
+
+def _line(method: str, audits: pd.DataFrame) -> tuple[str, ...]:
+    mean = audits.filter(like="lira_").mean()
+
+    def ranged(name: str) -> str:
+        ends = (mean[f"{name}_low"], mean[f"{name}_high"])
+        return percent(mean[name]) + ("" if any(map(math.isnan, ends)) else _ends(*ends))
+
+    def number(name: str) -> str:
+        return ABSENT if math.isnan(mean[name]) else f"{mean[name]:.0f}"
+
     return (
         method,
-        _percent(said, "auc"),
-        _percent(said, "tpr"),
-        _percent(said, "tpr_10"),
-        _number(said["lira_epsilon"], 2),
-        f"{_share(said['lira_worst'])} ({_share(said['lira_worst_by_chance'])})",
-        _share(said["lira_p95"]),
-        MISSING if math.isnan(said["lira_shift"]) else signed(said["lira_shift"], 2),
-        _percent(said, "efficacy_auc"),
-        f"{said['lira_positives']:.0f} unlearned, {said['lira_negatives']:.0f} never seen",
-        f"{said['lira_people']:.0f}, {said['lira_models']:.0f}",
+        ranged("lira_auc"),
+        ranged("lira_tpr"),
+        percent(mean["lira_tpr_10"]),
+        ABSENT if math.isnan(mean["lira_epsilon"]) else f"{mean['lira_epsilon']:.2f}",
+        f"{percent(mean['lira_worst'])} ({percent(mean['lira_worst_by_chance'])})",
+        percent(mean["lira_p95"]),
+        ranged("lira_efficacy_auc"),
+        ABSENT if math.isnan(mean["lira_shift"]) else signed(mean["lira_shift"], 2),
+        number("lira_people"),
+        number("lira_models"),
+        f"{number('lira_positives')} and {number('lira_negatives')}",
+        str(len(audits)),
     )
 
 
-def _percent(said: Mapping[str, Any], name: str) -> str:
-    """Such as "57.2 [51, 63]"; without the interval where there is none."""
-    value = said[f"{PREFIX}{name}"]
-    if math.isnan(value):
-        return MISSING
-    low, high = (said.get(f"{PREFIX}{name}_{end}", math.nan) for end in ("low", "high"))
-    ends = "" if math.isnan(low) else f" [{100 * low:.0f}, {100 * high:.0f}]"
-    return f"{100 * value:.1f}{ends}"
+def percent(value: float) -> str:
+    """A fraction in percent, or what stands for a missing one."""
+    return ABSENT if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _share(value: float) -> str:
-    return _number(100 * value, 0)
+def _ends(low: float, high: float) -> str:
+    return f" [{percent(low)}, {percent(high)}]"
 
 
-def _number(value: float, digits: int) -> str:
-    return MISSING if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _sentence(dataset: str, rows: pd.DataFrame) -> str:
-    """Whom the audit tells from people never seen, and how sure it is."""
-    said = dict(_of_rows(rows))
-    told = [name for name, one in said.items() if one["lira_auc_low"] > 0.5]
-    below = [name for name, one in said.items() if one["lira_auc_high"] < 0.5]
-    rest = [name for name in said if name not in (*told, *below)]
-    one = next(iter(said.values()))
-    parts = [
-        f"{dataset}, {one['lira_people']:.0f} people and {one['lira_models']:.0f} models:",
-        f"people unlearned by {_names(told)} are told from people never seen."
-        if told
-        else "no row is shown to leave people who can be told from people never seen.",
-    ]
-    if below:
-        parts.append(f"Below chance, which is no attack: {_names(below)}.")
-    if told and rest:
-        parts.append(f"Not shown either way: {_names(rest)}.")
-    return " ".join(parts)
-
-
-def _names(found: list[str]) -> str:
-    return ", ".join(found)
+def _sentences(frame: pd.DataFrame) -> Iterator[str]:
+    """Whom the audit tells from strangers, of every dataset, and where it cannot say."""
+    for dataset, rows in frame[frame["lira_auc"].notna()].groupby("dataset", sort=False):
+        means = rows.groupby("method", sort=False)[[*ENDS, "lira_shift"]].mean()
+        told = {
+            str(method): "known" if shift > 0 else "forgotten too much"
+            for method, low, _, shift in means.itertuples(name=None)
+            if low > GUESSING
+        }
+        below = [str(method) for method in means.index[means["lira_auc_high"] < GUESSING]]
+        rest = [str(method) for method in means.index if method not in (*told, *below)]
+        people, models = (rows[name].iloc[0] for name in ("lira_people", "lira_models"))
+        said = "no row is shown to leave people who are told from strangers."
+        if told:
+            named = ", ".join(f"{method} ({how})" for method, how in told.items())
+            said = f"told from strangers are people unlearned by {named}."
+        sentences = [f"{dataset}, {people:.0f} people and {models:.0f} models: {said}"]
+        if below:
+            sentences.append(f"Below guessing, where the attack fails: {', '.join(below)}.")
+        if rest:
+            sentences.append(f"Not shown either way: {', '.join(rest)}.")
+        yield " ".join(sentences)

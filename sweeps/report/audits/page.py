@@ -13,7 +13,7 @@ from typing import Protocol
 import pandas as pd
 
 from sweeps.graph.plan import Plan
-from sweeps.report.audits import attacks, likelihood, probes, worst
+from sweeps.report.audits import attacks, completeness, likelihood, probes, worst
 from sweeps.report.audits.part import Part
 from sweeps.report.rendering import render
 from sweeps.store import Entry
@@ -49,6 +49,7 @@ def parts_of(
         likelihood.part(plan, entries, frame, folder),
         worst.part(plan, entries, frame, folder),
         probes.part(plan, entries, frame, folder),
+        completeness.part(plan, entries, frame, folder),
         attacks.part(frame, people, folder),
     ]
     return tuple(part for part in found if part is not None)

@@ -6,7 +6,7 @@ Must not import torch, Ray or MLflow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from oneshui.spec import Role
-from sweeps.graph.artifacts import LIKELIHOOD, LIKELIHOOD_ROC
-from sweeps.report.audits.likelihood import stored
+from sweeps.report.audits.likelihood import Audits, audits, curves_frame, people_frame
 from sweeps.report.figures.style import SMALL, Drawing, Look, Material, roles_of, set_title
 from sweeps.report.scale import shown_range
 from sweeps.report.tables import anchor
@@ -32,7 +31,7 @@ NOTHING_COLOUR = "#000000"
 
 def likelihood_roc(material: Material) -> Iterator[Drawing]:
     """The privacy attack's curve on every row with its band, a figure for every dataset."""
-    for dataset, table in _by_dataset(material, LIKELIHOOD_ROC):
+    for dataset, table in _by_dataset(material, curves_frame):
         own = table[table["attack"] == "privacy"]
         curves = {
             str(method): part.groupby("fpr", as_index=False)[["tpr", "low", "high"]].mean()
@@ -46,7 +45,7 @@ def likelihood_roc(material: Material) -> Iterator[Drawing]:
 
 def memorisation(material: Material) -> Iterator[Drawing]:
     """How much less of each person is known after unlearning, against how much was memorised."""
-    for dataset, table in _by_dataset(material, LIKELIHOOD):
+    for dataset, table in _by_dataset(material, people_frame):
         known = table.dropna(subset=["memorisation", "forgetting"])
         points = {
             str(method): part.groupby("identity", as_index=False)[
@@ -54,16 +53,17 @@ def memorisation(material: Material) -> Iterator[Drawing]:
             ].mean()
             for method, part in known.groupby("method", sort=False)
         }
-        # What does nothing forgets nothing, but for the noise that makes the points.
         if points:
             yield Drawing(
                 name=anchor(dataset), make=partial(_points, points, material.looks, dataset)
             )
 
 
-def _by_dataset(material: Material, name: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    table = stored(material.plan, material.entries, name)
-    for dataset, part in table.groupby("dataset", sort=False):
+def _by_dataset(
+    material: Material, table_of: Callable[[Audits], pd.DataFrame]
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    found = audits(material.plan, material.entries)
+    for dataset, part in table_of(found).groupby("dataset", sort=False) if found else ():
         yield str(dataset), part
 
 
