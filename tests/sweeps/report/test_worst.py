@@ -15,6 +15,7 @@ from sweeps.config import load
 from sweeps.graph.plan import Plan, expand
 from sweeps.report.audits import page, worst
 from sweeps.report.results import results_frame
+from sweeps.report.tracing import jobs_behind, said_by
 from sweeps.store.status import scan
 
 
@@ -59,6 +60,27 @@ def test_rows_whose_audits_are_not_there_yet_are_shown_without(pooled: InlineSwe
     frame = results_frame(pooled.plan, entries)
     assert frame["tow"].notna().all()
     assert frame[["lira_auc", "chosen_tow", "chosen_drop"]].isna().all(axis=None)
+
+
+def test_a_number_of_an_audit_is_traced_to_the_audit_and_not_to_the_score(
+    pooled: InlineSweep,
+) -> None:
+    entries = scan(pooled.plan, pooled.store, discard=False).entries
+    found = row_of(pooled, "ssd")
+    assert found.lira_key is not None
+    assert found.chosen is not None
+
+    def behind(measure: str) -> list[str]:
+        return jobs_behind(found, pooled.plan, said_by(found, measure, entries))
+
+    audit = behind("lira_auc")
+    assert audit[0] == found.lira_key
+    (pool,) = pooled.plan.pools.values()
+    assert {model.base.pretrained for model in pool.models} <= set(audit)
+    assert found.score_key not in audit
+    assert {found.score_key, found.chosen.score_key} <= set(behind("chosen_drop"))
+    assert behind("tow") == jobs_behind(found, pooled.plan)
+    assert not {found.lira_key, found.chosen.score_key} & set(behind("tow"))
 
 
 def planned(choose: str) -> Plan:
