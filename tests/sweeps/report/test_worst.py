@@ -11,10 +11,12 @@ from support.inline_sweep import InlineSweep
 from support.pool import POOL, pool_sweep, row_of, value_of
 from support.result_frames import frame_of, row
 
+from sweeps.cli.reproduce import part_of
 from sweeps.config import load
 from sweeps.graph.plan import Plan, expand
 from sweeps.report.audits import page, worst
 from sweeps.report.results import results_frame
+from sweeps.report.tracing import jobs_behind, said_by
 from sweeps.store.status import scan
 
 
@@ -59,6 +61,38 @@ def test_rows_whose_audits_are_not_there_yet_are_shown_without(pooled: InlineSwe
     frame = results_frame(pooled.plan, entries)
     assert frame["tow"].notna().all()
     assert frame[["lira_auc", "chosen_tow", "chosen_drop"]].isna().all(axis=None)
+
+
+def test_a_number_of_an_audit_is_traced_to_the_audit_and_not_to_the_score(
+    pooled: InlineSweep,
+) -> None:
+    entries = scan(pooled.plan, pooled.store, discard=False).entries
+    found = row_of(pooled, "ssd")
+    assert found.lira_key is not None
+    assert found.chosen is not None
+
+    def behind(measure: str) -> list[str]:
+        return jobs_behind(found, pooled.plan, said_by(found, measure, entries))
+
+    audit = behind("lira_auc")
+    assert audit[0] == found.lira_key
+    (pool,) = pooled.plan.pools.values()
+    assert {model.base.pretrained for model in pool.models} <= set(audit)
+    assert found.score_key not in audit
+    assert {found.score_key, found.chosen.score_key} <= set(behind("chosen_drop"))
+    assert behind("tow") == jobs_behind(found, pooled.plan)
+    assert not {found.lira_key, found.chosen.score_key} & set(behind("tow"))
+
+
+def test_a_number_of_an_audit_is_computed_again_with_the_audit(pooled: InlineSweep) -> None:
+    entries = scan(pooled.plan, pooled.store, discard=False).entries
+    found = row_of(pooled, "ssd")
+    part = part_of(pooled.plan, "synthetic_tiny 2 ssd lira_auc", entries)
+    (row,) = part.results
+    assert row.audit_keys == (found.lira_key,)
+    assert part.jobs.keys() == pooled.plan.behind([found.score_key, *row.audit_keys]).keys()
+    (plain,) = part_of(pooled.plan, "synthetic_tiny 2 ssd tow", entries).results
+    assert plain.audit_keys == ()
 
 
 def planned(choose: str) -> Plan:
