@@ -1,4 +1,4 @@
-"""What is said, written and drawn of probes: from values made by hand, and of a sweep really run."""
+"""What is said, written and drawn of probes: of values made by hand, and of a sweep run."""
 
 from __future__ import annotations
 
