@@ -35,6 +35,7 @@ from sweeps.report.measures import CATALOGUE
 
 BAR, ROUNDS = 1.3, 2
 POOL, MODELS = 64, 32
+OF_LIKENESS = ("zrf", "rf_js", "activation_forget", "activation_test", "same_forget", "same_test")
 AUDITS = (f"++sweep.audit={{pool: {POOL}, models: {MODELS}}}", "sweep.choose=memorised")
 
 
@@ -49,6 +50,12 @@ class Audited(MadeUp):
                     for name in CATALOGUE
                     if name.startswith("lira_")
                 } | {"lira_people": POOL, "lira_models": MODELS}
+            case "completeness":
+                return {
+                    name: float(self._random.uniform())
+                    for name in CATALOGUE
+                    if name.startswith("completeness") or name in OF_LIKENESS
+                }
             case "memorisation":
                 return {"people": POOL, "models": MODELS, "mean": 0.5}
             case "probe":
@@ -80,6 +87,11 @@ class Audited(MadeUp):
                     artifacts.LIKELIHOOD: parquet(self._people()),
                     artifacts.LIKELIHOOD_ROC: parquet(_curves()),
                 }
+            case "completeness":
+                people = self._sizes[self._plan.jobs[job.inputs["pretrained"]].inputs["split"]]
+                drawn = {"completeness": self._random.uniform(size=people)}
+                table = pd.DataFrame({"identity": np.arange(people), "images": 7, **drawn})
+                return {artifacts.COMPLETENESS: parquet(table)}
             case "memorisation":
                 known = self._people()[["identity", "memorisation"]]
                 return {artifacts.MEMORISATION: parquet(known)}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 TIMES = (0, 1, 2, 5, 10, 30)
 """Steps after which a model that learns again is asked."""
@@ -52,9 +53,40 @@ def recovery(curve: Curve, retrained: Curve, pretrained: Curve) -> float | None:
 def _mean(curve: Curve) -> float | None:
     """Mean of a curve over the steps."""
     known = [value for value in curve if value is not None]
-    if len(known) < len(TIMES):
+    return float(heights(np.asarray(known))) if len(known) == len(TIMES) else None
+
+
+def heights(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean of curves over the steps, by trapezoids.
+
+    Args:
+        scores: After each of ``TIMES`` steps, [T] or [T, B].
+
+    Returns:
+        [] or [B].
+    """
+    return np.asarray(np.trapezoid(scores, TIMES, axis=0)) / (TIMES[-1] - TIMES[0])
+
+
+def recovery_error(
+    own: Sequence[float | None], goal: Sequence[float | None], retrained: Curve, pretrained: Curve
+) -> float | None:
+    """Standard error over people of a model's ``recovery``, where what is to be recovered is known.
+
+    Args:
+        own: Mean of the model's curve over the steps, in every resample of people.
+        goal: The same of the retrained model, of the same people.
+        retrained: Its curve, on everybody.
+        pretrained: That of the pretrained model.
+
+    Returns:
+        None where ``recovery`` is, and without two resamples.
+    """
+    least, most = _mean(retrained), _mean(pretrained)
+    differences = [a - b for a, b in zip(own, goal, strict=True) if a is not None and b is not None]
+    if least is None or most is None or most - least < LEAST_KNOWN or len(differences) < 2:
         return None
-    return float(np.trapezoid(known, TIMES)) / (TIMES[-1] - TIMES[0])
+    return float(np.std(differences, ddof=1)) / (most - least)
 
 
 def relearn_steps(curve: Curve, retrained: Curve, pretrained: Curve) -> int | None:
@@ -112,6 +144,7 @@ class Probed:
     Attributes:
         tow: Against the retrained model.
         recovery: From five pictures of each person; None where undefined.
+        recovery_error: Its standard error over people; None of a single one.
         recognised: Rank 1 of the forgotten minus the retrained model's; None where not measured.
         support_score: On the support set, in [0, 1].
         forget_score: On the forget set.
@@ -119,6 +152,7 @@ class Probed:
 
     tow: float | None
     recovery: float | None
+    recovery_error: float | None
     recognised: Gap | None
     support_score: float | None
     forget_score: float | None
@@ -128,8 +162,9 @@ def comes_back(row: Probed, again: Probed | None) -> bool | None:
     """Whether a row recovers or recognises more than a retrained model and more than by chance.
 
     More than ``MOST_RECOVERED`` of the way from the retrained to the pretrained model's curve, or a
-    difference in rank 1 of more than two standard errors; in both cases more than the model that
-    was retrained again. Both are looked at in the same way in every row, whichever finds more.
+    difference in rank 1; either by more than two standard errors over people, and by more than the
+    model that was retrained again is away from the retrained one, be it above or below. Both are
+    looked at in every row, whichever finds more.
 
     Args:
         row: The row.
@@ -150,8 +185,8 @@ def recovers(row: Probed, again: Probed | None) -> bool:
         row: The row.
         again: The model that was retrained again; None without one.
     """
-    noise = None if again is None else again.recovery
-    limit = MOST_RECOVERED if noise is None else max(MOST_RECOVERED, noise)
+    noise = 0.0 if again is None else abs(again.recovery or 0.0)
+    limit = max(MOST_RECOVERED, noise, STANDARD_ERRORS * (row.recovery_error or 0.0))
     return row.recovery is not None and row.recovery > limit
 
 
@@ -165,7 +200,7 @@ def is_recognised(row: Probed, again: Probed | None) -> bool:
     found = row.recognised
     if found is None or found.error is None:
         return False
-    noise = 0.0 if again is None or again.recognised is None else again.recognised.value
+    noise = 0.0 if again is None or again.recognised is None else abs(again.recognised.value)
     return found.value > max(STANDARD_ERRORS * found.error, noise)
 
 

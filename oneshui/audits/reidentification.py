@@ -124,7 +124,8 @@ def _directions(features: ArrayLike) -> npt.NDArray[np.float64]:
     """Features of length 1; one without any direction stays 0, and is near to nobody."""
     values = as_logits(features)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
+    found: npt.NDArray[np.float64] = values / np.where(lengths > 0, lengths, 1.0)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,9 @@ import torch
 from torch import nn
 
 from oneshui.accelerator import place, policy_of, precision
-from oneshui.audits.hiding import TIMES
+from oneshui.audits.hiding import TIMES, heights
 from oneshui.data.images import LabelledImages
+from oneshui.metrics.resampling import draws, resampled_scores
 from oneshui.metrics.scores import score
 from oneshui.seeding import derive_seed, torch_generator
 from oneshui.spec import Task, TrainingSpec
@@ -33,9 +35,12 @@ from oneshui.training.losses import task_loss
 from oneshui.training.predict import predict_logits
 from oneshui.training.train import make_optimizer
 
+Answers: TypeAlias = list[torch.Tensor | None]
 SUPPORT = "support"
 PICTURES = (1, 5)
 """Forget pictures of a person that a lesson has at most; one is of the support picture instead."""
+MOST_TAUGHT = str(max(PICTURES))
+"""The lesson that flags rest upon."""
 RATE = 0.1
 """Of the recipe's peak learning rate: its schedule may end at 0, and its peak is for models that
 know nothing yet."""
@@ -90,7 +95,7 @@ def relearn(
     task: Task,
     seed: int,
     device: torch.device,
-) -> list[float | None]:
+) -> Answers:
     """Train a copy of the model for a few steps, and ask it about other pictures on the way.
 
     The optimiser, batch size and clipping are the training's, the rate is ``RATE`` of its peak, and
@@ -107,17 +112,14 @@ def relearn(
         device: Where to compute.
 
     Returns:
-        The score in [0, 1] after each of ``TIMES`` steps. None from where a logit is not finite on,
-        after step 0 if there is nothing to be taught, and everywhere if there is no attribute
-        to be asked for.
+        Logits after each of ``TIMES`` steps, float32 [N, C] on the CPU. None from where one is not
+        finite on, and after step 0 if there is nothing to be taught.
     """
-    found: list[float | None] = [None] * len(TIMES)
-    if len(asked) == 0 or (task == "multilabel" and not bool(asked.labels.any())):
-        return found
+    found: list[torch.Tensor | None] = [None] * len(TIMES)
     own = copy.deepcopy(model)
     learner = _Learner(own, taught, recipe, task=task, seed=seed, device=device)
     done = 0
-    for place_, steps in enumerate(TIMES):
+    for number, steps in enumerate(TIMES):
         if steps and len(taught) == 0:
             break
         for _ in range(done, steps):
@@ -126,8 +128,49 @@ def relearn(
         logits = predict_logits(own, asked, device=device)
         if not torch.isfinite(logits).all():
             break
-        found[place_] = score(logits, asked.labels, task)
+        found[number] = logits
     return found
+
+
+def curve_of(answers: Answers, asked: LabelledImages, task: Task) -> list[float | None]:
+    """The score in [0, 1] of all answers.
+
+    Args:
+        answers: From ``relearn``.
+        asked: What was asked.
+        task: "multilabel" or "multiclass".
+
+    Returns:
+        None where there is no answer, and everywhere if nobody has any attribute.
+    """
+    if task == "multilabel" and not bool(asked.labels.any()):
+        return [None] * len(answers)
+    return [None if one is None else score(one, asked.labels, task) for one in answers]
+
+
+def resampled_heights(
+    answers: Answers, asked: LabelledImages, task: Task
+) -> list[float | None] | None:
+    """The curve's mean over the steps, with the people who are asked about drawn again.
+
+    Draws depend on these people and on nothing else (``oneshui.metrics.resampling``): those of two
+    models of a cell are paired.
+
+    Args:
+        answers: From ``relearn``.
+        asked: What was asked.
+        task: "multilabel" or "multiclass".
+
+    Returns:
+        One for every resample, in [0, 1], None where nobody who was drawn has any attribute; None
+        where an answer is missing, or of a single person.
+    """
+    counts = draws(asked.identities, "relearn")
+    known = [one for one in answers if one is not None]
+    if counts is None or len(known) < len(answers):
+        return None
+    scores = np.stack([resampled_scores(one, asked.labels, counts, task) for one in known])
+    return [None if np.isnan(value) else float(value) for value in heights(scores)]
 
 
 class _Learner:
@@ -157,12 +200,8 @@ class _Learner:
     def step(self) -> None:
         if len(self._left) == 0:
             self._left = torch.randperm(len(self._taught), generator=self._generator)
-        batch, self._left = self._left.split(
-            [
-                min(self._recipe.batch_size, len(self._left)),
-                max(0, len(self._left) - self._recipe.batch_size),
-            ]
-        )
+        size = self._recipe.batch_size
+        batch, self._left = self._left[:size], self._left[size:]
         images = self._taught.inputs(batch, self._device)
         labels = self._taught.labels[batch].to(self._device)
         with precision(self._model, self._device, self._policy):

@@ -127,7 +127,11 @@ class Plan:
                 row or choose its people by memorisation.
         """
         every = dict.fromkeys((*row.score_keys, *row.audit_keys))
-        waiting = list(every if with_chains else [row.score_key])
+        return self.behind(every if with_chains else [row.score_key])
+
+    def behind(self, keys: Iterable[str]) -> dict[str, int]:
+        """These jobs and all that they need, each with its least distance from them in jobs."""
+        waiting = list(keys)
         found = dict.fromkeys(waiting, 0)
         for key in waiting:
             for other in self.jobs[key].needs:
@@ -317,7 +321,7 @@ def _cell(
                 chains=chains,
             )
         )
-    if sweep.audit is None:
+    if sweep.audit is None or cell != reported:
         return results
     results = [
         dataclasses.replace(

@@ -479,12 +479,11 @@ class SweepSpec:
             return
         last = POOL_SEED + self.audit.models - 1
         for cell in self.cells:
-            for name in ("seed", "fixed_seed"):
-                seed = getattr(cell, name)
+            for name, seed in (("seeds", cell.seed), ("fixed_seed", cell.fixed_seed)):
                 if POOL_SEED <= seed <= last:
                     raise InputError(
-                        f"sweep.{name + 's' * (name == 'seed')} holds {seed}, but {POOL_SEED} to "
-                        f"{last} are those of the audit's pool; report other seeds"
+                        f"sweep.{name} holds {seed}, but {POOL_SEED} to {last} are those of the "
+                        "audit's pool; report other seeds"
                     )
 
     def _check_held_out(self) -> None:

@@ -34,14 +34,21 @@ def probe(context: JobContext) -> dict[str, Any]:
     Which pictures are shown depends on the request alone: all models of a cell see the same.
 
     Returns:
-        "times" (steps), "curves" by lesson (scores in [0, 1] at these times; null where they cannot
-        be), "taught" by lesson and "asked" (pictures), "support_score" (in [0, 1]; null where no
-        picture of S shows any attribute), "forgotten" and "retained"
-        (``oneshui.audits.reidentification.Recognition``; null where nobody can be shown) and
+        "times" (steps); "curves" by lesson (scores in [0, 1] at these times; null where they cannot
+        be); "heights" (``oneshui.audits.relearning.resampled_heights`` of the lesson with the most
+        pictures); "taught" by lesson, and "asked" (pictures); "support_score" (in [0, 1]; null
+        where no picture of S shows any attribute); "forgotten" and "retained"
+        (``oneshui.audits.reidentification.Recognition``; null where nobody can be shown); and
         "strangers" (people).
     """
     from oneshui.audits.hiding import TIMES
-    from oneshui.audits.relearning import lessons, relearn
+    from oneshui.audits.relearning import (
+        MOST_TAUGHT,
+        curve_of,
+        lessons,
+        relearn,
+        resampled_heights,
+    )
     from oneshui.spec import TrainingSpec
 
     split, task = load_split(context), context.entries["split"].value["task"]
@@ -51,13 +58,14 @@ def probe(context: JobContext) -> dict[str, Any]:
     recipe = TrainingSpec(**context.job.spec["recipe"])
     support = images(context, split, "support")
     taught = lessons(images(context, split, "forget"), support, seed)
-    curves = {
+    answers = {
         name: relearn(model, lesson, taught.asked, recipe, task=task, seed=seed, device=where)
         for name, lesson in taught.taught.items()
     }
     return {
         "times": list(TIMES),
-        "curves": curves,
+        "curves": {name: curve_of(own, taught.asked, task) for name, own in answers.items()},
+        "heights": resampled_heights(answers[MOST_TAUGHT], taught.asked, task),
         "taught": {name: len(lesson) for name, lesson in taught.taught.items()},
         "asked": len(taught.asked),
         "support_score": _score(context, model, support),

@@ -13,6 +13,7 @@ import pandas as pd
 
 from sweeps.graph.artifacts import COMPLETENESS
 from sweeps.graph.plan import Plan
+from sweeps.report.analyses import stored_table
 from sweeps.report.audits.part import AuditTable, Part
 from sweeps.report.results import with_rows
 from sweeps.report.sheets import write_csv
@@ -91,7 +92,7 @@ def people_frame(plan: Plan, entries: Mapping[str, Entry]) -> pd.DataFrame:
         entry = entries.get(row.completeness_key or "")
         if entry is not None and COMPLETENESS in entry.files:
             rows.append(row)
-            tables.append(pd.read_parquet(entry.file(COMPLETENESS)))
+            tables.append(stored_table(entry, COMPLETENESS))
     if not tables:
         return pd.DataFrame()
     lengths = [len(table) for table in tables]
@@ -123,7 +124,7 @@ def _line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:
     return (
         method,
         complete,
-        *(f"{mean[f'completeness_{name}']:.0f}" for name in ("people", "images", "models")),
+        *(_whole(mean[f"completeness_{name}"]) for name in ("people", "images", "models")),
         _percent(mean["same_forget"]),
         _percent(mean["same_test"]),
         *(f"{mean[name]:.3f}" for name in ("activation_forget", "activation_test")),
@@ -134,3 +135,7 @@ def _line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:
 
 def _percent(value: float) -> str:
     return ABSENT if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _whole(value: float) -> str:
+    return ABSENT if math.isnan(value) else f"{value:.0f}"

@@ -13,9 +13,7 @@ from typing import Any
 import pandas as pd
 
 from oneshui.audits.hiding import (
-    TIMES as TIMES,
-)
-from oneshui.audits.hiding import (
+    TIMES,
     Curve,
     Gap,
     Probed,
@@ -24,6 +22,7 @@ from oneshui.audits.hiding import (
     hides,
     looks_forgotten,
     recovery,
+    recovery_error,
     relearn_steps,
 )
 from oneshui.spec import Role
@@ -31,12 +30,16 @@ from sweeps.graph.plan import Plan, ResultRow
 from sweeps.graph.probes import Probes
 from sweeps.store import Entry
 
+STEPS = TIMES
+"""After which a model that learns again is asked."""
 LESSONS = ("1", "5", "support")
 """What models are taught, by the names of ``oneshui.audits.relearning``."""
 RECOVERIES = tuple(f"recovery_{lesson}" for lesson in LESSONS)
 RECOGNISED = ("reid_rank1", "reid_rank1_gap", "reid_tpr", "reid_tpr_gap", "reid_retain_gap")
 OF_PROBES = (*RECOVERIES, "relearn_steps", *RECOGNISED, "hides")
 """Columns of the results that probes fill."""
+ERRORS = ("recovery_5_error", "reid_rank1_error", "reid_tpr_error")
+"""Standard errors over people."""
 HIDES, COMES_BACK, NOTHING = "hides", "comes back", "none"
 """The flag of a row."""
 
@@ -74,6 +77,12 @@ class _Model:
                 return None
             found += of_people
         return found
+
+    @cached_property
+    def heights(self) -> list[float | None]:
+        """Of the lesson of five pictures, by resample: means over requests; maybe none."""
+        each = [value["heights"] for value in self.values]
+        return [] if None in each else [_mean(drawn) for drawn in zip(*each, strict=True)]
 
     @cached_property
     def support_score(self) -> float | None:
@@ -139,6 +148,18 @@ class Found:
         return recovery(*(one.curve(lesson) for one in (model, self.retrained, self.pretrained)))
 
     @cached_property
+    def recovery_error(self) -> float | None:
+        """Of the lesson of five pictures, see ``oneshui.audits.hiding.recovery_error``."""
+        return self._recovery_error(self.row)
+
+    def _recovery_error(self, model: _Model) -> float | None:
+        own, goal = model.heights, self.retrained.heights
+        if not own or not goal:
+            return None
+        known = self.retrained.curve("5"), self.pretrained.curve("5")
+        return recovery_error(own, goal, *known)
+
+    @cached_property
     def steps(self) -> int | None:
         """In the lesson of five pictures, see ``oneshui.audits.hiding.relearn_steps``."""
         models = (self.row, self.retrained, self.pretrained)
@@ -160,6 +181,7 @@ class Found:
         return Probed(
             tow=tow,
             recovery=self._recovery(model, "5"),
+            recovery_error=self._recovery_error(model),
             recognised=self._gap(model, "forgotten", "first"),
             support_score=model.support_score,
             forget_score=model.curve("5")[0],
@@ -229,17 +251,17 @@ def probes_frame(plan: Plan, entries: Mapping[str, Entry]) -> pd.DataFrame:
     """A line for every row whose probes are done.
 
     Returns:
-        Columns dataset, num_forget, seed, method, role, tow, ``OF_PROBES`` (fractions),
-        "reid_rank1_error" (standard error of its gap over people), "people" (forgotten people who
-        were shown), "flag" (``HIDES``, ``COMES_BACK`` or ``NOTHING``; null where that cannot be
-        told) and "job_key" (of the probe, or that of the first request).
+        Columns dataset, num_forget, seed, method, role, tow, ``OF_PROBES`` (fractions), ``ERRORS``
+        (over people; the last two of the gaps), "people" (forgotten people who were shown), "flag"
+        (``HIDES``, ``COMES_BACK`` or ``NOTHING``; null where that cannot be told) and "job_key" (of
+        the probe, or that of the first request).
     """
     rows = []
     for row in plan.results:
         found = Found.of(row, entries)
         if found is None:
             continue
-        first = found.gap("forgotten", "first")
+        first, accepted = (found.gap("forgotten", what) for what in ("first", "accepted"))
         shown = found.row.rates("forgotten", "first")
         assert row.probes is not None
         rows.append(
@@ -251,7 +273,9 @@ def probes_frame(plan: Plan, entries: Mapping[str, Entry]) -> pd.DataFrame:
                 "role": str(row.row.role),
                 "tow": found.tow,
                 **_values(found),
+                "recovery_5_error": found.recovery_error,
                 "reid_rank1_error": None if first is None else first.error,
+                "reid_tpr_error": None if accepted is None else accepted.error,
                 "people": None if shown is None else len(shown),
                 "flag": _flag(found),
                 "job_key": row.probes.own[0],
@@ -259,9 +283,9 @@ def probes_frame(plan: Plan, entries: Mapping[str, Entry]) -> pd.DataFrame:
         )
     columns = [
         *("dataset", "num_forget", "seed", "method", "role", "tow", *OF_PROBES),
-        *("reid_rank1_error", "people", "flag", "job_key"),
+        *(*ERRORS, "people", "flag", "job_key"),
     ]
-    numbers = dict.fromkeys(("tow", *OF_PROBES, "reid_rank1_error", "people"), "float64")
+    numbers = dict.fromkeys(("tow", *OF_PROBES, *ERRORS, "people"), "float64")
     return pd.DataFrame(rows, columns=columns).astype({**numbers, "flag": "str"})
 
 
@@ -286,7 +310,7 @@ def curves_frame(plan: Plan, entries: Mapping[str, Entry]) -> pd.DataFrame:
         for lesson in LESSONS if found is not None else ():
             assert found is not None
             models = (found.row, found.retrained, found.pretrained)
-            for steps, *scores in zip(TIMES, *(one.curve(lesson) for one in models), strict=True):
+            for steps, *scores in zip(STEPS, *(one.curve(lesson) for one in models), strict=True):
                 rows.append(
                     (
                         *(row.cell.dataset, row.cell.num_forget, row.cell.seed, row.row.name),

@@ -16,10 +16,11 @@ from oneshui.spec import Role
 from sweeps.graph.plan import Plan
 from sweeps.report.audits.hiding import (
     COMES_BACK,
+    ERRORS,
     HIDES,
     NOTHING,
     OF_PROBES,
-    TIMES,
+    STEPS,
     curves_frame,
     probes_frame,
 )
@@ -32,7 +33,7 @@ from sweeps.store import Entry
 PROBES, CURVES = "probes.csv", "relearning.csv"
 BLOCK = ["dataset", "num_forget"]
 TITLES = (
-    *("row", "ToW", "back from 5", "from 1", "from S", "steps", "rank 1", "Δ rank 1 ± people"),
+    *("row", "ToW", "back from 5", "from 1", "from S", "steps", "rank 1", "Δ rank 1"),
     *("accepted", "Δ accepted", "Δ rank 1, stay", "flag"),
 )
 ASKS = (
@@ -42,24 +43,25 @@ ASKS = (
 )
 NOTE = (
     "All in percent or points but steps; means over seeds. Back: the area between the row's curve "
-    "and the retrained model's over "
-    f"{TIMES[-1]} steps, of the same area of the pretrained model: 0 learns like one that never "
-    "saw these people, 100 had never lost them, - where the pretrained model is not ahead of the "
-    "retrained one. From 5 and from 1 forget picture of each person, and from the public support "
-    "picture alone; asked about the others. Steps: the first of "
-    f"{', '.join(map(str, TIMES))} at which nine tenths of what was to be forgotten are known. "
+    f"and the retrained model's over {STEPS[-1]} steps, of the same area of the pretrained model: "
+    "0 learns like one that never saw these people, 100 had never lost them, - where the "
+    "pretrained model is not ahead of the retrained one. From 5 and from 1 forget picture of each "
+    "person, of at most half that there are, and from the public support picture alone; asked "
+    "about the others. Steps: the first of "
+    f"{', '.join(map(str, STEPS))} at which nine tenths of what was to be forgotten are known. "
     "Rank 1: share of a forgotten person's pictures nearer to the person's support picture than to "
     "those of other forgotten people and of strangers, over people. Networks tell people apart "
     "whom they never saw: only Δ, minus the retrained model's on the same pictures, says "
-    "something; ± is its standard error over people. Accepted: the same where 1 % of pairs of "
-    "different people are taken for one; - where fewer than 1,000 such pairs are there. Stay: the "
-    "same of people who stay, what unlearning did to the others. Flag: comes back if more than 30 "
-    "comes back from 5, or Δ rank 1 is above two standard errors, and more than in the model that "
-    "was retrained again; hides if besides the ToW is inside the noise floor (at least that "
-    "model's), or the row scores less on the support pictures than any model that never saw them "
-    "while more than half of the forget score's gap is left. How many seeds of those where that "
-    "can be told. A row without a flag may hide from these probes, too: other features, more "
-    "steps or more pictures may find what they do not."
+    "something. ± is the standard error over people, within these seeds. Accepted: the same where "
+    "1 % of pairs of different people are taken for one; - where fewer than 1,000 such pairs are "
+    "there. Stay: Δ rank 1 of people who stay, what unlearning did to the others. Flag: comes back "
+    "if more than 30 comes back from 5, or Δ rank 1 is above 0, by more than two standard errors "
+    "and by more than the model that was retrained again is away from the retrained one; hides if "
+    "besides the ToW is inside the noise floor (at least that model's), or the row scores less on "
+    "the support pictures than both the pretrained and the retrained model while more than half "
+    "of what was to be forgotten is still known. In brackets: in how many of the seeds where that "
+    "can be told. A row without a flag may hide from these probes all the same: other features, "
+    "more steps or more pictures may find what they do not."
 )
 
 
@@ -105,22 +107,27 @@ def _tables(probed: pd.DataFrame) -> Iterator[AuditTable]:
 
 def _line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:
     means = rows[["tow", *OF_PROBES]].mean()
-    seeds = rows["reid_rank1_error"].dropna()
-    error = math.sqrt((seeds**2).sum()) / len(seeds) if len(seeds) else math.nan
-    rank = _percent(means["reid_rank1_gap"], is_signed=True)
+    errors = {name: _error(rows[name]) for name in ERRORS}
     steps = rows["relearn_steps"]
     known = rows["recovery_5"].notna().any()
     return (
         method,
         _percent(means["tow"]),
-        *(_percent(means[f"recovery_{lesson}"]) for lesson in ("5", "1", "support")),
-        f"> {TIMES[-1]}" if known and steps.isna().all() else _number(steps.mean()),
+        _percent(means["recovery_5"], errors["recovery_5_error"]),
+        *(_percent(means[name]) for name in ("recovery_1", "recovery_support")),
+        f"> {STEPS[-1]}" if known and steps.isna().all() else _number(steps.mean()),
         _percent(means["reid_rank1"]),
-        rank if math.isnan(error) else f"{rank} ± {100 * error:.1f}",
+        _percent(means["reid_rank1_gap"], errors["reid_rank1_error"], is_signed=True),
         _percent(means["reid_tpr"]),
-        *(_percent(means[name], is_signed=True) for name in ("reid_tpr_gap", "reid_retain_gap")),
+        _percent(means["reid_tpr_gap"], errors["reid_tpr_error"], is_signed=True),
+        _percent(means["reid_retain_gap"], is_signed=True),
         _flags(rows["flag"]),
     )
+
+
+def _error(of_seeds: pd.Series[float]) -> float:
+    """Of the mean over seeds, each with people of its own; NaN where one has none."""
+    return math.sqrt((of_seeds**2).sum(skipna=False)) / len(of_seeds)
 
 
 def _flags(flags: pd.Series[str]) -> str:
@@ -133,10 +140,11 @@ def _flags(flags: pd.Series[str]) -> str:
     return NOTHING if len(known) else MISSING
 
 
-def _percent(value: float, *, is_signed: bool = False) -> str:
+def _percent(value: float, error: float = math.nan, *, is_signed: bool = False) -> str:
     if math.isnan(value):
         return MISSING
-    return signed(100 * value) if is_signed else _number(100 * value)
+    mean = signed(100 * value) if is_signed else _number(100 * value)
+    return mean if math.isnan(error) else f"{mean} ± {100 * error:.1f}"
 
 
 def _number(value: float) -> str:
@@ -149,12 +157,12 @@ def _sentences(probed: pd.DataFrame) -> Iterator[str]:
         where = request_title(str(dataset), int(str(size)))
         methods = rows[rows["role"] == Role.METHOD]
         found = methods[methods["flag"] == HIDES].groupby("method", sort=False).size()
-        told = methods.groupby("method", sort=False)["hides"].count()
         if len(found):
-            named = ", ".join(f"{name} ({count} of {told[name]})" for name, count in found.items())
+            named = ", ".join(f"{name} ({count})" for name, count in found.items())
             yield (
-                f"{where}: look forgotten and are not, in seeds: {named}. What they kept comes back"
-                " faster than a retrained model learns it, or still recognises the people."
+                f"{where}: look as if they had forgotten and have not, in so many seeds: {named}. "
+                "What they kept comes back faster than a retrained model learns it, or still "
+                "recognises the people."
             )
         elif methods["hides"].notna().any():
             yield f"{where}: no row was found that only hides what it knows."

@@ -11,11 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from sweeps.graph.plan import Plan
-from sweeps.report.audits.likelihood import ABSENT, BLOCK, percent
 from sweeps.report.audits.part import AuditTable, Part
 from sweeps.report.numbers import signed
 from sweeps.report.results import Entries
-from sweeps.report.tables import request_title
+from sweeps.report.tables import MISSING, request_title
 
 TITLES = (
     *("row", "ToW, random", "ToW, chosen", "drop", "± seeds", "Δ forget, random"),
@@ -66,7 +65,7 @@ def part(plan: Plan, entries: Entries, frame: pd.DataFrame, folder: Path) -> Par
 
 def _tables(frame: pd.DataFrame) -> Iterator[AuditTable]:
     done = frame[frame["chosen_drop"].notna()]
-    for names, block in done.groupby(BLOCK, sort=False):
+    for names, block in done.groupby(["dataset", "num_forget"], sort=False):
         lines = [_line(str(method), rows) for method, rows in block.groupby("method", sort=False)]
         yield AuditTable(title=request_title(*names), titles=TITLES, lines=tuple(lines))
 
@@ -81,17 +80,22 @@ def _line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:
     spread = rows["chosen_drop"].std()
     return (
         method,
-        percent(mean["tow"]),
-        percent(mean["chosen_tow"]),
+        _percent(mean["tow"]),
+        _percent(mean["chosen_tow"]),
         signed(100 * mean["chosen_drop"]),
-        ABSENT if pd.isna(spread) else f"{100 * spread:.1f}",
+        MISSING if pd.isna(spread) else f"{100 * spread:.1f}",
         _points(mean["forget_gap"]),
         _points(mean["chosen_forget_gap"]),
-        percent(mean["mia_auc"]),
-        percent(mean["chosen_mia_auc"]),
+        _percent(mean["mia_auc"]),
+        _percent(mean["chosen_mia_auc"]),
         str(len(rows)),
     )
 
 
+def _percent(value: float) -> str:
+    """A fraction in percent, or what stands for a missing one."""
+    return MISSING if pd.isna(value) else f"{100 * value:.1f}"
+
+
 def _points(value: float) -> str:
-    return ABSENT if pd.isna(value) else signed(100 * value)
+    return MISSING if pd.isna(value) else signed(100 * value)

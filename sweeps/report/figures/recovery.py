@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from oneshui.spec import Role
-from sweeps.report.audits.hiding import LESSONS, TIMES, curves_frame
+from sweeps.report.audits.hiding import LESSONS, STEPS, curves_frame
 from sweeps.report.figures.style import (
     LABEL_GAP,
     RETRAIN_COLOUR,
@@ -64,15 +64,16 @@ def _curves(part_: pd.DataFrame, block: Block, looks: Mapping[str, Look]) -> Fig
     figure = Figure(figsize=(PANEL * len(LESSONS) + 2.2, height), layout="constrained")
     panels = figure.subplots(1, len(LESSONS), sharey=True, squeeze=False)[0]
     shown = {**looks, **_LOOKS}
-    every: list[float] = []
+    of_rows, of_controls = list[float](), list[float]()
     for axes, lesson in zip(panels, LESSONS, strict=True):
         lines = _lines(part_[part_["lesson"] == lesson], methods)
         ends = {name: _drawn(axes, line, shown[name], name) for name, line in lines.items()}
-        every += [value for line in lines.values() for value in line if np.isfinite(value)]
+        for name, line in lines.items():
+            (of_controls if name in _LOOKS else of_rows).extend(line)
         axes.set_title(f"taught {_TAUGHT[lesson]}", fontsize=8.5)
-        axes.set_xticks(range(len(TIMES)), [str(steps) for steps in TIMES])
+        axes.set_xticks(range(len(STEPS)), [str(steps) for steps in STEPS])
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-    limits = shown_range([], every, least=0.5)
+    limits = shown_range(of_rows, of_controls, least=0.5)
     if limits is not None:
         panels[0].set_ylim(*limits)
     panels[0].set_ylabel("score on their other pictures (%)")
@@ -95,14 +96,14 @@ def _lines(part_: pd.DataFrame, methods: list[str]) -> dict[str, list[float]]:
 
 def _means(part_: pd.DataFrame, name: str) -> list[float]:
     means = 100 * part_.groupby("steps")[name].mean()
-    return [float(value) for value in means.reindex(list(TIMES))]
+    return [float(value) for value in means.reindex(list(STEPS))]
 
 
 def _drawn(axes: Axes, line: list[float], look: Look, name: str) -> tuple[float, float]:
     """Draw one line; where it ends."""
     is_control = name in _LOOKS
     axes.plot(
-        range(len(TIMES)),
+        range(len(STEPS)),
         line,
         color=look.colour,
         marker=look.marker,
