@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from oneshui.audits.likelihood import FPRS, audit
+from oneshui.audits.likelihood import FPRS, audit, privacy_decisions
 
 Array = npt.NDArray[Any]
 
@@ -94,11 +94,14 @@ SETTINGS = {
 def measured(setting: Setting, draws: int) -> dict[str, float]:
     """What the audits of so many draws say of a setting."""
     start = time.perf_counter()
-    found = [audit(*setting.draw(seed), seed=seed).privacy for seed in range(draws)]
-    seconds = (time.perf_counter() - start) / draws
-    value, low, high = np.array([(one.auc.value, one.auc.low, one.auc.high) for one in found]).T
+    audit(*setting.draw(0), seed=0)
+    seconds = time.perf_counter() - start
+    found = [privacy_decisions(*setting.draw(seed), seed=seed) for seed in range(draws)]
+    aucs = [one.auc() for one in found]
+    value, low, high = np.array([(one.value, one.low, one.high) for one in aucs]).T
     truth, mean = setting.true_auc(), value.mean()
-    bounds = [one.epsilon for one in found if one.epsilon is not None]
+    epsilons = [one.epsilon(FPRS, delta=0.0) for one in found]
+    bounds = [bound for bound in epsilons if bound is not None]
     return {
         "true_auc": truth,
         "mean_auc": float(mean),

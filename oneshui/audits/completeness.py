@@ -87,7 +87,9 @@ def completeness(own: ArrayLike, pretrained: ArrayLike, references: ArrayLike) -
         scale = spread * np.sqrt(6) / np.pi
         location = between.mean(axis=0) - np.euler_gamma * scale
         # The authors' code has the weight of the next share; the paper has the share's own.
-        left += share * gumbel_r.cdf(unlearned, location, scale)
+        # Further below, the distribution is 0 to the last bit, and on the way there overflows.
+        distance = np.maximum((unlearned - location) / scale, -30.0)
+        left += share * gumbel_r.cdf(distance)
     found: Array = 1 - left / shares.sum()
     return found
 

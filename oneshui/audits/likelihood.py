@@ -239,13 +239,13 @@ def audit(
     """
     first, then, was_seen, was_asked = _checked(before, after, seen, asked)
     unlearned = np.where(was_asked, then, np.nan)
-    out = np.where(was_seen, np.nan, first)
+    never = np.where(was_seen, np.nan, first)
     still = np.where(was_seen & ~was_asked, first, np.nan)
     known = _column_means(first, was_seen & ~was_asked)
     known = np.where(np.isnan(known), _column_means(first, was_seen), known)
     left = _column_means(then, was_asked)
     return Audit(
-        privacy=_attack(unlearned, out, "OUT", seed=seed, delta=delta),
+        privacy=_attack(unlearned, never, "OUT", seed=seed, delta=delta),
         efficacy=_attack(unlearned, still, "IN", seed=seed, delta=delta),
         shift=float(np.nanmean(left - _column_means(first, ~was_seen))),
         memorisation=memorisation(first, was_seen),
@@ -253,6 +253,15 @@ def audit(
         num_models=first.shape[0],
         num_people=first.shape[1],
     )
+
+
+def privacy_decisions(
+    before: ArrayLike, after: ArrayLike, seen: ArrayLike, asked: ArrayLike, *, seed: int
+) -> Decisions:
+    """The scored decisions of the first attack; arguments and errors are those of ``audit``."""
+    first, then, was_seen, was_asked = _checked(before, after, seen, asked)
+    pair = np.where(was_asked, then, np.nan), np.where(was_seen, np.nan, first)
+    return _decisions(*log_ratios(*pair, ("UNL", "OUT"), seed=seed), seed)
 
 
 def log_ratios(

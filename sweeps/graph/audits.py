@@ -26,6 +26,8 @@ class AuditSpec:
     Attributes:
         probes: Whether every unlearned model is trained again on the people that it forgot, and
             asked to recognise them, as the retrained model is.
+        completeness: Whether it is said how completely every person is forgotten, and what the
+            cheap measures say that other benchmarks print.
         pool: People of the pool that likelihood audits share, a multiple of 4; 0 for no likelihood
             audit.
         models: Trainings of that audit, each with a random half of the pool, of whom it is asked
@@ -33,6 +35,7 @@ class AuditSpec:
     """
 
     probes: bool = True
+    completeness: bool = True
     pool: int = 0
     models: int = 32
 

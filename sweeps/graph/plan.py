@@ -321,9 +321,35 @@ def _cell(
                 chains=chains,
             )
         )
-    if sweep.audit is None or cell != reported:
+    if cell != reported:
         return results
-    results = [
+    results = _completed(graph, sweep, cell, base, tuple(again), results)
+    return _probed(graph, sweep, cell, base, requests, results)
+
+
+def _completed(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    base: Base,
+    again: tuple[str, ...],
+    results: list[ResultRow],
+) -> list[ResultRow]:
+    """The rows of a cell with how complete their forgetting is, if anybody asked.
+
+    Args:
+        graph: Where to add jobs.
+        sweep: Says what is asked.
+        cell: Whose people are forgotten.
+        base: The cell's own jobs.
+        again: Keys of the evaluations of the models that were retrained again.
+        results: The rows.
+    """
+    if sweep.audit is None or not sweep.audit.completeness:
+        return results
+    pretrained = evaluate(graph, sweep, cell, base, "pretrain", base.pretrained)
+    retrained = evaluate(graph, sweep, cell, base, "retrain", base.retrained)
+    return [
         dataclasses.replace(
             result,
             completeness_key=completeness_of(
@@ -332,14 +358,14 @@ def _cell(
                 base,
                 result.row,
                 result.evaluate_keys,
-                tuple(again) if result.row.role is Role.RETRAIN else references,
+                # As of the attack: the first that retrains again is scored as the rows are.
+                again if result.row.role is Role.RETRAIN else (retrained, *again[1:]),
                 pretrained=pretrained,
                 retrained=retrained,
             ),
         )
         for result in results
     ]
-    return _probed(graph, sweep, cell, base, requests, results)
 
 
 def _probed(

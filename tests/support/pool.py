@@ -19,7 +19,7 @@ POOL = (
     "sweep.forget_sizes=[2]",
     "sweep.seeds=[0]",
     "sweep.methods=[pretrain,retrain,ssd,jit]",
-    f"+sweep.audit={{probes: false, pool: {PEOPLE}, models: {MODELS}}}",
+    f"+sweep.audit={{probes: false, completeness: false, pool: {PEOPLE}, models: {MODELS}}}",
     "+sweep.choose=memorised",
 )
 

@@ -8,7 +8,15 @@ from reference.likelihood import log_ratio
 from scipy.stats import norm
 
 from oneshui.audits import likelihood
-from oneshui.audits.likelihood import Audit, audit, log_ratios, memorisation, person_scores
+from oneshui.audits.likelihood import (
+    FPRS,
+    Audit,
+    audit,
+    log_ratios,
+    memorisation,
+    person_scores,
+    privacy_decisions,
+)
 from oneshui.errors import InputError
 
 
@@ -48,9 +56,7 @@ def test_the_auc_is_that_of_the_likelihood_ratio_in_closed_form(shift: float) ->
     truth = norm.cdf(abs(shift) / np.sqrt(2))
     values, held = [], 0
     for seed in range(40):
-        before, after, seen, _ = toy(seed, shift=shift)
-        ratios = log_ratios(after, np.where(seen, np.nan, before), ("UNL", "OUT"), seed=seed)
-        found = likelihood._decisions(*ratios, seed).auc()
+        found = privacy_decisions(*toy(seed, shift=shift), seed=seed).auc()
         values.append(found.value)
         held += found.low <= truth <= found.high
     # 200 draws are in benchmarks/likelihood.py; of 40 at 95 %, 33 or fewer come once in 1,400.
@@ -122,8 +128,8 @@ def test_what_never_saw_them_is_found_guilty_of_nothing() -> None:
 def test_the_bound_of_epsilon_stays_below_the_truth() -> None:
     # Of two normal distributions one apart, epsilon at TPR t and FPR f is log(t / f) at most there.
     for seed in range(5):
-        found = audit(*toy(seed, shift=1.0), seed=seed).privacy.epsilon
-        truth = max(np.log(norm.sf(norm.isf(fpr) - 1) / fpr) for fpr in likelihood.FPRS)
+        found = privacy_decisions(*toy(seed, shift=1.0), seed=seed).epsilon(FPRS, delta=0.0)
+        truth = max(np.log(norm.sf(norm.isf(fpr) - 1) / fpr) for fpr in FPRS)
         assert found is not None
         assert 0 < found < truth
 

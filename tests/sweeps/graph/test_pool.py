@@ -16,7 +16,7 @@ from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.graph.pool import designed
 
 PLAIN = (*POOL[:-2], "sweep.seeds=[0,1]")
-AUDITED = (*PLAIN, "+sweep.audit={probes: false, pool: 8, models: 8}")
+AUDITED = (*PLAIN, "+sweep.audit={probes: false, completeness: false, pool: 8, models: 8}")
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from sweeps.schedule.estimates import guess, images_of
 
 ASKED = (
     "sweep=smoke",
+    "sweep.audit.completeness=false",
     "sweep.methods=[pretrain,retrain,retrain_again,ssd,jit,scrub]",
     "+sweep.rows.retrain_again={method: retrain, reseed: 1}",
     "sweep.audit.probes=true",
@@ -31,7 +32,7 @@ def probes_of(row: ResultRow) -> Probes:
 
 
 def test_a_sweep_that_asks_for_none_has_the_jobs_it_always_had() -> None:
-    without = plan(*ASKED[:-1])
+    without = plan(ASKED[0], *ASKED[2:-1])
     assert not any(row.probes for row in without.results)
     assert "probe" not in without.counts()
     others = plan(*ASKED[:-1], "sweep.audit.probes=false")
