@@ -24,6 +24,8 @@ forget_people forget_images test_people test_images js_forget js_test weight_dis
 forget_margin forget_loss_gap forget_margin_gap num_attributes nomus prepared_bytes
 recovery_1 recovery_5 recovery_support relearn_steps
 reid_rank1 reid_rank1_gap reid_tpr reid_tpr_gap reid_retain_gap hides
+completeness completeness_low completeness_high completeness_people completeness_images
+completeness_models zrf rf_js activation_forget activation_test same_forget same_test
 unlearn_peak_bytes prepare_peak_bytes unlearn_peak_gpu_bytes prepare_peak_gpu_bytes
 lira_auc lira_auc_low lira_auc_high lira_tpr lira_tpr_low lira_tpr_high lira_tpr_10
 lira_efficacy_auc lira_efficacy_auc_low lira_efficacy_auc_high lira_epsilon lira_worst
@@ -44,6 +46,9 @@ weight_distance forget/margin gap/forget_loss gap/forget_margin num_attributes n
 cost/prepared_bytes
 probe/recovery_1 probe/recovery_5 probe/recovery_support probe/relearn_steps
 probe/rank1 probe/rank1_gap probe/tpr probe/tpr_gap probe/retain_gap probe/hides
+audit/completeness audit/completeness_low audit/completeness_high audit/completeness_people
+audit/completeness_images audit/completeness_models audit/zrf audit/rf_js
+audit/activation_forget audit/activation_test audit/same_forget audit/same_test
 cost/unlearn_peak_bytes cost/prepare_peak_bytes cost/unlearn_peak_gpu_bytes
 cost/prepare_peak_gpu_bytes
 audit/lira_auc audit/lira_auc_low audit/lira_auc_high audit/lira_tpr audit/lira_tpr_low
@@ -93,6 +98,7 @@ def test_what_is_best_is_written_down_once() -> None:
     assert units == {
         **dict.fromkeys(("retain_gap", "forget_gap", "test_gap"), "difference"),
         **dict.fromkeys(("reid_rank1_gap", "reid_tpr_gap", "reid_retain_gap"), "difference"),
+        "chosen_forget_gap": "difference",
         **dict.fromkeys(("forget_loss_gap", "forget_margin_gap"), "signed"),
     }
     hundred = {key for key, m in measures.CATALOGUE.items() if m.scale == 100}
