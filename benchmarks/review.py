@@ -67,7 +67,9 @@ class MadeUp:
         self._root = root
         self._random = np.random.default_rng(0)
         self._contents: dict[str, str] = {}
-        self._rows = {row.score_key: row for row in plan.results}
+        # A row may stand a second time, in a cell whose people are chosen.
+        both = [one for row in plan.results for one in (row, row.chosen) if one is not None]
+        self._rows = {row.score_key: row for row in both}
         self._sizes = {
             key: int(job.spec["num_forget"])
             for key, job in plan.jobs.items()
@@ -171,12 +173,13 @@ class MadeUp:
             },
             artifacts.ROC: {"fpr": rates, "tpr": np.sqrt(rates)},
         }
-        return {name: _parquet(pd.DataFrame(table)) for name, table in tables.items()}
+        return {name: parquet(pd.DataFrame(table)) for name, table in tables.items()}
 
 
-def _parquet(table: pd.DataFrame) -> bytes:
+def parquet(table: pd.DataFrame) -> bytes:
+    """A table as the content of a file."""
     stream = io.BytesIO()
-    table.to_parquet(stream, index=False)
+    table.toparquet(stream, index=False)
     return stream.getvalue()
 
 

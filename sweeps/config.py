@@ -31,7 +31,7 @@ from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
 from sweeps import described
 from sweeps.command import PASSING, lasting, override_key
 from sweeps.graph.artifacts import Without
-from sweeps.graph.audits import AuditSpec
+from sweeps.graph.audits import AuditSpec, Choose
 from sweeps.graph.held_out import study_cells
 from sweeps.graph.orders import SequenceSpec
 from sweeps.graph.spec import (
@@ -112,6 +112,8 @@ class _Sweep:
         requests: Of so many people each that a seed stands for; they share their trainings.
         sequence: How the people of a request ask one after the other; null where all ask at once.
         audit: What is asked of every row beyond its predictions; null for nothing.
+        choose: ``memorised`` or ``forgettable`` adds a cell beside every cell in which those of the
+            audit's pool are forgotten whom its models memorise most or least, to compare with.
         profile: ``tuned`` or ``paper``, where the command's ``profile`` says nothing.
         tuning: What the sweep says of tuning, below the command's ``tuning``.
         model: The network.
@@ -138,6 +140,7 @@ class _Sweep:
     requests: int = 1
     sequence: SequenceSpec | None = None
     audit: AuditSpec | None = None
+    choose: Choose = "random"
     profile: Profile = "paper"
     tuning: Mapping[str, Any] = field(default_factory=dict)
     model: ModelSpec
@@ -619,6 +622,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         requests=sweep.requests,
         sequence=sweep.sequence,
         audit=sweep.audit,
+        choose=sweep.choose,
         training={
             name: _checked(
                 TrainingSpec,

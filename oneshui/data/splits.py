@@ -278,6 +278,7 @@ def make_split(
     walk: Walk = "reference",
     min_images: int = 2,
     reserved: Collection[int] = (),
+    among: Sequence[int] | None = None,
 ) -> Split:
     """Draw the split, the forget identities and their support images.
 
@@ -296,6 +297,9 @@ def make_split(
         min_images: Images that an identity needs in order to be forgotten (6 when a single
             identity is forgotten, as in the paper).
         reserved: Identities that must not be chosen to be forgotten.
+        among: Those who alone may be, first come those who are to be; whoever of them is trained on
+            here. None for everybody, in the order of a shuffle. Who is in which of the three sets
+            does not depend on it.
 
     Raises:
         InputError: ``num_forget`` is below 1, or fewer training identities have enough images;
@@ -317,16 +321,25 @@ def make_split(
     forget: list[int] = []
     retain: list[int] = []
     support: list[int] = []
-    for identity in order:
+    may = members if among is None else members.intersection(among)
+    first = () if among is None else tuple(among)
+    for identity in dict.fromkeys((*first, *order)):
         if identity not in members:
             continue
-        free = count[identity] >= needed and identity not in others
+        free = count[identity] >= needed and identity not in others and identity in may
         if free and len(forget) < num_forget:
             support += chooser.sample(images[identity], 1)
             forget.append(identity)
         else:
             retain.append(identity)
-    able = [identity for identity in train if count[identity] >= needed]
+    able = [identity for identity in train if count[identity] >= needed and identity in may]
+    if among is not None and len(forget) < num_forget:
+        raise InputError(
+            f"forget size {num_forget} is too large where people are chosen by memorisation: of "
+            f"the {len(among)} of the pool only {len(able)} are in this seed's training set with "
+            f"the {needed} images that forgetting needs; raise sweep.audit.pool, or lower "
+            "sweep.forget_sizes"
+        )
     if len(forget) < num_forget <= len(able):
         raise InputError(
             f"forget size {num_forget} is too large for a cell that only tunes: of the {len(able)} "

@@ -14,7 +14,8 @@ Shapes: N images, C attributes or classes, B resamples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +33,9 @@ Counts: TypeAlias = npt.NDArray[np.int32]
 Judged: TypeAlias = tuple[ArrayLike, ArrayLike]
 """An attack's scores of forget [n] and test images [m], larger for members."""
 
+Measured: TypeAlias = Callable[[ArrayLike, ArrayLike, Counts, Counts], Array]
+"""What an attack's scores are worth in every resample: of both sets' scores and counts, [B]."""
+
 NUM_RESAMPLES = 200
 FEWEST_PEOPLE = 5
 """Of an interval: what fewer people say of all others is not worth one."""
@@ -43,6 +47,7 @@ RESAMPLED = (
     "mia_acc",
     "mia_threshold_auc",
     "rmia_auc",
+    "rmia_tpr",
 )
 """The measures that ``resampled`` gives, by their names in the results."""
 
@@ -170,6 +175,50 @@ def resampled_aucs(
 _SIDES: tuple[Any, ...] = ("left", "right")
 
 
+def resampled_tprs(
+    member_scores: ArrayLike,
+    nonmember_scores: ArrayLike,
+    member_counts: Counts,
+    nonmember_counts: Counts,
+    *,
+    fpr: float,
+) -> Array:
+    """The largest true-positive rate in every resample at a false-positive rate of at most ``fpr``.
+
+    As ``oneshui.attacks.roc.tpr_at_fpr`` of images that stand there as often as they count: the
+    threshold is found anew in every resample, for an attacker who is held to a rate on these
+    people.
+
+    Args:
+        member_scores: [n].
+        nonmember_scores: [m].
+        member_counts: [B, n].
+        nonmember_counts: [B, m].
+        fpr: In [0, 1].
+
+    Returns:
+        [B] in [0, 1].
+    """
+    members, nonmembers = as_numpy(member_scores), as_numpy(nonmember_scores)
+    falling = np.argsort(-nonmembers)
+    passed = nonmember_counts[:, falling].cumsum(axis=1)
+    # The rate of so many images is the one meant, whatever the product is rounded to.
+    allowed = np.floor(fpr * passed[:, -1] + _ROUNDING)
+    inside = (passed <= allowed[:, None]).sum(axis=1)
+    # The first who must stay outside is the threshold, and equals stay outside.
+    thresholds = np.append(nonmembers[falling], -np.inf)[inside]
+    order = np.argsort(members)
+    ranked = member_counts[:, order]
+    below = np.zeros((len(ranked), len(order) + 1), dtype=np.int64)
+    np.cumsum(ranked, axis=1, out=below[:, 1:])
+    first = np.searchsorted(members[order], thresholds, side="right")
+    rates: Array = 1 - below[np.arange(len(below)), first] / below[:, -1]
+    return rates
+
+
+_ROUNDING = 1e-9
+
+
 def resampled(
     predictions: Sequence[pd.DataFrame],
     retrained: Sequence[pd.DataFrame],
@@ -178,6 +227,7 @@ def resampled(
     retain_gap: float,
     votes: Sequence[Judged] = (),
     membership: Sequence[Judged] = (),
+    fpr: float | None = None,
 ) -> pd.DataFrame:
     """Measures of a row over resamples of the people whom it is judged on.
 
@@ -192,6 +242,7 @@ def resampled(
         retain_gap: Score on the retain set minus the retrained model's, in [-1, 1].
         votes: Of the loss attack's forest on each model, in [0, 1]; empty if there was none.
         membership: Scores of the relative attack on each model; empty if there was none.
+        fpr: The false-positive rate at which its true positives are told; None for none.
 
     Returns:
         One row per resample, columns ``RESAMPLED``, fractions in float64. Null is what was not
@@ -222,22 +273,25 @@ def resampled(
         ]
     losses = [(-model.column("forget", "loss"), -model.column("test", "loss")) for model in own]
 
-    def auc(judged: Sequence[Judged]) -> Array:
+    def over_images(judged: Sequence[Judged], measured: Measured) -> Array:
         if not judged or forget is None or test is None:
             return undefined
-        return _mean_aucs(judged, forget, test)
+        return _mean_over_images(judged, forget, test, measured)
 
     gaps = [of_forget[0] - of_forget[1], of_test[0] - of_test[1]]
     values = {
         "forget_score": of_forget[0],
         "test_score": of_test[0],
         "tow": (1 - abs(retain_gap)) * np.prod([1 - np.abs(gap) for gap in gaps], axis=0),
-        "mia_auc": auc(votes),
+        "mia_auc": over_images(votes, resampled_aucs),
         "mia_acc": undefined
         if forget is None or not votes
         else shares(np.concatenate([as_numpy(one[0]) for one in votes]) <= 0.5, forget),
-        "mia_threshold_auc": auc(losses),
-        "rmia_auc": auc(membership),
+        "mia_threshold_auc": over_images(losses, resampled_aucs),
+        "rmia_auc": over_images(membership, resampled_aucs),
+        "rmia_tpr": undefined
+        if fpr is None
+        else over_images(membership, partial(resampled_tprs, fpr=fpr)),
     }
     return pd.DataFrame(values, columns=list(RESAMPLED))
 
@@ -252,17 +306,19 @@ def _on_test(model: _Sets, counts: Counts, task: Task) -> Array:
     )
 
 
-def _mean_aucs(judged: Sequence[Judged], forget: Counts, test: Counts) -> Array:
-    """Mean AUC over forget images, each attacked in its own request's model; [B]."""
+def _mean_over_images(
+    judged: Sequence[Judged], forget: Counts, test: Counts, measured: Measured
+) -> Array:
+    """Mean over forget images, each attacked in its own request's model; [B]."""
     ends = np.cumsum([len(as_numpy(members)) for members, _ in judged])
     parts = np.split(forget, ends[:-1], axis=1)
     weights = np.stack([part.sum(axis=1) for part in parts])
-    # A request of which nobody was drawn has no weight; it counts each image once to have an AUC.
-    areas = [
-        resampled_aucs(members, others, np.where(weight[:, None] > 0, part, 1), test)
+    # A request of which nobody was drawn has no weight; it counts each image once to have a value.
+    values = [
+        measured(members, others, np.where(weight[:, None] > 0, part, 1), test)
         for (members, others), part, weight in zip(judged, parts, weights, strict=True)
     ]
-    found: Array = (np.stack(areas) * weights).sum(axis=0) / weights.sum(axis=0)
+    found: Array = (np.stack(values) * weights).sum(axis=0) / weights.sum(axis=0)
     return found
 
 

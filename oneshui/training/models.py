@@ -194,6 +194,19 @@ class FeaturesAndLogits(nn.Module):
         return classifier_of(model)(features), features
 
 
+class Features(nn.Module):
+    """A view on a model whose forward gives the features [B, D] of ``FeaturesAndLogits`` alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.view = FeaturesAndLogits(model)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Features [B, D] of images [B, 3, S, S]."""
+        features: torch.Tensor = self.view(images)[1]
+        return features
+
+
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the state dict as safetensors."""
     save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, path)

@@ -544,7 +544,8 @@ class _Feed:
         done = set(self._scheduler.keys("done"))
         waiting: list[ResultRow] = []
         for row in self._rows:
-            keys = needed(row)
+            # With what audits say: a published row is not looked at again.
+            keys = needed(row) | set(row.audit_keys)
             entries = self._find(keys) if done >= keys else None
             if entries is None:
                 waiting.append(row)

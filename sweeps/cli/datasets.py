@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from oneshui.spec import FACES_LAYOUTS, ProgressCallback, images_needed
 from sweeps.cli.console import say_damage
 from sweeps.cli.locks import alone
 from sweeps.cli.progress import Bar
+from sweeps.graph.audits import POOL_SEED
 from sweeps.graph.cells import index_job, weights_job
 from sweeps.graph.held_out import reserving_cells, study_cells
 from sweeps.graph.job import Job, canonical_json
@@ -208,7 +210,9 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
         if any(row.space for row in sweep.rows[cell])
         for one in study_cells(sweep, cell)
     )
-    reserving = dict.fromkeys(reserving_cells(sweep, dataset)) if tuned else {}
+    # Who is chosen by memorisation is known when models of the pool are trained.
+    known = (cell for cell in reserving_cells(sweep, dataset) if cell.choose == "random")
+    reserving = dict.fromkeys(known) if tuned else {}
     uneven: dict[int, str] = {}
     reserved: set[int] = set()
     # A study has a single request to try on, whatever a cell stands for.
@@ -229,8 +233,8 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
             )
             require_shared_labels(split, table.label)
             if is_tuning:
-                known = set(table.identity.tolist()).intersection(split.retain)
-                free = known.difference(split.reserved)
+                there = set(table.identity.tolist()).intersection(split.retain)
+                free = there.difference(split.reserved)
                 most_requests(len(free), cell.num_forget, is_reserving=is_held_out)
         except InputError as error:
             raise InputError(
@@ -240,8 +244,40 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
             reserved.update(split.forget)
         if split.uneven:
             uneven[cell.split_seed] = split.uneven
+    _check_pool(table, sweep, dataset, cells)
     for seed, what in uneven.items():
         console.print(f"dataset {dataset}, split seed {seed}: {what}", soft_wrap=True)
+
+
+def _check_pool(table: ImageTable, sweep: SweepSpec, dataset: str, cells: Sequence[Cell]) -> None:
+    """Refuse a pool of more people than can be spared, or with too few for the cells that choose.
+
+    Raises:
+        InputError: Naming dataset and seed.
+    """
+    people = 0 if sweep.audit is None else sweep.audit.pool
+    if not people:
+        return
+    walk = sweep.datasets[dataset].split_walk
+    where = f"dataset {dataset}, sweep.audit.pool={people}, seed {POOL_SEED}"
+    try:
+        pool = make_split(
+            table.identity, table.identity_order, num_forget=people, seed=POOL_SEED, walk=walk
+        )
+        for cell in cells if sweep.choose != "random" else ():
+            where = f"dataset {dataset}, seed {cell.seed}, sweep.choose={sweep.choose}"
+            make_split(
+                table.identity,
+                table.identity_order,
+                num_forget=sweep.requests * cell.num_forget,
+                seed=cell.split_seed,
+                support_seed=cell.support_seed,
+                walk=walk,
+                min_images=images_needed(cell.num_forget),
+                among=pool.forget,
+            )
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _asked(cell: Cell, requests: int) -> str:

@@ -42,6 +42,8 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
         count = f"{len(plan.studies)} {'study' if len(plan.studies) == 1 else 'studies'}"
         say(console, f"{count}; {spec.sweep.tuning.where}", "  tuning: ")
 
+    audits = _audits(plan)
+
     def planned(cluster: ClusterSpec) -> Forecast:
         requests = ResourceRequests(
             spec.sweep,
@@ -52,7 +54,8 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
         )
         on_gpu = requests.default.gpus > 0
         estimates = Estimates(plan.jobs, measured(plan, entries, "seconds"), gpu=on_gpu)
-        return forecast(plan, reasons, estimates, requests, cluster.interruptions_per_hour)
+        rate = cluster.interruptions_per_hour
+        return forecast(plan, reasons, estimates, requests, rate, audits)
 
     expected = planned(spec.cluster)
     if expected.gpu_hours == 0 and expected.chain_seconds > _OUT_OF_REACH_SECONDS:
@@ -65,10 +68,37 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
         )
         expected = planned(replace(spec.cluster, gpus_per_worker=0.5))
     _print_forecast(expected, spec.cluster, console)
+    if audits:
+        _print_audits(plan, expected, console)
     if expected.useful_workers:
         _print_footprint(plan, entries, reasons, expected.gpu_hours > 0, console)
     if expected.simulated:
         _print_simulation(expected, spec.cluster, console)
+
+
+def _audits(plan: Plan) -> frozenset[str]:
+    """Keys of the jobs that are there for audits and for people chosen by memorisation alone."""
+    sweep = plan.sweep
+    if sweep.audit is None:
+        return frozenset()
+    plain = expand(replace(sweep, audit=None, choose="random"))
+    return frozenset(plan.jobs.keys() - plain.jobs.keys())
+
+
+def _print_audits(plan: Plan, found: Forecast, console: Console) -> None:
+    part, audit = found.audits, plan.sweep.audit
+    on_gpu = found.gpu_hours > 0
+    hours = _hours(part.gpu_hours if on_gpu else part.cpu_hours)
+    left = sum(part.reasons.values())
+    text = f"{part.jobs} of these jobs, {part.done} of them done"
+    if audit is not None and audit.pool:
+        text += (
+            f"; {audit.models} trainings for each dataset on a pool of {audit.pool} people are "
+            "shared by all rows, forget sizes, seeds and tunings"
+        )
+    if left:
+        text += f"; about {hours} {'GPU' if on_gpu else 'CPU'}-hours of the work below"
+    say(console, text, "  audits: ")
 
 
 def _print_simulation(found: Forecast, cluster: ClusterSpec, console: Console) -> None:

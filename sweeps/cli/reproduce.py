@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -21,9 +21,9 @@ from sweeps.cli.datasets import is_here, prepare_datasets, prepare_weights
 from sweeps.cli.why import find
 from sweeps.cli.words import several
 from sweeps.graph.job import STAGE_VERSION, Job, digest, stage_title
-from sweeps.graph.plan import Plan
+from sweeps.graph.plan import Plan, ResultRow
 from sweeps.graph.spec import LaunchSpec, SweepSpec
-from sweeps.report.tracing import DIGITS
+from sweeps.report.tracing import DIGITS, said_by
 from sweeps.store import Entry, Store, open_store
 from sweeps.store.datasets import RemoteFolder
 from sweeps.store.status import Scan, scan
@@ -54,7 +54,7 @@ def reproduce(
         InputError: There is no such row, it was computed by another version of oneshui, or what
             it is made of is not here.
     """
-    part = part_of(plan, spec.row)
+    part = part_of(plan, spec.row, entries)
     _require_methods(part)
     place = Path(spec.places.output_dir) / PLACE / digest(sorted(part.jobs))[:16]
     places = dataclasses.replace(
@@ -81,14 +81,20 @@ def reproduce(
     return is_same
 
 
-def part_of(plan: Plan, asked: str) -> Plan:
-    """The jobs behind one row of the tables, all its seeds, and nothing else.
+def part_of(plan: Plan, asked: str, entries: Mapping[str, Entry]) -> Plan:
+    """The jobs behind one number of the tables, all its seeds, and nothing else.
+
+    Args:
+        plan: The sweep's graph.
+        asked: As ``mode=why`` takes it.
+        entries: Finished jobs by key.
 
     Raises:
         InputError: There is no such row, or a stage means something else by now.
     """
-    rows, _ = find(asked, plan)
-    needed = {key for row in rows for key in plan.needed(row)}
+    rows, measure = find(asked, plan)
+    last = {key for row in rows for key in (row.score_key, *said_by(row, measure, entries))}
+    needed = plan.behind(last)
     jobs = {key: job for key, job in plan.jobs.items() if key in needed}
     for job in jobs.values():
         if job.version != STAGE_VERSION[job.stage]:
@@ -103,7 +109,20 @@ def part_of(plan: Plan, asked: str) -> Plan:
         datasets=datasets,
         cells=tuple(cell for cell in plan.sweep.cells if cell.dataset in datasets),
     )
-    return Plan(sweep=sweep, jobs=jobs, results=tuple(rows))
+    return Plan(sweep=sweep, jobs=jobs, results=tuple(_alone(row, last) for row in rows))
+
+
+def _alone(row: ResultRow, last: Collection[str]) -> ResultRow:
+    """The row with what these jobs say of it, and with nothing that others do."""
+    chosen, probes = row.chosen, row.probes
+    return dataclasses.replace(
+        row,
+        chains=(),
+        lira_key=row.lira_key if row.lira_key in last else None,
+        completeness_key=row.completeness_key if row.completeness_key in last else None,
+        chosen=chosen if chosen is not None and chosen.score_key in last else None,
+        probes=probes if probes is not None and set(probes.keys) <= set(last) else None,
+    )
 
 
 def _require_methods(plan: Plan) -> None:
@@ -183,9 +202,11 @@ def _compare(
         found = sum(key in same for key in keys)
         say(console, f"{stage_title(stage)}: {found} of {count} with the same content hash", "  ")
     walk = Walk(stored, again)
-    for row in plan.results:
-        label, content = plan.jobs[row.score_key].label, stored.content(row.score_key)
-        cause = walk.first(row.score_key, row.score_key)
+    for key in dict.fromkeys(
+        key for row in plan.results for key in (row.score_key, *row.audit_keys)
+    ):
+        label, content = plan.jobs[key].label, stored.content(key)
+        cause = walk.first(key, key)
         if cause is None and content:
             say(console, f"{label}: same content hash {content[:DIGITS]}")
         elif cause is not None:

@@ -22,6 +22,7 @@ from sweeps.report.tracing import (
     hyperparameters_in_words,
     jobs_behind,
     recipe_in_words,
+    said_by,
 )
 from sweeps.store import Entry
 
@@ -74,7 +75,7 @@ def explanation(
         yield f"seed {row.cell.seed}: {'missing' if value is None else f'{value:.6g}'}"
         for name, text in made_of(plan, row, entries).items():
             yield f"  {name}: {text}"
-        yield from _jobs(row, plan, entries, output)
+        yield from _jobs(row, plan, entries, output, said_by(row, metric, entries))
     yield ""
     yield "to compute it alone, from nothing:"
     yield f"  {provenance.alone(plan, rows[0], command)}"
@@ -115,9 +116,15 @@ def _mean(known: Sequence[float], metric: str) -> str:
     return f"{metric} = {statistics.fmean(known):.6g}{spread}"
 
 
-def _jobs(row: ResultRow, plan: Plan, entries: Mapping[str, Entry], output: Path) -> Iterator[str]:
-    """Every job behind the row, the score first and the data last."""
-    for key in jobs_behind(row, plan):
+def _jobs(
+    row: ResultRow,
+    plan: Plan,
+    entries: Mapping[str, Entry],
+    output: Path,
+    last: Sequence[str],
+) -> Iterator[str]:
+    """Every job behind a number of the row, those that say it first and the data last."""
+    for key in jobs_behind(row, plan, last):
         job, entry = plan.jobs[key], entries.get(key)
         state = entry.address if entry else "has no result"
         yield f"  {job.stage}/{key}  {job.label}: {state}"

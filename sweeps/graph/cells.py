@@ -23,10 +23,13 @@ class Graph:
     Attributes:
         versions: What the stages of the jobs mean.
         jobs: By key.
+        memorisation: Key of the job that says how well models know each person, by dataset; where
+            there is a pool.
     """
 
     versions: Mapping[Stage, int] = field(default_factory=lambda: STAGE_VERSION)
     jobs: dict[str, Job] = field(default_factory=dict)
+    memorisation: dict[str, str] = field(default_factory=dict)
 
     def add(
         self,
@@ -174,6 +177,9 @@ def data_of(
     needed, together = images_needed(cell.num_forget), requests * cell.num_forget
     reported = [data_of(graph, sweep, one, sweep.requests)[0]["split"] for one in reserving]
     splits = dict.fromkeys(reported)
+    chosen: dict[str, str] = {}
+    if cell.choose != "random":
+        chosen["memorisation"] = graph.memorisation[cell.dataset]
     data["split"] = graph.add(
         "split",
         f"split {cell_name(cell)}{several}",
@@ -184,12 +190,26 @@ def data_of(
             "walk": sweep.datasets[cell.dataset].split_walk,
             # What the number of people does not tell by itself.
             **({"min_images": needed} if needed != images_needed(together) else {}),
+            **({"choose": cell.choose} if chosen else {}),
         },
         {"reported": tuple(splits)} if splits else {},
         index=index,
         cache=data["cache"],
+        **chosen,
     )
     return data, crops
+
+
+def ground_of(
+    graph: Graph, sweep: SweepSpec, dataset: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """How the network is trained on a dataset, and key of its starting weights, if any, by role."""
+    model, weights = model_document(sweep), dict[str, str]()
+    starting = weights_job(sweep)
+    if starting is not None:
+        model = starting.spec["model"]
+        weights["weights"] = graph.jobs.setdefault(starting.key, starting).key
+    return {"model": model, "training": dataclasses.asdict(sweep.training[dataset])}, weights
 
 
 def base_of(
@@ -201,17 +221,16 @@ def base_of(
 ) -> Base:
     """The cell's data, pretrained and retrained weights; the arguments are ``data_of``'s."""
     data, crops = data_of(graph, sweep, cell, requests, reserving)
-    model, weights = model_document(sweep), dict[str, str]()
-    starting = weights_job(sweep)
-    if starting is not None:
-        model = starting.spec["model"]
-        weights["weights"] = graph.jobs.setdefault(starting.key, starting).key
-    recipe = {"model": model, "training": dataclasses.asdict(sweep.training[cell.dataset])}
+    recipe, weights = ground_of(graph, sweep, cell.dataset)
     if sweep.pretrained is None:
         pretrained = train(graph, cell, "pretrain", recipe, {**data, **crops, **weights}, 0)
     else:
         content = sweep.pretrained.contents[sweep.pretrained.file(cell)]
-        spec = {"model": {**model, "weights": "file"}, "content": content, "is_pretrained": True}
+        spec = {
+            "model": {**recipe["model"], "weights": "file"},
+            "content": content,
+            "is_pretrained": True,
+        }
         title = f"pretrained model for {cell.dataset} from a file"
         pretrained = graph.add("weights", title, spec, index=data["index"])
     retrained = train(graph, cell, "retrain", recipe, {**data, **crops, **weights}, 0)

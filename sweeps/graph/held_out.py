@@ -35,8 +35,10 @@ def reserving_cells(sweep: SweepSpec, dataset: str) -> tuple[Cell, ...]:
         for cell in reported
         for seed in sweep.tuning.reserved_seeds
     ]
-    found = dict.fromkeys([*reported, *further])
-    return tuple(sorted(found, key=lambda cell: (cell.num_forget, cell.seed)))
+    # Those beside them whose people are chosen are reported as well.
+    chosen = [dataclasses.replace(cell, choose=sweep.choose) for cell in [*reported, *further]]
+    found = dict.fromkeys([*reported, *further, *chosen])
+    return tuple(sorted(found, key=lambda cell: (cell.num_forget, cell.seed, cell.choose)))
 
 
 def sizes_behind(sweep: SweepSpec, cell: Cell, row: Row) -> tuple[int, ...]:

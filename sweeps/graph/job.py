@@ -30,13 +30,19 @@ Stage = Literal[
     "score",
     "true_tow",
     "sequence",
+    "examine",
+    "lira",
+    "memorisation",
+    "probe",
+    "untrained",
+    "completeness",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 def stage_title(stage: Stage) -> str:
     """The stage as people read it."""
-    return "true ToW" if stage == "true_tow" else stage
+    return {"true_tow": "true ToW", "lira": "likelihood audit"}.get(stage, stage)
 
 
 STAGE_VERSION: Mapping[Stage, int] = {
@@ -47,7 +53,7 @@ STAGE_VERSION: Mapping[Stage, int] = {
     "retrain": 2,
     "unlearn": 2,
     "evaluate": 2,
-    "score": 4,
+    "score": 5,
 }
 """Bumped by hand when a stage's meaning changes, so that its stored results no longer count."""
 

@@ -5,10 +5,11 @@ Pure: no torch, no Ray, no MLflow, no Hydra, no input or output.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from oneshui.spec import Access, Role
 from sweeps.graph.cells import (
@@ -23,7 +24,10 @@ from sweeps.graph.cells import (
     train,
     unlearn,
 )
+from sweeps.graph.completeness import completeness_of
 from sweeps.graph.job import STAGES, Job, Stage
+from sweeps.graph.pool import Pool, pool_of
+from sweeps.graph.probes import Probes, probes_of
 from sweeps.graph.sequence import Chain, Chains
 from sweeps.graph.spec import Cell, Row, SweepSpec
 from sweeps.graph.studies import StudyJobs, StudyKey, add_study, study_key
@@ -45,6 +49,11 @@ class ResultRow:
         score_key: Job that measured.
         choose_key: Job that chose the hyperparameters, if they were tuned.
         chains: The same row where the people of the cell ask one after the other.
+        lira_key: Job of its likelihood audit; None without one. Rows of several cells that run
+            with the same hyperparameters share it.
+        chosen: The same row of the cell beside this one, whose people are chosen by memorisation.
+        probes: Where what its probes say comes from; None where nobody asked.
+        completeness_key: Job that says how complete its forgetting is; None where nobody asked.
     """
 
     cell: Cell
@@ -57,6 +66,10 @@ class ResultRow:
     score_key: str
     choose_key: str | None = None
     chains: tuple[Chain, ...] = ()
+    lira_key: str | None = None
+    chosen: ResultRow | None = None
+    probes: Probes | None = None
+    completeness_key: str | None = None
 
     @property
     def model_key(self) -> str:
@@ -67,6 +80,14 @@ class ResultRow:
     def score_keys(self) -> tuple[str, ...]:
         """Jobs that measured the row, as it is and where people ask one after the other."""
         return (self.score_key, *(chain.score_key for chain in self.chains))
+
+    @property
+    def audit_keys(self) -> tuple[str, ...]:
+        """Jobs that audited the row, or measured it where its people are chosen."""
+        chosen = None if self.chosen is None else self.chosen.score_key
+        probed = () if self.probes is None else self.probes.keys
+        alone = (self.lira_key, self.completeness_key, chosen)
+        return (*(key for key in alone if key is not None), *probed)
 
     @property
     def evaluate_key(self) -> str:
@@ -83,12 +104,14 @@ class Plan:
         jobs: By key; every job comes after its inputs.
         results: One per row of the results table.
         studies: In the order in which rows need them; see ``sweeps.graph.held_out``.
+        pools: Those of likelihood audits, by dataset.
     """
 
     sweep: SweepSpec
     jobs: Mapping[str, Job]
     results: tuple[ResultRow, ...]
     studies: tuple[StudyJobs, ...] = ()
+    pools: Mapping[str, Pool] = field(default_factory=dict)
 
     def counts(self) -> dict[Stage, int]:
         """Number of jobs by stage, stages without jobs left out."""
@@ -100,9 +123,15 @@ class Plan:
 
         Args:
             row: One of the results.
-            with_chains: Whether those count that serve its people one after the other.
+            with_chains: Whether those count that serve its people one after the other, audit the
+                row or choose its people by memorisation.
         """
-        waiting = list(row.score_keys if with_chains else [row.score_key])
+        every = dict.fromkeys((*row.score_keys, *row.audit_keys))
+        return self.behind(every if with_chains else [row.score_key])
+
+    def behind(self, keys: Iterable[str]) -> dict[str, int]:
+        """These jobs and all that they need, each with its least distance from them in jobs."""
+        waiting = list(keys)
         found = dict.fromkeys(waiting, 0)
         for key in waiting:
             for other in self.jobs[key].needs:
@@ -119,6 +148,7 @@ def expand(sweep: SweepSpec) -> Plan:
         AssertionError: Two unequal jobs have the same key.
     """
     graph = Graph(versions=sweep.versions)
+    pools = _pools(graph, sweep)
     results: list[ResultRow] = []
     studies: dict[StudyKey, StudyJobs] = {}
     for cell in sweep.cells:
@@ -126,20 +156,56 @@ def expand(sweep: SweepSpec) -> Plan:
             key = study_key(sweep, cell, row)
             if row.objective is not None and key not in studies:
                 studies[key] = add_study(graph, sweep, cell, row)
-        results += _cell(graph, sweep, cell, studies)
+        results += _audited(graph, sweep, cell, studies, pools)
     return Plan(
         sweep=sweep,
-        jobs=_wanted(graph, results, studies.values()),
+        jobs=_wanted(graph, results, studies.values(), pools.values()),
         results=tuple(results),
         studies=tuple(studies.values()),
+        pools=pools,
     )
 
 
+def _pools(graph: Graph, sweep: SweepSpec) -> dict[str, Pool]:
+    """Add the pools of the sweep's datasets, before the cells whose people they may choose."""
+    if sweep.audit is None or not sweep.audit.pool:
+        return {}
+    pools = {name: pool_of(graph, sweep, name) for name in sweep.datasets}
+    graph.memorisation.update({name: pool.memorisation_key for name, pool in pools.items()})
+    return pools
+
+
+def _audited(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    studies: Mapping[StudyKey, StudyJobs],
+    pools: Mapping[str, Pool],
+) -> list[ResultRow]:
+    """The rows of a cell with their audits, and with those of the cell beside it, if there is."""
+    rows = _cell(graph, sweep, cell, cell, studies)
+    if cell.dataset in pools:
+        pool = pools[cell.dataset]
+        rows = [
+            dataclasses.replace(one, lira_key=pool.of_row(one.row, one.choose_key)) for one in rows
+        ]
+    beside = dataclasses.replace(cell, choose=sweep.choose)
+    if beside == cell:
+        return rows
+    chosen = _cell(graph, sweep, beside, cell, studies)
+    pairs = zip(rows, chosen, strict=True)
+    return [dataclasses.replace(one, chosen=other) for one, other in pairs]
+
+
 def _wanted(
-    graph: Graph, results: Iterable[ResultRow], studies: Iterable[StudyJobs]
+    graph: Graph,
+    results: Iterable[ResultRow],
+    studies: Iterable[StudyJobs],
+    pools: Iterable[Pool],
 ) -> dict[str, Job]:
     """The jobs without those that nobody needs, as retraining a cell that only tunes may be."""
-    waiting = [key for row in results for key in row.score_keys]
+    waiting = [key for row in results for key in (*row.score_keys, *row.audit_keys)]
+    waiting += [pool.memorisation_key for pool in pools]
     for study in studies:
         waiting += [*study.choices.values(), *itertools.chain(*study.true_tows)]
     found = set(waiting)
@@ -163,8 +229,22 @@ def _paired_cell(sweep: SweepSpec, cell: Cell) -> Cell | None:
 
 
 def _cell(
-    graph: Graph, sweep: SweepSpec, cell: Cell, studies: Mapping[StudyKey, StudyJobs]
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    reported: Cell,
+    studies: Mapping[StudyKey, StudyJobs],
 ) -> list[ResultRow]:
+    """Add the jobs of a cell.
+
+    Args:
+        graph: Where to add them.
+        sweep: Says what is measured.
+        cell: Whose people are forgotten.
+        reported: The same cell, or the one that it stands beside: its rows and choices are this
+            cell's.
+        studies: That chose hyperparameters.
+    """
     base = base_of(graph, sweep, cell, sweep.requests)
     requests = requests_of(graph, cell, base, sweep.requests)
 
@@ -188,13 +268,13 @@ def _cell(
         shared["paired_split"] = of_other.data["split"]
     again = dict.fromkeys(
         evaluated(row.name, _retrained(graph, cell, base, row))
-        for row in sweep.rows[cell]
+        for row in sweep.rows[reported]
         if row.role is Role.RETRAIN_AGAIN
     )
     # The first that retrains again is what rows are compared with: it is attacked as they are.
     references = (retrained, *list(again)[1:])
     in_turn = None
-    if sweep.sequence is not None:
+    if sweep.sequence is not None and cell == reported:
         in_turn = Chains(
             graph=graph,
             sweep=sweep,
@@ -205,11 +285,11 @@ def _cell(
             again=next(iter(again), None),
         )
     results = []
-    for row in sweep.rows[cell]:
+    for row in sweep.rows[reported]:
         chains = tuple[Chain, ...]()
         prepared, tuned, copies = None, None, list[str]()
         if row.objective is not None:
-            tuned = studies[study_key(sweep, cell, row)].choices[row.objective]
+            tuned = studies[study_key(sweep, reported, row)].choices[row.objective]
         if row.role is Role.PRETRAIN or row.role.is_retrained:
             # Trained once, whoever of the cell's people asks.
             weights = [base.pretrained]
@@ -241,7 +321,70 @@ def _cell(
                 chains=chains,
             )
         )
-    return results
+    if cell != reported:
+        return results
+    results = _completed(graph, sweep, cell, base, tuple(again), results)
+    return _probed(graph, sweep, cell, base, requests, results)
+
+
+def _completed(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    base: Base,
+    again: tuple[str, ...],
+    results: list[ResultRow],
+) -> list[ResultRow]:
+    """The rows of a cell with how complete their forgetting is, if anybody asked.
+
+    Args:
+        graph: Where to add jobs.
+        sweep: Says what is asked.
+        cell: Whose people are forgotten.
+        base: The cell's own jobs.
+        again: Keys of the evaluations of the models that were retrained again.
+        results: The rows.
+    """
+    if sweep.audit is None or not sweep.audit.completeness:
+        return results
+    pretrained = evaluate(graph, sweep, cell, base, "pretrain", base.pretrained)
+    retrained = evaluate(graph, sweep, cell, base, "retrain", base.retrained)
+    return [
+        dataclasses.replace(
+            result,
+            completeness_key=completeness_of(
+                graph,
+                cell,
+                base,
+                result.row,
+                result.evaluate_keys,
+                # As of the attack: the first that retrains again is scored as the rows are.
+                again if result.row.role is Role.RETRAIN else (retrained, *again[1:]),
+                pretrained=pretrained,
+                retrained=retrained,
+            ),
+        )
+        for result in results
+    ]
+
+
+def _probed(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    base: Base,
+    requests: Sequence[Request],
+    results: list[ResultRow],
+) -> list[ResultRow]:
+    """The rows of a cell with what their probes say, if anybody asked."""
+    if sweep.audit is None or not sweep.audit.probes:
+        return results
+    known = [(result.row, result.model_keys, result.score_key) for result in results]
+    probed = probes_of(graph, sweep, cell, base, requests, known)
+    return [
+        dataclasses.replace(result, probes=probes)
+        for result, probes in zip(results, probed, strict=True)
+    ]
 
 
 def _score(

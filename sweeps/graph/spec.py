@@ -23,7 +23,7 @@ from oneshui.spec import (
     require,
 )
 from sweeps.graph.artifacts import Without
-from sweeps.graph.audits import AuditSpec
+from sweeps.graph.audits import POOL_SEED, AuditSpec, Choose
 from sweeps.graph.job import STAGE_VERSION, Stage
 from sweeps.graph.orders import SequenceSpec
 
@@ -131,6 +131,7 @@ class Cell:
         seed: The integer that names the cell in tables.
         vary: What the seed varies; "all" is the paper's way.
         fixed_seed: The seed of everything else.
+        choose: Whether the seed draws the people who are forgotten, or memorisation says who.
     """
 
     dataset: str
@@ -138,11 +139,13 @@ class Cell:
     seed: int
     vary: SeedLevel = "all"
     fixed_seed: int = 0
+    choose: Choose = "random"
 
     @property
     def title(self) -> str:
         """As labels name it."""
-        return f"{self.dataset} n{self.num_forget} s{self.seed}"
+        chosen = "" if self.choose == "random" else f" {self.choose}"
+        return f"{self.dataset} n{self.num_forget} s{self.seed}{chosen}"
 
     def _seed(self, level: SeedLevel) -> int:
         return self.seed if self.vary in ("all", level) else self.fixed_seed
@@ -395,6 +398,8 @@ class SweepSpec:
             drawn together; they share the pretrained and the retrained model.
         sequence: How the people of a cell ask one after the other; None if they do not.
         audit: What is asked of every row beyond its predictions; None for nothing.
+        choose: Who is forgotten in a second cell beside every cell, which is compared with it:
+            people whom the models of the audit's pool memorise most, or least; "random" for none.
         tuning: How rows with a search space are tuned.
         weights_content: sha256 of the file that ``model.weights`` means; empty if it means none.
         model_source: Hash over the code of ``model.factory``; empty without one.
@@ -415,6 +420,7 @@ class SweepSpec:
     requests: int = 1
     sequence: SequenceSpec | None = None
     audit: AuditSpec | None = None
+    choose: Choose = "random"
     tuning: TuningSpec = field(default_factory=TuningSpec)
     weights_content: str = ""
     model_source: str = ""
@@ -442,6 +448,7 @@ class SweepSpec:
                 "1 where sweep.sequence says how the people of a cell ask one after the other",
             )
             self.sequence.check(cell.num_forget for cell in self.cells)
+        self._check_pool()
         least = self.model.image_size
         for name, dataset in self.datasets.items():
             if dataset.crop_size is not None:
@@ -451,6 +458,33 @@ class SweepSpec:
                     dataset.crop_size,
                     f"{least} (sweep.model.image_size) to 4096",
                 )
+
+    def _check_pool(self) -> None:
+        """Refuse a pool whose models would be those that are reported, and choosing without one.
+
+        Raises:
+            InputError: Naming the seed, or what is missing.
+        """
+        pool = 0 if self.audit is None else self.audit.pool
+        if self.choose != "random":
+            least = self.requests * max(cell.num_forget for cell in self.cells)
+            require(
+                pool >= least,
+                "sweep.audit.pool",
+                pool,
+                f"{least} or more where sweep.choose={self.choose} chooses so many of it: a seed's "
+                "training set holds about 60 % of the pool",
+            )
+        if self.audit is None or not pool:
+            return
+        last = POOL_SEED + self.audit.models - 1
+        for cell in self.cells:
+            for name, seed in (("seeds", cell.seed), ("fixed_seed", cell.fixed_seed)):
+                if POOL_SEED <= seed <= last:
+                    raise InputError(
+                        f"sweep.{name} holds {seed}, but {POOL_SEED} to {last} are those of the "
+                        "audit's pool; report other seeds"
+                    )
 
     def _check_held_out(self) -> None:
         """Refuse a study's seed that is reported.

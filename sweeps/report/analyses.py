@@ -101,7 +101,10 @@ def stored_table(entry: Entry, name: str) -> pd.DataFrame:
 
 
 def fits(
-    points: pd.DataFrame, outcome: Literal["gap", "drop"], again: Collection[str] = ()
+    points: pd.DataFrame,
+    outcome: Literal["gap", "drop"],
+    again: Collection[str] = (),
+    axis: str = "distance",
 ) -> pd.DataFrame:
     """A straight line and correlations for every dataset, forget size and method.
 
@@ -112,37 +115,39 @@ def fits(
     does not vary, because the row is measured against itself.
 
     Args:
-        points: Columns dataset, num_forget, seed, method, identity, distance and the outcome.
+        points: Columns dataset, num_forget, seed, method, identity, the axis and the outcome.
         outcome: Name of the column.
         again: Rows that retrain again; of several, their mean.
+        axis: Name of the column that the line goes over.
 
     Returns:
         Columns of the keys, num_people, num_points, num_seeds, slope, slope_minus_again and
         pearson, each with the ends ``_low`` and ``_high`` of its interval, intercept, spearman
-        and the feature space.
+        and, of a distance, the feature space.
     """
+    space = SPACE if axis == "distance" else {}
     rows: list[dict[str, Any]] = []
     for (dataset, num_forget), block in points.groupby(KEYS[:2], sort=False):
         noise = block[block["method"].isin(again)].groupby(PERSON)[outcome].mean()
         block = block.join(noise.rename("again"), on=PERSON)
         for method, part in block.groupby("method", sort=False):
-            line = _trend(part, part[outcome], outcome)
+            line = _trend(part, part[outcome], outcome, axis)
             values: dict[str, Any] = dict(zip(KEYS, (dataset, num_forget, method), strict=True))
             values |= {name: getattr(line, name) for name in (*OF_A_LINE, *OF_A_TREND)}
             common = part[part["again"].notna()]
             if method not in again and len(common) and part[outcome].nunique() > 1:
-                line = _trend(common, common[outcome] - common["again"], outcome)
+                line = _trend(common, common[outcome] - common["again"], outcome, axis)
                 values |= zip(
                     MINUS_AGAIN, (line.slope, line.slope_low, line.slope_high), strict=True
                 )
-            rows.append({**values, **SPACE})
-    columns = [*KEYS, *OF_A_LINE, *MINUS_AGAIN, *OF_A_TREND, *SPACE]
+            rows.append({**values, **space})
+    columns = [*KEYS, *OF_A_LINE, *MINUS_AGAIN, *OF_A_TREND, *space]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _trend(points: pd.DataFrame, values: pd.Series[Any], outcome: str) -> Trend:
+def _trend(points: pd.DataFrame, values: pd.Series[Any], outcome: str, axis: str) -> Trend:
     identities, seeds = (points[name].to_numpy() for name in ("identity", "seed"))
-    return trend(points["distance"], values, outcome, identities, seeds)
+    return trend(points[axis], values, outcome, identities, seeds)
 
 
 class _Features:

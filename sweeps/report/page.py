@@ -25,10 +25,13 @@ import pandas as pd
 from oneshui.origin import git_commit, versions
 from oneshui.spec import DATA_SEEN
 from sweeps.command import lasting, shell_line, without_secrets
+from sweeps.graph.artifacts import PER_IDENTITY
 from sweeps.graph.plan import Plan
 from sweeps.inference.comparisons import PairedTest
 from sweeps.inference.evidence import Evidence
 from sweeps.report import analyses, formats, paper, provenance, sequences, tables
+from sweeps.report.audits import memorisation
+from sweeps.report.audits import page as audits
 from sweeps.report.cards import cards
 from sweeps.report.failures import Cause
 from sweeps.report.figures import catalogue
@@ -134,7 +137,9 @@ def write_report(
         (folder / "summary.tex").write_text(text, encoding="utf-8")
         comparison = paper.update(target / paper.FILE, folder, summary)
         found = analyses.write(plan, entries, folder) | in_turn
+        found |= memorisation.write(plan, entries, found[PER_IDENTITY], folder)
         leak_cost = write_study_tables(studies, frame, folder)
+        audited = audits.parts_of(plan, entries, frame, evidence.people, folder)
         material = Material(
             plan=plan,
             entries=entries,
@@ -149,6 +154,9 @@ def write_report(
         if meanwhile is not None:
             meanwhile()
         drawn = catalogue.draw(material, folder / "figures", progress)
+        figures = [_figure(path) for path in drawn if path.suffix == ".png"]
+        of_audits = {kind for part in audited for kind in part.figures}
+        audits.write(plan, audited, figures, folder, partial)
         colours = {name: look.colour for name, look in material.looks.items() if look.is_own}
         compared_with = evidence.reference or "nothing"
         grid = grid_of(summary, colours, compared_with, said)
@@ -170,7 +178,8 @@ def write_report(
             ],
             survival=survival,
             paper=paper.lines(comparison),
-            figures=[_figure(path) for path in drawn if path.suffix == ".png"],
+            audits=audited,
+            figures=[one for one in figures if audits.kind_of(one.name) not in of_audits],
             real=[name for name, it in plan.sweep.datasets.items() if it.generate is None],
             show_faces=show_faces,
             num_finished=int(frame["tow"].notna().sum()),
@@ -266,7 +275,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def _figure(path: Path) -> _Figure:
-    kind = catalogue.KINDS[path.stem.split("-", 1)[0]]
+    kind = catalogue.KINDS[audits.kind_of(path.stem)]
     content = path.read_bytes()
     # A PNG says its width in pixels right behind its mark.
     inches = int.from_bytes(content[16:20], "big") / DPI

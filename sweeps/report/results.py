@@ -12,6 +12,7 @@ from oneshui.spec import Role
 from sweeps.graph.artifacts import PLUGINS, PREPARED
 from sweeps.graph.job import Stage
 from sweeps.graph.plan import Plan, ResultRow
+from sweeps.report.audits.hiding import probe_values
 from sweeps.report.measures import CATALOGUE, OF_PLUGINS, SHIPPED, show
 from sweeps.store import Entry
 
@@ -109,6 +110,11 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         values["task"] = entries[row.evaluate_key].value["task"]
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
+    values |= probe_values(row, entries)
+    if row.completeness_key in entries:
+        complete = entries[row.completeness_key].value
+        values |= {k: v for k, v in complete.items() if k in CATALOGUE}
+    values |= _audited(row, values, entries)
     if row.row.role is not Role.PRETRAIN:
         unlearned = [entries[key] for key in row.model_keys if key in entries]
         values |= _cost("unlearn", unlearned)
@@ -120,6 +126,23 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
         if PREPARED in prepared.files:
             values["prepared_bytes"] = float(prepared.files[PREPARED]["bytes"])
     return values
+
+
+OF_CHOSEN = ("tow", "forget_gap", "mia_auc", "rmia_auc")
+"""What is shown of a row in the cell whose people memorisation chose, after "chosen_"."""
+
+
+def _audited(row: ResultRow, values: Mapping[str, Any], entries: Entries) -> dict[str, Any]:
+    """What finished audits say of a row: by likelihood, and on people chosen by memorisation."""
+    found: dict[str, Any] = {}
+    if row.lira_key in entries:
+        found |= {k: v for k, v in entries[row.lira_key].value.items() if k in CATALOGUE}
+    if row.chosen is not None and row.chosen.score_key in entries:
+        score = entries[row.chosen.score_key].value
+        found |= {f"chosen_{name}": score.get(name) for name in OF_CHOSEN}
+        if values["tow"] is not None:
+            found["chosen_drop"] = values["tow"] - score["tow"]
+    return found
 
 
 def made_of(plan: Plan, row: ResultRow, entries: Entries) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 from sweeps.graph.job import STAGES, Job
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.graph.studies import NOTHING
+from sweeps.report.audits.hiding import OF_PROBES
 from sweeps.report.results import Entries, made_of, resolved_hyperparameters, row_values
 from sweeps.store import Entry
 
@@ -23,9 +24,33 @@ DIGITS = 16
 """Of a content's hash: what people compare."""
 
 
-def jobs_behind(row: ResultRow, plan: Plan) -> list[str]:
-    """Keys of every job behind a row, the score first and the data last."""
-    needed = plan.needed(row)
+def said_by(row: ResultRow, measure: str, entries: Entries) -> tuple[str, ...]:
+    """Keys of the jobs that say a measure of a row: its score, unless audits do.
+
+    Args:
+        row: One row of the results table.
+        measure: A column of it.
+        entries: Finished jobs by key.
+    """
+    if measure.startswith("chosen_") and row.chosen is not None:
+        return (row.score_key, row.chosen.score_key)
+    for key in (row.lira_key, row.completeness_key):
+        if key is not None and key in entries and measure in entries[key].value:
+            return (key,)
+    if row.probes is not None and measure in OF_PROBES:
+        return (row.score_key, *row.probes.keys)
+    return (row.score_key,)
+
+
+def jobs_behind(row: ResultRow, plan: Plan, last: Sequence[str] = ()) -> list[str]:
+    """Keys of every job behind a row, the score first and the data last.
+
+    Args:
+        row: One row of the results table.
+        plan: The sweep's graph.
+        last: Keys of the jobs to begin with, from ``said_by``; its score if none are given.
+    """
+    needed = plan.behind(last) if last else plan.needed(row)
     return sorted(needed, key=lambda key: (-STAGES.index(plan.jobs[key].stage), needed[key]))
 
 

@@ -34,17 +34,32 @@ _GUESSED_PASSES: Mapping[str, float] = {
     "unlearn": 0.05,
     "evaluate": 1.5,
     "true_tow": 0.5,
+    "examine": 0.05,
+    "untrained": 0.05,
+    "probe": 1.5,
 }
 """Forward passes over the dataset that a job of the stage costs, about: a simulation for each
-request, a trial for each cell, a choice for each cell and trial that is carried."""
+request, a trial for each cell, a choice for each cell and trial that is carried; of a probe, over
+what its lessons show."""
 
+_MEASURING = (
+    *("evaluate", "score", "sequence", "probe", "examine", "lira", "memorisation"),
+    *("untrained", "completeness"),
+)
 _FAMILY: Mapping[str, str] = {
     **dict.fromkeys(("index", "cache", "split", "weights"), "data"),
     **dict.fromkeys(TRAINING, "training"),
     **dict.fromkeys(("prepare", "unlearn"), "methods"),
     **dict.fromkeys(("simulate", "trial", "choose", "true_tow"), "tuning"),
-    **dict.fromkeys(("evaluate", "score", "sequence"), "measuring"),
+    **dict.fromkeys(_MEASURING, "measuring"),
 }
+_OF_BYTES = (
+    *("index", "cache", "split", "score", "sequence", "lira", "memorisation", "completeness"),
+)
+"""Stages that look at pictures or tables and compute with no network."""
+
+_PROBE_STEPS = 3 * 30
+"""Of three lessons; a step costs three forward passes of a batch."""
 _DOUBT = (3.0, 2.0, 1.0)
 """So many measured kinds the broader one counts for, when a kind's ratio is made from its own: for
 all networks, for a family, for a stage and access."""
@@ -121,12 +136,15 @@ def forward_gflop(job: Job) -> float:
 def guess(job: Job, jobs: Mapping[str, Job], *, gpu: bool) -> float:
     """Seconds of a job of which no kind was ever measured; right within a factor of ten or so."""
     images = images_of(job, jobs)
-    if job.stage in ("index", "cache", "split", "score", "sequence"):
+    if job.stage in _OF_BYTES:
         dataset = dataset_of(job, jobs)
         is_drawn = dataset is not None and "generate" in dataset.spec
         decode = _DECODE_DRAWN_SECONDS if is_drawn else _DECODE_SECONDS
         each = {"index": 1e-5, "cache": decode, "split": 2e-6}.get(job.stage, 2e-5)
         return (0.2 + images * each) * max(1, len(job.series.get("predictions", ())))
+    if job.stage == "probe":
+        # It shows a few pictures often, however many the dataset has.
+        images = _PROBE_STEPS * 3.0 * float(job.spec["recipe"]["batch_size"])
     passes = _GUESSED_PASSES.get(job.stage, 0.0)
     passes *= float(job.spec.get("requests", 1)) * float(job.spec.get("carried", 1))
     passes *= max(1, len(job.series.get("pretrained", ())))

@@ -101,6 +101,7 @@ class Forecast:
         simulated: By number of GPU machines, without interruptions and with them; empty where
             jobs do not run on GPUs.
         places: Jobs at the same time on each of these machines.
+        audits: The jobs of all stages that are there for audits alone.
     """
 
     stages: Mapping[Stage, StagePlan]
@@ -109,6 +110,7 @@ class Forecast:
     seconds: Mapping[int, float]
     simulated: Mapping[int, tuple[Simulated, Simulated]]
     places: int
+    audits: StagePlan
 
     @property
     def gpu_hours(self) -> float:
@@ -132,6 +134,7 @@ def forecast(
     estimates: Estimates,
     requests: ResourceRequests,
     interruptions_per_hour: float,
+    audits: Collection[str] = (),
 ) -> Forecast:
     """What the jobs that must run will take.
 
@@ -141,6 +144,7 @@ def forecast(
         estimates: How long jobs take.
         requests: What they ask for.
         interruptions_per_hour: Of each simulated machine.
+        audits: Keys of the jobs that audits alone need.
     """
     left = {key: job for key, job in plan.jobs.items() if key in reasons}
     seconds = {key: estimates.seconds(job) for key, job in left.items()}
@@ -172,6 +176,13 @@ def forecast(
         seconds={count: makespan(left, seconds, count) for count in counts},
         simulated=simulated,
         places=places,
+        audits=_stage(
+            [plan.jobs[key] for key in plan.jobs if key in audits],
+            reasons,
+            seconds,
+            estimates,
+            requests,
+        ),
     )
 
 

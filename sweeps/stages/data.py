@@ -17,6 +17,7 @@ from oneshui.spec import images_needed
 from sweeps.graph.artifacts import (
     IDENTITIES,
     IMAGES,
+    MEMORISATION,
     PIXELS,
     PREDICTIONS,
     SPLIT,
@@ -126,7 +127,17 @@ def _draw(context: JobContext) -> Split:
         walk=spec["walk"],
         min_images=spec.get("min_images", images_needed(spec["num_forget"])),
         reserved=sorted({identity for forget in reported for identity in forget}),
+        among=_by_memorisation(context) if "choose" in spec else None,
     )
+
+
+def _by_memorisation(context: JobContext) -> list[int]:
+    """The people of the pool, first those who are to be forgotten where memorisation says who."""
+    path = context.entries["memorisation"].file(MEMORISATION)
+    table = pd.read_parquet(path, columns=["identity", "memorisation"])
+    sign = 1 if context.job.spec["choose"] == "forgettable" else -1
+    ranked = sorted(zip(sign * table["memorisation"], table["identity"], strict=True))
+    return [int(identity) for _, identity in ranked]
 
 
 def _asking(context: JobContext) -> Split:

@@ -79,22 +79,13 @@ def _save_features(context: JobContext, model: Any) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from oneshui.training.models import FeaturesAndLogits
+    from oneshui.training.models import Features
     from oneshui.training.predict import predict_logits
-
-    class Features(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.view = FeaturesAndLogits(model)
-
-        def forward(self, batch: torch.Tensor) -> torch.Tensor:
-            features: torch.Tensor = self.view(batch)[1]
-            return features
 
     split, tensors = load_split(context), {}
     for name in ("train", "support"):
         data = images(context, split, name)
-        tensors[f"{name}.features"] = predict_logits(Features(), data, device=device(context))
+        tensors[f"{name}.features"] = predict_logits(Features(model), data, device=device(context))
         tensors[f"{name}.images"] = torch.from_numpy(data.rows)
         tensors[f"{name}.identities"] = data.identities
     save_file(tensors, context.folder / FEATURES)
@@ -204,6 +195,7 @@ def judged_people(
         retain_gap=values["retain_gap"],
         votes=[attack.votes for attack in votes if attack.votes is not None],
         membership=[(a.attack.forget_scores, a.attack.nonmember_scores) for a in attacks],
+        fpr=values.get("rmia_fpr"),
     )
     drawn.to_parquet(context.folder / PEOPLE, index=False)
     found: dict[str, float | int | None] = {}
@@ -211,8 +203,9 @@ def judged_people(
         identities = pd.concat([table.loc[table["set"] == name, "identity"] for table in tables])
         found |= {f"{name}_people": identities.nunique(), f"{name}_images": len(identities)}
     fewest = min(int(found[f"{name}_people"] or 0) for name in ("forget", "test"))
-    for name in ("mia_auc", "rmia_auc"):
-        ends = interval(values[name], drawn[name], fewest) if name in values else None
+    for name in ("mia_auc", "rmia_auc", "rmia_tpr"):
+        value = values.get(name)
+        ends = None if value is None else interval(value, drawn[name], fewest)
         found[f"{name}_low"], found[f"{name}_high"] = ends or (None, None)
     return found
 

@@ -14,9 +14,12 @@ from oneshui.plugins import receive
 from oneshui.seeding import seed_shared
 from sweeps.graph.job import CHECKPOINTED, Job, Stage
 from sweeps.stages import (
+    completeness,
     data,
     evaluation,
+    likelihood,
     pooling,
+    probes,
     sequences,
     training,
     tuning,
@@ -116,6 +119,10 @@ def warm_up(env: WorkerEnvironment) -> None:
 def import_all() -> None:
     """Import whatever a job may need, and what is found by name."""
     import oneshui.attacks.rmia
+    import oneshui.audits.completeness
+    import oneshui.audits.likelihood
+    import oneshui.audits.reidentification
+    import oneshui.audits.relearning
     import oneshui.data.cache
     import oneshui.data.simulated_requests
     import oneshui.measures
@@ -149,4 +156,10 @@ STAGES: Mapping[Stage, Callable[[JobContext], dict[str, Any]]] = {
     "score": pooling.score,
     "true_tow": tuning.true_tow,
     "sequence": sequences.sequence,
+    "examine": likelihood.examine,
+    "lira": likelihood.lira,
+    "memorisation": likelihood.memorisation,
+    "probe": probes.probe,
+    "untrained": completeness.untrained,
+    "completeness": completeness.completeness,
 }

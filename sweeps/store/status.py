@@ -93,7 +93,9 @@ def _open_inputs(plan: Plan, entries: dict[str, Entry], reasons: dict[str, Reaso
                 reasons[needed] = "left out"
 
 
-_REPORTED = frozenset({"split", "evaluate", "score", "sequence"})
+_REPORTED = frozenset(
+    {"split", "evaluate", "score", "sequence", "probe", "lira", "memorisation", "completeness"}
+)
 
 
 def _compared(entry: Entry) -> Entry | DamagedEntryError:

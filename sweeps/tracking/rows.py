@@ -96,6 +96,9 @@ def plan_params(plan: Plan) -> dict[str, str]:
     if len(recipes) == 1:
         recipe = next(iter(sweep.training.values()))
         found |= {f"training.{name}": value for name, value in asdict(recipe).items()}
+    if sweep.audit is not None:
+        found |= {f"audit.{name}": value for name, value in asdict(sweep.audit).items()}
+        found["audit.choose"] = sweep.choose
     if plan.studies:
         found |= {f"tuning.{name}": value for name, value in asdict(sweep.tuning).items()}
     return {name: str(value)[:LONGEST] for name, value in found.items()}

@@ -21,6 +21,8 @@ from sweeps.report.figures import (
     attack,
     costs,
     identities,
+    likelihood,
+    recovery,
     saturation,
     scores,
     sequences,
@@ -111,6 +113,15 @@ KINDS: dict[str, FigureKind] = {
         "to nothing to forget.",
         drawings=sequences.reversal,
     ),
+    "recovery": FigureKind(
+        alt="Line plots of the score on pictures of the forgotten against steps of learning again, "
+        "a line per row and a panel for what is taught, the pretrained and the retrained model "
+        "dashed; the numbers are in relearning.csv",
+        caption="Every model is taught again with a few pictures of those it forgot, and asked "
+        "about their others; means over seeds. A line that leaves the retrained model's and joins "
+        "the pretrained one's within a few steps had not lost what it did not show.",
+        drawings=recovery.recovery,
+    ),
     "loss_mia": FigureKind(
         alt="Dot plot of the AUC of the loss attack on every row with its seeds, guessing as a "
         "dotted line; the numbers are the column MIA AUC of the table",
@@ -136,6 +147,33 @@ KINDS: dict[str, FigureKind] = {
         "picture is unlike the person's others (paper, Figure 4)? Gap above 0: still known better "
         f"than by the retrained model. {_LINES}",
         drawings=identities.hardness,
+    ),
+    "hardness_memorised": FigureKind(
+        alt="Scatter plots, one per row, of every forgotten person's gap against how much the "
+        "pool's models memorise the person, with a line; slopes are in "
+        "hardness_memorised_fits.csv",
+        caption="Each point is a forgotten person who is in the audit's pool: is it harder to "
+        "forget somebody whom models memorise more? Memorisation is measured on the pool's models, "
+        f"which are none of the cells'. {_LINES}",
+        drawings=identities.hardness_memorised,
+    ),
+    "likelihood_roc": FigureKind(
+        alt="ROC curves of the likelihood audit on logarithmic axes, a panel per row with a band; "
+        "the numbers are in likelihood_roc.csv",
+        caption="Unlearned people against people never seen, where few false accusations are made. "
+        "On the dotted diagonal the attacker guesses, which is what retraining gives; the dashed "
+        "line is doing nothing. Bands are 95% of each point by itself, over people and models "
+        "together. Nothing is shown left of ten decisions about people never seen.",
+        drawings=likelihood.likelihood_roc,
+    ),
+    "memorisation": FigureKind(
+        alt="Scatter plots, one per row, of what was forgotten of every person of the pool "
+        "against what was memorised; the numbers are in likelihood_people.csv",
+        caption="Each point is a person of the pool. On the dashed diagonal all that models had "
+        "memorised is gone; on the grey line nothing is; above the diagonal more went than was "
+        "memorised, which shows as well. Both axes are measured with few models a person, so "
+        "points scatter about the lines even where the method is perfect.",
+        drawings=likelihood.memorisation,
     ),
     "retain_drop": FigureKind(
         alt="Scatter plots, one per row, of the drop of everybody who stays against the "

@@ -40,8 +40,18 @@ def hardness(material: Material) -> Iterator[Drawing]:
     return _trends(
         material,
         "hardness",
-        ("gap", "distance of the support picture from the person's others"),
+        ("gap", "distance of the support picture from the person's others (cosine)", "distance"),
         "Hard to forget?",
+    )
+
+
+def hardness_memorised(material: Material) -> Iterator[Drawing]:
+    """The same against how much the models of the audit's pool memorise the person."""
+    return _trends(
+        material,
+        "hardness_memorised",
+        ("gap", "memorisation, on the pool's models (log-odds)", "memorisation"),
+        "Memorised, so hard to forget?",
     )
 
 
@@ -50,13 +60,13 @@ def retain_drop(material: Material) -> Iterator[Drawing]:
     return _trends(
         material,
         "retain_drop",
-        ("drop", "distance to the nearest forgotten person"),
+        ("drop", "distance to the nearest forgotten person (cosine)", "distance"),
         "Who loses?",
     )
 
 
 def _trends(
-    material: Material, name: str, outcome: tuple[str, str], question: str
+    material: Material, name: str, outcome: tuple[str, str, str], question: str
 ) -> Iterator[Drawing]:
     points = material.tables.get(f"{name}.csv")
     fits = material.tables.get(f"{name}_fits.csv")
@@ -64,9 +74,11 @@ def _trends(
         return
     for block in material.blocks():
         # Measured against itself, a row has nothing to show: no gap here, no drop there.
-        without = {"hardness": Role.RETRAIN, "retain_drop": Role.PRETRAIN}[name]
+        without = {"gap": Role.RETRAIN, "drop": Role.PRETRAIN}[outcome[0]]
         methods = {m: role for m, role in block.methods.items() if role is not without}
-        own = dict(list(block.of(points).groupby("method")))
+        # Whatever the axis is, panels call it a distance.
+        placed = block.of(points).rename(columns={outcome[2]: "distance"})
+        own = dict(list(placed.groupby("method")))
         lines = block.of(fits).set_index("method")
         known = {m: own[m] for m in methods if m in own}
         if known:
@@ -79,7 +91,7 @@ def _panels(
     points: dict[str, pd.DataFrame],
     looks: Mapping[str, Look],
     fits: pd.DataFrame,
-    outcome: tuple[str, str],
+    outcome: tuple[str, str, str],
     title: str,
 ) -> Figure:
     from matplotlib.figure import Figure
@@ -89,7 +101,7 @@ def _panels(
     width, height = max(4.2, 2.5 * columns), 1.25 + 2.3 * rows
     spread = max(np.ptp(part["distance"]) for part in points.values())
     unit = 10.0 ** math.floor(math.log10(spread)) if spread > 0 else 1.0
-    note = f"Slopes are points per {unit:g} of distance."
+    note = f"Slopes are points per {unit:g} of {outcome[2]}."
     if any(part["seed"].nunique() > 1 for part in points.values()):
         note = f"Each seed's {outcome[0]}s are moved to one intercept for all. {note}"
     by_method: Any = fits.to_dict("index")
@@ -128,7 +140,7 @@ def _panels(
     for axes in list(grid.flat)[len(points) :]:
         axes.set_visible(False)
     size = min(9.5, 1.8 * width)  # of the longest label, which a single panel is too narrow for
-    figure.supxlabel(f"{outcome[1]} (cosine)", fontsize=size, y=0.36 / height)
+    figure.supxlabel(outcome[1], fontsize=size, y=0.36 / height)
     figure.supylabel(f"{outcome[0]} (points)", fontsize=9.5, x=0.08 / width)
     wrapped = textwrap.fill(note, round(15 * width))
     figure.text(0.5, 0.05 / height, wrapped, ha="center", va="bottom", size=SMALL)

@@ -97,6 +97,33 @@ def test_refuses_a_forget_size_that_cannot_be(num_forget: int) -> None:
         make_split(identity, range(30), num_forget=num_forget, seed=0)
 
 
+@given(datasets())
+@settings(max_examples=30, deadline=None)
+def test_people_may_be_named_who_alone_are_forgotten_the_first_first(
+    dataset: tuple[np.ndarray, int, int],
+) -> None:
+    identity, num_forget, seed = dataset
+    order = range(identity.max() + 1)
+    drawn = make_split(identity, order, num_forget=num_forget, seed=seed)
+    # The same people the other way round, and one of them who is not trained on here.
+    named = [drawn.test[0], *reversed(drawn.forget)]
+    split = make_split(identity, order, num_forget=num_forget, seed=seed, among=named)
+    assert split.forget == tuple(reversed(drawn.forget))
+    assert (split.train, split.val, split.test) == (drawn.train, drawn.val, drawn.test)
+    assert [int(identity[image]) for image in split.support] == list(split.forget)
+    assert sorted(split.retain) == sorted(drawn.retain)
+
+
+def test_too_few_of_those_who_alone_may_be_forgotten_are_counted() -> None:
+    identity = np.repeat(np.arange(30), 4)
+    drawn = make_split(identity, range(30), num_forget=6, seed=1)
+    named = (*drawn.forget[:3], *drawn.test)
+    with pytest.raises(
+        InputError, match=rf"of the {len(named)} of the pool only 3 .*raise sweep\.audit\.pool"
+    ):
+        make_split(identity, range(30), num_forget=4, seed=1, among=named)
+
+
 def test_requests_of_one_drawing_are_everybody_in_it_once() -> None:
     identity = np.repeat(np.arange(30), 4)
     drawn = make_split(identity, range(30), num_forget=6, seed=1)

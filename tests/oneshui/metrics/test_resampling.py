@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from reference.ap import average_precision
 from reference.auc import auc as slow_auc
+from reference.tpr import tpr_at_fpr as slow_tpr
 
 from benchmarks.people import Population, coverage
-from oneshui.attacks.roc import auc
+from oneshui.attacks.roc import auc, tpr_at_fpr
 from oneshui.errors import InputError
 from oneshui.metrics.resampling import (
     NUM_RESAMPLES,
@@ -22,6 +23,7 @@ from oneshui.metrics.resampling import (
     resampled,
     resampled_aucs,
     resampled_scores,
+    resampled_tprs,
 )
 from oneshui.metrics.scores import score
 from oneshui.metrics.tow import tow
@@ -30,6 +32,7 @@ from oneshui.spec import Task
 PEOPLE = {"forget": [3, 3, 3, 8, 8, 11, 11, 11, 20], "test": [1, 1, 2, 2, 2, 2, 5, 6, 6, 7]}
 NUM_OUTPUTS = 3
 RETAIN_GAP = -0.02
+FPR = 0.3
 CHECKED = range(0, NUM_RESAMPLES, 7)
 
 each_task = pytest.mark.parametrize("task", get_args(Task))
@@ -82,7 +85,13 @@ def test_a_resample_is_the_table_with_people_as_often_as_they_were_drawn(task: T
     own, theirs = predictions(task, 1), predictions(task, 2)
     votes, membership = judged(3), judged(4)
     found = resampled(
-        [own], [theirs], task=task, retain_gap=RETAIN_GAP, votes=[votes], membership=[membership]
+        [own],
+        [theirs],
+        task=task,
+        retain_gap=RETAIN_GAP,
+        votes=[votes],
+        membership=[membership],
+        fpr=FPR,
     )
     assert list(found.columns) == list(RESAMPLED)
     assert len(found) == NUM_RESAMPLES
@@ -105,6 +114,7 @@ def test_a_resample_is_the_table_with_people_as_often_as_they_were_drawn(task: T
             "mia_acc": (votes[0].repeat(forget) <= 0.5).mean(),
             "mia_threshold_auc": slow_auc(*repeated(losses, forget, test)),
             "rmia_auc": slow_auc(*repeated(membership, forget, test)),
+            "rmia_tpr": slow_tpr(*repeated(membership, forget, test), FPR),
         }
         assert found.loc[number].to_dict() == pytest.approx(expected, abs=1e-12)
 
@@ -142,6 +152,9 @@ def test_when_everybody_counts_once_the_numbers_are_the_stored_ones(task: Task) 
     assert scores.tolist() == pytest.approx([stored, stored], rel=1e-14)
     areas = resampled_aucs(logits[:, 0], logits[:200, 1], once, once[:, :200])
     assert areas.tolist() == [auc(logits[:, 0], logits[:200, 1])] * 2
+    rates = resampled_tprs(logits[:, 0], logits[:200, 1], once, once[:, :200], fpr=0.05)
+    stored_rate = tpr_at_fpr(logits[:, 0], logits[:200, 1], fpr=0.05)
+    assert rates.tolist() == pytest.approx([stored_rate] * 2, rel=1e-14)
 
 
 def test_all_images_of_a_person_come_along_and_one_person_fewer_is_drawn() -> None:
@@ -184,7 +197,7 @@ def test_rows_are_paired_with_the_retrained_model(task: Task) -> None:
     for name in ("forget_score", "test_score"):
         assert again[name].tolist() == same[name].tolist()
     assert (again["tow"] == 1).all()
-    assert same[["mia_auc", "mia_acc", "rmia_auc"]].isna().all(axis=None)
+    assert same[["mia_auc", "mia_acc", "rmia_auc", "rmia_tpr"]].isna().all(axis=None)
 
 
 def test_of_several_requests_the_forgotten_are_drawn_together() -> None:
@@ -205,6 +218,7 @@ def test_of_several_requests_the_forgotten_are_drawn_together() -> None:
         retain_gap=RETAIN_GAP,
         votes=parted(votes),
         membership=parted(membership),
+        fpr=FPR,
     )
     joined = pd.concat([whole[of_forget & is_first], whole[of_forget & ~is_first]])
     alike = resampled(
@@ -214,6 +228,7 @@ def test_of_several_requests_the_forgotten_are_drawn_together() -> None:
         retain_gap=RETAIN_GAP,
         votes=[(np.concatenate([part[0] for part in parted(votes)]), votes[1])],
         membership=[(np.concatenate([part[0] for part in parted(membership)]), membership[1])],
+        fpr=FPR,
     )
     # Of models that say the same, requests together are one request.
     pd.testing.assert_frame_equal(found, alike)

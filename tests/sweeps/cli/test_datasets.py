@@ -83,6 +83,27 @@ def test_requests_need_people_enough_for_all_of_them_together() -> None:
         check(40, 5, *alone)
 
 
+def test_a_pool_needs_people_who_can_be_spared_and_enough_for_who_is_chosen_from_it() -> None:
+    def check(people: int, pool: int, *overrides: str) -> str:
+        audit = f"++sweep.audit={{pool: {pool}, models: 8}}"
+        few = ("sweep.forget_sizes=[4]", audit, *overrides)
+        return said(table_of(people), load([*SWEEP, *few]).sweep)
+
+    assert check(40, 8) == ""
+    with pytest.raises(
+        InputError,
+        match=r"^dataset synthetic_tiny, sweep\.audit\.pool=32, seed 2000: forget size 32 is too ",
+    ):
+        check(40, 32)
+    assert check(40, 16, "++sweep.choose=memorised") == ""
+    # Of 8 people of the pool some 5 are in a seed's training set, and of one seed's fewer than 4.
+    with pytest.raises(
+        InputError,
+        match=r"^dataset synthetic_tiny, seed \d+, sweep\.choose=memorised: .*of the 8 of the pool",
+    ):
+        check(40, 8, "++sweep.choose=memorised", "sweep.seeds=[0,1,2,3,4,5,6,7,8,9]")
+
+
 def test_a_study_tries_on_a_single_request_whatever_a_cell_stands_for() -> None:
     def check(*overrides: str) -> None:
         few = ("sweep.forget_sizes=[4]", "sweep.methods=[ssd]", "sweep.seeds=[0]", *overrides)

@@ -143,3 +143,22 @@ def test_a_plan_says_what_studies_run_on(tmp_path: Path) -> None:
         "  tuning: 4 studies; seeds 1000, 1001, never reported, in 2 independent studies"
     )
     assert "tuning:" not in said(tmp_path, *tuned[:2])
+
+
+def test_what_audits_add_has_its_price(tmp_path: Path) -> None:
+    pool = "++sweep.audit={probes: false, pool: 64, models: 32}"
+    text = said(tmp_path, "sweep=full", pool, "cluster.gpus_per_worker=0.5")
+    plan, plain = (expand(load(["sweep=full", *more]).sweep) for more in ((pool,), ()))
+    datasets = len(plan.sweep.datasets)
+    assert plan.counts()["pretrain"] - plain.counts()["pretrain"] == 32 * datasets
+    own = len(plan.jobs) - len(plain.jobs)
+    line = text.split("audits: ")[1].splitlines()[0]
+    assert line.startswith(f"{own} of these jobs, 0 of them done; 32 trainings for each dataset")
+    hours = {
+        name: float(part.split("about ")[1].split(" GPU-hours")[0].replace(",", ""))
+        for name, part in (("audits", line), ("all", text.split("work: ")[1]))
+    }
+    without = said(tmp_path, "sweep=full", "cluster.gpus_per_worker=0.5")
+    assert "audits: " not in without
+    others = float(without.split("work: about ")[1].split(" GPU-hours")[0].replace(",", ""))
+    assert hours["audits"] + others == pytest.approx(hours["all"], abs=1.1)

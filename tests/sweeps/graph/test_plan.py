@@ -32,6 +32,9 @@ def test_every_sweep_plans_and_every_job_comes_after_its_inputs(name: str) -> No
     without |= {"weights"} if spec.model.weights == "random" else set()
     without |= set() if spec.tuning.true_tow else {"true_tow"}
     without |= set() if spec.sequence else {"sequence"}
+    without |= set() if spec.audit and spec.audit.probes else {"probe"}
+    without |= set() if spec.audit and spec.audit.pool else {"examine", "lira", "memorisation"}
+    without |= set() if spec.audit and spec.audit.completeness else {"untrained", "completeness"}
     assert {job.stage for job in made.jobs.values()} == set(STAGES) - without
 
 

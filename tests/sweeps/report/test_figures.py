@@ -339,6 +339,7 @@ def test_a_real_sweep_has_every_figure_that_it_can(real: Material, tmp_path: Pat
         "saturation",
         "sequence",
         "reversal",
+        "recovery",
     }
     # Retraining again is no variant of a method.
     assert "ablation" not in found

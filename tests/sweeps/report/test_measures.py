@@ -19,10 +19,18 @@ tow mia_auc mia_acc mia_threshold_auc rmia_auc rmia_tpr
 unlearn_seconds prepare_seconds
 retain_gap forget_gap test_gap tow_normalised tow_with_mia mia_reference_auc mia_reference_acc
 rmia_fpr rmia_a rmia_references rmia_reference_auc rmia_copies_auc
-rmia_auc_low rmia_auc_high mia_auc_low mia_auc_high
+rmia_auc_low rmia_auc_high rmia_tpr_low rmia_tpr_high mia_auc_low mia_auc_high
 forget_people forget_images test_people test_images js_forget js_test weight_distance
 forget_margin forget_loss_gap forget_margin_gap num_attributes nomus prepared_bytes
+recovery_1 recovery_5 recovery_support relearn_steps
+reid_rank1 reid_rank1_gap reid_tpr reid_tpr_gap reid_retain_gap hides
+completeness completeness_low completeness_high completeness_people completeness_images
+completeness_models zrf rf_js activation_forget activation_test same_forget same_test
 unlearn_peak_bytes prepare_peak_bytes unlearn_peak_gpu_bytes prepare_peak_gpu_bytes
+lira_auc lira_auc_low lira_auc_high lira_tpr lira_tpr_low lira_tpr_high lira_tpr_10
+lira_efficacy_auc lira_efficacy_auc_low lira_efficacy_auc_high lira_epsilon lira_worst
+lira_worst_by_chance lira_p95 lira_shift lira_positives lira_negatives lira_people lira_models
+chosen_tow chosen_drop chosen_forget_gap chosen_mia_auc chosen_rmia_auc
 method_source protection device precision versions commit job_key
 """
 MLFLOW = """
@@ -32,12 +40,24 @@ tow mia/auc mia/accuracy mia/threshold_auc rmia/auc rmia/tpr
 cost/unlearn_seconds cost/prepare_seconds
 gap/retain gap/forget gap/test tow_normalised tow_with_mia mia/reference_auc
 mia/reference_accuracy rmia/fpr rmia/a rmia/references rmia/reference_auc rmia/copies_auc
-rmia/auc_low rmia/auc_high mia/auc_low mia/auc_high
+rmia/auc_low rmia/auc_high rmia/tpr_low rmia/tpr_high mia/auc_low mia/auc_high
 forget/people forget/images test/people test/images js/forget js/test
 weight_distance forget/margin gap/forget_loss gap/forget_margin num_attributes nomus
 cost/prepared_bytes
+probe/recovery_1 probe/recovery_5 probe/recovery_support probe/relearn_steps
+probe/rank1 probe/rank1_gap probe/tpr probe/tpr_gap probe/retain_gap probe/hides
+audit/completeness audit/completeness_low audit/completeness_high audit/completeness_people
+audit/completeness_images audit/completeness_models audit/zrf audit/rf_js
+audit/activation_forget audit/activation_test audit/same_forget audit/same_test
 cost/unlearn_peak_bytes cost/prepare_peak_bytes cost/unlearn_peak_gpu_bytes
 cost/prepare_peak_gpu_bytes
+audit/lira_auc audit/lira_auc_low audit/lira_auc_high audit/lira_tpr audit/lira_tpr_low
+audit/lira_tpr_high audit/lira_tpr_10 audit/lira_efficacy_auc
+audit/lira_efficacy_auc_low audit/lira_efficacy_auc_high audit/lira_epsilon
+audit/lira_worst audit/lira_worst_by_chance audit/lira_p95 audit/lira_shift
+audit/lira_positives audit/lira_negatives audit/lira_people audit/lira_models
+audit/chosen_tow audit/chosen_drop audit/chosen_forget_gap
+audit/chosen_mia_auc audit/chosen_rmia_auc
 """
 BOARD = """
 retain forget test ToW mia_auc mia_acc rmia_auc rmia_tpr seconds prepare_seconds
@@ -77,6 +97,8 @@ def test_what_is_best_is_written_down_once() -> None:
     units = {m.key: m.unit for m in measures.CATALOGUE.values() if m.key.endswith("_gap")}
     assert units == {
         **dict.fromkeys(("retain_gap", "forget_gap", "test_gap"), "difference"),
+        **dict.fromkeys(("reid_rank1_gap", "reid_tpr_gap", "reid_retain_gap"), "difference"),
+        "chosen_forget_gap": "difference",
         **dict.fromkeys(("forget_loss_gap", "forget_margin_gap"), "signed"),
     }
     hundred = {key for key, m in measures.CATALOGUE.items() if m.scale == 100}

@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 import torch
 from support.inline_sweep import InlineSweep, inline_sweep
+from support.pool import pool_sweep
 from support.stage_contexts import Asked, moved, run_jobs
 from torch import nn
 
@@ -37,6 +38,12 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
         *TINY,
         "sweep.methods=[pretrain,retrain,retrain_again]",
     )
+
+
+@pytest.fixture(scope="session")
+def pooled(tmp_path_factory: pytest.TempPathFactory) -> InlineSweep:
+    """A sweep with a pool, and a cell whose people are chosen from it."""
+    return pool_sweep(tmp_path_factory.mktemp("pool"))
 
 
 @pytest.fixture(scope="session")

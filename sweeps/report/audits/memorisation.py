@@ -1,0 +1,57 @@
+"""Memorisation of people as what makes forgetting hard: Figure 4 with another axis.
+
+Memorisation is measured on the models of the audit's pool, which are other models than those of
+the cells. Must not import torch, Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from oneshui.spec import Role
+from sweeps.graph.artifacts import MEMORISATION
+from sweeps.graph.plan import Plan
+from sweeps.report.analyses import fits, stored_table
+from sweeps.report.results import OF_A_ROW, Entries
+from sweeps.report.sheets import write_csv
+
+POINTS, FITS = "hardness_memorised.csv", "hardness_memorised_fits.csv"
+AXIS = "memorisation"
+
+
+def write(
+    plan: Plan, entries: Entries, identities: pd.DataFrame, folder: Path
+) -> dict[str, pd.DataFrame]:
+    """Write the gap of every forgotten person whose memorisation is known, and the lines.
+
+    Args:
+        plan: The sweep's graph.
+        entries: Finished jobs by key.
+        identities: ``per_identity.parquet`` of ``sweeps.report.analyses.write``.
+        folder: The report's.
+
+    Returns:
+        ``hardness_memorised.csv`` (columns dataset, num_forget, seed, method, identity,
+        memorisation in log-odds and gap, a fraction) and ``hardness_memorised_fits.csv``
+        (``sweeps.report.analyses.fits``), by file name; nothing where no forgotten person is in a
+        pool.
+    """
+    known = []
+    for dataset, pool in plan.pools.items():
+        entry = entries.get(pool.memorisation_key)
+        if entry is not None:
+            table = stored_table(entry, MEMORISATION)[["identity", AXIS]]
+            known.append(table.assign(dataset=dataset))
+    if not known or identities.empty:
+        return {}
+    points = identities.merge(pd.concat(known), on=["dataset", "identity"]).dropna(subset=[AXIS])
+    if points.empty:
+        return {}
+    points = points[[*OF_A_ROW, "identity", AXIS, "gap"]]
+    again = {row.row.name for row in plan.results if row.row.role is Role.RETRAIN_AGAIN}
+    tables = {POINTS: points, FITS: fits(points, "gap", again, axis=AXIS)}
+    for name, table in tables.items():
+        write_csv(table, folder / name)
+    return tables
