@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from oneshui.accelerator import ask_precision
 from oneshui.errors import InputError, unknown_name
 from oneshui.seeding import derive_seed
 from oneshui.spec import ModelSpec
@@ -53,6 +54,7 @@ def make_model(spec: ModelSpec, num_outputs: int, seed: int) -> nn.Module:
     classifier_of(model)
     if spec.channels_last:
         model.to(memory_format=torch.channels_last)
+    ask_precision(model, spec.precision)
     return model.eval()
 
 
