@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
@@ -111,53 +112,56 @@ def _is_played(device: Any) -> bool:
 
 
 def _run(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operator: as it is without the device, else on what its tensors hold."""
     flat, spec = tree_flatten((args, kwargs))
     tensors = [it for it in flat if isinstance(it, torch.Tensor)]
     own = [it for it in tensors if isinstance(it, PlayedTensor)]
-    named = kwargs.get("device")
-    if not own and not _is_played(named):
+    if not own and not _is_played(kwargs.get("device")):
         return function(*args, **kwargs)
     _State.operators += 1
+    _require_no_mixing(function, tensors, kwargs)
+    inner = [it.held if isinstance(it, PlayedTensor) else it for it in flat]
+    inner_args, inner_kwargs = tree_unflatten(inner, spec)
+    if _is_played(kwargs.get("device")):
+        inner_kwargs["device"] = torch.device("cpu")
+    inner_kwargs.pop("pin_memory", None)
+    # A zero without memory, which derivatives begin with, could not be held.
+    is_empty_zero = function is _aten._efficientzerotensor.default
+    found = (_aten.zeros.default if is_empty_zero else function)(*inner_args, **inner_kwargs)
+    if not _stays(function, args, kwargs):
+        return args[0] if function is _aten.copy_.default else found
+    known = {id(it.held): it for it in own}
+    leaves, shape = tree_flatten(found)
+    wrapped = tree_unflatten([_wrapped(it, known) for it in leaves], shape)
+    return return_and_correct_aliasing(function, args, kwargs, wrapped) if own else wrapped
+
+
+def _require_no_mixing(function: Any, tensors: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raise what a real device raises: single numbers alone may come from the processor."""
+    own = [it for it in tensors if isinstance(it, PlayedTensor)]
     strangers = [it for it in tensors if not isinstance(it, PlayedTensor) and it.dim() > 0]
     if own and strangers and function not in _CROSSING:
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but {function} found {NAME}:0 and "
             f"{strangers[0].device}"
         )
-    inner = [it.held if isinstance(it, PlayedTensor) else it for it in flat]
-    inner_args, inner_kwargs = tree_unflatten(inner, spec)
-    stays = True
-    if function is _aten._to_copy.default:
-        stays = _is_played(named) if named is not None else bool(own)
-    elif function is _aten.copy_.default:
-        stays = isinstance(args[0], PlayedTensor)
-    elif function is _aten._local_scalar_dense.default or function is _aten.equal.default:
-        stays = False
-    if _is_played(named):
-        inner_kwargs["device"] = torch.device("cpu")
-    inner_kwargs.pop("pin_memory", None)
-    if "generator" in inner_kwargs and inner_kwargs["generator"] is not None:
+    if kwargs.get("generator") is not None:
         raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu'")
-    if function is _aten._efficientzerotensor.default:
-        # A zero without memory, which derivatives begin with, could not be held.
-        function = _aten.zeros.default
-    found = function(*inner_args, **inner_kwargs)
-    if not stays:
-        return args[0] if function is _aten.copy_.default else found
-    leaves, shape = tree_flatten(found)
-    by_id = {id(it.held): it for it in own}
-    wrapped = [_wrapped(it, by_id) for it in leaves]
-    for it in wrapped:
-        if isinstance(it, PlayedTensor):
-            _State.peak = max(_State.peak, it.held.untyped_storage().nbytes())
-    if not own:
-        return tree_unflatten(wrapped, shape)
-    return return_and_correct_aliasing(function, args, kwargs, tree_unflatten(wrapped, shape))
+
+
+def _stays(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether what an operator gives is on the device."""
+    if function is _aten._to_copy.default and kwargs.get("device") is not None:
+        return _is_played(kwargs["device"])
+    if function is _aten.copy_.default:
+        return isinstance(args[0], PlayedTensor)
+    return function not in (_aten._local_scalar_dense.default, _aten.equal.default)
 
 
 def _wrapped(found: Any, known: Mapping[int, PlayedTensor]) -> Any:
     if not isinstance(found, torch.Tensor):
         return found
+    _State.peak = max(_State.peak, found.untyped_storage().nbytes())
     own = known.get(id(found))
     return PlayedTensor(found) if own is None else own
 
@@ -166,7 +170,8 @@ class _Module:
     """What ``torch.played`` answers."""
 
     def is_initialized(self) -> bool:
-        return _State.is_active
+        # A fork loses nothing of it.
+        return False
 
     def is_available(self) -> bool:
         return _State.is_active
@@ -186,25 +191,25 @@ class _Module:
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
 
-    def get_rng_state(self, device: Any = None) -> torch.Tensor:
+    def get_rng_state(self, _device: Any = None) -> torch.Tensor:
         return _State.random
 
-    def set_rng_state(self, state: torch.Tensor, device: Any = None) -> None:
+    def set_rng_state(self, state: torch.Tensor, _device: Any = None) -> None:
         _State.random = state
 
-    def mem_get_info(self, device: Any = None) -> tuple[int, int]:
+    def mem_get_info(self, _device: Any = None) -> tuple[int, int]:
         return FREE_BYTES, ALL_BYTES
 
-    def max_memory_allocated(self, device: Any = None) -> int:
+    def max_memory_allocated(self, _device: Any = None) -> int:
         return _State.peak
 
-    def reset_peak_memory_stats(self, device: Any = None) -> None:
+    def reset_peak_memory_stats(self, _device: Any = None) -> None:
         _State.peak = 0
 
-    def synchronize(self, device: Any = None) -> None:
+    def synchronize(self, _device: Any = None) -> None:
         """Nothing runs beside what is asked for."""
 
-    def get_device_name(self, device: Any = None) -> str:
+    def get_device_name(self, _device: Any = None) -> str:
         return "A played device"
 
 
@@ -212,7 +217,7 @@ class _Hook(torch._C._acc.PrivateUse1Hooks):  # type: ignore[name-defined, misc]
     def is_available(self) -> bool:
         return _State.is_active
 
-    def has_primary_context(self, dev_id: int) -> bool:
+    def has_primary_context(self, _number: int) -> bool:
         return True
 
     def is_built(self) -> bool:
@@ -246,8 +251,11 @@ _AUTOCAST = torch._C.DispatchKey.AutocastPrivateUse1
 
 
 @functools.cache
-def _registered() -> list[torch.library.Library]:
-    """Register the device, once a process; the libraries hold as long as they are kept."""
+def register() -> list[torch.library.Library]:
+    """Register the device, once a process and before its first backward pass.
+
+    Autograd counts devices then, and never again. The libraries hold as long as they are kept.
+    """
     _setup_privateuseone_for_python_backend(rename=NAME, backend_module=_Module(), hook=_Hook())
     rest = torch.library.Library("_", "IMPL")
     rest.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
@@ -264,7 +272,7 @@ def played(*, has_float64: bool = True) -> Iterator[torch.device]:
     Args:
         has_float64: Whether it computes float64; Apple's does not.
     """
-    _registered()
+    register()
     pin, swap = torch.Tensor.pin_memory, torch.__future__.get_swap_module_params_on_conversion()
     _State.is_active, _State.has_float64, _State.operators = True, has_float64, 0
     torch.Tensor.pin_memory = lambda self, *_: self  # type: ignore[method-assign, assignment]
@@ -276,6 +284,11 @@ def played(*, has_float64: bool = True) -> Iterator[torch.device]:
         torch.__future__.set_swap_module_params_on_conversion(swap)
         torch.Tensor.pin_memory = pin  # type: ignore[method-assign]
         _State.is_active, _State.has_float64 = False, True
+
+
+needed = pytest.mark.skipif(
+    torch.accelerator.is_available(), reason="a real accelerator is here: nothing is played"
+)
 
 
 def operators() -> int:
