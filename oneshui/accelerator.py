@@ -75,9 +75,17 @@ def policy_of(device: torch.device, precision: Precision = "auto") -> Policy:
     return policy if precision == "auto" else replace(policy, autocast=precision == "bfloat16")
 
 
-def ask_precision(model: nn.Module, precision: Precision) -> None:
-    """Have training and prediction of the model, and of copies of it, run in this precision."""
+def ask_precision(model: nn.Module, precision: Precision, classifier: str = "") -> None:
+    """Have training and prediction of the model, and of copies of it, run in this precision.
+
+    Args:
+        model: The model.
+        precision: As ``policy_of`` takes it.
+        classifier: Name of the linear layer whose outputs are the logits, which stay in float32;
+            empty for the one that timm names.
+    """
     model.asked_precision = precision  # type: ignore[assignment]
+    model.layer_of_logits = classifier  # type: ignore[assignment]
 
 
 def policy_for(model: nn.Module, device: torch.device) -> Policy:
@@ -115,8 +123,11 @@ def precision(model: nn.Module, device: torch.device, policy: Policy) -> Iterato
     if not policy.autocast:
         yield
         return
-    getter = getattr(model, "get_classifier", None)
-    classifier = getter() if callable(getter) else None
+    getter, name = getattr(model, "get_classifier", None), getattr(model, "layer_of_logits", "")
+    if name:
+        classifier: Any = model.get_submodule(name)
+    else:
+        classifier = getter() if callable(getter) else None
     hook = None
     if isinstance(classifier, nn.Linear):
         hook = classifier.register_forward_hook(_in_float32)

@@ -51,10 +51,9 @@ def make_model(spec: ModelSpec, num_outputs: int, seed: int) -> nn.Module:
             model = normalising(_created(spec, num_classes=num_outputs), spec)
     if spec.weights_file is not None:
         _load_backbone(model, spec.weights_file)
-    classifier_of(model)
     if spec.channels_last:
         model.to(memory_format=torch.channels_last)
-    ask_precision(model, spec.precision)
+    ask_precision(model, spec.precision, _classifier_name(model))
     return model.eval()
 
 
