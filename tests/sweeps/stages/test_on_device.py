@@ -26,7 +26,7 @@ SWEEP = (
     "tuning.batch=3",
     "tuning.carried=1",
 )
-ON_DEVICE: frozenset[Stage] = frozenset({"pretrain", "retrain", "evaluate"})
+ON_DEVICE: frozenset[Stage] = frozenset({"pretrain", "retrain", "prepare", "unlearn", "trial"})
 
 
 @pytest.fixture(scope="module")
