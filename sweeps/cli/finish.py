@@ -64,6 +64,7 @@ def finish(
     Raises:
         InputError: A job failed for a reason that is the user's to mend.
     """
+    from sweeps.report.findings import findings
     from sweeps.report.formats import survival_terminal, terminal
     from sweeps.report.paper import said
     from sweeps.report.sequences import sequence_tables, survival_tables
@@ -98,6 +99,8 @@ def finish(
         _keep_finished(Written.read(output), state, output)
     frame, evidence, summary = found_in(spec, plan, entries)
     terminal(summary, console)
+    for finding in findings(frame, evidence):
+        console.print(f"{finding.title}: {finding.sentences[0]}", soft_wrap=True)
     survival_terminal(survival_tables(sequence_tables(plan, entries)), console)
     causes = _causes(spec, plan, failures, blocked)
     for cause in causes:

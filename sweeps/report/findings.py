@@ -46,16 +46,16 @@ def findings(frame: pd.DataFrame, evidence: Evidence) -> list[Finding]:
         if nothing is None:
             continue
         tow = by_seed(rows, "tow")
-        sentences = [
-            f"Doing nothing ({nothing}) has a mean ToW of {100 * tow[nothing].mean():.1f}%."
-        ]
+        idle = f"Doing nothing ({nothing}) has a mean ToW of {100 * tow[nothing].mean():.1f}%."
         tests = evidence.of_family("nothing", block)
+        saw = names(rows[rows["hyperparameters_from"] == TRUTH_IN_VIEW])
+        sentences = [leads(tests, saw), idle] if tests else [idle]
         if tests:
             gains = gains_over_nothing(rows)[[test.method for test in tests]]
             sentences += _against_nothing(tests, gains)
             sentences += _best(evidence, block)
         sentences += _retrained(evidence, block)
-        sentences += _truth_in_view(rows, evidence, block)
+        sentences += _truth_in_view(saw, evidence, block)
         found.append(Finding(title=request_title(*block), sentences=tuple(sentences)))
     across = _over_datasets([test for test in evidence.tests if test.family == "datasets"])
     return [*found, *across]
@@ -66,29 +66,39 @@ def leader(tests: Sequence[PairedTest]) -> PairedTest:
     return max(tests, key=lambda test: test.difference)
 
 
-def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[str]:
-    """The largest gain with what it is worth, and which rows are shown to help or to harm."""
+def leads(tests: Sequence[PairedTest], saw: Sequence[str]) -> str:
+    """Which row leads, and whether that is beyond the noise: the first thing that is said.
+
+    Args:
+        tests: Every row of a dataset and forget size against doing nothing; at least one.
+        saw: Rows whose hyperparameters were found with the truth in view.
+    """
     top = leader(tests)
     competed = f"{len(tests)} one-shot {'row' if len(tests) == 1 else 'rows'} competed"
+    over = f"over {num_seeds(top.num)}"
+    if top.difference <= 0:
+        who = f"none of {len(tests)} one-shot rows is" if len(tests) > 1 else "the one row is not"
+        return f"Doing nothing leads: {who} better on average {over}."
+    name = f"{top.method} ({TRUTH})" if top.method in saw else top.method
+    said = f"{name} leads: {points(top)} of ToW over doing nothing"
+    if top.is_shown:
+        return (
+            f"{said}, beyond the noise (p {top.p_corrected:.2g} after correction for the rows; "
+            f"{competed} {over})."
+        )
+    why = f"{competed} {over}"
+    if len(tests) > 1:
+        why += "; the highest of several means is above zero by chance alone"
+    return f"{said}, which is not beyond the noise ({why})."
+
+
+def _against_nothing(tests: Sequence[PairedTest], gains: pd.DataFrame) -> list[str]:
+    """What the gain is worth on fresh seeds, and which other rows are shown to help or to harm."""
+    top = leader(tests)
+    sentences: list[str] = []
     # On the seeds of the row that is spoken of: it must be among those that can be chosen.
     common = gains[gains[top.method].notna()].dropna(axis="columns")
     fresh = cross_fitted_gain(common.to_numpy())
-    if top.difference <= 0:
-        who = f"None of the {len(tests)} one-shot rows has a"
-        sentences = [f"{who if len(tests) > 1 else 'The one-shot row has no'} higher mean."]
-    elif top.is_shown:
-        sentences = [
-            f"{top.method} is shown to be better: {points(top)}, p {top.p_corrected:.2g} after "
-            f"correction for the rows ({competed}, {num_seeds(top.num)})."
-        ]
-    else:
-        why = f"{competed} over {num_seeds(top.num)}"
-        if len(tests) > 1:
-            why += "; the highest of several means is above zero by chance alone"
-        sentences = [
-            f"The largest mean gain over it is that of {top.method}, {points(top)}, but it is not "
-            f"shown to be one ({why})."
-        ]
     # Said of losses too: only where a mean is above zero it would be above zero on average.
     if not math.isnan(fresh) and len(tests) > 1:
         sentences.append(
@@ -138,12 +148,13 @@ def _retrained(evidence: Evidence, block: Block) -> list[str]:
     return [f"{among}; no one-shot row is shown to be {within}."]
 
 
-def _truth_in_view(rows: pd.DataFrame, evidence: Evidence, block: Block) -> list[str]:
-    """Which rows that something is claimed of have hyperparameters that saw the truth."""
-    saw = names(rows[rows["hyperparameters_from"] == TRUTH_IN_VIEW])
+def _truth_in_view(saw: Sequence[str], evidence: Evidence, block: Block) -> list[str]:
+    """Which rows that something is said of have hyperparameters that saw the truth."""
     claimed = {
         test.method for family in ("nothing", "retrained") for test in evidence.shown(family, block)
     }
+    tests = evidence.of_family("nothing", block)
+    claimed |= {leader(tests).method} if tests else set()
     flattered = [name for name in saw if name in claimed]
     if not flattered:
         return []

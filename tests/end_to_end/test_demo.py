@@ -107,7 +107,8 @@ def test_a_method_that_is_pushed_too_far_does_harm(mean: Means) -> None:
 
 def test_what_three_seeds_show_is_claimed_and_no_more(demo: Path) -> None:
     text = (demo / "report" / "index.html").read_text(encoding="utf-8")
-    assert "gradient_ascent_classifier is shown to be better: +9." in text
+    assert "gradient_ascent_classifier leads: +9." in text
+    assert "beyond the noise (p 0.0" in text
     summary = pd.read_parquet(demo / "report" / "summary.parquet").set_index("method")
     shown = summary["against_nothing"].dropna()
     assert shown[shown != 0].to_dict() == {"gradient_ascent_classifier": 1}

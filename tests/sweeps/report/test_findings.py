@@ -35,9 +35,10 @@ def test_they_name_what_is_shown_with_its_interval_and_how_many_competed() -> No
     ) == [
         (
             "synthetic, 20 forget identities",
+            "good leads: +10.0 points (95 % interval +9.8 to +10.2) of ToW over doing nothing, "
+            "beyond the noise (p 0.0001 after correction for the rows; 5 one-shot rows competed "
+            "over 3 seeds).",
             "Doing nothing (pretrain) has a mean ToW of 60.0%.",
-            "good is shown to be better: +10.0 points (95 % interval +9.8 to +10.2), p 0.0001 "
-            "after correction for the rows (5 one-shot rows competed, 3 seeds).",
             "Chosen on the other seeds than it is counted on, the best row gains +10.0 points.",
             "Shown to be better as well: fair.",
             "Shown to be worse than doing nothing: poor.",
@@ -55,26 +56,29 @@ def test_a_gain_that_is_not_shown_is_not_claimed() -> None:
     )
     assert found == (
         "synthetic, 1 forget identity",
+        "retrain_free leads: +1.7 points (95 % interval -2.1 to +5.5) of ToW over doing nothing, "
+        "which is not beyond the noise (2 one-shot rows competed over 3 seeds; the highest of "
+        "several means is above zero by chance alone).",
         "Doing nothing (idle) has a mean ToW of 50.7%.",
-        "The largest mean gain over it is that of retrain_free, +1.7 points (95 % interval -2.1 to "
-        "+5.5), but it is not shown to be one (2 one-shot rows competed over 3 seeds; the highest "
-        "of several means is above zero by chance alone).",
         "Chosen on the other seeds than it is counted on, the best row gains +1.7 points.",
     )
 
 
 def test_a_single_seed_has_no_interval_and_shows_nothing() -> None:
     (found,) = sentences(*seeds("pretrain", 0.5), *seeds("a", 0.7), *seeds("b", 0.4))
-    assert found[2:] == (
-        "The largest mean gain over it is that of a, +20.0 points, but it is not shown to be one "
-        "(2 one-shot rows competed over 1 seed; the highest of several means is above zero by "
-        "chance alone).",
+    assert found[1:] == (
+        "a leads: +20.0 points of ToW over doing nothing, which is not beyond the noise (2 "
+        "one-shot rows competed over 1 seed; the highest of several means is above zero by chance "
+        "alone).",
+        "Doing nothing (pretrain) has a mean ToW of 50.0%.",
     )
 
 
 def test_without_a_gain_they_say_so_and_without_pretrain_nothing() -> None:
     (found,) = sentences(*seeds("pretrain", 0.5), *seeds("a", 0.5), *seeds("b", 0.4))
-    assert found[2:] == ("None of the 2 one-shot rows has a higher mean.",)
+    assert found[1] == (
+        "Doing nothing leads: none of 2 one-shot rows is better on average over 1 seed."
+    )
     assert sentences(*seeds("a", 0.5)) == []
     assert sentences(*seeds("pretrain", None), *seeds("a", 0.5)) == []
 
@@ -133,7 +137,7 @@ def test_rows_that_are_shown_beside_an_unsteady_one_are_not_shown_as_well() -> N
         *seeds("unsteady", 0.5, 0.99, 0.7),
         *seeds("steady", 0.55, 0.651, 0.749),
     )
-    assert "that of unsteady, +13.0 points" in found[2]
+    assert found[1].startswith("unsteady leads: +13.0 points")
     assert "Shown to be better: steady." in found
 
 
@@ -144,12 +148,24 @@ def test_a_claim_about_a_row_whose_values_saw_the_truth_says_so() -> None:
         *seeds("good", 0.6, 0.701, 0.799, **in_view),
         *seeds("same", 0.5, 0.62, 0.69, **in_view),
     )
+    assert found[1].startswith("good (‡) leads: ")
+    assert found[-1] == "Flattered by hyperparameters that saw the truth (‡): good."
+
+
+def test_a_leader_that_nothing_is_claimed_of_is_flattered_too() -> None:
+    (found,) = sentences(
+        *seeds("pretrain", 0.5, 0.6, 0.7),
+        *seeds("good", 0.5, 0.99, 0.7, hyperparameters_from="truth_in_view"),
+        *seeds("same", 0.5, 0.6, 0.7),
+    )
+    assert found[1].startswith("good (‡) leads: ")
+    assert "which is not beyond the noise" in found[1]
     assert found[-1] == "Flattered by hyperparameters that saw the truth (‡): good."
 
 
 def test_seeds_that_are_all_alike_have_no_interval() -> None:
     (found,) = sentences(*seeds("pretrain", *[0.5] * 3), *seeds("a", *[0.75] * 3))
-    assert "+25.0 points, but it is not shown" in found[2]
+    assert "+25.0 points of ToW over doing nothing, which is not beyond the noise" in found[1]
 
 
 def test_the_gain_of_a_choice_is_said_where_it_is_a_loss_too() -> None:
@@ -158,5 +174,7 @@ def test_the_gain_of_a_choice_is_said_where_it_is_a_loss_too() -> None:
         *seeds("a", 0.4, 0.51, 0.6),
         *seeds("b", 0.3, 0.4, 0.5),
     )
-    assert found[2] == "None of the 2 one-shot rows has a higher mean."
+    assert found[1] == (
+        "Doing nothing leads: none of 2 one-shot rows is better on average over 3 seeds."
+    )
     assert found[3].endswith("the best row gains -9.7 points.")
