@@ -7,9 +7,10 @@ noise in a cache on disk, so that reading, sending, cropping and computing are a
 
 1. The ceiling: the best rate of matrix products in bfloat16 and in float32, and of copying.
 2. Images per second of training and evaluation, run as ``oneshui.training`` runs them, in bfloat16.
-3. Images per second of what methods prepare, in float32, SSD, PGU and MetaUnlearn among them.
-   Operations of each are counted by torch in a first run, which warms up; their rate is given as a
-   share of the ceiling of their precision, and so it is for training and evaluation.
+3. Images per second of what methods prepare, in float32, SSD and PGU among them; of MetaUnlearn,
+   which looks at few pictures often, simulated requests. Operations of each are counted by torch
+   in a first run, which warms up; their rate is given as a share of the ceiling of their
+   precision, and so it is for training and evaluation.
 4. Two trainings at the same time on one device, against one after the other: what shares of a GPU
    (``cluster.gpus_per_worker=0.5``) gain.
 5. The device's memory at the peak of every stage.
@@ -67,6 +68,8 @@ NUM_OUTPUTS = 40
 PICTURES_PER_PERSON = 8
 NAMES = ("ssd", "lfssd", "pgu", "metaunlearn", "jit", "scrub_support", "bad_teacher_support")
 EPOCHS = 4
+REQUESTS = 2
+"""Simulated ones that MetaUnlearn learns from; a whole epoch has as many as the people allow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,22 +264,24 @@ class Asked:
     """A method with what it is handed.
 
     Attributes:
-        method: With its defaults, MetaUnlearn with two simulated requests.
+        method: With its defaults, MetaUnlearn with few simulated requests.
         prepare: Before deletion; None if it prepares nothing.
         after: After it, without what was prepared.
-        images: That its preparation goes through.
+        unit: What its preparation goes through: images, or simulated requests.
+        count: How many of them.
     """
 
     method: Any
     prepare: PrepareRequest | None
     after: UnlearnRequest
-    images: int
+    unit: str
+    count: int
 
 
 def asked_of(bench: Bench, name: str, num_forget: int) -> Asked:
     """A request of so many people: the first; the last fifth validates."""
     is_meta = name == "metaunlearn"
-    method = methods.build(name, {"epochs": 1, "num_requests": 2} if is_meta else {})
+    method = methods.build(name, {"epochs": 1, "num_requests": REQUESTS} if is_meta else {})
     data = bench.data
     people = tuple(sorted({int(who) for who in data.identities}))
     cut = len(people) - len(people) // 5
@@ -307,8 +312,13 @@ def asked_of(bench: Bench, name: str, num_forget: int) -> Asked:
         prepare = PrepareRequest(
             **base, train=members, val=val, train_identities=people[:cut], num_forget=num_forget
         )
-    # A simulated request goes through the pictures of its people, those who stay and D_v.
-    return Asked(method=method, prepare=prepare, after=after, images=len(members))
+    return Asked(
+        method=method,
+        prepare=prepare,
+        after=after,
+        unit="requests" if is_meta else "images",
+        count=REQUESTS if is_meta else len(members),
+    )
 
 
 def method_costs(bench: Bench, name: str, num_forget: int, best: Ceiling) -> dict[str, Any]:
@@ -323,8 +333,8 @@ def method_costs(bench: Bench, name: str, num_forget: int, best: Ceiling) -> dic
         )
         costs["prepare"] = {
             "seconds": round(seconds, 3),
-            "images_per_second": round(asked.images / seconds, 1),
-            "gflop_per_image": round(counted / asked.images / 1e9, 3),
+            f"{asked.unit}_per_second": round(asked.count / seconds, 2),
+            f"gflop_per_{asked.unit.removesuffix('s')}": round(counted / asked.count / 1e9, 3),
             "share_of_ceiling": round(counted / seconds / best.products["float32"], 3),
         }
     after = dataclasses.replace(asked.after, prepared=prepared)

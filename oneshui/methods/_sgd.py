@@ -233,7 +233,9 @@ class StepRate:
 
 
 def _norm(tensors: Iterable[torch.Tensor]) -> float:
-    norms = [torch.linalg.vector_norm(t.detach(), dtype=widest(t.device)) for t in tensors]
+    found = [tensor.detach() for tensor in tensors]
+    wide = widest(found[0].device)
+    norms = [torch.linalg.vector_norm(tensor, dtype=wide) for tensor in found]
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 

@@ -58,7 +58,7 @@ class WeightNoise:
         moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
         noise = [torch.randn(p.shape, generator=generator).to(p) for p in moved]
         # Summed in float64, where the norm of many million numbers is exact enough.
-        wide = widest(torch.device(request.device))
+        wide = widest(request.device)
         weight_norms = torch.stack([p.detach().to(wide).norm() for p in moved])
         noise_norms = torch.stack([n.to(wide).norm() for n in noise])
         if self.relative_to == "model":

@@ -39,4 +39,4 @@ def count_named(device: str) -> int | None:
         require_usable(device)
     except InputError as error:
         raise InputError(f"{error}; say device=cpu to compute on processors") from None
-    return torch.get_device_module(device).device_count()
+    return int(torch.get_device_module(device).device_count())
