@@ -9,6 +9,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from oneshui.spec import Precision
+
 PACKAGES = ("oneshui", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas")
 """Those that a number depends on."""
 
@@ -46,24 +48,25 @@ def versions(*further: str) -> dict[str, str]:
 
 
 @functools.cache
-def origin_of(device: str) -> dict[str, str]:
+def origin_of(device: str, precision: Precision = "auto") -> dict[str, str]:
     """What results that are computed on the device from now on were made with.
 
     Args:
         device: As torch calls it, for example "cpu" or "cuda".
+        precision: What was asked for.
 
     Returns:
-        "commit" ("unknown" outside a checkout), "versions" (packages with theirs), "device" (of a
-        GPU its model) and "precision" of training and prediction.
+        "commit" ("unknown" outside a checkout), "versions" (packages with theirs), "device" (of an
+        accelerator its model) and "precision" of training and prediction.
     """
     import torch
 
-    from oneshui.accelerator import policy_of
+    from oneshui.accelerator import is_accelerator, policy_of, title_of
 
     where = torch.device(device)
     return {
         "commit": git_commit() or "unknown",
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else device,
-        "precision": policy_of(where).precision,
+        "device": title_of(where) if is_accelerator(where) else device,
+        "precision": policy_of(where, precision).precision,
     }

@@ -15,6 +15,8 @@ from oneshui.errors import InputError
 from oneshui.named_weights import NAMED, NamedWeights
 
 Task = Literal["multilabel", "multiclass"]
+Precision = Literal["auto", "float32", "bfloat16"]
+"""Of training and prediction: "auto" is bfloat16 on an accelerator and float32 on a processor."""
 Walk = Literal["reference", "corrected"]
 """How the boundaries between training, validation and test people are found: as the authors' code
 does, or without its slip (docs/benchmark.md, D1)."""
@@ -120,6 +122,8 @@ class ModelSpec:
         options: Further keyword arguments of ``timm.create_model``, or of the factory.
         channels_last: Whether weights lie with channels last, with which networks of convolutions
             and BatchNorm take two thirds of the time on a processor; it moves last digits.
+        precision: Of training and prediction; "auto" is bfloat16 on an accelerator and float32 on a
+            processor, and leaves logits and the gradients of methods in float32 on both.
         factory: Function that makes the network, as in "my_package:make_net" or "my_net.py:make";
             it is called with the number of outputs. Empty for timm's.
         mean: Of each channel, of pixels in [0, 1]: what the network takes inputs to be normalised
@@ -132,6 +136,7 @@ class ModelSpec:
     weights: str = "imagenet"
     options: Mapping[str, Any] = field(default_factory=dict)
     channels_last: bool = False
+    precision: Precision = "auto"
     factory: str = ""
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -183,7 +188,13 @@ class ModelSpec:
     def to_json(self) -> dict[str, Any]:
         """The fields as a job's identity has them: what is younger than stores only where set."""
         document = asdict(self)
-        unset = {"channels_last": False, "factory": "", "mean": None, "std": None}
+        unset = {
+            "channels_last": False,
+            "precision": "auto",
+            "factory": "",
+            "mean": None,
+            "std": None,
+        }
         if self.factory:
             unset["name"] = self.name
         return {key: value for key, value in document.items() if value != unset.get(key, unset)}

@@ -27,7 +27,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from oneshui import plugins
 from oneshui.errors import InputError, unknown_name
 from oneshui.metrics.registry import further_measures
-from oneshui.spec import Access, ModelSpec, Role, TrainingSpec, require
+from oneshui.spec import Access, ModelSpec, Precision, Role, TrainingSpec, require
 from sweeps import described
 from sweeps.command import PASSING, lasting, override_key
 from sweeps.graph.artifacts import Without
@@ -39,6 +39,7 @@ from sweeps.graph.spec import (
     Cell,
     ClusterSpec,
     DatasetSpec,
+    Device,
     LaunchSpec,
     Listed,
     Mode,
@@ -63,7 +64,7 @@ GROUPS = ("sweep", "cluster", "scale")
 _READING = ("report", "status", "ui", "why", "plan", "export", "diff", "store")
 """Modes that can ask a folder which sweep is meant."""
 
-_ABOUT_NO_SWEEP = (*PASSING, "plugins", "output_dir", "cluster", *described.SETTINGS)
+_ABOUT_NO_SWEEP = (*PASSING, "plugins", "output_dir", "cluster", "device", *described.SETTINGS)
 T = TypeVar("T")
 
 
@@ -186,6 +187,8 @@ class _Config:
     tracking: _Tracking
     report: _Report
     profile: Profile | None
+    device: Device
+    precision: Precision | None
     tuning: Mapping[str, Any]
     datasets: Mapping[str, DatasetSpec]
     sweep: _Sweep
@@ -318,7 +321,32 @@ def _launch(
         show_faces=config.report.show_faces,
         reference=_reference(config.report.reference, sweep),
         plugins=loaded,
+        device=_device(config),
     )
+
+
+def _device(config: _Config) -> Device:
+    """What jobs compute on, if what they are given fits it.
+
+    Raises:
+        InputError: Naming what does not.
+    """
+    device, cluster = config.device, config.cluster
+    given = {"cluster.gpus_per_worker": cluster.gpus_per_worker}
+    given |= {f"cluster.stages.{stage}.gpus": it.gpus for stage, it in cluster.stages.items()}
+    if device == "cpu":
+        for key, share in given.items():
+            if share:
+                raise InputError(
+                    f"{key} is {share:g}, but device is 'cpu', where jobs use no GPU: leave one of "
+                    "the two out"
+                )
+    elif device != "auto" and cluster.gpus_per_worker == 0:
+        raise InputError(
+            f"cluster.gpus_per_worker is 0, but device is {device!r}, of which jobs need a share: "
+            "leave one of the two out"
+        )
+    return device
 
 
 def _plugin_items(composed: Mapping[str, Any]) -> list[str]:
@@ -605,7 +633,11 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     if any(cell.num_forget < 1 for cell in cells):
         raise InputError("sweep.forget_sizes holds a value below 1: forget sizes are 1 or more")
     tuning, rows = _tuning(config)
-    model = dataclasses.replace(sweep.model, factory=plugins.reference(sweep.model.factory))
+    model = dataclasses.replace(
+        sweep.model,
+        factory=plugins.reference(sweep.model.factory),
+        precision=config.precision or sweep.model.precision,
+    )
     found = SweepSpec(
         name=sweep.name,
         datasets={name: config.datasets[name] for name in sweep.datasets},

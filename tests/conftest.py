@@ -12,10 +12,15 @@ import torch
 from support.commands import launch
 from support.inline_sweep import results_kept_in
 from support.installed import Installed, install
+from support.played_device import played, register
 from xdist.scheduler import LoadFileScheduling
 
 # As in workers: a result depends on the number of threads, and several tests share the processors.
 torch.set_num_threads(1)
+
+HAS_ACCELERATOR = torch.accelerator.is_available()
+if not HAS_ACCELERATOR:
+    register()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Begun in the background of a script, and handed down to commands that tests interrupt.
@@ -59,6 +64,18 @@ def _shared_results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     own = tmp_path_factory.getbasetemp()
     with results_kept_in((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pool"):
         yield
+
+
+@pytest.fixture
+def accelerator() -> Iterator[torch.device]:
+    """This machine's accelerator; where there is none, one that the processor plays."""
+    if HAS_ACCELERATOR:
+        found = torch.accelerator.current_accelerator()
+        assert found is not None
+        yield torch.device(found.type, 0)
+        return
+    with played() as device:
+        yield device
 
 
 @pytest.fixture(scope="session")

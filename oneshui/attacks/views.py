@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from oneshui.accelerator import Policy, place, policy_of, precision, transfer
+from oneshui.accelerator import Policy, place, policy_for, precision, transfer
 from oneshui.data.images import LabelledImages, augment, normalise
 from oneshui.errors import NumericalError
 from oneshui.seeding import derive_seed, torch_generator
@@ -52,7 +52,7 @@ def predict_views(
         views: How many views, at least 1.
         seed: Of the crops; give all models that are to be compared the same.
         device: Where to compute.
-        policy: How to compute; None for the device's usual way.
+        policy: How to compute; None for ``oneshui.accelerator.policy_for``.
 
     Returns:
         One row per image: ``set``, ``image`` (row of the dataset), ``identity`` and ``losses``
@@ -61,7 +61,7 @@ def predict_views(
     Raises:
         NumericalError: A loss is not finite.
     """
-    policy = policy or policy_of(device)
+    policy = policy or policy_for(model, device)
     place(model.eval(), device, policy)
     frames = []
     for name, data in sets.items():

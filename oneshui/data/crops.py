@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from oneshui.accelerator import transfer
+from oneshui.accelerator import is_accelerator, transfer
 from oneshui.seeding import derive_seed
 
 Augmentation = Literal["none", "flip", "crop"]
@@ -87,7 +87,7 @@ def cut(images: torch.Tensor, crops: Crops, size: int) -> torch.Tensor:
         float32 [B, 3, S, S] in 0..255, within a level or two of Pillow, which rounds twice; whole
         levels for bytes on a processor, else not rounded.
     """
-    if images.device.type == "cpu" and images.dtype == torch.uint8:
+    if not is_accelerator(images.device) and images.dtype == torch.uint8:
         return _cut_bytes(images, crops, size)
     height, width = images.shape[-2:]
     top, left, tall, wide = transfer(crops.boxes, images.device).unbind(1)

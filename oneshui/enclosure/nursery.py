@@ -78,8 +78,12 @@ def _can_fork() -> bool:
     if _kept is not None:
         return True
     torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return True
+    from oneshui.accelerator import is_started
+
     # OpenMP's threads do not survive a fork, and who waits for them waits for ever.
-    return torch is None or (torch.get_num_threads() == 1 and not torch.cuda.is_initialized())
+    return torch.get_num_threads() == 1 and not is_started()
 
 
 def enclosed(

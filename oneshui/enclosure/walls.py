@@ -23,6 +23,7 @@ _SYSTEM = (
     "/usr/lib",
     "/usr/lib64",
     "/usr/local/cuda",
+    "/opt/rocm",
     "/usr/share/zoneinfo",
     "/etc/ld.so.cache",
     "/etc/localtime",
@@ -33,8 +34,16 @@ _SYSTEM = (
     "/sys/devices/system/node",
     "/sys/bus/pci",
     "/sys/module/nvidia",
+    # What AMD's and Intel's runtimes find their GPUs by.
+    "/sys/devices/virtual/kfd",
+    "/sys/class/kfd",
+    "/sys/class/drm",
 )
-_DEVICES = ("null", "zero", "full", "random", "urandom", "nvidiactl", "nvidia-uvm", "nvidia-caps")
+_DEVICES = (
+    *("null", "zero", "full", "random", "urandom"),
+    *("nvidiactl", "nvidia-uvm", "nvidia-caps"),
+    *("kfd", "dri"),  # AMD's, and the GPUs of AMD and Intel
+)
 _OF_ITSELF = ("status", "maps", "clear_refs")
 _SECRET = re.compile(
     "^(AWS|AZURE|GOOGLE|GCP|RAY|MLFLOW|HF|SSH|GH|GITHUB)_|TOKEN|SECRET|PASSW|CREDENTIAL|KEY|PROXY",

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from oneshui.accelerator import free_bytes
 from oneshui.errors import NumericalError
 from oneshui.methods._sample_gradients import LayerwiseError, is_layerwise, squared_gradient_sums
 from oneshui.requests import PrepareRequest, UnlearnRequest
@@ -221,12 +222,9 @@ def _vectorised_sums(
 
 
 def _gradient_numbers(device: torch.device) -> int:
-    if device.type != "cuda":
-        return MAX_GRADIENT_NUMBERS
     # A quarter of the free memory for the gradients and another one for their squares: with the
     # processor's bound a ViT-B would go three images at a time.
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(MAX_GRADIENT_NUMBERS, free // 16)
+    return max(MAX_GRADIENT_NUMBERS, free_bytes(device) // 16)
 
 
 def _smaller(

@@ -23,6 +23,7 @@ from threadpoolctl import ThreadpoolController
 from torch import nn
 from torch.nn import functional as F
 
+from oneshui.accelerator import float64_place, is_accelerator
 from oneshui.errors import InputError
 from oneshui.methods._sgd import StepRate, cosine
 from oneshui.methods._unfolding import can_unfold, unfold
@@ -79,8 +80,8 @@ def input_covariances(
 ) -> Matrices:
     """Sum of a a^T over the inputs a of every layer, float64 [G, d, d], in one pass.
 
-    Symmetric to the bit. For a linear layer a is a token, for a convolution the patch that one
-    output is computed from.
+    Symmetric to the bit, and where float64 can be computed for the device. For a linear layer a is
+    a token, for a convolution the patch that one output is computed from.
 
     Args:
         model: In evaluation mode.
@@ -95,7 +96,10 @@ def input_covariances(
             for patches in _patches(layer, arguments[0], unit_stride):
                 groups, size = patches.shape[:2]
                 if name not in totals:
-                    totals[name] = patches.new_zeros(groups, size, size, dtype=torch.float64)
+                    there = float64_place(patches.device)
+                    totals[name] = torch.zeros(
+                        groups, size, size, dtype=torch.float64, device=there
+                    )
                 _add_upper_products(totals[name], patches)
 
         return add
@@ -122,9 +126,9 @@ def _add_upper_products(total: torch.Tensor, rows: torch.Tensor) -> None:
     halves one mirrors the other, so almost half of the arithmetic is saved.
     """
     size = rows.shape[1]
-    if rows.is_cuda:
+    if is_accelerator(rows.device):
         # It has one large product done before several small ones.
-        total += (rows @ rows.mT).to(total.dtype)
+        total += (rows @ rows.mT).to(total)
     elif size <= SMALLEST_HALVED:
         total.baddbmm_(rows, rows.mT)
     else:
@@ -155,10 +159,10 @@ def _patches(
 ) -> Iterable[torch.Tensor]:
     """What the layer's outputs are computed from, [G, d, any], in bounded pieces.
 
-    Float64; float32 on a GPU, most of which compute float64 at a fraction of the speed. Sums over
+    Float64; float32 on an accelerator: most compute float64 at a fraction of the speed. Sums over
     pieces are float64 everywhere.
     """
-    dtype = torch.float32 if inputs.device.type == "cuda" else torch.float64
+    dtype = torch.float32 if is_accelerator(inputs.device) else torch.float64
     if isinstance(layer, nn.Linear):
         rows = inputs.flatten(0, -2)
         for part in torch.split(rows, max(1, MAX_PATCH_NUMBERS // rows.shape[1])):
@@ -219,7 +223,7 @@ def _smaller_basis(
         Eigenvectors [1, d, n], whether they are the others, and the rank, int64 [1].
     """
     size = covariance.shape[-1]
-    if covariance.is_cuda or size < SMALLEST_REDUCED:
+    if is_accelerator(covariance.device) or size < SMALLEST_REDUCED:
         sizes, vectors = spectrum(covariance)
         rank = _rank(sizes, gamma)
         part, is_rest = _smaller_part(int(rank), size)

@@ -25,6 +25,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
+from oneshui.accelerator import is_accelerator
 from oneshui.methods._unfolding import can_unfold, unfold
 
 MAX_CACHED_NUMBERS = 2**17
@@ -249,7 +250,7 @@ def _convolution_sum(layer: nn.Conv2d, given: torch.Tensor, gradient: torch.Tens
 
 def _product_sum(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Sum over images of the squared products of [B, ..., n, T] and [B, ..., T, m]."""
-    if left.is_cuda:
+    if is_accelerator(left.device):
         return (left @ right).square_().sum(0)
     numbers = left[0, ..., 0].numel() * right.shape[-1]
     size = min(len(left), max(1, MAX_CACHED_NUMBERS // numbers))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from oneshui.accelerator import policy_of, transfer
+from oneshui.accelerator import policy_of, transfer, widest
 from oneshui.data.crops import Augmentation
 from oneshui.data.images import LabelledImages
 from oneshui.errors import DataAccessError, NumericalError
@@ -192,7 +192,7 @@ class StepRate:
     With ``step`` above 0 it is step |theta| / |u|: theta are all weights that move, together, as
     they are at the start; u is what the first step that moves any of them subtracts at rate 1, with
     momentum, weight decay, clipping, masks or projection where the method has them. So it does not
-    depend on the scale of loss or weights. Norms are L2, summed in float64.
+    depend on the scale of loss or weights. Norms are L2, summed in float64 where the device has it.
 
     Args:
         weights: All weights that move.
@@ -233,7 +233,9 @@ class StepRate:
 
 
 def _norm(tensors: Iterable[torch.Tensor]) -> float:
-    norms = [torch.linalg.vector_norm(t.detach(), dtype=torch.float64) for t in tensors]
+    found = [tensor.detach() for tensor in tensors]
+    wide = widest(found[0].device)
+    norms = [torch.linalg.vector_norm(tensor, dtype=wide) for tensor in found]
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 

@@ -120,7 +120,7 @@ class NewtonHead:
         num_images, num_people = (
             int(request.prepared[key]) for key in ("num_images", "num_people")
         )
-        labels = request.support.labels.to(request.device)
+        labels = request.support.labels.to(features.device)
         if request.task == "multiclass":
             labels = F.one_hot(labels, probabilities.shape[1])
         coordinates = features @ basis
@@ -146,6 +146,8 @@ def predicted(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the classifier sees of pictures, and what it makes of them, both in float64.
 
+    On the processor, where the device has no float64.
+
     Args:
         model: In evaluation mode.
         inputs: [B, 3, S, S].
@@ -157,10 +159,12 @@ def predicted(
     import torch
     from torch.nn import functional as F
 
+    from oneshui.accelerator import float64_place
     from oneshui.training.models import FeaturesAndLogits, classifier_of
 
+    there = float64_place(inputs.device)
     with torch.no_grad():
-        logits, features = (part.double() for part in FeaturesAndLogits(model)(inputs))
+        logits, features = (part.to(there).double() for part in FeaturesAndLogits(model)(inputs))
     if classifier_of(model).bias is not None:
         features = F.pad(features, (0, 1), value=1.0)
     return features, logits.sigmoid() if task == "multilabel" else logits.softmax(1)

@@ -113,6 +113,7 @@ class PGU:
         """
         import torch
 
+        from oneshui.accelerator import float64_place
         from oneshui.methods._projection import descend, projected_layers, projection
 
         self._check(request.task)
@@ -125,10 +126,10 @@ class PGU:
         subtracted = self._covariances(model, inputs) if self.variant == "reference" else {}
         projections = {}
         for name, stored in request.prepared.items():
-            covariance = stored.to(request.device)
+            covariance = stored.to(float64_place(request.device))
             if name in subtracted:
                 covariance = covariance - subtracted[name]
-            projections[name] = projection(covariance, self.gamma)[0].to(inputs[0].dtype)
+            projections[name] = projection(covariance, self.gamma)[0].to(inputs[0])
         descend(
             model,
             projections,

@@ -51,13 +51,16 @@ class WeightNoise:
         """A noisy copy of the model, in evaluation mode."""
         import torch
 
+        from oneshui.accelerator import widest
+
         model = copy.deepcopy(request.model).to(request.device).eval()
         generator = request.generator("weight_noise")
         moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
         noise = [torch.randn(p.shape, generator=generator).to(p) for p in moved]
         # Summed in float64, where the norm of many million numbers is exact enough.
-        weight_norms = torch.stack([p.detach().double().norm() for p in moved])
-        noise_norms = torch.stack([n.double().norm() for n in noise])
+        wide = widest(request.device)
+        weight_norms = torch.stack([p.detach().to(wide).norm() for p in moved])
+        noise_norms = torch.stack([n.to(wide).norm() for n in noise])
         if self.relative_to == "model":
             ratios = (weight_norms.norm() / noise_norms.norm()).expand(len(moved))
         else:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from oneshui.accelerator import ask_precision
 from oneshui.errors import InputError, unknown_name
 from oneshui.seeding import derive_seed
 from oneshui.spec import ModelSpec
@@ -50,9 +51,9 @@ def make_model(spec: ModelSpec, num_outputs: int, seed: int) -> nn.Module:
             model = normalising(_created(spec, num_classes=num_outputs), spec)
     if spec.weights_file is not None:
         _load_backbone(model, spec.weights_file)
-    classifier_of(model)
     if spec.channels_last:
         model.to(memory_format=torch.channels_last)
+    ask_precision(model, spec.precision, _classifier_name(model))
     return model.eval()
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from oneshui.accelerator import Policy, place, policy_of, precision
+from oneshui.accelerator import Policy, place, policy_for, precision
 from oneshui.data.images import LabelledImages, make_images
 from oneshui.data.splits import SET_NAMES, Split
 from oneshui.data.table import ImageTable
@@ -35,9 +35,9 @@ def predict_logits(
         data: The images.
         device: Where to compute.
         batch_size: Images per pass.
-        policy: How to compute; None for the device's usual way.
+        policy: How to compute; None for ``oneshui.accelerator.policy_for``.
     """
-    policy = policy or policy_of(device)
+    policy = policy or policy_for(model, device)
     place(model.eval(), device, policy)
     with precision(model, device, policy):
         parts = [model(images).float() for images, _ in data.batches(batch_size, device)]

@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from oneshui.accelerator import Policy, compiled, place, policy_of, precision
+from oneshui.accelerator import (
+    Policy,
+    compiled,
+    forked_random,
+    place,
+    policy_for,
+    precision,
+    widest,
+)
 from oneshui.data.images import LabelledImages
 from oneshui.errors import NumericalError
 from oneshui.metrics.scores import score
@@ -130,8 +138,8 @@ def _train_epoch(
     generator = torch_generator(seed, "training", epoch)
     order = torch.randperm(len(data), generator=generator) if shuffle else torch.arange(len(data))
     model.train()
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    total = torch.zeros((), dtype=widest(device), device=device)
+    with forked_random(device):
         # Layers that drop activations draw from the global generator; a training that resumes at
         # this epoch must find it as one that ran through.
         torch.manual_seed(derive_seed(seed, "layers", epoch))
@@ -194,7 +202,7 @@ def train(
             to the bit as without the interruption.
         on_epoch: Called after every epoch with its record and a function that takes down what the
             training has reached.
-        policy: How to compute; None for the device's usual way.
+        policy: How to compute; None for ``oneshui.accelerator.policy_for``.
 
     Returns:
         One record per epoch.
@@ -202,7 +210,7 @@ def train(
     Raises:
         NumericalError: The loss is not finite.
     """
-    policy = policy or policy_of(device)
+    policy = policy or policy_for(model, device)
     place(model, device, policy)
     optimizer = make_optimizer(model, spec, fused=policy.fused)
     history: list[Epoch] = []

@@ -472,7 +472,7 @@ def _run_jobs(
 ) -> Scheduler:
     from sweeps.cli.partial import PartialReport
     from sweeps.cli.progress import SweepProgress
-    from sweeps.executor.tune import cluster_nodes, make_slots, ray_cluster, run_sweep
+    from sweeps.executor.tune import has_gpus, make_slots, ray_cluster, run_sweep
     from sweeps.schedule.estimates import Estimates
     from sweeps.schedule.resources import ResourceRequests
     from sweeps.schedule.scheduler import Scheduler
@@ -482,10 +482,10 @@ def _run_jobs(
     local = spec.cluster.mode == "local"
     verb, where = ("starting", "on this machine") if local else ("joining", "of this cluster")
     console.print(f"{verb} Ray {where}")
-    with ray_cluster(spec.cluster, Path(spec.places.output_dir)) as dashboard:
+    with ray_cluster(spec.cluster, Path(spec.places.output_dir), spec.device) as dashboard:
         if dashboard:
             console.print(f"  Ray's dashboard: {dashboard}", soft_wrap=True)
-        has_gpu = any(node.gpus for node in cluster_nodes(spec.cluster))
+        has_gpu = has_gpus(spec.cluster, spec.device)
         requests = ResourceRequests(
             spec.sweep,
             spec.cluster,

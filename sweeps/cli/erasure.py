@@ -45,7 +45,7 @@ needed when somebody asks. No picture is kept.
   seed           of everything random; default 0
   preprocessing  how pictures are resized: corrected (default) | reference
   plugins        files of your own methods, as in a sweep; default []
-  device         as torch calls it; default the GPU, if there is one
+  device         as torch calls it; default the GPU, if there is one (a Mac's: mps, named alone)
   threads        of torch; default 1
 
 A command that was interrupted goes on where it was. Exit status: 0 done, 1 a method failed, 2 bad

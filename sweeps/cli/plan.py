@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from sweeps.cli.console import say
 from sweeps.cli.words import rough, size
-from sweeps.executor.before_ray import hides_gpus
+from sweeps.executor.before_ray import sees_gpus
 from sweeps.graph.job import stage_title
 from sweeps.graph.plan import Plan, expand
 from sweeps.graph.spec import ClusterSpec, LaunchSpec
@@ -35,8 +34,8 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
     entries = found.entries if found else {}
     reasons = found.reasons if found else dict.fromkeys(plan.jobs, "new")
     added = any(kind.gpus for kind in spec.cluster.machines.values())
-    here = shutil.which("nvidia-smi") is not None and not hides_gpus(spec.cluster.gpus)
-    has_gpu = added or here
+    here = sees_gpus(spec.cluster.gpus, spec.device)
+    has_gpu = here or (added and spec.device != "cpu")
     console.print(f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(plan.results)} results")
     if plan.studies:
         count = f"{len(plan.studies)} {'study' if len(plan.studies) == 1 else 'studies'}"

@@ -229,7 +229,8 @@ class KitJobs:
         contents = {name: what_counts(job, self._entry(key)) for name, key in job.needed.items()}
         with self._store.work(job) as work:
             write(work.folder)
-            work.publish(value, contents, {}, origin_of(self._spec.device))
+            made = origin_of(self._spec.device, self._spec.model.precision)
+            work.publish(value, contents, {}, made)
 
     def _entry(self, key: str) -> Entry:
         job = self._graph.jobs[key]
@@ -304,7 +305,7 @@ class KitJobs:
             },
             simulated=dict(simulated.value),
             methods=tuple(kept),
-            versions=origin_of(spec.device),
+            versions=origin_of(spec.device, spec.model.precision),
         )
         return kit, files
 

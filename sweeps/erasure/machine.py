@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from oneshui import plugins
 from oneshui.enclosure import nursery_kept
-from oneshui.errors import InputError
 from sweeps.stages.run import import_all, limit_threads
 
 
@@ -19,7 +18,7 @@ def ready(
 
     Args:
         threads: Of torch: results depend on their number.
-        device: Torch's name of it; None for the GPU, if there is one that can be used.
+        device: Torch's name of it; None for the GPU, if there is one that is used unasked.
         items: Plugins, as ``oneshui.plugins.load`` takes them.
         factory: What makes the network, if that is the user's own code; empty if it is not.
 
@@ -37,12 +36,8 @@ def ready(
         plugins.import_behind(plugin.module)
     # Before anybody asks for the GPU, whose state no fork survives.
     with nursery_kept():
-        import torch
+        from oneshui.accelerator import require_usable, usual_device
 
-        found = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            torch.empty(1, device=found)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"device {found} cannot be used: {reason}") from None
+        found = device or usual_device()
+        require_usable(found)
         yield found

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from oneshui.errors import InputError
+from sweeps.graph.spec import Device
 from sweeps.store.private import make_private
 
 TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
@@ -64,6 +66,7 @@ def guard_token(otherwise: Path, *, create: bool) -> None:
 
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+_TOOLS = ("nvidia-smi", "rocm-smi", "xpu-smi")
 
 
 @contextlib.contextmanager
@@ -105,6 +108,20 @@ def hides_gpus(chosen: Sequence[int] | None) -> bool:
     """Whether jobs would see no GPU, whatever the machine has."""
     shown = os.environ.get(VISIBLE)
     return (chosen is not None and not chosen) or (shown is not None and not _names(shown))
+
+
+def sees_gpus(chosen: Sequence[int] | None, device: Device) -> bool:
+    """Whether jobs of a command given here would compute on GPUs, as far as that can be told.
+
+    Asks for the makers' own tools, because torch takes seconds.
+
+    Args:
+        chosen: Of the GPUs that can be seen; None for all of them.
+        device: What the command names.
+    """
+    if device == "auto":
+        return any(map(shutil.which, _TOOLS)) and not hides_gpus(chosen)
+    return device != "cpu"
 
 
 def _names(shown: str) -> list[str]:

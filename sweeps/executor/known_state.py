@@ -127,7 +127,7 @@ def _set_backends(values: list[Any]) -> None:
             setattr(owner, name, value)
 
 
-_CPU_AND_GPU = ("cpu", "cuda")
+_KINDS = ("cpu", "cuda", "mps", "xpu")
 _KERNELS: tuple[tuple[Callable[[], bool], Callable[[bool], Any]], ...] = (
     (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
     (torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp),
@@ -144,7 +144,7 @@ def _set_kernels(values: list[bool]) -> None:
 
 
 def _set_autocast(values: list[tuple[bool, torch.dtype]]) -> None:
-    for kind, (is_on, dtype) in zip(_CPU_AND_GPU, values, strict=True):
+    for kind, (is_on, dtype) in zip(_KINDS, values, strict=True):
         torch.set_autocast_enabled(kind, is_on)
         torch.set_autocast_dtype(kind, dtype)
 
@@ -182,9 +182,7 @@ _SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     ),
     "denormal numbers": (_keeps_denormals, lambda it: torch.set_flush_denormal(not it)),
     "autocast": (
-        lambda: [
-            (torch.is_autocast_enabled(it), torch.get_autocast_dtype(it)) for it in _CPU_AND_GPU
-        ],
+        lambda: [(torch.is_autocast_enabled(it), torch.get_autocast_dtype(it)) for it in _KINDS],
         _set_autocast,
     ),
     "backends of torch": (_backends, _set_backends),

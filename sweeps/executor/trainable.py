@@ -19,6 +19,7 @@ from sweeps.executor.known_state import KnownState
 from sweeps.executor.worker import Outcome, execute
 from sweeps.graph.job import Job
 from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.devices import device_of_share
 from sweeps.stages.memory import gpu_bytes
 from sweeps.stages.preflight import preflight
 from sweeps.stages.run import warm_up
@@ -63,7 +64,7 @@ class JobTrainable(tune.Trainable):
         """
         assert jobs is not None
         assert env is not None
-        device = "cuda" if config["gpus"] else env.device
+        device = device_of_share(env.accelerator) if config["gpus"] else env.device
         node = ray.get_runtime_context().get_node_id()
         self._jobs, self._env = jobs, dataclasses.replace(env, device=device, node=node)
         self._run, self._prepare = run, prepare

@@ -23,11 +23,12 @@ from oneshui.errors import InputError, OneshuiError
 from sweeps.executor.before_ray import guard_token, only_gpus, require_short_paths
 from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
-from sweeps.graph.spec import ClusterSpec
+from sweeps.graph.spec import ClusterSpec, Device
 from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Node, Slots
 from sweeps.stages.context import WorkerEnvironment
+from sweeps.stages.devices import count_named
 from sweeps.store.leases import Holder, name_of, this_host
 from sweeps.store.private import lock_of, runtime_folder
 
@@ -90,13 +91,19 @@ class _OurCode(JobConfig):
 
 
 @contextlib.contextmanager
-def ray_cluster(cluster: ClusterSpec, output_dir: Path) -> Iterator[str]:
+def ray_cluster(cluster: ClusterSpec, output_dir: Path, device: Device = "auto") -> Iterator[str]:
     """Start Ray on this machine, or join the cluster that the driver is on.
 
     The block is given the address of Ray's dashboard, or nothing where none was asked for.
 
+    Args:
+        cluster: Which of the two, and with what.
+        output_dir: Folder of the sweep.
+        device: What the command names: Ray hands out accelerators that it does not know itself.
+
     Raises:
-        InputError: There is no cluster to join, or none can be started here.
+        InputError: There is no cluster to join, none can be started here, or the device that is
+            named is not here.
     """
     if cluster.dashboard:
         _require_dashboard()
@@ -114,8 +121,10 @@ def ray_cluster(cluster: ClusterSpec, output_dir: Path) -> Iterator[str]:
                 "cluster=local"
             ) from None
     else:
+        given = count_named(device)
         with only_gpus(cluster.gpus, _count_gpus):
             context = _start_here(
+                **({} if given is None else {"num_gpus": given}),
                 num_cpus=_local_workers(cluster) * cluster.cpus_per_worker,
                 include_dashboard=cluster.dashboard,
                 dashboard_host="127.0.0.1",
@@ -188,6 +197,25 @@ def cluster_nodes(cluster: ClusterSpec) -> list[Node]:
     for name, kind in cluster.machines.items():
         new = Node(cpus=kind.cpus, gpus=kind.gpus, memory_gb=kind.memory_gb)
         found += [new] * max(0, kind.most - there[name])
+    return found
+
+
+def has_gpus(cluster: ClusterSpec, device: Device) -> bool:
+    """Whether jobs compute on GPUs, or accelerators that count as such.
+
+    Args:
+        cluster: The running one.
+        device: What the command names.
+
+    Raises:
+        InputError: It names one, and no machine has any.
+    """
+    found = device != "cpu" and any(node.gpus for node in cluster_nodes(cluster))
+    if device not in ("auto", "cpu") and not found:
+        raise InputError(
+            f"device is {device!r}, but no machine of the cluster has a GPU in Ray's books; start "
+            "Ray there with --num-gpus, or leave device out"
+        )
     return found
 
 

@@ -109,6 +109,8 @@ def weights_job(sweep: SweepSpec) -> Job | None:
         return None
     content = {"content": sweep.weights_content} if sweep.weights_content else {}
     what = model_document(sweep) | {"weights": "file" if model.weights_file else model.weights}
+    # Nothing is computed of them.
+    what.pop("precision", None)
     return Job(
         stage="weights",
         spec={"model": what, **content},
@@ -207,7 +209,7 @@ def ground_of(
     model, weights = model_document(sweep), dict[str, str]()
     starting = weights_job(sweep)
     if starting is not None:
-        model = starting.spec["model"]
+        model = {**model, "weights": starting.spec["model"]["weights"]}
         weights["weights"] = graph.jobs.setdefault(starting.key, starting).key
     return {"model": model, "training": dataclasses.asdict(sweep.training[dataset])}, weights
 

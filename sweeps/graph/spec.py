@@ -29,6 +29,8 @@ from sweeps.graph.orders import SequenceSpec
 
 Preprocessing = Literal["corrected", "reference"]
 SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
+Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
+"""What jobs compute on: "auto" is Ray's GPUs where there are any, else the processor."""
 Listed = Literal["sweeps", "datasets", "methods", "keys"]
 """What ``mode=list`` can be asked about."""
 
@@ -706,6 +708,7 @@ class LaunchSpec:
             always. What is computed does not depend on it either.
         reference: Row that the report holds every other against; empty for doing nothing alone.
         plugins: The user's own code that the sweep uses.
+        device: What jobs compute on; no part of any identity.
     """
 
     mode: Mode
@@ -723,3 +726,4 @@ class LaunchSpec:
     show_faces: bool = False
     reference: str = ""
     plugins: tuple[Plugin, ...] = ()
+    device: Device = "auto"

@@ -154,8 +154,12 @@ def made_of(plan: Plan, row: ResultRow, entries: Entries) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for key in plan.needed(row):
         if key in entries and plan.jobs[key].stage not in _COPYING:
-            # Metrics are computed on processors, wherever the model was.
-            names = MADE[2:] if plan.jobs[key].stage == "score" else MADE
+            job = plan.jobs[key]
+            # Metrics are computed on processors, wherever the model was, and what computes with no
+            # network has no precision that could be asked for.
+            names = MADE[2:] if job.stage == "score" else MADE
+            if "model" not in job.spec:
+                names = tuple(name for name in names if name != "precision")
             made = entries[key].made
             for name in names:
                 if name in made:

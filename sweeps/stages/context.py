@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from oneshui.data.images import LabelledImages
     from oneshui.data.splits import SetName, Split
-    from oneshui.spec import ModelSpec
+    from oneshui.spec import ModelSpec, Precision
 
 T = TypeVar("T")
 RESUMABLE = ("device", "precision", "versions")
@@ -54,7 +54,8 @@ class WorkerEnvironment:
         pretrained_files: Models that stand in for pretrained ones, by the sha256 of their files.
         plugins: The user's own code.
         other_results: Folders of further results.
-        device: Torch device.
+        device: Torch device of jobs that have no GPU.
+        accelerator: Kind of those that have one; empty for what torch finds.
         threads: Threads that torch uses for one job.
         heartbeat_seconds: Silence after which a worker counts as hung.
         checkpoint_seconds: Least time between two checkpoints of a training.
@@ -70,6 +71,7 @@ class WorkerEnvironment:
     plugins: tuple[Plugin, ...] = ()
     other_results: tuple[Path, ...] = ()
     device: str = "cpu"
+    accelerator: str = ""
     threads: int = 1
     heartbeat_seconds: float = 120.0
     checkpoint_seconds: float = 10.0
@@ -116,6 +118,7 @@ def environment(
         pretrained_files={content: Path(file).absolute() for file, content in contents.items()},
         plugins=spec.plugins,
         other_results=tuple(map(Path, spec.places.other_results)),
+        accelerator="" if spec.device in ("auto", "cpu") else spec.device,
     )
 
 
@@ -145,7 +148,7 @@ class JobContext:
     @property
     def reached_with(self) -> dict[str, str]:
         """What a checkpoint holds good for: these inputs, on such a device, with these versions."""
-        made = origin_of(self.env.device)
+        made = origin_of(self.env.device, precision_of(self.job))
         return {**self.contents, **{name: made[name] for name in RESUMABLE}}
 
     @cached_property
@@ -167,6 +170,12 @@ class JobContext:
         result, cost = measured(self.env.device, name, action)
         self.cost.update(cost)
         return result
+
+
+def precision_of(job: Job) -> Precision:
+    """What the job was asked to compute in; "auto" also for one that computes with no network."""
+    asked: Precision = job.spec.get("model", {}).get("precision", "auto")
+    return asked
 
 
 def spec_of(entry: Entry) -> dict[str, Any]:

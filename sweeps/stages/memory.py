@@ -1,4 +1,4 @@
-"""Peak memory of a part of a job, on the processor and on the GPU."""
+"""Peak memory of a part of a job, on the processor and on an accelerator."""
 
 from __future__ import annotations
 
@@ -16,27 +16,25 @@ _RESET_PEAK = "5"
 
 
 def gpu_bytes(device: str) -> int:
-    """Memory of the device in bytes; 0 if it is not a GPU, or none that can be used."""
-    if not device.startswith("cuda"):
-        return 0
+    """Memory of the device in bytes; 0 if it is no accelerator, or none that can be used."""
     import torch
 
-    if not torch.cuda.is_available():
-        return 0
-    return int(torch.cuda.get_device_properties(device).total_memory)
+    from oneshui.accelerator import is_usable, total_bytes
+
+    return total_bytes(torch.device(device)) if is_usable(device) else 0
 
 
 class PeakMemory:
     """Measures what happens inside a ``with`` block.
 
     ``cost`` then holds ``peak_bytes``, the resident memory of the whole process, so imports and
-    inputs are part of it, and on a GPU ``peak_gpu_bytes``, what torch allocated there. Where the
-    kernel cannot reset the peak, it is that of the process since its start.
+    inputs are part of it, and on an accelerator that keeps count ``peak_gpu_bytes``, what torch
+    allocated there. Where the kernel cannot reset the peak, it is that of the process since its
+    start.
     """
 
     def __init__(self, device: str = "cpu", proc: Path = Path("/proc/self")) -> None:
         self.cost: dict[str, float] = {}
-        self._is_cuda = device.startswith("cuda")
         self._device = device
         self._proc = proc
 
@@ -45,10 +43,12 @@ class PeakMemory:
             (self._proc / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
         except OSError:
             self._proc = Path("/nowhere")
-        if self._is_cuda:
+        if self._device != "cpu":
             import torch
 
-            torch.cuda.reset_peak_memory_stats(self._device)
+            from oneshui.accelerator import forget_peak
+
+            forget_peak(torch.device(self._device))
         return self
 
     def __exit__(
@@ -58,10 +58,14 @@ class PeakMemory:
         trace: TracebackType | None,
     ) -> None:
         self.cost["peak_bytes"] = self._peak()
-        if self._is_cuda:
+        if self._device != "cpu":
             import torch
 
-            self.cost["peak_gpu_bytes"] = torch.cuda.max_memory_allocated(self._device)
+            from oneshui.accelerator import peak_bytes
+
+            found = peak_bytes(torch.device(self._device))
+            if found is not None:
+                self.cost["peak_gpu_bytes"] = found
 
     def _peak(self) -> int:
         try:

@@ -39,12 +39,12 @@ def preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
 
 
 def _preflight(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
-    import torch
+    from oneshui.accelerator import is_usable
 
-    if env.device.startswith("cuda") and not torch.cuda.is_available():
+    if not is_usable(env.device):
         raise InputError(
             f"the machine {socket.gethostname()} has a GPU in Ray's books, but this PyTorch cannot "
-            "use it; mend its driver, or say cluster.gpus_per_worker=0 to compute on processors"
+            f"use it as {env.device}; mend its driver, or say device=cpu to compute on processors"
         )
     by_key = {job.key: job for job in jobs}
     _check_folders(by_key.values(), env)

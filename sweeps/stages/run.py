@@ -29,6 +29,7 @@ from sweeps.stages import (
 from sweeps.stages.context import (
     JobContext,
     WorkerEnvironment,
+    precision_of,
 )
 from sweeps.store import DamagedEntryError, Entry
 from sweeps.store.private import runtime_folder
@@ -84,7 +85,7 @@ def run(job: Job, jobs: Mapping[str, Job], env: WorkerEnvironment) -> Entry:
             "worker": f"{socket.gethostname()}:{os.getpid()}",
             **context.cost,
         }
-        published = work.publish(value, contents, cost, origin_of(env.device))
+        published = work.publish(value, contents, cost, origin_of(env.device, precision_of(job)))
     if job.stage in CHECKPOINTED:
         env.store.checkpoint(job, contents).clear()
     return published

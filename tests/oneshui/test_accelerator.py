@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from support import played_device
 from support.tiny import TinyProblem, tiny_model
+from torch import nn
 
-from oneshui.accelerator import EXACT, FAST, Policy, compiled, policy_of, read_ahead
+from oneshui import accelerator as devices
+from oneshui.accelerator import (
+    EXACT,
+    FAST,
+    Policy,
+    ask_precision,
+    compiled,
+    policy_for,
+    policy_of,
+    read_ahead,
+)
 from oneshui.data.images import LabelledImages
+from oneshui.errors import InputError
 from oneshui.spec import TrainingSpec
 from oneshui.training.predict import predict_logits
 from oneshui.training.train import TrainingState, train
@@ -41,9 +55,99 @@ def trained(
     return model.state_dict(), [epoch.loss for epoch in history], taken
 
 
-def test_a_processor_computes_exactly_and_a_gpu_fast() -> None:
+def test_a_processor_computes_exactly_and_an_accelerator_fast() -> None:
     assert policy_of(CPU) == EXACT
-    assert policy_of(torch.device("cuda", 0)) == FAST
+    for kind in ("cuda", "xpu", "mps"):
+        assert policy_of(torch.device(kind, 0)) == FAST
+
+
+def test_the_precision_that_is_asked_for_is_had_on_any_device() -> None:
+    gpu = torch.device("cuda", 0)
+    for device, usual in ((CPU, "float32"), (gpu, "bfloat16")):
+        assert policy_of(device, "auto").precision == usual
+        for precision in ("float32", "bfloat16"):
+            assert policy_of(device, precision).precision == precision
+    # Whatever else is fast stays so.
+    assert policy_of(gpu, "float32").ahead == FAST.ahead
+    assert policy_of(CPU, "bfloat16").ahead == EXACT.ahead
+
+
+def test_what_was_asked_for_a_model_holds_for_its_copies_and_what_is_around_it() -> None:
+    model = nn.Linear(2, 2)
+    assert policy_for(model, CPU) == EXACT
+    ask_precision(model, "bfloat16")
+    for one in (model, copy.deepcopy(model), nn.Sequential(nn.ReLU(), model)):
+        assert policy_for(one, CPU).precision == "bfloat16"
+    ask_precision(model, "auto")
+    assert policy_for(model, CPU) == EXACT
+
+
+def test_an_accelerator_is_asked_for_its_name_its_memory_and_its_random_state(
+    accelerator: torch.device,
+) -> None:
+    assert devices.is_accelerator(accelerator)
+    assert devices.is_usable(str(accelerator))
+    assert devices.usual_device() == accelerator.type
+    assert devices.title_of(accelerator) not in ("", accelerator.type)
+    assert devices.total_bytes(accelerator) >= devices.free_bytes(accelerator) > 2**20
+    devices.forget_peak(accelerator)
+    made = torch.zeros(2**20, device=accelerator)
+    devices.wait_for(accelerator)
+    del made
+    peak = devices.peak_bytes(accelerator)
+    assert peak is not None
+    assert peak >= 2**22
+    module = torch.get_device_module(accelerator)
+    before, own = module.get_rng_state(accelerator), torch.get_rng_state()
+    with devices.forked_random(accelerator):
+        torch.manual_seed(5)
+        torch.rand(1)
+        assert not torch.equal(module.get_rng_state(accelerator), before)
+    assert torch.equal(module.get_rng_state(accelerator), before)
+    assert torch.equal(torch.get_rng_state(), own)
+
+
+def test_a_processor_is_no_accelerator() -> None:
+    assert not devices.is_accelerator("cpu")
+    assert devices.is_usable("cpu")
+    assert (devices.total_bytes(CPU), devices.free_bytes(CPU)) == (0, 0)
+    assert devices.peak_bytes(CPU) is None
+    assert devices.widest(CPU) == torch.float64
+    assert devices.float64_place(CPU) == CPU
+    devices.wait_for(CPU)
+
+
+@played_device.needed
+def test_float64_is_computed_where_it_can_be() -> None:
+    with played_device.played() as device:
+        assert devices.widest(device) == torch.float64
+        assert devices.float64_place(device) == device
+    with played_device.played(has_float64=False) as device:
+        assert devices.widest(device) == torch.float32
+        assert devices.float64_place(device) == CPU
+
+
+@played_device.needed
+def test_without_an_accelerator_the_processor_is_used() -> None:
+    assert devices.usual_device() == "cpu"
+    assert not devices.is_started()
+
+
+def test_an_accelerator_without_float64_is_used_only_when_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda **_: torch.device("mps"))
+    assert devices.usual_device() == "cpu"
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda **_: torch.device("xpu"))
+    assert devices.usual_device() == "xpu"
+
+
+@pytest.mark.parametrize("device", ["nowhere", "cuda:99"])
+def test_a_device_that_cannot_be_used_is_refused_in_one_sentence(device: str) -> None:
+    with pytest.raises(InputError, match=f"device {device} cannot be used: ") as raised:
+        devices.require_usable(device)
+    assert "\n" not in str(raised.value)
+    assert not devices.is_usable(device)
 
 
 def test_training_the_fast_way_learns_the_same_within_its_precision() -> None:

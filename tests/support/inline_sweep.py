@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -53,18 +54,22 @@ class InlineSweep:
         return execute(job, {**self.plan.jobs, job.key: job}, self.env).failure
 
 
-def inline_sweep(folder: Path, *overrides: str, fresh: bool = False) -> InlineSweep:
+def inline_sweep(
+    folder: Path, *overrides: str, fresh: bool = False, device: str = "cpu"
+) -> InlineSweep:
     """All jobs of a sweep, run one after the other with one thread, as workers do.
 
     Args:
         folder: The sweep's output folder.
         overrides: The command.
         fresh: Whether every job that the store has not is computed, whoever computed it before.
+        device: On which; results of another than the processor are nobody else's.
     """
     spec = load([*overrides, f"output_dir={folder}"])
     plan = expand(spec.sweep)
     store = open_store(spec.places.store_uri)
-    pool = _pool[-1] if _pool and not fresh and isinstance(store, LocalStore) else None
+    is_shared = not fresh and device == "cpu" and isinstance(store, LocalStore)
+    pool = _pool[-1] if _pool and is_shared else None
     datasets = spec.sweep.datasets.values()
     folders = {index_job(it).key: folder_of(it, spec.places) for it in datasets}
     drawn = {f"data/{folders[index_job(it).key].name}" for it in datasets if it.generate}
@@ -72,7 +77,7 @@ def inline_sweep(folder: Path, *overrides: str, fresh: bool = False) -> InlineSw
         _copy({*drawn, *map(_place, plan.jobs.values())}, pool, folder)
     for dataset in datasets:
         ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
-    env = environment(spec, store, folders)
+    env = dataclasses.replace(environment(spec, store, folders), device=device)
     limit_threads(1)
     found = scan(plan, store, discard=True)
     scheduler = Scheduler(plan.jobs, found.entries)

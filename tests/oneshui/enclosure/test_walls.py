@@ -44,6 +44,14 @@ def test_packages_of_a_module() -> None:
     assert packages_of("os") == packages_of("nobody.knows") == ()
 
 
+def test_accelerators_of_every_maker_can_be_used(tmp_path: Path) -> None:
+    kept = dict(Walls(protected=(), method="any")._kept(tmp_path))
+    for name in ("nvidiactl", "nvidia-uvm", "kfd", "dri"):
+        assert kept[Path("/dev") / name] == kernel.USE
+    # Those that there are, and nothing else that a machine has.
+    assert kept.keys().isdisjoint({Path("/dev"), Path("/dev/mem"), Path("/dev/shm")})
+
+
 def look(paths: dict[str, Path], private: Path) -> tuple[dict[str, Any], dict[str, str]]:
     found, libc = {}, ctypes.CDLL(None)
     for name, path in paths.items():

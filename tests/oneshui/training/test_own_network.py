@@ -24,7 +24,9 @@ from oneshui.training.models import (
     make_model,
     save_weights,
 )
+from oneshui.training.predict import predict_logits
 
+CPU = torch.device("cpu")
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)
 
 
@@ -176,3 +178,16 @@ def test_a_network_of_one_layer_has_a_file_too(tmp_path: Path) -> None:
         save_weights(nn.Linear(2, 2), path)
         with pytest.raises(InputError, match=r"another kind: \w+ is in it and not in the net"):
             load_whole(make_model(spec, NUM_OUTPUTS, 0), path, "sweep.pretrained")
+
+
+def test_its_logits_stay_float32_where_it_computes_in_bfloat16(folder: Path) -> None:
+    data = TinyProblem("convnext").images("train")
+    exact, found = (
+        predict_logits(
+            make_model(spec_of(folder, precision=precision), NUM_OUTPUTS, 0), data, device=CPU
+        )
+        for precision in ("float32", "bfloat16")
+    )
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    assert not torch.equal(found, found.bfloat16().float())

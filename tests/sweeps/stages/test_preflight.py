@@ -68,16 +68,13 @@ def test_a_machine_without_the_dataset_is_named_before_anything_is_read(tmp_path
         preflight(swept.plan.jobs.values(), env)
 
 
-def test_a_gpu_that_cannot_be_used_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+def test_a_gpu_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     env = WorkerEnvironment(
-        store=LocalStore(tmp_path), data_folders={}, logs=tmp_path, device="cuda"
+        store=LocalStore(tmp_path), data_folders={}, logs=tmp_path, device="cuda:99"
     )
-    with pytest.raises(InputError, match=r"cannot use it; .*cluster.gpus_per_worker=0"):
+    with pytest.raises(InputError, match=r"cannot use it as cuda:99; .*say device=cpu"):
         preflight([], env)
-    assert gpu_bytes("cuda") == 0
+    assert gpu_bytes("cuda:99") == 0
 
 
 @pytest.mark.parametrize(
