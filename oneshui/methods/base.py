@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from oneshui.errors import InputError, unknown_name
-from oneshui.methods.fields import checked
+from oneshui.methods.fields import YOUNGER, checked
 from oneshui.registry import Registry
 from oneshui.spec import Access, Role, Task
 from oneshui.spec import Range as Range
@@ -217,8 +217,12 @@ def _fits(value: object, annotation: str) -> bool:
 
 
 def hyperparameters(method: Method) -> dict[str, Any]:
-    """Field values of a method by name."""
-    return dataclasses.asdict(method)  # type: ignore[call-overload,no-any-return]
+    """Field values of a method by name; of what is younger than stores only what is set."""
+    return {
+        field.name: getattr(method, field.name)
+        for field in dataclasses.fields(method)  # type: ignore[arg-type]
+        if not field.metadata.get(YOUNGER) or getattr(method, field.name) != field.default
+    }
 
 
 def prepare_hyperparameters(method: Method) -> dict[str, Any]:

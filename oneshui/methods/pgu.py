@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
 from oneshui.methods.base import STEP_RANGE, Range, register
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access, Task
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class PGU:
         batch_size: Support images per step.
         variant: "corrected", or "reference" for its errors.
         entropy: "softmax" (the reference's), or "bernoulli" for independent attributes.
+        clip_norm: Largest norm of the gradient before the projection; 0 leaves it alone.
     """
 
     name: ClassVar[str] = "pgu"
@@ -79,6 +80,7 @@ class PGU:
     batch_size: int = number(128, at_least=1)
     variant: Literal["corrected", "reference"] = "corrected"
     entropy: Literal["softmax", "bernoulli"] = "softmax"
+    clip_norm: float = clipping()
 
     def check(self, model: nn.Module, task: Task) -> None:
         """Refuse what cannot be projected.
@@ -139,6 +141,7 @@ class PGU:
             epochs=self.epochs,
             variant=self.variant,
             entropy=self.entropy,
+            clip_norm=self.clip_norm,
         )
         return model
 

@@ -206,7 +206,7 @@ def base_of(
     if starting is not None:
         model = starting.spec["model"]
         weights["weights"] = graph.jobs.setdefault(starting.key, starting).key
-    recipe = {"model": model, "training": dataclasses.asdict(sweep.training[cell.dataset])}
+    recipe = {"model": model, "training": sweep.training[cell.dataset].to_json()}
     if sweep.pretrained is None:
         pretrained = train(graph, cell, "pretrain", recipe, {**data, **crops, **weights}, 0)
     else:
