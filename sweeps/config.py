@@ -93,6 +93,7 @@ class _Sweep:
 
     Attributes:
         name: Of the sweep; the output folder is called so.
+        note: A line of yours, which stands in plan, report and MLflow, and changes no result.
         datasets: Which of the configuration's datasets.
         forget_sizes: People in a request; null for every dataset's own.
         seeds: Each is a cell of its own on every dataset and forget size.
@@ -142,6 +143,7 @@ class _Sweep:
     tuning: Mapping[str, Any] = field(default_factory=dict)
     model: ModelSpec
     training: TrainingSpec
+    note: str | None = None
     pretrained: str | None = None
     pretrained_saw: Saw | None = None
 
@@ -605,6 +607,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     model = dataclasses.replace(sweep.model, factory=plugins.reference(sweep.model.factory))
     found = SweepSpec(
         name=sweep.name,
+        note=sweep.note or "",
         datasets={name: config.datasets[name] for name in sweep.datasets},
         cells=cells,
         rows={cell: rows_of(rows, cell) for cell in cells},

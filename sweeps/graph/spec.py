@@ -382,6 +382,7 @@ class SweepSpec:
 
     Attributes:
         name: Of the sweep.
+        note: A line of the user's about it; no part of any identity.
         datasets: By name.
         cells: All combinations of dataset, forget size and seed.
         rows: The rows of every cell.
@@ -421,6 +422,7 @@ class SweepSpec:
     pretrained: Pretrained | None = None
     measures: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[Stage, int] = field(default_factory=lambda: STAGE_VERSION)
+    note: str = ""
 
     def __post_init__(self) -> None:
         assert bool(self.weights_content) == (self.model.weights not in ("random", "imagenet"))

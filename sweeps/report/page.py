@@ -112,7 +112,7 @@ def write_report(
     target = output_dir / "report"
     with replacing(target) as folder:
         said = (
-            *filter(None, [partial]),
+            *filter(None, [partial, plan.sweep.note]),
             *tables.notes(summary, evidence),
             *tables.protection_notes(frame),
             *tables.fixed_notes(plan.sweep.cells[0].vary),
@@ -230,7 +230,7 @@ def _config(plan: Plan) -> str:
     return json.dumps(
         {
             "model": sweep.model.to_json(),
-            "training": {k: dataclasses.asdict(v) for k, v in sweep.training.items()},
+            "training": {k: v.to_json() for k, v in sweep.training.items()},
             "preprocessing": sweep.preprocessing,
             "views": sweep.views,
             "reference_copies": sweep.reference_copies,
