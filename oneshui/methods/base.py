@@ -49,7 +49,8 @@ class Method(Protocol):
         access: Which data ``unlearn`` may see.
         search_space: What tuning may vary.
 
-    Two more are optional. ``relative_space`` is a search space whose ranges mean the same in every
+    Three more are optional. ``reference`` has what differs from the defaults in the code of the
+    benchmark's authors. ``relative_space`` is a search space whose ranges mean the same in every
     network, because they are shares of its weights; without one it is empty. ``nothing`` has
     hyperparameters at which ``unlearn`` returns the pretrained model to the bit, weights and
     buffers; a method without it has none that are known.
@@ -194,6 +195,12 @@ def nothing_of(cls: type[Any]) -> Mapping[str, float | int] | None:
     """Hyperparameters at which the method does nothing, to the bit; None if none are known."""
     nothing: Mapping[str, float | int] | None = getattr(cls, "nothing", None)
     return nothing
+
+
+def reference_of(cls: type[Any]) -> Mapping[str, Any]:
+    """What differs from a method's defaults in the authors' code; often nothing."""
+    reference: Mapping[str, Any] = getattr(cls, "reference", {})
+    return reference
 
 
 def field_types(cls: type[Any]) -> dict[str, str]:

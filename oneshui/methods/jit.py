@@ -60,6 +60,7 @@ class JiT:
         "sigma": Range(low=0.1, high=30.0, log=True),
     }
     relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
+    reference: ClassVar[Mapping[str, str]] = {"variant": "reference"}
     nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
     learning_rate: float = number(0.01, at_least=0)

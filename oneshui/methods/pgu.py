@@ -71,6 +71,7 @@ class PGU:
         "gamma": Range(low=0.3, high=0.99),
     }
     relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
+    reference: ClassVar[Mapping[str, str]] = {"variant": "reference"}
     nothing: ClassVar[Mapping[str, float | int]] = {"gamma": 1.0}
 
     learning_rate: float = number(0.1, at_least=0)

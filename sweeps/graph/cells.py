@@ -172,7 +172,7 @@ def data_of(
         crops["crops"] = graph.add("cache", title, larger, index=index)
     several = f" of {requests} requests" if requests > 1 else ""
     needed, together = images_needed(cell.num_forget), requests * cell.num_forget
-    reported = [data_of(graph, sweep, one, sweep.requests)[0]["split"] for one in reserving]
+    reported = [data_of(graph, sweep, one, sweep.requests_in(one))[0]["split"] for one in reserving]
     splits = dict.fromkeys(reported)
     data["split"] = graph.add(
         "split",

@@ -165,8 +165,8 @@ def _paired_cell(sweep: SweepSpec, cell: Cell) -> Cell | None:
 def _cell(
     graph: Graph, sweep: SweepSpec, cell: Cell, studies: Mapping[StudyKey, StudyJobs]
 ) -> list[ResultRow]:
-    base = base_of(graph, sweep, cell, sweep.requests)
-    requests = requests_of(graph, cell, base, sweep.requests)
+    base = base_of(graph, sweep, cell, sweep.requests_in(cell))
+    requests = requests_of(graph, cell, base, sweep.requests_in(cell))
 
     def evaluated(title: str, weights: str, of: Base = base) -> str:
         return evaluate(graph, sweep, cell, of, title, weights)
@@ -183,7 +183,7 @@ def _cell(
     shared = {"retrained": retrained, "pretrained": pretrained}
     other = _paired_cell(sweep, cell)
     if other is not None:
-        of_other = base_of(graph, sweep, other, sweep.requests)
+        of_other = base_of(graph, sweep, other, sweep.requests_in(other))
         shared["paired"] = evaluated(f"retrain of s{other.seed} on", of_other.retrained)
         shared["paired_split"] = of_other.data["split"]
     again = dict.fromkeys(

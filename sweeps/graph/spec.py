@@ -173,7 +173,7 @@ OBJECTIVES: tuple[TuningObjective, ...] = get_args(TuningObjective)
 BEYOND_SUPPORT: frozenset[TuningObjective] = frozenset({"support_and_val", "oracle"})
 """Objectives that see more than S after deletion: their rows are marked and never ranked."""
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
-Profile = Literal["paper", "tuned"]
+Profile = Literal["paper", "reference", "tuned"]
 TuningCells = Literal["held_out", "own"]
 ValuesFrom = Literal["tuned", "published", "given", "truth_in_view"]
 HELD_OUT_SEED = 1000
@@ -394,6 +394,7 @@ class SweepSpec:
             the same one-shot unlearning as a further reference.
         requests: Requests that every cell stands for, each of the cell's forget size, of people
             drawn together; they share the pretrained and the retrained model.
+        requests_alone: The same where one person asks; None for ``requests``.
         sequence: How the people of a cell ask one after the other; None if they do not.
         audit: What is asked of every row beyond its predictions; None for nothing.
         tuning: How rows with a search space are tuned.
@@ -414,6 +415,7 @@ class SweepSpec:
     views: int = 2
     reference_copies: bool = False
     requests: int = 1
+    requests_alone: int | None = None
     sequence: SequenceSpec | None = None
     audit: AuditSpec | None = None
     tuning: TuningSpec = field(default_factory=TuningSpec)
@@ -428,6 +430,8 @@ class SweepSpec:
         assert bool(self.weights_content) == (self.model.weights not in ("random", "imagenet"))
         require(1 <= self.views <= 64, "sweep.views", self.views, "1 to 64")
         require(1 <= self.requests <= 1000, "sweep.requests", self.requests, "1 to 1000")
+        alone = 1 if self.requests_alone is None else self.requests_alone
+        require(1 <= alone <= 1000, "sweep.requests_alone", alone, "1 to 1000, or null")
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
         if len(set(self.cells)) != len(self.cells):
             raise InputError("sweep.seeds, sweep.datasets or sweep.forget_sizes repeats a value")
@@ -438,7 +442,7 @@ class SweepSpec:
         self._check_held_out()
         if self.sequence is not None:
             require(
-                self.requests == 1,
+                max(map(self.requests_in, self.cells)) == 1,
                 "sweep.requests",
                 self.requests,
                 "1 where sweep.sequence says how the people of a cell ask one after the other",
@@ -453,6 +457,11 @@ class SweepSpec:
                     dataset.crop_size,
                     f"{least} (sweep.model.image_size) to 4096",
                 )
+
+    def requests_in(self, cell: Cell) -> int:
+        """How many requests a cell stands for."""
+        alone = self.requests if self.requests_alone is None else self.requests_alone
+        return alone if cell.num_forget == 1 else self.requests
 
     def _check_held_out(self) -> None:
         """Refuse a study's seed that is reported.
