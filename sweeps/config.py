@@ -42,6 +42,7 @@ from sweeps.graph.spec import (
     LaunchSpec,
     Listed,
     Mode,
+    NestedSpec,
     Places,
     Preprocessing,
     Pretrained,
@@ -109,6 +110,8 @@ class _Sweep:
         preprocessing: ``corrected`` resizes with antialiasing, ``reference`` as the authors do.
         vary: What the seeds vary; ``fixed_seed`` is the rest.
         fixed_seed: The seed of all that ``sweep.vary`` leaves alone.
+        nested: With ``vary: nested`` every seed is a training, and is unlearned and evaluated so
+            often; null is twice each.
         views: Of every picture, for the relative membership attack.
         reference_copies: Whether that attack is run again with the retrained model after the same
             unlearning.
@@ -137,6 +140,7 @@ class _Sweep:
     preprocessing: Preprocessing = "corrected"
     vary: SeedLevel = "all"
     fixed_seed: int = 0
+    nested: NestedSpec | None = None
     views: int = 2
     reference_copies: bool = False
     requests: int = 1
@@ -637,6 +641,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         reference_copies=sweep.reference_copies,
         requests=sweep.requests,
         requests_alone=sweep.requests_alone,
+        nested=_nested(sweep),
         sequence=sweep.sequence,
         audit=sweep.audit,
         training={
@@ -649,6 +654,17 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         },
     )
     return dataclasses.replace(found, pretrained=_pretrained(sweep, found))
+
+
+def _nested(sweep: _Sweep) -> NestedSpec | None:
+    if sweep.vary != "nested":
+        if sweep.nested is not None:
+            raise InputError(
+                f"sweep.nested says how often seeds are nested, but sweep.vary is {sweep.vary!r}: "
+                "set it to nested, or leave sweep.nested out"
+            )
+        return None
+    return sweep.nested or NestedSpec()
 
 
 def _as_authors(dataset: DatasetSpec) -> DatasetSpec:

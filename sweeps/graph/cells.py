@@ -301,15 +301,21 @@ def evaluate(
     weights: str,
     *,
     with_views: bool = True,
+    again: int = 0,
 ) -> str:
-    """Predictions of a model on every set of the cell; views are for the relative attack alone."""
+    """Predictions of a model on every set of the cell; views are for the relative attack alone.
+
+    ``again`` other than 0 draws other views.
+    """
     spec = {
         "model": base.recipe["model"],
         "views": sweep.views if with_views else 0,
         "features": weights == base.pretrained,
+        **({"evaluation": again} if again else {}),
     }
     inputs = {"weights": weights, "retrained_weights": base.retrained, **base.data}
-    return graph.add("evaluate", f"evaluate {title} {cell_name(cell)}", spec, **inputs)
+    label = f"evaluate {title} {cell_name(cell)}{f' e{again}' if again else ''}"
+    return graph.add("evaluate", label, spec, **inputs)
 
 
 def method_spec(cell: Cell, row: Row, base: Base) -> dict[str, Any]:

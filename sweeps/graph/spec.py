@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from oneshui.data import registry
 from oneshui.errors import InputError
 from oneshui.plugins import Plugin
+from oneshui.seeding import derive_seed
 from oneshui.spec import (
     FACES_LAYOUTS,
     Access,
@@ -28,7 +29,7 @@ from sweeps.graph.job import STAGE_VERSION, Stage
 from sweeps.graph.orders import SequenceSpec
 
 Preprocessing = Literal["corrected", "reference"]
-SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
+SeedLevel = Literal["all", "split", "training", "unlearning", "support", "nested"]
 Listed = Literal["sweeps", "datasets", "methods", "keys"]
 """What ``mode=list`` can be asked about."""
 
@@ -122,6 +123,26 @@ class DatasetSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NestedSpec:
+    """How often what follows a training is done again, where ``vary`` is "nested".
+
+    The trainings are the sweep's seeds, each with split, support pictures and models of its own.
+
+    Attributes:
+        unlearning: Unlearnings of every trained model, their preparation included.
+        evaluation: Evaluations of each of those: what its attacks draw.
+    """
+
+    unlearning: int = 2
+    evaluation: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("unlearning", "evaluation"):
+            value = getattr(self, name)
+            require(1 <= value <= 100, f"sweep.nested.{name}", value, "1 to 100")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One (dataset, forget size, seed), with its four seed levels.
 
@@ -131,6 +152,8 @@ class Cell:
         seed: The integer that names the cell in tables.
         vary: What the seed varies; "all" is the paper's way.
         fixed_seed: The seed of everything else.
+        again: Which of the unlearnings of one training, from 0; others than 0 where seeds are
+            nested, and never among a sweep's cells.
     """
 
     dataset: str
@@ -138,14 +161,16 @@ class Cell:
     seed: int
     vary: SeedLevel = "all"
     fixed_seed: int = 0
+    again: int = 0
 
     @property
     def title(self) -> str:
         """As labels name it."""
-        return f"{self.dataset} n{self.num_forget} s{self.seed}"
+        again = f" u{self.again}" if self.again else ""
+        return f"{self.dataset} n{self.num_forget} s{self.seed}{again}"
 
     def _seed(self, level: SeedLevel) -> int:
-        return self.seed if self.vary in ("all", level) else self.fixed_seed
+        return self.seed if self.vary in ("all", "nested", level) else self.fixed_seed
 
     @property
     def split_seed(self) -> int:
@@ -165,7 +190,8 @@ class Cell:
     @property
     def unlearning_seed(self) -> int:
         """Seed of preparation and unlearning."""
-        return self._seed("unlearning")
+        seed = self._seed("unlearning")
+        return derive_seed(seed, "unlearning again", self.again) if self.again else seed
 
 
 TuningObjective = Literal["support_only", "support_and_val", "simulated", "oracle"]
@@ -395,6 +421,7 @@ class SweepSpec:
         requests: Requests that every cell stands for, each of the cell's forget size, of people
             drawn together; they share the pretrained and the retrained model.
         requests_alone: The same where one person asks; None for ``requests``.
+        nested: How often what follows a training is done again; None for once.
         sequence: How the people of a cell ask one after the other; None if they do not.
         audit: What is asked of every row beyond its predictions; None for nothing.
         tuning: How rows with a search space are tuned.
@@ -416,6 +443,7 @@ class SweepSpec:
     reference_copies: bool = False
     requests: int = 1
     requests_alone: int | None = None
+    nested: NestedSpec | None = None
     sequence: SequenceSpec | None = None
     audit: AuditSpec | None = None
     tuning: TuningSpec = field(default_factory=TuningSpec)
@@ -441,6 +469,11 @@ class SweepSpec:
                     raise InputError(f"{name} stands {times} times in sweep.methods: name it once")
         self._check_held_out()
         if self.sequence is not None:
+            if self.nested is not None:
+                raise InputError(
+                    "sweep.vary is 'nested', but sweep.sequence has people ask one after the "
+                    "other, which is done once; leave one of the two out"
+                )
             require(
                 max(map(self.requests_in, self.cells)) == 1,
                 "sweep.requests",
@@ -473,7 +506,9 @@ class SweepSpec:
             return
         known = {
             "sweep.seeds": {cell.seed for cell in self.cells},
-            "sweep.fixed_seed": {cell.fixed_seed for cell in self.cells if cell.vary != "all"},
+            "sweep.fixed_seed": {
+                cell.fixed_seed for cell in self.cells if cell.vary not in ("all", "nested")
+            },
             "tuning.reserved_seeds": set(self.tuning.reserved_seeds),
         }
         for part in self.tuning.parts if self.tuning.cells == "held_out" else ():

@@ -28,7 +28,7 @@ from sweeps.command import lasting, shell_line, without_secrets
 from sweeps.graph.plan import Plan
 from sweeps.inference.comparisons import PairedTest
 from sweeps.inference.evidence import Evidence
-from sweeps.report import analyses, formats, paper, provenance, sequences, tables
+from sweeps.report import analyses, formats, levels, paper, provenance, sequences, tables
 from sweeps.report.cards import cards
 from sweeps.report.failures import Cause
 from sweeps.report.figures import catalogue
@@ -116,6 +116,7 @@ def write_report(
             *tables.notes(summary, evidence),
             *tables.protection_notes(frame),
             *tables.fixed_notes(plan.sweep.cells[0].vary),
+            *levels.nested_notes(plan.sweep),
             *tables.pretrained_notes(plan.sweep.pretrained),
         )
         frame.to_parquet(folder / "results.parquet", index=False)
@@ -132,6 +133,9 @@ def write_report(
         (folder / "summary.md").write_text(text, encoding="utf-8")
         text = formats.latex(summary, said, survival)
         (folder / "summary.tex").write_text(text, encoding="utf-8")
+        by_level = levels.spreads(plan, entries)
+        if plan.sweep.nested is not None:
+            write_csv(by_level, folder / "spreads.csv")
         comparison = paper.update(target / paper.FILE, folder, summary)
         found = analyses.write(plan, entries, folder) | in_turn
         leak_cost = write_study_tables(studies, frame, folder)
@@ -170,6 +174,7 @@ def write_report(
             ],
             survival=survival,
             paper=paper.lines(comparison),
+            spreads=levels.spread_lines(by_level),
             figures=[_figure(path) for path in drawn if path.suffix == ".png"],
             real=[name for name, it in plan.sweep.datasets.items() if it.generate is None],
             show_faces=show_faces,

@@ -109,6 +109,7 @@ _VARIED: Mapping[SeedLevel, str] = {
     "training": "the training",
     "unlearning": "the unlearning",
     "support": "the support pictures",
+    "nested": "everything, level by level",
 }
 _FAMILIES: Mapping[str, str] = {
     "nothing": "Against doing nothing: does the ToW differ?",
@@ -521,7 +522,7 @@ def pretrained_notes(pretrained: Pretrained | None) -> tuple[str, ...]:
 
 def fixed_notes(vary: SeedLevel) -> tuple[str, ...]:
     """What must be said where seeds do not vary everything."""
-    if vary == "all":
+    if vary in ("all", "nested"):
         return ()
     return (
         f"Seeds vary {_VARIED[vary]} alone (sweep.vary={vary}): what is shown holds for everything "
