@@ -191,13 +191,14 @@ def average_precision_table(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def loss_attack(predictions: pd.DataFrame) -> LossMIA:
+def loss_attack(predictions: pd.DataFrame, seed: int = ATTACK_SEED) -> LossMIA:
     """The loss attack on one model, with the votes of its forest.
 
     Args:
         predictions: Of the model, as ``oneshui.training.predict.predict`` gives them.
+        seed: Of the forest; models that are compared need the same.
     """
-    return _attack(_losses(predictions))
+    return _attack(_losses(predictions), seed=seed)
 
 
 def _losses(predictions: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
@@ -219,9 +220,10 @@ def _attacks(predictions: pd.DataFrame, attack: LossMIA | None) -> dict[str, flo
 def _attack(
     losses: dict[str, npt.NDArray[Any]],
     variant: Literal["corrected", "reference"] = "corrected",
+    seed: int = ATTACK_SEED,
 ) -> LossMIA:
     sets: dict[str, Any] = {name: losses[name] for name in ("retain", "val", "forget", "test")}
-    return loss_mia(**sets, seed=ATTACK_SEED, variant=variant)
+    return loss_mia(**sets, seed=seed, variant=variant)
 
 
 def set_scores(predictions: pd.DataFrame, task: Task) -> dict[str, float]:

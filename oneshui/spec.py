@@ -5,6 +5,7 @@ Imports nothing heavy, so that planning can use it without torch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -217,13 +218,22 @@ class TrainingSpec:
     Attributes:
         epochs: Passes over the training images.
         batch_size: Images per step; the last batch of an epoch may be smaller.
-        optimizer: "sgd" or "adamw".
+        optimizer: "sgd", "adam" or "adamw".
         learning_rate: Peak learning rate.
-        momentum: Of SGD; AdamW has none.
-        weight_decay: L2 penalty for SGD, decoupled decay for AdamW.
+        momentum: Of SGD; the others have none.
+        weight_decay: L2 penalty for SGD and Adam, decoupled decay for AdamW.
+        amsgrad: Whether Adam and AdamW divide by the largest second moment so far.
         schedule: "cosine_by_epoch" is the paper's (stepped per epoch after the warm-up, never
-            reaching 0); "cosine_by_step" anneals to 0 over the steps after the warm-up.
+            reaching 0); "cosine_by_step" anneals to 0 over the steps after the warm-up. The others
+            count the epochs after the warm-up, too: "constant"; "step" multiplies by ``decay``
+            every ``decay_epochs``, "multistep" at ``milestones``, "exponential" every epoch;
+            "linear" falls to a tenth over ``epochs``.
+        cosine_epochs: Epochs over which "cosine_by_epoch" would fall to 0; 0 for all.
+        decay: Factor of "step", "multistep" and "exponential".
+        decay_epochs: Of "step".
+        milestones: Of "multistep": epochs after the warm-up, each larger than the one before.
         warmup_epochs: Linear warm-up, in epochs, fractions allowed with "cosine_by_step".
+        drop_last: Whether an epoch leaves out the images that do not fill a batch.
         clip_norm: Largest norm of the gradient; 0 leaves it alone.
         augmentation: "none", "flip" (horizontal) or "crop" (RandomResizedCrop and flip).
         keep: "best" keeps the weights of the epoch with the best validation score (the paper's
@@ -232,12 +242,26 @@ class TrainingSpec:
 
     epochs: int = 30
     batch_size: int = 32
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    schedule: Literal["cosine_by_epoch", "cosine_by_step"] = "cosine_by_epoch"
+    amsgrad: bool = False
+    schedule: Literal[
+        "cosine_by_epoch",
+        "cosine_by_step",
+        "constant",
+        "step",
+        "multistep",
+        "exponential",
+        "linear",
+    ] = "cosine_by_epoch"
+    cosine_epochs: int = 0
+    decay: float = 0.2
+    decay_epochs: int = 5
+    milestones: tuple[int, ...] = ()
     warmup_epochs: float = 2.0
+    drop_last: bool = False
     clip_norm: float = 0.0
     augmentation: Literal["none", "flip", "crop"] = "crop"
     keep: Literal["best", "last"] = "best"
@@ -260,8 +284,45 @@ class TrainingSpec:
             whole,
             "training.warmup_epochs",
             self.warmup_epochs,
-            "a whole number of epochs with schedule cosine_by_epoch",
+            f"a whole number of epochs with schedule {self.schedule}",
         )
+        self._check_decay()
+
+    def _check_decay(self) -> None:
+        # A job's identity has lists alone.
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        require(0 < self.decay <= 1, "training.decay", self.decay, "in (0, 1]")
+        require(self.decay_epochs >= 1, "training.decay_epochs", self.decay_epochs, "at least 1")
+        require(
+            0 <= self.cosine_epochs <= self.epochs,
+            "training.cosine_epochs",
+            self.cosine_epochs,
+            "0 or more and at most training.epochs",
+        )
+        risen = (0, *self.milestones)
+        require(
+            bool(self.milestones) == (self.schedule == "multistep")
+            and all(one < other for one, other in itertools.pairwise(risen)),
+            "training.milestones",
+            list(self.milestones),
+            "epochs from 1 upwards, each larger than the one before, with schedule multistep, and "
+            "empty without it",
+        )
+        require(
+            not self.amsgrad or self.optimizer != "sgd",
+            "training.amsgrad",
+            self.amsgrad,
+            "false with training.optimizer sgd",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as a job's identity has them: what is younger than stores only where set."""
+        document, unset = asdict(self), TrainingSpec()
+        younger = ("amsgrad", "cosine_epochs", "decay", "decay_epochs", "milestones", "drop_last")
+        for name in younger:
+            if document[name] == getattr(unset, name):
+                del document[name]
+        return document
 
 
 FACES_LAYOUTS: Final[Mapping[str, str]] = {

@@ -43,6 +43,7 @@ from sweeps.graph.spec import (
     LaunchSpec,
     Listed,
     Mode,
+    NestedSpec,
     Places,
     Preprocessing,
     Pretrained,
@@ -94,28 +95,34 @@ class _Sweep:
 
     Attributes:
         name: Of the sweep; the output folder is called so.
+        note: A line of yours, which stands in plan, report and MLflow, and changes no result.
         datasets: Which of the configuration's datasets.
-        forget_sizes: People in a request; null for every dataset's own.
+        forget_sizes: People in a request; null for ``forget_sizes_of``, or every dataset's own.
+        forget_sizes_of: The same by dataset, of those that the sweep has.
         seeds: Each is a cell of its own on every dataset and forget size.
         methods: Rows of the table in their order: methods, or names of ``sweep.rows``.
         hparams: Files of published hyperparameters in ``sweeps/conf/hparams``.
         rows: Hyperparameters by row, ``method`` among them where the row has another name;
             ``tune: false`` leaves a row alone, ``tune_on: sequence`` tunes it on people who ask
             one after the other, ``space`` gives it ranges of its own,
-            ``truth_in_view: true`` says that retrained models were looked at.
+            ``truth_in_view: true`` says that retrained models were looked at, ``only`` maps the
+            datasets where the row is to their forget sizes.
         defaults: Hyperparameters by method, below those of a row.
         preprocessing: ``corrected`` resizes with antialiasing, ``reference`` as the authors do.
         vary: What the seeds vary; ``fixed_seed`` is the rest.
         fixed_seed: The seed of all that ``sweep.vary`` leaves alone.
+        nested: With ``vary: nested`` every seed is a training, and is unlearned and evaluated so
+            often; null is twice each.
         views: Of every picture, for the relative membership attack.
         reference_copies: Whether that attack is run again with the retrained model after the same
             unlearning.
         requests: Of so many people each that a seed stands for; they share their trainings.
+        requests_alone: The same where one person asks; null for ``sweep.requests``.
         sequence: How the people of a request ask one after the other; null where all ask at once.
         audit: What is asked of every row beyond its predictions; null for nothing.
         choose: ``memorised`` or ``forgettable`` adds a cell beside every cell in which those of the
             audit's pool are forgotten whom its models memorise most or least, to compare with.
-        profile: ``tuned`` or ``paper``, where the command's ``profile`` says nothing.
+        profile: ``tuned``, ``paper`` or ``reference``, where the command's says nothing.
         tuning: What the sweep says of tuning, below the command's ``tuning``.
         model: The network.
         training: The recipe of pretraining and retraining.
@@ -136,9 +143,12 @@ class _Sweep:
     preprocessing: Preprocessing = "corrected"
     vary: SeedLevel = "all"
     fixed_seed: int = 0
+    nested: NestedSpec | None = None
     views: int = 2
     reference_copies: bool = False
     requests: int = 1
+    requests_alone: int | None = None
+    forget_sizes_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sequence: SequenceSpec | None = None
     audit: AuditSpec | None = None
     choose: Choose = "random"
@@ -146,6 +156,7 @@ class _Sweep:
     tuning: Mapping[str, Any] = field(default_factory=dict)
     model: ModelSpec
     training: TrainingSpec
+    note: str | None = None
     pretrained: str | None = None
     pretrained_saw: Saw | None = None
 
@@ -609,6 +620,9 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     for name in sweep.datasets:
         if name not in config.datasets:
             raise unknown_name("dataset", name, config.datasets)
+    for name in sweep.forget_sizes_of:
+        if name not in config.datasets:
+            raise unknown_name("dataset in sweep.forget_sizes_of", name, config.datasets)
     for key, values in (
         ("datasets", sweep.datasets),
         ("seeds", sweep.seeds),
@@ -627,12 +641,17 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
             fixed_seed=sweep.fixed_seed,
         )
         for name in sweep.datasets
-        for size in (sweep.forget_sizes or config.datasets[name].forget_sizes)
+        for size in (
+            sweep.forget_sizes
+            or sweep.forget_sizes_of.get(name)
+            or config.datasets[name].forget_sizes
+        )
         for seed in sweep.seeds
     )
     if any(cell.num_forget < 1 for cell in cells):
         raise InputError("sweep.forget_sizes holds a value below 1: forget sizes are 1 or more")
     tuning, rows = _tuning(config)
+    as_reference = rows.as_reference
     model = dataclasses.replace(
         sweep.model,
         factory=plugins.reference(sweep.model.factory),
@@ -640,7 +659,11 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
     )
     found = SweepSpec(
         name=sweep.name,
-        datasets={name: config.datasets[name] for name in sweep.datasets},
+        note=sweep.note or "",
+        datasets={
+            name: _as_authors(config.datasets[name]) if as_reference else config.datasets[name]
+            for name in sweep.datasets
+        },
         cells=cells,
         rows={cell: rows_of(rows, cell) for cell in cells},
         tuning=tuning,
@@ -648,10 +671,12 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         model_source=plugins.source_behind(model.factory) if model.factory else "",
         weights_content=_content(sweep.model),
         measures=further_measures(),
-        preprocessing=sweep.preprocessing,
+        preprocessing="reference" if as_reference else sweep.preprocessing,
         views=sweep.views,
         reference_copies=sweep.reference_copies,
         requests=sweep.requests,
+        requests_alone=sweep.requests_alone,
+        nested=_nested(sweep),
         sequence=sweep.sequence,
         audit=sweep.audit,
         choose=sweep.choose,
@@ -665,6 +690,21 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
         },
     )
     return dataclasses.replace(found, pretrained=_pretrained(sweep, found))
+
+
+def _nested(sweep: _Sweep) -> NestedSpec | None:
+    if sweep.vary != "nested":
+        if sweep.nested is not None:
+            raise InputError(
+                f"sweep.nested says how often seeds are nested, but sweep.vary is {sweep.vary!r}: "
+                "set it to nested, or leave sweep.nested out"
+            )
+        return None
+    return sweep.nested or NestedSpec()
+
+
+def _as_authors(dataset: DatasetSpec) -> DatasetSpec:
+    return dataclasses.replace(dataset, walk=dataset.walk or "reference")
 
 
 def _pretrained(said: _Sweep, sweep: SweepSpec) -> Pretrained | None:
@@ -751,6 +791,8 @@ def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
         objectives=tuning.objectives if profile == "tuned" else (),
         tuned=given.rows,
         access=[Access(name) for name in given.access],
+        as_reference=profile == "reference",
+        datasets=tuple(config.datasets),
         people_per_step=None if sweep.sequence is None else sweep.sequence.finest,
     )
     return tuning, rows

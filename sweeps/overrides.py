@@ -19,7 +19,7 @@ _NAME = r"[^\s.=@\[\]{}'\"]+"
 _KEY = re.compile(rf"{_NAME}(\.{_NAME})*")
 _TEXT = re.compile(
     r"row|data_dir|output_dir|(store|tracking)\.uri|sweep\.model\.(weights|factory)"
-    r"|sweep\.pretrained|datasets\.[^.]+\.path"
+    r"|sweep\.(pretrained|note)|datasets\.[^.]+\.path"
     r"|kit|weights|photos|data|out"
 )
 """Keys of paths and addresses: what cannot be read as a value stands for itself."""

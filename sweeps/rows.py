@@ -31,13 +31,16 @@ class RowSpec:
             row alone, "tune_on: sequence" to tune it on people who ask one after the other,
             "space" for ranges of its own or "relative" for the method's relative ones,
             "truth_in_view: true" where the values were found with reported cells' retrained
-            models in view.
+            models in view, "only" for the datasets where the row is, each with its forget sizes.
         defaults: Hyperparameters by name of the method, below those of a row.
         table: Published values, and such as stand in for them.
         needs_published: Whether a method without published or given values is refused.
         objectives: What is tuned for; empty for no tuning.
         tuned: Rows that are tuned; None for all that can be.
         access: Only rows with such an access are tuned.
+        as_reference: Whether methods are as in the authors' code, unless rows and defaults say
+            otherwise.
+        datasets: What "only" may name; None for anything.
         people_per_step: Who ask at a time in the requests of a row with "tune_on: sequence"; None
             in a sweep without sequences.
     """
@@ -50,6 +53,8 @@ class RowSpec:
     objectives: Sequence[TuningObjective] = ()
     tuned: Sequence[str] | None = None
     access: Collection[Access] = tuple(Access)
+    as_reference: bool = False
+    datasets: Collection[str] | None = None
     people_per_step: int | None = None
 
 
@@ -66,6 +71,8 @@ def rows_of(spec: RowSpec, cell: Cell) -> tuple[Row, ...]:
     _require_methods(spec)
     found: list[Row] = []
     for name in spec.methods:
+        if not _is_in(spec, name, cell):
+            continue
         row, space = _row(spec, name, cell)
         if not space:
             found.append(row)
@@ -90,6 +97,7 @@ def _require_methods(spec: RowSpec) -> None:
 def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
     own = dict(spec.rows.get(name) or {})
     method = own.pop("method", name)
+    own.pop("only", None)
     if name not in spec.rows and name not in methods.names():
         raise unknown_name("method", name, {*methods.names(), *spec.rows})
     if not isinstance(method, str):
@@ -118,7 +126,8 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
         )
     is_published = (published or {}).pop("published", False)
     try:
-        built = methods.build(method, {**(published or {}), **values})
+        as_theirs = methods.reference_of(cls) if spec.as_reference else {}
+        built = methods.build(method, {**(published or {}), **as_theirs, **values})
     except InputError as error:
         raise InputError(f"sweep.rows.{name}: {error}") from None
     row = Row(
@@ -135,6 +144,34 @@ def _row(spec: RowSpec, name: str, cell: Cell) -> tuple[Row, dict[str, Range]]:
         tuned_in_steps_of=in_steps_of if space else None,
     )
     return row, space
+
+
+def _is_in(spec: RowSpec, name: str, cell: Cell) -> bool:
+    """Whether a cell has the row.
+
+    Raises:
+        InputError: What the row's "only" says is no map of datasets to forget sizes.
+    """
+    only = (spec.rows.get(name) or {}).get("only")
+    if only is None:
+        return True
+    where = f"sweep.rows.{name}.only"
+    sizes = only.values() if isinstance(only, Mapping) else ()
+    if not sizes or not all(
+        one is None or (isinstance(one, list) and all(type(size) is int for size in one))
+        for one in sizes
+    ):
+        raise InputError(
+            f"{where} is {only!r}, but it must map datasets to lists of forget sizes, or to null "
+            "for all of theirs, as in {celebahq: [20, 50], mufac: null}"
+        )
+    for dataset in only:
+        if spec.datasets is not None and dataset not in spec.datasets:
+            raise unknown_name(f"dataset in {where}", str(dataset), spec.datasets)
+    if cell.dataset not in only:
+        return False
+    own = only[cell.dataset]
+    return own is None or cell.num_forget in own
 
 
 def _in_steps_of(spec: RowSpec, name: str, tune_on: Any) -> int | None:

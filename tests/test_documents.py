@@ -10,7 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from oneshui import methods
-from oneshui.methods.base import Range
+from oneshui.methods.base import Range, field_types
+from oneshui.methods.fields import YOUNGER
 from oneshui.spec import DATA_SEEN
 from sweeps.report import measures, results
 
@@ -146,7 +147,14 @@ def test_a_method_is_described_with_its_hyperparameters(method: str) -> None:
                     integer=isinstance(defaults[name], int),
                 )
         assert ranges == dict(space)
-    assert {field.name for field in dataclasses.fields(cls)} == defaults.keys()  # type: ignore[arg-type]
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    assert {field.name for field in fields if not field.metadata.get(YOUNGER)} == defaults.keys()
+
+
+def test_clipping_is_described_once_for_all_that_can() -> None:
+    listed = set(re.findall(r"`(\w+)`", section("Clipping").partition(":")[0]))
+    able = {name for name in OWN_METHODS if "clip_norm" in field_types(methods.get(name))}
+    assert listed - {"clip_norm"} == able
 
 
 def test_published_hyperparameters_are_those_of_the_configuration() -> None:

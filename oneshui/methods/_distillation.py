@@ -83,8 +83,9 @@ def scrub(
         The norm of every forget step's gradient before clipping, scalars.
     """
     teacher = copy.deepcopy(model)
+    forget_norm = min(CLIP_NORM, method.clip_norm or CLIP_NORM)
     # The first step's gradient is rounding alone, so its length says nothing.
-    sgd = CosineSGD(model, method, first_length=CLIP_NORM)
+    sgd = CosineSGD(model, method, first_length=forget_norm)
 
     def distance(inputs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -96,7 +97,7 @@ def scrub(
         sgd.start_epoch(epoch)
         if epoch < forget_epochs:
             for inputs, _ in forget():
-                norms.append(sgd.step(-distance(inputs, model(inputs)), CLIP_NORM))
+                norms.append(sgd.step(-distance(inputs, model(inputs)), forget_norm))
         for inputs, labels in retain() if retain is not None else ():
             logits = model(inputs)
             sgd.step(alpha * distance(inputs, logits) + gamma * task_loss(logits, labels, task))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from oneshui.methods.base import STEP_RANGE, Range
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class SupportPasses:
         batch_size: Support images per step.
         momentum: Of SGD.
         weight_decay: L2 penalty.
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
     """
 
     name: ClassVar[str]
@@ -47,6 +48,7 @@ class SupportPasses:
     batch_size: int = number(64, at_least=1)
     momentum: float = number(0.9, at_least=0, below=1)
     weight_decay: float = number(0.0, at_least=0)
+    clip_norm: float = clipping()
 
     def _descend(
         self,

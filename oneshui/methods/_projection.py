@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from oneshui.accelerator import float64_place, is_accelerator
 from oneshui.errors import InputError
-from oneshui.methods._sgd import StepRate, cosine
+from oneshui.methods._sgd import StepRate, clipped, cosine
 from oneshui.methods._unfolding import can_unfold, unfold
 from oneshui.spec import Task
 
@@ -303,6 +303,7 @@ def descend(
     epochs: int,
     variant: LossVariant,
     entropy: Entropy,
+    clip_norm: float = 0.0,
 ) -> None:
     """Forget the batches in place: W <- W - lr (G - G P) of every projected layer's weight W.
 
@@ -316,6 +317,7 @@ def descend(
         epochs: Passes.
         variant: Of ``reverse_loss``.
         entropy: Of ``negative_entropy``.
+        clip_norm: Largest norm of G of all weights together; 0 leaves it alone.
     """
     layers = projected_layers(model)
     moved = {name: layers[name].weight for name in projections if layers[name].weight.requires_grad}
@@ -329,7 +331,7 @@ def descend(
             with torch.no_grad():
                 directions = [
                     _outside(gradient, projections[name])
-                    for name, gradient in zip(moved, gradients, strict=True)
+                    for name, gradient in zip(moved, clipped(gradients, clip_norm), strict=True)
                 ]
                 alpha = rate(directions) * cosine(epoch, epochs)
                 torch._foreach_add_(list(moved.values()), directions, alpha=-alpha)

@@ -239,6 +239,20 @@ def _norm(tensors: Iterable[torch.Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
+def clipped(gradients: Sequence[torch.Tensor], clip_norm: float) -> Sequence[torch.Tensor]:
+    """The gradients, all of them shorter by one factor if their norm is above ``clip_norm``.
+
+    Args:
+        gradients: Of all weights that move, together.
+        clip_norm: Largest norm; 0 leaves them alone.
+    """
+    if not clip_norm:
+        return gradients
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    # Not in place: autograd may hand out one tensor as the gradient of two parameters.
+    return torch._foreach_mul(gradients, (clip_norm / (norm + 1e-6)).clamp(max=1))
+
+
 class SupportSteps(Protocol):
     """The hyperparameters of a method that takes steps of plain SGD over all of S.
 
@@ -247,6 +261,7 @@ class SupportSteps(Protocol):
         step: See ``StepRate``.
         steps: How many.
         parameters: Which of the model's move, all or the last linear layer's.
+        clip_norm: Largest norm of a step's gradient; 0 leaves it alone.
     """
 
     @property
@@ -257,6 +272,8 @@ class SupportSteps(Protocol):
     def steps(self) -> int: ...
     @property
     def parameters(self) -> Literal["all", "classifier"]: ...
+    @property
+    def clip_norm(self) -> float: ...
 
 
 def support_steps(
@@ -282,7 +299,8 @@ def support_steps(
     for _ in range(method.steps):
         labels = torch.split(targets().to(request.device), CHUNK_SIZE)
         chunks = zip(inputs, labels, strict=True)
-        gradients = mean_gradient(model, moved, chunks, request.task)
+        mean = mean_gradient(model, moved, chunks, request.task)
+        gradients = clipped(mean, method.clip_norm)
         with torch.no_grad():
             alpha = rate(gradients)
             torch._foreach_add_(moved, gradients, alpha=alpha if uphill else -alpha)
@@ -303,12 +321,15 @@ class Steps(Protocol):
         epochs: How many.
         momentum: In [0, 1).
         weight_decay: L2 penalty.
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
     """
 
     @property
     def learning_rate(self) -> float: ...
     @property
     def step(self) -> float: ...
+    @property
+    def clip_norm(self) -> float: ...
     @property
     def epochs(self) -> int: ...
     @property
@@ -358,12 +379,12 @@ class CosineSGD:
         """Set the learning rate of an epoch, counted from 0."""
         self._share = cosine(epoch, self._method.epochs)
 
-    def step(self, loss: torch.Tensor, clip_norm: float = 0.0) -> torch.Tensor:
+    def step(self, loss: torch.Tensor, clip_norm: float | None = None) -> torch.Tensor:
         """One step downhill.
 
         Args:
             loss: A scalar that depends on the model.
-            clip_norm: Largest norm of the gradient; 0 leaves it alone.
+            clip_norm: Largest norm of the gradient, 0 leaves it alone; None for the method's.
 
         Returns:
             The norm of the gradient before clipping, a scalar.
@@ -371,11 +392,9 @@ class CosineSGD:
         gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
         norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         with torch.no_grad():
-            # Not in place: autograd may hand out one tensor as the gradient of two parameters.
-            if clip_norm:
-                gradients = torch._foreach_mul(gradients, (clip_norm / (norm + 1e-6)).clamp(max=1))
+            largest = self._method.clip_norm if clip_norm is None else clip_norm
             gradients = torch._foreach_add(
-                gradients, self._parameters, alpha=self._method.weight_decay
+                clipped(gradients, largest), self._parameters, alpha=self._method.weight_decay
             )
             if self._masks is not None:
                 torch._foreach_mul_(gradients, self._masks)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Task
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class TeacherSteps:
         momentum: Of SGD.
         weight_decay: L2 penalty.
         divergence: "softmax" (the reference's), or "bernoulli" for independent attributes.
+        clip_norm: Largest norm of the gradient; 0 leaves it alone, but for SCRUB's forget steps,
+            which are clipped to 1 at most.
     """
 
     name: ClassVar[str]
@@ -41,6 +43,7 @@ class TeacherSteps:
     momentum: float = number(0.9, at_least=0, below=1)
     weight_decay: float = number(5e-4, at_least=0)
     divergence: Literal["softmax", "bernoulli"] = "softmax"
+    clip_norm: float = clipping()
 
     def check(self, model: nn.Module, task: Task) -> None:  # noqa: ARG002
         """Refuse a divergence between independent attributes where there are classes.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from oneshui.errors import InputError, unknown_name
-from oneshui.methods.fields import checked
+from oneshui.methods.fields import YOUNGER, checked
 from oneshui.registry import Registry
 from oneshui.spec import Access, Role, Task
 from oneshui.spec import Range as Range
@@ -49,7 +49,8 @@ class Method(Protocol):
         access: Which data ``unlearn`` may see.
         search_space: What tuning may vary.
 
-    Two more are optional. ``relative_space`` is a search space whose ranges mean the same in every
+    Three more are optional. ``reference`` has what differs from the defaults in the code of the
+    benchmark's authors. ``relative_space`` is a search space whose ranges mean the same in every
     network, because they are shares of its weights; without one it is empty. ``nothing`` has
     hyperparameters at which ``unlearn`` returns the pretrained model to the bit, weights and
     buffers; a method without it has none that are known.
@@ -196,6 +197,12 @@ def nothing_of(cls: type[Any]) -> Mapping[str, float | int] | None:
     return nothing
 
 
+def reference_of(cls: type[Any]) -> Mapping[str, Any]:
+    """What differs from a method's defaults in the authors' code; often nothing."""
+    reference: Mapping[str, Any] = getattr(cls, "reference", {})
+    return reference
+
+
 def field_types(cls: type[Any]) -> dict[str, str]:
     """Annotations of a method's hyperparameters by name, as text: "float", "int", "bool", ..."""
     return {
@@ -217,8 +224,12 @@ def _fits(value: object, annotation: str) -> bool:
 
 
 def hyperparameters(method: Method) -> dict[str, Any]:
-    """Field values of a method by name."""
-    return dataclasses.asdict(method)  # type: ignore[call-overload,no-any-return]
+    """Field values of a method by name; of what is younger than stores only what is set."""
+    return {
+        field.name: getattr(method, field.name)
+        for field in dataclasses.fields(method)  # type: ignore[arg-type]
+        if not field.metadata.get(YOUNGER) or getattr(method, field.name) != field.default
+    }
 
 
 def prepare_hyperparameters(method: Method) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import STEP_RANGE, Range, register
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Extrapolation:
         steps: Steps, each over the whole support set.
         alpha: How far beyond, as a share of the way to what has learned S.
         parameters: "all", or "classifier" for the last linear layer alone.
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
     """
 
     name: ClassVar[str] = "extrapolation"
@@ -59,6 +60,7 @@ class Extrapolation:
     steps: int = number(10, at_least=1)
     alpha: float = number(1.0, at_least=0)
     parameters: Literal["all", "classifier"] = "all"
+    clip_norm: float = clipping()
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, beyond the pretrained weights."""

@@ -52,6 +52,7 @@ def number(
     at_least: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
+    is_younger: bool = False,
 ) -> Number:
     """A dataclass field that holds a number within bounds.
 
@@ -61,9 +62,20 @@ def number(
         at_least: or at least this; one of the two is needed.
         below: The number is smaller than this,
         at_most: or at most this.
+        is_younger: Whether results were stored before the field was there: their jobs' keys hold it
+            only where it is set.
     """
     bounds = _Bounds(above=above, at_least=at_least, below=below, at_most=at_most)
-    return dataclasses.field(default=default, metadata={_Bounds: bounds})
+    return dataclasses.field(default=default, metadata={_Bounds: bounds, YOUNGER: is_younger})
+
+
+YOUNGER = "is_younger"
+"""In a field's metadata: see ``number``."""
+
+
+def clipping() -> float:
+    """The field ``clip_norm`` of a method that takes gradient steps; 0 leaves gradients alone."""
+    return number(0.0, at_least=0, is_younger=True)
 
 
 def checked(cls: type[Any]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import STEP_RANGE, Range, register
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class FineTune:
         momentum: Of SGD.
         weight_decay: L2 penalty.
         augmentation: "none", "flip" or "crop".
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
     """
 
     name: ClassVar[str] = "finetune"
@@ -54,6 +55,7 @@ class FineTune:
     momentum: float = number(0.9, at_least=0, below=1)
     weight_decay: float = number(5e-4, at_least=0)
     augmentation: Literal["none", "flip", "crop"] = "none"
+    clip_norm: float = clipping()
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, trained on with D_r.

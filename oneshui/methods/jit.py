@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import STEP_RANGE, Range, register
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class JiT:
         num_samples: Noisy copies of every image.
         batch_size: Support images per step.
         variant: "corrected" clears the gradients between batches, "reference" adds them up.
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
     """
 
     name: ClassVar[str] = "jit"
@@ -59,6 +60,7 @@ class JiT:
         "sigma": Range(low=0.1, high=30.0, log=True),
     }
     relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
+    reference: ClassVar[Mapping[str, str]] = {"variant": "reference"}
     nothing: ClassVar[Mapping[str, float | int]] = {"learning_rate": 0.0, "step": 0.0}
 
     learning_rate: float = number(0.01, at_least=0)
@@ -67,6 +69,7 @@ class JiT:
     num_samples: int = number(25, at_least=1)
     batch_size: int = number(128, at_least=1)
     variant: Literal["corrected", "reference"] = "corrected"
+    clip_norm: float = clipping()
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A smoothed copy of the model, in evaluation mode."""
@@ -87,6 +90,7 @@ class JiT:
             learning_rate=self.learning_rate,
             step=self.step,
             accumulate=self.variant == "reference",
+            clip_norm=self.clip_norm,
         )
         return model
 
@@ -137,6 +141,7 @@ def smooth(
     learning_rate: float,
     step: float = 0.0,
     accumulate: bool,
+    clip_norm: float = 0.0,
 ) -> None:
     """One SGD pass that lowers the smoothing loss, in place.
 
@@ -146,10 +151,11 @@ def smooth(
         learning_rate: Of every step, where ``step`` is 0.
         step: Length of the first step, see ``oneshui.methods._sgd.StepRate``.
         accumulate: Whether a step also uses the gradients of all earlier batches.
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
     """
     import torch
 
-    from oneshui.methods._sgd import StepRate
+    from oneshui.methods._sgd import StepRate, clipped
 
     moved: list[torch.Tensor] = [p for p in model.parameters() if p.requires_grad]
     rate = StepRate(moved, learning_rate=learning_rate, step=step)
@@ -160,4 +166,5 @@ def smooth(
             torch._foreach_zero_(total)
         torch._foreach_add_(total, gradients)
         with torch.no_grad():
-            torch._foreach_add_(moved, total, alpha=-rate(total))
+            direction = clipped(total, clip_norm)
+            torch._foreach_add_(moved, direction, alpha=-rate(direction))

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from oneshui.methods.base import STEP_RANGE, Range, register
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class MUMis:
         steps: Steps at most, each over the whole support set.
         recovery: Stops once the sensitivity of other outputs has come back to this share of its
             value at the start; what it never comes back to lets all steps be taken.
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
     """
 
     name: ClassVar[str] = "mumis"
@@ -66,12 +67,13 @@ class MUMis:
     step: float = number(0.0, at_least=0)
     steps: int = number(10, at_least=1)
     recovery: float = number(1.0, above=0)
+    clip_norm: float = clipping()
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, that reacts less to S."""
         import torch
 
-        from oneshui.methods._sgd import CHUNK_SIZE, StepRate
+        from oneshui.methods._sgd import CHUNK_SIZE, StepRate, clipped
         from oneshui.training.models import classifier_of
 
         model = copy.deepcopy(request.model).to(request.device).eval()
@@ -97,7 +99,8 @@ class MUMis:
             if stop(unrelated):
                 break
             with torch.no_grad():
-                torch._foreach_add_(moved, gradients, alpha=-rate(gradients))
+                direction = clipped(gradients, self.clip_norm)
+                torch._foreach_add_(moved, direction, alpha=-rate(direction))
         return model
 
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
 from oneshui.methods.base import STEP_RANGE, Range, register
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access, Task
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class PGU:
         batch_size: Support images per step.
         variant: "corrected", or "reference" for its errors.
         entropy: "softmax" (the reference's), or "bernoulli" for independent attributes.
+        clip_norm: Largest norm of the gradient before the projection; 0 leaves it alone.
     """
 
     name: ClassVar[str] = "pgu"
@@ -70,6 +71,7 @@ class PGU:
         "gamma": Range(low=0.3, high=0.99),
     }
     relative_space: ClassVar[Mapping[str, Range]] = {"step": STEP_RANGE}
+    reference: ClassVar[Mapping[str, str]] = {"variant": "reference"}
     nothing: ClassVar[Mapping[str, float | int]] = {"gamma": 1.0}
 
     learning_rate: float = number(0.1, at_least=0)
@@ -79,6 +81,7 @@ class PGU:
     batch_size: int = number(128, at_least=1)
     variant: Literal["corrected", "reference"] = "corrected"
     entropy: Literal["softmax", "bernoulli"] = "softmax"
+    clip_norm: float = clipping()
 
     def check(self, model: nn.Module, task: Task) -> None:
         """Refuse what cannot be projected.
@@ -140,6 +143,7 @@ class PGU:
             epochs=self.epochs,
             variant=self.variant,
             entropy=self.entropy,
+            clip_norm=self.clip_norm,
         )
         return model
 

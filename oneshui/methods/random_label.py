@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import STEP_RANGE, Range, register
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class RandomLabel:
             ``learning_rate``; 0: not used.
         steps: Steps, each over the whole support set.
         parameters: "all", or "classifier" for the last linear layer alone.
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
     """
 
     name: ClassVar[str] = "random_label"
@@ -53,6 +54,7 @@ class RandomLabel:
     step: float = number(0.0, at_least=0)
     steps: int = number(5, at_least=1)
     parameters: Literal["all", "classifier"] = "all"
+    clip_norm: float = clipping()
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, after ``steps`` steps."""

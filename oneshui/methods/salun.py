@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods.base import STEP_RANGE, Range, register
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class SalUn:
         batch_size: Images per step.
         momentum: Of SGD.
         weight_decay: L2 penalty, on the weights that move.
-        augmentation: Of retain images: "none", "flip" or "crop".
+        augmentation: Of all images: "none", "flip" or "crop".
+        clip_norm: Largest norm of the gradient; 0 leaves it alone.
     """
 
     name: ClassVar[str] = "salun"
@@ -66,6 +67,7 @@ class SalUn:
     momentum: float = number(0.9, at_least=0, below=1)
     weight_decay: float = number(5e-4, at_least=0)
     augmentation: Literal["none", "flip", "crop"] = "none"
+    clip_norm: float = clipping()
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
         """A copy of the model, in evaluation mode, after all steps.

@@ -24,6 +24,7 @@ from oneshui.training.own_network import (
     made_by,
     normalising,
 )
+from oneshui.training.small_resnet import resnet18_32px as resnet18_32px
 from oneshui.training.weights_file import fitted_weights
 
 

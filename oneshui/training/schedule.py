@@ -6,12 +6,16 @@ import math
 
 from oneshui.spec import TrainingSpec
 
+LINEAR_END = 0.1
+"""Share of the peak that "linear" falls to."""
+
 
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
     """Learning rate of one step, counted from 0 over the whole run.
 
-    "cosine_by_epoch" is the reference's schedule, in which the first step runs at 0 and the last
-    epoch above 0 (docs/benchmark.md, T1); "cosine_by_step" ends at 0.
+    All schedules by epoch are the reference's, in which the first step of a warm-up runs at 0, and
+    the epochs of the schedule are counted from the warm-up's end (docs/benchmark.md, T1), so that
+    a cosine ends above 0; "cosine_by_step" ends at 0.
     """
     warmup = spec.warmup_epochs * steps_per_epoch
     if spec.schedule == "cosine_by_step":
@@ -25,4 +29,20 @@ def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
         return spec.learning_rate * step / (warmup + 1e-8)
     epoch = step // steps_per_epoch - int(spec.warmup_epochs)
     peak = spec.learning_rate * (warmup / (warmup + 1e-8) if warmup else 1.0)
-    return peak * 0.5 * (1 + math.cos(math.pi * epoch / spec.epochs))
+    return peak * _share(spec, epoch)
+
+
+def _share(spec: TrainingSpec, epoch: int) -> float:
+    """Share of the peak in an epoch, counted from the end of the warm-up."""
+    match spec.schedule:
+        case "constant":
+            return 1.0
+        case "step":
+            return float(spec.decay ** (epoch // spec.decay_epochs))
+        case "multistep":
+            return float(spec.decay ** sum(epoch >= one for one in spec.milestones))
+        case "exponential":
+            return float(spec.decay**epoch)
+        case "linear":
+            return 1 - (1 - LINEAR_END) * epoch / spec.epochs
+    return 0.5 * (1 + math.cos(math.pi * epoch / (spec.cosine_epochs or spec.epochs)))

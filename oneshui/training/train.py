@@ -21,7 +21,7 @@ from oneshui.accelerator import (
     widest,
 )
 from oneshui.data.images import LabelledImages
-from oneshui.errors import NumericalError
+from oneshui.errors import InputError, NumericalError
 from oneshui.metrics.scores import score
 from oneshui.seeding import derive_seed, torch_generator
 from oneshui.spec import Task, TrainingSpec
@@ -104,10 +104,12 @@ def make_optimizer(
             weight_decay=spec.weight_decay,
             fused=fused or None,
         )
-    return torch.optim.AdamW(
+    adam = torch.optim.Adam if spec.optimizer == "adam" else torch.optim.AdamW
+    return adam(
         model.parameters(),
         lr=spec.learning_rate,
         weight_decay=spec.weight_decay,
+        amsgrad=spec.amsgrad,
         fused=fused or None,
     )
 
@@ -119,6 +121,17 @@ def _score(
     if not torch.isfinite(logits).all():
         raise NumericalError("training left the finite numbers: lower training.learning_rate")
     return score(logits, val.labels, task)
+
+
+def _images_of_an_epoch(count: int, spec: TrainingSpec) -> int:
+    """How many of so many images an epoch shows."""
+    seen = count - count % spec.batch_size if spec.drop_last else count
+    if seen == 0:
+        raise InputError(
+            f"training.drop_last leaves out all of {count} images, which do not fill a batch of "
+            f"training.batch_size={spec.batch_size}: lower that, or set drop_last to false"
+        )
+    return seen
 
 
 def _train_epoch(
@@ -134,7 +147,8 @@ def _train_epoch(
     policy: Policy,
 ) -> float:
     """One pass over the images; the mean loss."""
-    steps_per_epoch = math.ceil(len(data) / spec.batch_size)
+    seen = _images_of_an_epoch(len(data), spec)
+    steps_per_epoch = math.ceil(seen / spec.batch_size)
     generator = torch_generator(seed, "training", epoch)
     order = torch.randperm(len(data), generator=generator) if shuffle else torch.arange(len(data))
     model.train()
@@ -145,7 +159,7 @@ def _train_epoch(
         torch.manual_seed(derive_seed(seed, "layers", epoch))
         forward = compiled(model, policy, spec.epochs * steps_per_epoch)
         batches = data.augmented_batches(
-            order,
+            order[:seen],
             spec.batch_size,
             spec.augmentation,
             device=device,
@@ -164,7 +178,7 @@ def _train_epoch(
                 nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm)
             optimizer.step()
             total += loss.detach() * len(images)
-    mean_loss = (total / len(data)).item()
+    mean_loss = (total / seen).item()
     if not math.isfinite(mean_loss):
         raise NumericalError(
             f"training loss is {mean_loss} in epoch {epoch + 1}: lower training.learning_rate "
@@ -208,6 +222,7 @@ def train(
         One record per epoch.
 
     Raises:
+        InputError: ``spec.drop_last`` leaves no image.
         NumericalError: The loss is not finite.
     """
     policy = policy or policy_for(model, device)

@@ -216,7 +216,7 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
     uneven: dict[int, str] = {}
     reserved: set[int] = set()
     # A study has a single request to try on, whatever a cell stands for.
-    drawn = [(cell, sweep.requests) for cell in (*cells, *reserving)]
+    drawn = [(cell, sweep.requests_in(cell)) for cell in (*cells, *reserving)]
     for cell, requests in dict.fromkeys([*drawn, *((cell, 1) for cell in tuned)]):
         is_tuning = requests == 1 and cell in tuned
         is_held_out = is_tuning and bool(reserving)

@@ -64,7 +64,6 @@ def finish(
     Raises:
         InputError: A job failed for a reason that is the user's to mend.
     """
-    from sweeps.report.findings import findings
     from sweeps.report.formats import survival_terminal, terminal
     from sweeps.report.paper import said
     from sweeps.report.sequences import sequence_tables, survival_tables
@@ -99,8 +98,7 @@ def finish(
         _keep_finished(Written.read(output), state, output)
     frame, evidence, summary = found_in(spec, plan, entries)
     terminal(summary, console)
-    for finding in findings(frame, evidence):
-        console.print(f"{finding.title}: {finding.sentences[0]}", soft_wrap=True)
+    _lead(frame, evidence, console)
     survival_terminal(survival_tables(sequence_tables(plan, entries)), console)
     causes = _causes(spec, plan, failures, blocked)
     for cause in causes:
@@ -138,6 +136,14 @@ def finish(
     for hint in publisher.hints():
         console.print(hint, soft_wrap=True)
     return not num_missing
+
+
+def _lead(frame: pd.DataFrame, evidence: Evidence, console: Console) -> None:
+    """Say of every dataset and forget size which row leads."""
+    from sweeps.report.findings import findings
+
+    for finding in findings(frame, evidence):
+        console.print(f"{finding.title}: {finding.sentences[0]}", soft_wrap=True)
 
 
 def _is_current(new: Written, output: Path, publisher: Publisher, console: Console) -> bool:

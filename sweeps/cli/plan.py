@@ -37,6 +37,8 @@ def show_plan(spec: LaunchSpec, console: Console) -> None:
     here = sees_gpus(spec.cluster.gpus, spec.device)
     has_gpu = here or (added and spec.device != "cpu")
     console.print(f"sweep {spec.sweep.name}: {len(plan.jobs)} jobs, {len(plan.results)} results")
+    if spec.sweep.note:
+        say(console, spec.sweep.note, "  note: ")
     if plan.studies:
         count = f"{len(plan.studies)} {'study' if len(plan.studies) == 1 else 'studies'}"
         say(console, f"{count}; {spec.sweep.tuning.where}", "  tuning: ")

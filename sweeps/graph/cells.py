@@ -177,7 +177,7 @@ def data_of(
         crops["crops"] = graph.add("cache", title, larger, index=index)
     several = f" of {requests} requests" if requests > 1 else ""
     needed, together = images_needed(cell.num_forget), requests * cell.num_forget
-    reported = [data_of(graph, sweep, one, sweep.requests)[0]["split"] for one in reserving]
+    reported = [data_of(graph, sweep, one, sweep.requests_in(one))[0]["split"] for one in reserving]
     splits = dict.fromkeys(reported)
     chosen: dict[str, str] = {}
     if cell.choose != "random":
@@ -211,7 +211,7 @@ def ground_of(
     if starting is not None:
         model = {**model, "weights": starting.spec["model"]["weights"]}
         weights["weights"] = graph.jobs.setdefault(starting.key, starting).key
-    return {"model": model, "training": dataclasses.asdict(sweep.training[dataset])}, weights
+    return {"model": model, "training": sweep.training[dataset].to_json()}, weights
 
 
 def base_of(
@@ -322,15 +322,21 @@ def evaluate(
     weights: str,
     *,
     with_views: bool = True,
+    again: int = 0,
 ) -> str:
-    """Predictions of a model on every set of the cell; views are for the relative attack alone."""
+    """Predictions of a model on every set of the cell; views are for the relative attack alone.
+
+    ``again`` other than 0 draws other views.
+    """
     spec = {
         "model": base.recipe["model"],
         "views": sweep.views if with_views else 0,
         "features": weights == base.pretrained,
+        **({"evaluation": again} if again else {}),
     }
     inputs = {"weights": weights, "retrained_weights": base.retrained, **base.data}
-    return graph.add("evaluate", f"evaluate {title} {cell_name(cell)}", spec, **inputs)
+    label = f"evaluate {title} {cell_name(cell)}{f' e{again}' if again else ''}"
+    return graph.add("evaluate", label, spec, **inputs)
 
 
 def method_spec(cell: Cell, row: Row, base: Base) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from oneshui.spec import Access, Role
 from sweeps.graph.cells import (
@@ -34,6 +35,23 @@ from sweeps.graph.studies import StudyJobs, StudyKey, add_study, study_key
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replicate:
+    """One unlearning and evaluation of a row where seeds are nested.
+
+    Attributes:
+        unlearning: Which of its training's, from 0.
+        evaluation: Which of its unlearning's, from 0.
+        model_keys: As a row's.
+        score_key: Job that measured.
+    """
+
+    unlearning: int
+    evaluation: int
+    model_keys: tuple[str, ...]
+    score_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultRow:
     """Where the numbers of one row of the results come from.
 
@@ -54,6 +72,8 @@ class ResultRow:
         chosen: The same row of the cell beside this one, whose people are chosen by memorisation.
         probes: Where what its probes say comes from; None where nobody asked.
         completeness_key: Job that says how complete its forgetting is; None where nobody asked.
+        replicates: Where seeds are nested, all unlearnings and evaluations of the row, those above
+            first: its measures are their means. Else empty.
     """
 
     cell: Cell
@@ -70,6 +90,18 @@ class ResultRow:
     chosen: ResultRow | None = None
     probes: Probes | None = None
     completeness_key: str | None = None
+    replicates: tuple[Replicate, ...] = ()
+
+    @property
+    def measured_keys(self) -> tuple[str, ...]:
+        """Jobs that measured the row as it is, all replicates of it."""
+        return tuple(dict.fromkeys([self.score_key, *(one.score_key for one in self.replicates)]))
+
+    @property
+    def made_keys(self) -> tuple[str, ...]:
+        """Jobs that made its weights, those of all replicates."""
+        others = (key for one in self.replicates for key in one.model_keys)
+        return tuple(dict.fromkeys([*self.model_keys, *others]))
 
     @property
     def model_key(self) -> str:
@@ -79,7 +111,7 @@ class ResultRow:
     @property
     def score_keys(self) -> tuple[str, ...]:
         """Jobs that measured the row, as it is and where people ask one after the other."""
-        return (self.score_key, *(chain.score_key for chain in self.chains))
+        return (*self.measured_keys, *(chain.score_key for chain in self.chains))
 
     @property
     def audit_keys(self) -> tuple[str, ...]:
@@ -127,7 +159,7 @@ class Plan:
                 row or choose its people by memorisation.
         """
         every = dict.fromkeys((*row.score_keys, *row.audit_keys))
-        return self.behind(every if with_chains else [row.score_key])
+        return self.behind(every if with_chains else row.measured_keys)
 
     def behind(self, keys: Iterable[str]) -> dict[str, int]:
         """These jobs and all that they need, each with its least distance from them in jobs."""
@@ -245,34 +277,14 @@ def _cell(
             cell's.
         studies: That chose hyperparameters.
     """
-    base = base_of(graph, sweep, cell, sweep.requests)
-    requests = requests_of(graph, cell, base, sweep.requests)
+    base = base_of(graph, sweep, cell, sweep.requests_in(cell))
+    requests = requests_of(graph, cell, base, sweep.requests_in(cell))
 
-    def evaluated(title: str, weights: str, of: Base = base) -> str:
-        return evaluate(graph, sweep, cell, of, title, weights)
-
-    def all_evaluated(title: str, weights: Sequence[str]) -> list[str]:
-        """Of what the requests made."""
-        return [
-            evaluated(f"{title}{request.title}", made, request.base)
-            for request, made in zip(requests, weights, strict=True)
-        ]
-
-    pretrained = evaluated("pretrain", base.pretrained)
-    retrained = evaluated("retrain", base.retrained)
-    shared = {"retrained": retrained, "pretrained": pretrained}
-    other = _paired_cell(sweep, cell)
-    if other is not None:
-        of_other = base_of(graph, sweep, other, sweep.requests)
-        shared["paired"] = evaluated(f"retrain of s{other.seed} on", of_other.retrained)
-        shared["paired_split"] = of_other.data["split"]
-    again = dict.fromkeys(
-        evaluated(row.name, _retrained(graph, cell, base, row))
-        for row in sweep.rows[reported]
-        if row.role is Role.RETRAIN_AGAIN
-    )
-    # The first that retrains again is what rows are compared with: it is attacked as they are.
-    references = (retrained, *list(again)[1:])
+    yardsticks = [
+        _yardsticks(graph, sweep, cell, reported, base, again)
+        for again in range(evaluations(sweep))
+    ]
+    first = yardsticks[0]
     in_turn = None
     if sweep.sequence is not None and cell == reported:
         in_turn = Chains(
@@ -280,50 +292,53 @@ def _cell(
             sweep=sweep,
             cell=cell,
             base=base,
-            pretrained=pretrained,
-            retrained=retrained,
-            again=next(iter(again), None),
+            pretrained=first.shared["pretrained"],
+            retrained=first.shared["retrained"],
+            again=next(iter(first.again), None),
         )
     results = []
     for row in sweep.rows[reported]:
         chains = tuple[Chain, ...]()
-        prepared, tuned, copies = None, None, list[str]()
+        tuned = None
         if row.objective is not None:
             tuned = studies[study_key(sweep, reported, row)].choices[row.objective]
-        if row.role is Role.PRETRAIN or row.role.is_retrained:
-            # Trained once, whoever of the cell's people asks.
-            weights = [base.pretrained]
-            if row.role.is_retrained:
-                weights = [_retrained(graph, cell, base, row)]
-            predictions = [evaluated(row.name, weights[0])]
-        else:
-            prepared, weights = _unlearn(graph, cell, row, base, requests, base.pretrained, tuned)
-            if sweep.reference_copies and row.access is not Access.FULL:
-                _, made = _unlearn(
-                    graph, cell, row, base, requests, base.retrained, tuned, " on retrain"
+        made = _make(graph, sweep, cell, row, base, requests, tuned)
+        predictions, scores = _measure(graph, sweep, cell, row, base, requests, made, first)
+        if in_turn is not None and row.access is not Access.FULL and made.is_unlearned:
+            chains = in_turn.of_row(row, made.prepared, tuned, (made.weights[0], predictions[0]))
+        replicates = []
+        for again in range(0 if sweep.nested is None else sweep.nested.unlearning):
+            of_seed = dataclasses.replace(cell, again=again)
+            asked = requests_of(graph, of_seed, base, len(requests))
+            one = _make(graph, sweep, of_seed, row, base, asked, tuned)
+            for yardstick in yardsticks:
+                _, key = _measure(graph, sweep, of_seed, row, base, asked, one, yardstick)
+                replicates.append(
+                    Replicate(
+                        unlearning=again,
+                        evaluation=yardstick.evaluation,
+                        model_keys=one.weights,
+                        score_key=key,
+                    )
                 )
-                copies = all_evaluated(f"{row.name} on retrain", made)
-            predictions = all_evaluated(row.name, weights)
-            if in_turn is not None and row.access is not Access.FULL:
-                chains = in_turn.of_row(row, prepared, tuned, (weights[0], predictions[0]))
-        scores = _score(graph, sweep, cell, row, predictions, references, copies, shared)
         results.append(
             ResultRow(
                 cell=cell,
                 row=row,
                 requests=len(requests),
                 split_key=base.data["split"],
-                model_keys=tuple(weights),
-                prepare_key=prepared,
-                evaluate_keys=tuple(predictions),
+                model_keys=made.weights,
+                prepare_key=made.prepared,
+                evaluate_keys=predictions,
                 score_key=scores,
                 choose_key=tuned,
                 chains=chains,
+                replicates=tuple(replicates),
             )
         )
     if cell != reported:
         return results
-    results = _completed(graph, sweep, cell, base, tuple(again), results)
+    results = _completed(graph, sweep, cell, base, first, results)
     return _probed(graph, sweep, cell, base, requests, results)
 
 
@@ -332,7 +347,7 @@ def _completed(
     sweep: SweepSpec,
     cell: Cell,
     base: Base,
-    again: tuple[str, ...],
+    yardsticks: _Yardsticks,
     results: list[ResultRow],
 ) -> list[ResultRow]:
     """The rows of a cell with how complete their forgetting is, if anybody asked.
@@ -342,13 +357,11 @@ def _completed(
         sweep: Says what is asked.
         cell: Whose people are forgotten.
         base: The cell's own jobs.
-        again: Keys of the evaluations of the models that were retrained again.
+        yardsticks: What every score of the cell looks at.
         results: The rows.
     """
     if sweep.audit is None or not sweep.audit.completeness:
         return results
-    pretrained = evaluate(graph, sweep, cell, base, "pretrain", base.pretrained)
-    retrained = evaluate(graph, sweep, cell, base, "retrain", base.retrained)
     return [
         dataclasses.replace(
             result,
@@ -359,9 +372,9 @@ def _completed(
                 result.row,
                 result.evaluate_keys,
                 # As of the attack: the first that retrains again is scored as the rows are.
-                again if result.row.role is Role.RETRAIN else (retrained, *again[1:]),
-                pretrained=pretrained,
-                retrained=retrained,
+                yardsticks.again if result.row.role is Role.RETRAIN else yardsticks.references,
+                pretrained=yardsticks.shared["pretrained"],
+                retrained=yardsticks.shared["retrained"],
             ),
         )
         for result in results
@@ -387,15 +400,134 @@ def _probed(
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Yardsticks:
+    """What every score of a cell looks at, in one evaluation.
+
+    Attributes:
+        evaluation: Which, from 0.
+        shared: Keys by role.
+        references: Predictions of models that no request made, which rows are attacked with.
+        again: Predictions of the models that were retrained again.
+    """
+
+    evaluation: int
+    shared: Mapping[str, str]
+    references: tuple[str, ...]
+    again: tuple[str, ...]
+
+
+def _yardsticks(
+    graph: Graph, sweep: SweepSpec, cell: Cell, reported: Cell, base: Base, again: int
+) -> _Yardsticks:
+    def evaluated(title: str, weights: str) -> str:
+        return evaluate(graph, sweep, cell, base, title, weights, again=again)
+
+    pretrained = evaluated("pretrain", base.pretrained)
+    retrained = evaluated("retrain", base.retrained)
+    shared = {"retrained": retrained, "pretrained": pretrained}
+    other = _paired_cell(sweep, cell)
+    if other is not None:
+        of_other = base_of(graph, sweep, other, sweep.requests_in(other))
+        shared["paired"] = evaluated(f"retrain of s{other.seed} on", of_other.retrained)
+        shared["paired_split"] = of_other.data["split"]
+    more = dict.fromkeys(
+        evaluated(row.name, _retrained(graph, cell, base, row))
+        for row in sweep.rows[reported]
+        if row.role is Role.RETRAIN_AGAIN
+    )
+    return _Yardsticks(
+        evaluation=again,
+        shared=shared,
+        # The first that retrains again is what rows are compared with: it is attacked as they are.
+        references=(retrained, *list(more)[1:]),
+        again=tuple(more),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """Weights of a row.
+
+    Attributes:
+        prepared: Key of the preparation; None without one.
+        weights: One for every request, or one for all.
+        copies: Of the retrained model after the same, for the attack; may be none.
+        is_unlearned: Whether a request made them.
+    """
+
+    prepared: str | None
+    weights: tuple[str, ...]
+    copies: tuple[str, ...] = ()
+    is_unlearned: bool
+
+
+def _make(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    row: Row,
+    base: Base,
+    requests: Sequence[Request],
+    tuned: str | None,
+) -> _Made:
+    if row.role is Role.PRETRAIN or row.role.is_retrained:
+        # Trained once, whoever of the cell's people asks.
+        own = base.pretrained
+        if row.role.is_retrained:
+            own = _retrained(graph, cell, base, row)
+        return _Made(prepared=None, weights=(own,), is_unlearned=False)
+    copies = list[str]()
+    prepared, weights = _unlearn(graph, cell, row, base, requests, base.pretrained, tuned)
+    if sweep.reference_copies and row.access is not Access.FULL:
+        _, copies = _unlearn(graph, cell, row, base, requests, base.retrained, tuned, " on retrain")
+    return _Made(prepared=prepared, weights=tuple(weights), copies=tuple(copies), is_unlearned=True)
+
+
+def _measure(
+    graph: Graph,
+    sweep: SweepSpec,
+    cell: Cell,
+    row: Row,
+    base: Base,
+    requests: Sequence[Request],
+    made: _Made,
+    yardsticks: _Yardsticks,
+) -> tuple[tuple[str, ...], str]:
+    """Keys of the predictions of a row's models, and of its score."""
+
+    def evaluated(title: str, weights: Sequence[str]) -> tuple[str, ...]:
+        if not made.is_unlearned:
+            pairs = [("", base, weights[0])] if weights else []
+        else:
+            pairs = [
+                (request.title, request.base, own)
+                for request, own in zip(requests, weights, strict=True)
+            ]
+        return tuple(
+            evaluate(graph, sweep, cell, of, f"{title}{asks}", own, again=yardsticks.evaluation)
+            for asks, of, own in pairs
+        )
+
+    copies = evaluated(f"{row.name} on retrain", made.copies) if made.copies else ()
+    predictions = evaluated(row.name, made.weights)
+    key = _score(graph, sweep, cell, row, predictions, copies, yardsticks)
+    return predictions, key
+
+
+def evaluations(sweep: SweepSpec) -> int:
+    """How often every model is evaluated."""
+    return 1 if sweep.nested is None else sweep.nested.evaluation
+
+
 def _score(
     graph: Graph,
     sweep: SweepSpec,
     cell: Cell,
     row: Row,
     predictions: Sequence[str],
-    references: Sequence[str],
     copies: Sequence[str],
-    shared: Mapping[str, str],
+    yardsticks: _Yardsticks,
 ) -> str:
     """The job that measures a row, of one model or of all requests' models together.
 
@@ -405,19 +537,22 @@ def _score(
         cell: Of the row.
         row: What is measured.
         predictions: Of its models.
-        references: Predictions of models that no request made, which the row is attacked with.
         copies: The same of copies of the retrained model, one for each of the row's models.
-        shared: What every score of the cell looks at, by role.
+        yardsticks: What every score of the cell looks at.
     """
-    label = f"score {row.name} {cell_name(cell)}"
+    again = yardsticks.evaluation
+    label = f"score {row.name} {cell_name(cell)}{f' e{again}' if again else ''}"
     # A reference is not attacked with itself, and with fewer others it would be another attack.
-    attackers = () if predictions[0] in references else tuple(references)
+    attackers = () if predictions[0] in yardsticks.references else yardsticks.references
     series = {"references": attackers, "copies": tuple(copies)}
-    spec = {"measures": sweep.measures} if sweep.measures else {}
+    spec: dict[str, Any] = {"measures": sweep.measures} if sweep.measures else {}
+    spec |= {"evaluation": again} if again else {}
     if len(predictions) == 1:
-        return graph.add("score", label, spec, series, predictions=predictions[0], **shared)
+        return graph.add(
+            "score", label, spec, series, predictions=predictions[0], **yardsticks.shared
+        )
     series |= {"predictions": tuple(predictions)}
-    return graph.add("score", label, spec, series, **shared)
+    return graph.add("score", label, spec, series, **yardsticks.shared)
 
 
 def _retrained(graph: Graph, cell: Cell, base: Base, row: Row) -> str:

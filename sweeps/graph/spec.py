@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from oneshui.data import registry
 from oneshui.errors import InputError
 from oneshui.plugins import Plugin
+from oneshui.seeding import derive_seed
 from oneshui.spec import (
     FACES_LAYOUTS,
     Access,
@@ -28,7 +29,7 @@ from sweeps.graph.job import STAGE_VERSION, Stage
 from sweeps.graph.orders import SequenceSpec
 
 Preprocessing = Literal["corrected", "reference"]
-SeedLevel = Literal["all", "split", "training", "unlearning", "support"]
+SeedLevel = Literal["all", "split", "training", "unlearning", "support", "nested"]
 Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 """What jobs compute on: "auto" is Ray's GPUs where there are any, else the processor."""
 Listed = Literal["sweeps", "datasets", "methods", "keys"]
@@ -124,6 +125,26 @@ class DatasetSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NestedSpec:
+    """How often what follows a training is done again, where ``vary`` is "nested".
+
+    The trainings are the sweep's seeds, each with split, support pictures and models of its own.
+
+    Attributes:
+        unlearning: Unlearnings of every trained model, their preparation included.
+        evaluation: Evaluations of each of those: what its attacks draw.
+    """
+
+    unlearning: int = 2
+    evaluation: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("unlearning", "evaluation"):
+            value = getattr(self, name)
+            require(1 <= value <= 100, f"sweep.nested.{name}", value, "1 to 100")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One (dataset, forget size, seed), with its four seed levels.
 
@@ -134,6 +155,8 @@ class Cell:
         vary: What the seed varies; "all" is the paper's way.
         fixed_seed: The seed of everything else.
         choose: Whether the seed draws the people who are forgotten, or memorisation says who.
+        again: Which of the unlearnings of one training, from 0; others than 0 where seeds are
+            nested, and never among a sweep's cells.
     """
 
     dataset: str
@@ -142,15 +165,17 @@ class Cell:
     vary: SeedLevel = "all"
     fixed_seed: int = 0
     choose: Choose = "random"
+    again: int = 0
 
     @property
     def title(self) -> str:
         """As labels name it."""
         chosen = "" if self.choose == "random" else f" {self.choose}"
-        return f"{self.dataset} n{self.num_forget} s{self.seed}{chosen}"
+        again = f" u{self.again}" if self.again else ""
+        return f"{self.dataset} n{self.num_forget} s{self.seed}{chosen}{again}"
 
     def _seed(self, level: SeedLevel) -> int:
-        return self.seed if self.vary in ("all", level) else self.fixed_seed
+        return self.seed if self.vary in ("all", "nested", level) else self.fixed_seed
 
     @property
     def split_seed(self) -> int:
@@ -170,7 +195,8 @@ class Cell:
     @property
     def unlearning_seed(self) -> int:
         """Seed of preparation and unlearning."""
-        return self._seed("unlearning")
+        seed = self._seed("unlearning")
+        return derive_seed(seed, "unlearning again", self.again) if self.again else seed
 
 
 TuningObjective = Literal["support_only", "support_and_val", "simulated", "oracle"]
@@ -178,7 +204,7 @@ OBJECTIVES: tuple[TuningObjective, ...] = get_args(TuningObjective)
 BEYOND_SUPPORT: frozenset[TuningObjective] = frozenset({"support_and_val", "oracle"})
 """Objectives that see more than S after deletion: their rows are marked and never ranked."""
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
-Profile = Literal["paper", "tuned"]
+Profile = Literal["paper", "reference", "tuned"]
 TuningCells = Literal["held_out", "own"]
 ValuesFrom = Literal["tuned", "published", "given", "truth_in_view"]
 HELD_OUT_SEED = 1000
@@ -387,6 +413,7 @@ class SweepSpec:
 
     Attributes:
         name: Of the sweep.
+        note: A line of the user's about it; no part of any identity.
         datasets: By name.
         cells: All combinations of dataset, forget size and seed.
         rows: The rows of every cell.
@@ -398,6 +425,8 @@ class SweepSpec:
             the same one-shot unlearning as a further reference.
         requests: Requests that every cell stands for, each of the cell's forget size, of people
             drawn together; they share the pretrained and the retrained model.
+        requests_alone: The same where one person asks; None for ``requests``.
+        nested: How often what follows a training is done again; None for once.
         sequence: How the people of a cell ask one after the other; None if they do not.
         audit: What is asked of every row beyond its predictions; None for nothing.
         choose: Who is forgotten in a second cell beside every cell, which is compared with it:
@@ -420,6 +449,8 @@ class SweepSpec:
     views: int = 2
     reference_copies: bool = False
     requests: int = 1
+    requests_alone: int | None = None
+    nested: NestedSpec | None = None
     sequence: SequenceSpec | None = None
     audit: AuditSpec | None = None
     choose: Choose = "random"
@@ -429,11 +460,14 @@ class SweepSpec:
     pretrained: Pretrained | None = None
     measures: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[Stage, int] = field(default_factory=lambda: STAGE_VERSION)
+    note: str = ""
 
     def __post_init__(self) -> None:
         assert bool(self.weights_content) == (self.model.weights not in ("random", "imagenet"))
         require(1 <= self.views <= 64, "sweep.views", self.views, "1 to 64")
         require(1 <= self.requests <= 1000, "sweep.requests", self.requests, "1 to 1000")
+        alone = 1 if self.requests_alone is None else self.requests_alone
+        require(1 <= alone <= 1000, "sweep.requests_alone", alone, "1 to 1000, or null")
         require(bool(self.cells), "sweep", self.name, "a sweep with at least one cell")
         if len(set(self.cells)) != len(self.cells):
             raise InputError("sweep.seeds, sweep.datasets or sweep.forget_sizes repeats a value")
@@ -443,8 +477,13 @@ class SweepSpec:
                     raise InputError(f"{name} stands {times} times in sweep.methods: name it once")
         self._check_held_out()
         if self.sequence is not None:
+            if self.nested is not None:
+                raise InputError(
+                    "sweep.vary is 'nested', but sweep.sequence has people ask one after the "
+                    "other, which is done once; leave one of the two out"
+                )
             require(
-                self.requests == 1,
+                max(map(self.requests_in, self.cells)) == 1,
                 "sweep.requests",
                 self.requests,
                 "1 where sweep.sequence says how the people of a cell ask one after the other",
@@ -469,7 +508,7 @@ class SweepSpec:
         """
         pool = 0 if self.audit is None else self.audit.pool
         if self.choose != "random":
-            least = self.requests * max(cell.num_forget for cell in self.cells)
+            least = max(self.requests_in(cell) * cell.num_forget for cell in self.cells)
             require(
                 pool >= least,
                 "sweep.audit.pool",
@@ -488,6 +527,11 @@ class SweepSpec:
                         "audit's pool; report other seeds"
                     )
 
+    def requests_in(self, cell: Cell) -> int:
+        """How many requests a cell stands for."""
+        alone = self.requests if self.requests_alone is None else self.requests_alone
+        return alone if cell.num_forget == 1 else self.requests
+
     def _check_held_out(self) -> None:
         """Refuse a study's seed that is reported.
 
@@ -498,7 +542,9 @@ class SweepSpec:
             return
         known = {
             "sweep.seeds": {cell.seed for cell in self.cells},
-            "sweep.fixed_seed": {cell.fixed_seed for cell in self.cells if cell.vary != "all"},
+            "sweep.fixed_seed": {
+                cell.fixed_seed for cell in self.cells if cell.vary not in ("all", "nested")
+            },
             "tuning.reserved_seeds": set(self.tuning.reserved_seeds),
         }
         for part in self.tuning.parts if self.tuning.cells == "held_out" else ():

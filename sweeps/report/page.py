@@ -29,7 +29,7 @@ from sweeps.graph.artifacts import PER_IDENTITY
 from sweeps.graph.plan import Plan
 from sweeps.inference.comparisons import PairedTest
 from sweeps.inference.evidence import Evidence
-from sweeps.report import analyses, formats, paper, provenance, sequences, tables
+from sweeps.report import analyses, formats, levels, paper, provenance, sequences, tables
 from sweeps.report.audits import memorisation
 from sweeps.report.audits import page as audits
 from sweeps.report.cards import cards
@@ -115,10 +115,11 @@ def write_report(
     target = output_dir / "report"
     with replacing(target) as folder:
         said = (
-            *filter(None, [partial]),
+            *filter(None, [partial, plan.sweep.note]),
             *tables.notes(summary, evidence),
             *tables.protection_notes(frame),
             *tables.fixed_notes(plan.sweep.cells[0].vary),
+            *levels.nested_notes(plan.sweep),
             *tables.pretrained_notes(plan.sweep.pretrained),
         )
         frame.to_parquet(folder / "results.parquet", index=False)
@@ -135,6 +136,9 @@ def write_report(
         (folder / "summary.md").write_text(text, encoding="utf-8")
         text = formats.latex(summary, said, survival)
         (folder / "summary.tex").write_text(text, encoding="utf-8")
+        by_level = levels.spreads(plan, entries)
+        if plan.sweep.nested is not None:
+            write_csv(by_level, folder / "spreads.csv")
         comparison = paper.update(target / paper.FILE, folder, summary)
         found = analyses.write(plan, entries, folder) | in_turn
         found |= memorisation.write(plan, entries, found[PER_IDENTITY], folder)
@@ -180,6 +184,7 @@ def write_report(
             paper=paper.lines(comparison),
             audits=audited,
             figures=[one for one in figures if audits.kind_of(one.name) not in of_audits],
+            spreads=levels.spread_lines(by_level),
             real=[name for name, it in plan.sweep.datasets.items() if it.generate is None],
             show_faces=show_faces,
             num_finished=int(frame["tow"].notna().sum()),
@@ -239,7 +244,7 @@ def _config(plan: Plan) -> str:
     return json.dumps(
         {
             "model": sweep.model.to_json(),
-            "training": {k: dataclasses.asdict(v) for k, v in sweep.training.items()},
+            "training": {k: v.to_json() for k, v in sweep.training.items()},
             "preprocessing": sweep.preprocessing,
             "views": sweep.views,
             "reference_copies": sweep.reference_copies,

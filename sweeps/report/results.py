@@ -66,7 +66,7 @@ def announce(*sweeps: tuple[Plan, Entries]) -> None:
 
 def is_complete(row: ResultRow, entries: Entries) -> bool:
     """Whether everything that the row shows is in the store."""
-    needed = (*row.model_keys, row.score_key, *filter(None, [row.prepare_key]))
+    needed = (*row.made_keys, *row.measured_keys, *filter(None, [row.prepare_key]))
     return all(key in entries for key in needed)
 
 
@@ -108,12 +108,12 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     }
     if row.evaluate_key in entries:
         values["task"] = entries[row.evaluate_key].value["task"]
-    if row.score_key in entries:
-        values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
+    if all(key in entries for key in row.measured_keys):
+        values |= _measured([entries[key].value for key in row.measured_keys])
     values |= probe_values(row, entries)
     values |= _audited(row, values, entries)
     if row.row.role is not Role.PRETRAIN:
-        unlearned = [entries[key] for key in row.model_keys if key in entries]
+        unlearned = [entries[key] for key in row.made_keys if key in entries]
         values |= _cost("unlearn", unlearned)
         kept = {entry.cost["protection"] for entry in unlearned if "protection" in entry.cost}
         values["protection"] = ALSO.join(sorted(kept)) or None
@@ -140,6 +140,18 @@ def _audited(row: ResultRow, values: Mapping[str, Any], entries: Entries) -> dic
         found |= {f"chosen_{name}": score.get(name) for name in OF_CHOSEN}
         if values["tow"] is not None:
             found["chosen_drop"] = values["tow"] - score["tow"]
+    return found
+
+
+def _measured(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What jobs that measured the same row found, on average; null where one of them is."""
+    if len(scores) == 1:
+        return {key: value for key, value in scores[0].items() if key in CATALOGUE}
+    found: dict[str, Any] = {}
+    for key in scores[0]:
+        if key in CATALOGUE:
+            values = [one.get(key) for one in scores]
+            found[key] = None if None in values else fmean(map(float, values))
     return found
 
 

@@ -6,6 +6,7 @@ import torch, Ray or MLflow.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -108,6 +109,7 @@ _VARIED: Mapping[SeedLevel, str] = {
     "training": "the training",
     "unlearning": "the unlearning",
     "support": "the support pictures",
+    "nested": "everything, level by level",
 }
 _FAMILIES: Mapping[str, str] = {
     "nothing": "Against doing nothing: does the ToW differ?",
@@ -274,8 +276,7 @@ def tables_of(summary: pd.DataFrame) -> list[Table]:
     found = []
     for dataset, rows in summary.groupby("dataset", sort=False):
         sizes = list(dict.fromkeys(int(size) for size in rows["num_forget"]))
-        for start in range(0, len(sizes), MOST_SIZES):
-            some = tuple(sizes[start : start + MOST_SIZES])
+        for some in _beside(rows, sizes):
             part = rows[rows["num_forget"].isin(some)]
             found.append(
                 Table(
@@ -288,6 +289,15 @@ def tables_of(summary: pd.DataFrame) -> list[Table]:
                 )
             )
     return found
+
+
+def _beside(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    """Forget sizes that stand beside each other: a few whose seeds stand for as many requests."""
+    requests = rows.groupby("num_forget")["requests"].max()
+    for _, group in itertools.groupby(sizes, key=lambda size: requests[size]):
+        alike = tuple(group)
+        for start in range(0, len(alike), MOST_SIZES):
+            yield alike[start : start + MOST_SIZES]
 
 
 def _lines(rows: pd.DataFrame, sizes: Sequence[int]) -> Iterable[Line]:
@@ -512,7 +522,7 @@ def pretrained_notes(pretrained: Pretrained | None) -> tuple[str, ...]:
 
 def fixed_notes(vary: SeedLevel) -> tuple[str, ...]:
     """What must be said where seeds do not vary everything."""
-    if vary == "all":
+    if vary in ("all", "nested"):
         return ()
     return (
         f"Seeds vary {_VARIED[vary]} alone (sweep.vary={vary}): what is shown holds for everything "

@@ -48,6 +48,7 @@ def evaluate(context: JobContext) -> dict[str, Any]:
     from oneshui.attacks.views import predict_views, sample
     from oneshui.data.splits import SET_NAMES
     from oneshui.metrics.divergence import weight_distance
+    from oneshui.seeding import derive_seed
     from oneshui.training.predict import predict
 
     split, task = load_split(context), context.entries["split"].value["task"]
@@ -57,6 +58,9 @@ def evaluate(context: JobContext) -> dict[str, Any]:
     predictions.to_parquet(context.folder / PREDICTIONS, index=False)
     if context.job.spec["views"]:
         seed = spec_of(context.entries["split"])["split_seed"]
+        again = context.job.spec.get("evaluation", 0)
+        if again:
+            seed = derive_seed(seed, "evaluation", again)
         attacked = {name: sets[name] for name in ("forget", "test", "val")}
         attacked["retain"] = sample(sets["retain"], len(sets["test"]), seed)
         predict_views(
@@ -103,7 +107,7 @@ def score(context: JobContext) -> dict[str, Any]:
         pd.read_parquet(context.entries[role].file(PREDICTIONS))
         for role in ("predictions", "retrained", "pretrained")
     )
-    attack = loss_attack(predictions)
+    attack = loss_attack(predictions, attack_seed(context))
     values = measure(
         predictions, retrained, pretrained, task=task, attack=attack, further=measures_of(context)
     )
@@ -128,6 +132,15 @@ def score(context: JobContext) -> dict[str, Any]:
         precisions = average_precision_table(predictions)
         precisions.to_parquet(context.folder / ATTRIBUTES, index=False)
     return values
+
+
+def attack_seed(context: JobContext) -> int:
+    """Seed of the loss attack's forest: the same for all rows of one evaluation."""
+    from oneshui.measures import ATTACK_SEED
+    from oneshui.seeding import derive_seed
+
+    again = context.job.spec.get("evaluation", 0)
+    return derive_seed(ATTACK_SEED, "evaluation", again) if again else ATTACK_SEED
 
 
 def measures_of(context: JobContext) -> Collection[str]:

@@ -37,7 +37,8 @@ def score(context: JobContext) -> dict[str, Any]:
         for role in ("retrained", "pretrained")
     )
     requests = [_predictions(entry, retrained) for entry in own]
-    votes = [loss_attack(request) for request in requests]
+    seed = evaluation.attack_seed(context)
+    votes = [loss_attack(request, seed) for request in requests]
     values = measure_requests(
         requests,
         retrained,

@@ -37,6 +37,7 @@ def training_curves(
     sets = ("retain", "forget") if entry.stage == "pretrain" else ("retain",)
     seen = sum(images[name] for name in sets)
     recipe = plan.sweep.training[row.cell.dataset]
-    steps = math.ceil(seen / recipe.batch_size)
+    batches = seen / recipe.batch_size
+    steps = int(batches) if recipe.drop_last else math.ceil(batches)
     rates = [learning_rate(recipe, epoch["number"] * steps - 1, steps) for epoch in epochs]
     return {**curves, "train/learning_rate": rates}

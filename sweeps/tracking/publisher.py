@@ -334,6 +334,8 @@ class _SweepView:
         self._client.log_batch(run_id, params=new)
         commit = git_commit()
         tags = {"oneshui.command": shell_line(command), "commit": commit or "none"}
+        if self._plan.sweep.note:
+            tags["oneshui.note"] = self._plan.sweep.note
         for name, value in (tags | ({COMMIT: commit} if commit else {})).items():
             self._client.set_tag(run_id, name, value)
         return run_id

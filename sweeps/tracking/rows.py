@@ -71,7 +71,7 @@ def _row_tags(row: ResultRow, entries: Mapping[str, Entry]) -> dict[str, str]:
 def plan_params(plan: Plan) -> dict[str, str]:
     """What a whole sweep is: grid, network, and what its datasets and rows have in common."""
     sweep = plan.sweep
-    recipes = {canonical_json(asdict(recipe)) for recipe in sweep.training.values()}
+    recipes = {canonical_json(recipe.to_json()) for recipe in sweep.training.values()}
     names = dict.fromkeys(row.name for rows in sweep.rows.values() for row in rows)
     grid: dict[str, Iterable[object]] = {
         "datasets": sweep.datasets,
@@ -95,7 +95,7 @@ def plan_params(plan: Plan) -> dict[str, str]:
         found["pretrained_saw"] = sweep.pretrained.saw
     if len(recipes) == 1:
         recipe = next(iter(sweep.training.values()))
-        found |= {f"training.{name}": value for name, value in asdict(recipe).items()}
+        found |= {f"training.{name}": value for name, value in recipe.to_json().items()}
     if sweep.audit is not None:
         found |= {f"audit.{name}": value for name, value in asdict(sweep.audit).items()}
         found["audit.choose"] = sweep.choose

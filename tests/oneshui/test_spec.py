@@ -14,7 +14,7 @@ BY_STEP: dict[str, Any] = {"schedule": "cosine_by_step"}
 
 
 def test_the_defaults_are_the_published_recipe_and_model() -> None:
-    assert dataclasses.asdict(TrainingSpec()) == {
+    assert TrainingSpec().to_json() == {
         "epochs": 30,
         "batch_size": 32,
         "optimizer": "sgd",
@@ -63,6 +63,17 @@ def test_the_defaults_are_the_published_recipe_and_model() -> None:
                 {"warmup_epochs": 5.0, "epochs": 5},
                 {"warmup_epochs": 5.0, "epochs": 5} | BY_STEP,
                 {"warmup_epochs": 1.5},
+                {"warmup_epochs": 1.5, "schedule": "linear"},
+                {"amsgrad": True},
+                {"decay": 0.0},
+                {"decay": 1.1},
+                {"decay_epochs": 0},
+                {"cosine_epochs": -1},
+                {"cosine_epochs": 31},
+                {"milestones": (3,)},
+                {"milestones": (), "schedule": "multistep"},
+                {"milestones": (3, 3), "schedule": "multistep"},
+                {"milestones": (0, 3), "schedule": "multistep"},
             )
         ),
         *(
@@ -106,6 +117,9 @@ def test_values_out_of_range_are_refused(
         (TrainingSpec, {"epochs": 1, "warmup_epochs": 0, "batch_size": 1, "momentum": 0.0}),
         (TrainingSpec, {"weight_decay": 0.0, "clip_norm": 0.0, "warmup_epochs": 29.0}),
         (TrainingSpec, {"warmup_epochs": 1.5} | BY_STEP),
+        (TrainingSpec, {"decay": 1.0, "decay_epochs": 1, "cosine_epochs": 30}),
+        (TrainingSpec, {"milestones": (1, 2, 40), "schedule": "multistep"}),
+        (TrainingSpec, {"amsgrad": True, "optimizer": "adam"}),
         (ModelSpec, {"image_size": 8, "weights": "random"}),
         (ModelSpec, {"image_size": 1024, "weights": "a/b.safetensors"}),
         (FacesSpec, {"identities": 10, "pictures": 2, "size": 16}),
@@ -118,6 +132,23 @@ def test_values_at_the_ends_of_their_ranges_are_taken(
 ) -> None:
     made = spec(**fields)
     assert {name: getattr(made, name) for name in fields} == fields
+
+
+def test_what_is_younger_than_stores_is_in_a_recipe_s_identity_only_where_it_is_set() -> None:
+    changes: dict[str, Any] = {
+        "optimizer": "adam",
+        "amsgrad": True,
+        "schedule": "multistep",
+        "cosine_epochs": 7,
+        "decay": 0.5,
+        "decay_epochs": 2,
+        "milestones": (1, 4),
+        "drop_last": True,
+    }
+    whole = TrainingSpec(**changes)
+    assert whole.to_json() == TrainingSpec().to_json() | changes
+    as_stored = {**whole.to_json(), "milestones": [1, 4]}
+    assert TrainingSpec(**as_stored) == whole
 
 
 def test_drawn_faces_are_as_many_as_identities_times_pictures() -> None:

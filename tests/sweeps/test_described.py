@@ -28,7 +28,7 @@ def written(folder: Path, *overrides: str) -> LaunchSpec:
     return spec
 
 
-@pytest.mark.parametrize("sweep", ["demo", "full", "robustness", "saturation"])
+@pytest.mark.parametrize("sweep", ["demo", "full", "paper", "robustness", "saturation"])
 def test_a_plan_is_read_as_it_was_planned(sweep: str, tmp_path: Path) -> None:
     spec = written(tmp_path, f"sweep={sweep}")
     found = described.read(tmp_path).sweep

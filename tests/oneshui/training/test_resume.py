@@ -22,6 +22,7 @@ OPTIMIZERS: Mapping[str, Mapping[str, object]] = {
     "sgd with momentum": {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.0},
     "adamw": {"optimizer": "adamw", "learning_rate": 5e-3},
+    "adam with amsgrad": {"optimizer": "adam", "amsgrad": True, "learning_rate": 5e-3},
 }
 Result = tuple[dict[str, torch.Tensor], list[Epoch]]
 

@@ -17,7 +17,7 @@ from oneshui.spec import TrainingSpec
 from oneshui.training.losses import sample_losses, task_loss
 from oneshui.training.predict import predict, predict_logits
 from oneshui.training.schedule import learning_rate
-from oneshui.training.train import Epoch, train
+from oneshui.training.train import Epoch, make_optimizer, train
 
 CPU = torch.device("cpu")
 
@@ -69,8 +69,101 @@ def test_rates_of_three_steps_an_epoch(changes: dict[str, Any], rates: list[floa
     assert ours == pytest.approx([0.2 * rate for rate in rates], rel=1e-6, abs=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("schedule", ["cosine_by_epoch", "cosine_by_step"])
+Schedulers = torch.optim.lr_scheduler
+PYTORCH_S: dict[str, tuple[dict[str, Any], Any]] = {
+    "constant": ({"schedule": "constant"}, lambda it: Schedulers.ConstantLR(it, 1.0)),
+    "step": (
+        {"schedule": "step", "decay_epochs": 3, "decay": 0.5},
+        lambda it: Schedulers.StepLR(it, 3, 0.5),
+    ),
+    "multistep": (
+        {"schedule": "multistep", "milestones": (2, 5), "decay": 0.3},
+        lambda it: Schedulers.MultiStepLR(it, [2, 5], 0.3),
+    ),
+    "exponential": (
+        {"schedule": "exponential", "decay": 0.9},
+        lambda it: Schedulers.ExponentialLR(it, 0.9),
+    ),
+    "linear": (
+        {"schedule": "linear"},
+        lambda it: Schedulers.LinearLR(it, 1.0, 0.1, total_iters=9),
+    ),
+    "cosine of fewer epochs": (
+        {"schedule": "cosine_by_epoch", "cosine_epochs": 7},
+        lambda it: Schedulers.CosineAnnealingLR(it, 7),
+    ),
+}
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+@pytest.mark.parametrize("name", PYTORCH_S)
+def test_schedules_by_epoch_are_pytorch_s_from_the_end_of_the_warm_up(
+    name: str, warmup: int
+) -> None:
+    changes, scheduler = PYTORCH_S[name]
+    made = TrainingSpec(epochs=9, learning_rate=0.2, warmup_epochs=warmup, **changes)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.2)
+    schedule = scheduler(optimizer)
+    for epoch in range(warmup, 9):
+        rates = [learning_rate(made, 4 * epoch + step, 4) for step in range(4)]
+        assert rates == pytest.approx([optimizer.param_groups[0]["lr"]] * 4, rel=1e-6, abs=1e-12)
+        optimizer.step()
+        schedule.step()
+    if warmup:
+        rising = [learning_rate(made, step, 4) for step in range(8)]
+        assert rising == pytest.approx([0.2 * step / 8 for step in range(8)], abs=1e-9)
+
+
+def test_dropping_the_last_batch_leaves_out_what_does_not_fill_it() -> None:
+    problem, size = TinyProblem("convnext"), len(TinyProblem("convnext").images("train"))
+    batch = size // 2 + 1
+    for drop_last, batches in ((False, [batch, size - batch]), (True, [batch])):
+        model = Watched()
+        history = train(
+            model,
+            problem.images("train"),
+            problem.images("val"),
+            recipe(epochs=1, batch_size=batch, drop_last=drop_last, augmentation="none"),
+            task="multilabel",
+            seed=0,
+            device=CPU,
+        )
+        assert [len(images) for images in model.seen] == batches
+        if drop_last:
+            # Before its first step the network says 0.5 of everything.
+            assert history[0].loss == pytest.approx(math.log(2), rel=0.05)
+    with pytest.raises(InputError, match="drop_last leaves out all of"):
+        train(
+            Watched(),
+            problem.images("train"),
+            problem.images("val"),
+            recipe(batch_size=size + 1, drop_last=True),
+            task="multilabel",
+            seed=0,
+            device=CPU,
+        )
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_adam_adds_the_weight_decay_to_the_gradient(amsgrad: bool) -> None:
+    # One weight: what Adam makes of gradients that are rounding alone is no matter of ours.
+    spec = TrainingSpec(optimizer="adam", amsgrad=amsgrad, learning_rate=0.1, weight_decay=0.3)
+    ours, theirs = (nn.Linear(1, 1, bias=False) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    optimizers = (
+        make_optimizer(ours, spec),
+        torch.optim.Adam(theirs.parameters(), lr=0.1, weight_decay=0.3, amsgrad=amsgrad),
+    )
+    for scale in (5.0, 0.1, 0.2, -0.1):
+        for model, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            (scale * model(torch.ones(1, 1))).sum().backward()
+            optimizer.step()
+    assert torch.equal(ours.weight, theirs.weight)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "amsgrad"])
+@pytest.mark.parametrize("schedule", ["cosine_by_epoch", "cosine_by_step", "linear"])
 @pytest.mark.parametrize("clip_norm", [0.0, 0.1])
 def test_a_training_is_a_plain_loop(optimizer: Any, schedule: Any, clip_norm: float) -> None:
     problem, model = TinyProblem("vit"), tiny_model("vit")
@@ -79,7 +172,8 @@ def test_a_training_is_a_plain_loop(optimizer: Any, schedule: Any, clip_norm: fl
         epochs=3,
         warmup_epochs=1,
         batch_size=20,
-        optimizer=optimizer,
+        optimizer="adamw" if optimizer == "amsgrad" else optimizer,
+        amsgrad=optimizer == "amsgrad",
         schedule=schedule,
         learning_rate=0.05 if optimizer == "sgd" else 2e-3,
         momentum=0.8,
@@ -93,7 +187,9 @@ def test_a_training_is_a_plain_loop(optimizer: Any, schedule: Any, clip_norm: fl
             model.parameters(), lr=1.0, momentum=0.8, weight_decay=0.1
         )
     else:
-        plain = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=0.1)
+        plain = torch.optim.AdamW(
+            model.parameters(), lr=1.0, weight_decay=0.1, amsgrad=optimizer == "amsgrad"
+        )
     steps_per_epoch = math.ceil(len(data) / 20)
     assert len(data) % 20
     losses, step = [], 0

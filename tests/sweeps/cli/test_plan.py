@@ -162,3 +162,27 @@ def test_what_audits_add_has_its_price(tmp_path: Path) -> None:
     assert "audits: " not in without
     others = float(without.split("work: about ")[1].split(" GPU-hours")[0].replace(",", ""))
     assert hours["audits"] + others == pytest.approx(hours["all"], abs=1.1)
+
+
+def test_a_note_stands_in_the_plan_and_in_no_key(tmp_path: Path) -> None:
+    command = ("sweep=smoke", "sweep.seeds=[0]")
+    noted = said(tmp_path, *command, "sweep.note=second try, after the move")
+    assert "  note: second try, after the move\n" in noted
+    assert "note:" not in said(tmp_path, *command)
+    with_note, without = (
+        expand(load([*command, *more]).sweep).jobs for more in (["sweep.note=x"], [])
+    )
+    assert with_note.keys() == without.keys()
+
+
+def test_the_whole_paper_has_one_plan_with_its_price(tmp_path: Path) -> None:
+    text = said(
+        tmp_path,
+        "sweep=paper",
+        "sweep.seeds=[0]",
+        "cluster=existing",
+        "cluster.machines={gpu: {cpus: 8, gpus: 1, most: 8}}",
+        "cluster.price_per_gpu_hour=2",
+    )
+    assert "sweep paper: " in text
+    assert re.search(r"  cost: about [\d,.]+ at the prices of the cluster", text)

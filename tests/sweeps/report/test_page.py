@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import json
 import os
@@ -249,14 +250,45 @@ def test_numbers_that_a_person_filled_in_survive_and_are_compared(
     table = page.parent / "paper_numbers.csv"
     assert pd.read_csv(table)["paper_mean"].isna().all()
     assert "not filled" in page.read_text(encoding="utf-8")
-    text = table.read_text().replace("ssd,tow,,,", "ssd,tow,81.5,0.4,Table 9", 1)
+    text = table.read_text().replace("ssd,tow,,,,2.0,", "ssd,tow,81.5,0.4,,2.0,Table 9", 1)
     table.write_text(text)
     page = write(plan, tmp_path, finished(plan))
     assert table.read_text() == text
     (line,) = pd.read_csv(page.parent / "paper_comparison.csv").to_dict("records")
     assert (line["ours_mean"], line["n"]) == (pytest.approx(80), 2)
     assert line["difference"] == pytest.approx(-1.5)
-    assert "paper 81.5, ours 80.0 (n=2), -1.5" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "ssd tow: reproduced; paper 81.5, ours 80.0 (n=2), -1.5" in text
+    assert "1 reproduced, 0 not, 0 undecided, 0 not run" in Page(page).text
+
+
+def test_a_note_stands_on_the_page_as_it_was_written(plan: Plan, tmp_path: Path) -> None:
+    noted = dataclasses.replace(plan, sweep=dataclasses.replace(plan.sweep, note=EVIL))
+    page = write(noted, tmp_path, finished(noted))
+    assert EVIL in Page(page).text
+    assert EVIL not in page.read_text(encoding="utf-8")
+
+
+def test_nested_seeds_show_each_level_s_spread(tmp_path: Path) -> None:
+    nested = expand(load([*COMMAND[:3], "sweep.vary=nested"]).sweep)
+    entries = finished(nested)
+    for row in nested.results:
+        for number, one in enumerate(row.replicates):
+            value = entries[row.score_key].value
+            own = {**value, "mia_auc": 0.6 + 0.01 * number} if number else value
+            entries[one.score_key] = entry(nested, one.score_key, own)
+            entries |= {key: entry(nested, key, {}) for key in one.model_keys}
+    page = write(nested, tmp_path, entries)
+    spreads = pd.read_csv(page.parent / "spreads.csv").set_index(["method", "measure"])
+    found = spreads.loc[("ssd", "mia_auc")]
+    # 0.60 and 0.61, 0.62 and 0.63, alike in both trainings.
+    assert found["evaluation_std"] == pytest.approx(0.01 / 2**0.5)
+    assert found["unlearning_std"] == pytest.approx((0.02**2 / 2 - 0.01**2 / 4) ** 0.5)
+    assert found["training_std"] == 0
+    assert "<td>61.50</td><td>0.00</td><td>1.32</td><td>0.71</td>" in page.read_text()
+    text = " ".join(Page(page).text.split())
+    assert "every interval and test, is of trainings alone" in text
+    assert "Spread by level" not in Page(write(expand(load(COMMAND[:3]).sweep), tmp_path, {})).text
 
 
 def test_a_table_of_published_numbers_that_is_none_stops_the_report(
