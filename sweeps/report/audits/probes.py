@@ -60,8 +60,8 @@ NOTE = (
     "besides the ToW is inside the noise floor (at least that model's), or the row scores as "
     "little as the retrained model on the support pictures, which are all that is left to look at, "
     "while more than half of what was to be forgotten is still known. In brackets: in how many of "
-    "the seeds where that can be told. A row without a flag may hide from these probes all the same: other features, "
-    "more steps or more pictures may find what they do not."
+    "the seeds where that can be told. A row without a flag may hide from these probes "
+    "all the same: other features, more steps or more pictures may find what they do not."
 )
 
 
