@@ -23,7 +23,7 @@ MOST_RECOVERED = 0.3
 """Of the way from the retrained model's curve to the pretrained one's."""
 STANDARD_ERRORS = 2.0
 LEAST_REFUSED = 0.05
-"""Of the score on the support set, at least, that a row stays below models which do not know it."""
+"""Of the score on the support set: so far below the pretrained model a row is at least."""
 
 Curve = Sequence[float | None]
 
@@ -222,11 +222,12 @@ def looks_forgotten(row: Probed, again: Probed | None) -> bool | None:
 def only_refuses(
     row: Probed, retrained: Probed, pretrained: Probed, again: Probed | None
 ) -> bool | None:
-    """Whether a row knows the support pictures less than anybody, and the people's others as ever.
+    """Whether a row does not know the support pictures any more, but the people's others as before.
 
-    The support set is all that is left for the deployer to look at. A row refuses there if it
-    scores below pretrained and retrained model, by more than two retrained models are apart and by
-    ``LEAST_REFUSED`` at least, while less than half of what was to be forgotten is gone.
+    The support set is all that is left for the deployer to look at. A row only refuses there if it
+    scores no more than the retrained model and less than the pretrained one, each by what two
+    retrained models are apart and by ``LEAST_REFUSED`` at least, while less than half of what was
+    to be forgotten is gone.
 
     Args:
         row: The row.
@@ -251,7 +252,10 @@ def only_refuses(
     ):
         return None
     noise = max(abs(again.support_score - goal.support_score), LEAST_REFUSED)
-    refuses = own.support_score < min(goal.support_score, before.support_score) - noise
+    refuses = (
+        own.support_score <= goal.support_score + noise
+        and own.support_score < before.support_score - noise
+    )
     kept = (own.forget_score - goal.forget_score) / (before.forget_score - goal.forget_score)
     return refuses and kept > 0.5
 

@@ -6,9 +6,9 @@ person for its unit, because it is people who ask: K models are trained on every
 pool of A people and each on another half of the pool; then each is asked to forget some of its
 half. phi[k, i] is how sure model k is of the truth about person i, and a person is
 
-    OUT  of a model that never saw him,
-    IN   of one that saw him and was not asked to forget him,
-    UNL  of one that saw him and was asked to.
+    OUT  of a model that never saw them,
+    IN   of one that saw them and was not asked to forget them,
+    UNL  of one that saw them and was asked to.
 
 Two attacks: "privacy" tells UNL from OUT (at best it guesses), "efficacy" UNL from IN (if it
 guesses, nothing was forgotten). OUT and IN are read before any request, so a model that never saw
@@ -57,7 +57,7 @@ class Attack:
     """What one of the two attacks achieved. Fractions are in [0, 1].
 
     Attributes:
-        auc: Over all decisions, with its 95 % interval.
+        auc: Over pairs of decisions under the same model, with its 95 % interval.
         tpr: TPR by false-positive rate, for each of ``FPRS``; None where fewer than 10 negatives
             would be at stake.
         epsilon: Lower bound, one-sided 95 %; None where no threshold is resolved.

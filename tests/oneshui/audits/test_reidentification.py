@@ -32,11 +32,12 @@ def crowd(
 def test_rates_are_those_of_comparing_every_picture_with_every_other(seed: int) -> None:
     shown = crowd(7, 6, 23, noise=0.5, seed=seed)
     found = recognise(*shown)
-    by_hand = rank_one(*(each.tolist() for each in shown))
+    gallery, known, probes, owners = (each.tolist() for each in shown)
+    by_hand = rank_one(gallery, known, probes, owners)
     assert dict(zip(found.people, found.first, strict=True)) == pytest.approx(by_hand)
     assert found.pairs == 42 * 29
     assert found.accepted is not None
-    rate = true_accepts(*(each.tolist() for each in shown), FALSE_ACCEPTS)
+    rate = true_accepts(gallery, known, probes, owners, FALSE_ACCEPTS)
     # Everybody has as many pictures, so the mean over people is that over pairs.
     assert np.mean(found.accepted) == pytest.approx(rate)
     assert 0 < rate < 1

@@ -257,11 +257,8 @@ def test_of_a_sweep_really_run_all_is_there(sweep: InlineSweep, tmp_path: Path) 
     known = scan(sweep.plan, sweep.store, discard=False).entries
     frame = results_frame(sweep.plan, known)
     by_method = frame.set_index("method")
-    assert by_method.loc["retrain", ["recovery_1", "recovery_5", "reid_rank1_gap"]].tolist() == [
-        0,
-        0,
-        0,
-    ]
+    of_retrained = by_method.loc["retrain", ["recovery_1", "recovery_5", "reid_rank1_gap"]]
+    assert set(of_retrained.dropna()) == {0}
     assert by_method.loc["retrain", "hides"] == 0
     assert by_method["reid_rank1"].between(0, 1).all()
     part = probes.part(sweep.plan, known, frame, tmp_path)
