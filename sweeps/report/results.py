@@ -111,9 +111,6 @@ def row_values(row: ResultRow, entries: Entries) -> dict[str, Any]:
     if row.score_key in entries:
         values |= {k: v for k, v in entries[row.score_key].value.items() if k in CATALOGUE}
     values |= probe_values(row, entries)
-    if row.completeness_key in entries:
-        complete = entries[row.completeness_key].value
-        values |= {k: v for k, v in complete.items() if k in CATALOGUE}
     values |= _audited(row, values, entries)
     if row.row.role is not Role.PRETRAIN:
         unlearned = [entries[key] for key in row.model_keys if key in entries]
@@ -133,10 +130,11 @@ OF_CHOSEN = ("tow", "forget_gap", "mia_auc", "rmia_auc")
 
 
 def _audited(row: ResultRow, values: Mapping[str, Any], entries: Entries) -> dict[str, Any]:
-    """What finished audits say of a row: by likelihood, and on people chosen by memorisation."""
+    """What finished audits of a row's own say, and the row on people chosen by memorisation."""
     found: dict[str, Any] = {}
-    if row.lira_key in entries:
-        found |= {k: v for k, v in entries[row.lira_key].value.items() if k in CATALOGUE}
+    for key in (row.completeness_key, row.lira_key):
+        if key is not None and key in entries:
+            found |= {k: v for k, v in entries[key].value.items() if k in CATALOGUE}
     if row.chosen is not None and row.chosen.score_key in entries:
         score = entries[row.chosen.score_key].value
         found |= {f"chosen_{name}": score.get(name) for name in OF_CHOSEN}
