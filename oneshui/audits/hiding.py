@@ -163,9 +163,9 @@ def comes_back(row: Probed, again: Probed | None) -> bool | None:
     """Whether a row recovers or recognises more than a retrained model and more than by chance.
 
     More than ``MOST_RECOVERED`` of the way from the retrained to the pretrained model's curve, or a
-    difference in true accepts (``Probed.recognised``); either by more than two standard errors over people, and by more than the
-    model that was retrained again is away from the retrained one, be it above or below. Both are
-    looked at in every row, whichever finds more.
+    difference in true accepts (``Probed.recognised``); either by more than two standard errors over
+    people, and by more than the model that was retrained again is away from the retrained one, be
+    it above or below. Both are looked at in every row, whichever finds more.
 
     Args:
         row: The row.
