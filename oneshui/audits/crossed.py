@@ -48,19 +48,6 @@ class Rate:
     high: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variance:
-    """Of an estimate.
-
-    Attributes:
-        value: At least 0.
-        freedom: Degrees of freedom, at least 1.
-    """
-
-    value: float
-    freedom: float
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Side:
     """Decisions of which the truth is the same.
@@ -114,20 +101,28 @@ class Decisions:
         """
         from scipy.special import expit, logit, stdtrit
 
-        once = [np.ones((1, len(side)), dtype=np.int32) for side in self._sides]
-        ones = np.ones((1, self.num_models), dtype=np.int32)
-        value = float(self._aucs(once[0], once[1], ones)[0])
+        value = self.point()
         resamples = {
             part: np.concatenate([self._aucs(*drawn) for drawn in self._draws(part)])[:, None]
             for part in _PARTS
         }
         variance = self._variances(resamples)[0]
-        if not 0 < value < 1 or variance.value == 0:
+        if not 0 < value < 1 or variance == 0:
             return self._rate(value, variance, len(self.positives))
         # On the scale of the logit an interval stays within [0, 1].
-        half = stdtrit(variance.freedom, 0.975) * np.sqrt(variance.value) / (value * (1 - value))
+        half = stdtrit(self._freedom, 0.975) * np.sqrt(variance) / (value * (1 - value))
         low, high = (float(expit(logit(value) + step)) for step in (-half, half))
         return Rate(value=value, low=low, high=high)
+
+    @cached_property
+    def _freedom(self) -> int:
+        return max(1, self.fewest - 1)
+
+    def point(self) -> float:
+        """The AUC without an interval."""
+        once = [np.ones((1, len(side)), dtype=np.int32) for side in self._sides]
+        ones = np.ones((1, self.num_models), dtype=np.int32)
+        return float(self._aucs(once[0], once[1], ones)[0])
 
     @cached_property
     def _sides(self) -> tuple[Side, Side]:
@@ -239,7 +234,8 @@ class Decisions:
         ]
         if not tests:
             return None
-        level = 1 - 0.05 / (2 * len(tests))
+        # Twice as many: on which side the scores of positives lie was found on the same decisions.
+        level = 1 - 0.05 / (2 * 2 * len(tests))
         bounds = [0.0]
         for side, fpr in tests:
             tpr, highest = side._bounds_at(fpr, level)
@@ -266,19 +262,19 @@ class Decisions:
             found.append(_clopper_pearson(float(yes.mean()), size, level)[place])
         return found[0], found[1]
 
-    def _rate(self, value: float, variance: Variance, decisions: int) -> Rate:
+    def _rate(self, value: float, variance: float, decisions: int) -> Rate:
         size = self._effective(value, variance, decisions, 0.975)
         low, high = _clopper_pearson(value, size, 0.975)
         return Rate(value=value, low=low, high=high)
 
-    def _effective(self, value: float, variance: Variance, decisions: int, level: float) -> float:
+    def _effective(self, value: float, variance: float, decisions: int, level: float) -> float:
         """How many independent decisions say as much."""
         from scipy.special import stdtrit
 
-        if not 0 < value < 1 or variance.value == 0:
+        if not 0 < value < 1 or variance == 0:
             return float(self.fewest)
-        size = value * (1 - value) / variance.value
-        size *= (stdtrit(decisions - 1, level) / stdtrit(variance.freedom, level)) ** 2
+        size = value * (1 - value) / variance
+        size *= (stdtrit(decisions - 1, level) / stdtrit(self._freedom, level)) ** 2
         return float(np.clip(size, 1, decisions))
 
     def _tprs(self, fprs: Array, positive_counts: Integers, negative_counts: Integers) -> Array:
@@ -329,23 +325,11 @@ class Decisions:
                 self._kept[part] = counts[0], counts[1], models
             yield counts[0], counts[1], models
 
-    def _variances(self, resamples: dict[Part, Array]) -> list[Variance]:
+    def _variances(self, resamples: dict[Part, Array]) -> list[float]:
         """Of every estimate, from its resamples [B, G] by what was drawn."""
-        sizes = {
-            "people": self.num_people,
-            "models": self.num_models,
-            "decisions": min(len(self.positives), len(self.negatives)),
-        }
         parts = {part: np.nanvar(values, axis=0, ddof=1) for part, values in resamples.items()}
-        larger = parts["decisions"]
-        totals = np.maximum(parts["people"] + parts["models"] - parts["decisions"], larger)
-        lost = sum(parts[part] ** 2 / max(sizes[part] - 1, 1) for part in _PARTS)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            freedom = np.nan_to_num(totals**2 / lost, nan=1.0)
-        return [
-            Variance(value=float(value), freedom=float(min(self.num_models, self.num_people) - 1))
-            for value, own in zip(totals, freedom, strict=True)
-        ]
+        totals = parts["people"] + parts["models"] - parts["decisions"]
+        return [float(total) for total in np.maximum(totals, parts["decisions"])]
 
 
 CURVE = ("fpr", "tpr", "low", "high")

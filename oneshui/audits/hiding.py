@@ -145,7 +145,8 @@ class Probed:
         tow: Against the retrained model.
         recovery: From five pictures of each person; None where undefined.
         recovery_error: Its standard error over people; None of a single one.
-        recognised: Rank 1 of the forgotten minus the retrained model's; None where not measured.
+        recognised: True accepts of the forgotten minus the retrained model's, rank 1 where there
+            are too few pairs for them; None where not measured.
         support_score: On the support set, in [0, 1].
         forget_score: On the forget set.
     """
@@ -162,9 +163,9 @@ def comes_back(row: Probed, again: Probed | None) -> bool | None:
     """Whether a row recovers or recognises more than a retrained model and more than by chance.
 
     More than ``MOST_RECOVERED`` of the way from the retrained to the pretrained model's curve, or a
-    difference in rank 1; either by more than two standard errors over people, and by more than the
-    model that was retrained again is away from the retrained one, be it above or below. Both are
-    looked at in every row, whichever finds more.
+    difference in true accepts (``Probed.recognised``); either by more than two standard errors over
+    people, and by more than the model that was retrained again is away from the retrained one, be
+    it above or below. Both are looked at in every row, whichever finds more.
 
     Args:
         row: The row.

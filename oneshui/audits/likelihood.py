@@ -261,13 +261,18 @@ def privacy_decisions(
     """The scored decisions of the first attack; arguments and errors are those of ``audit``."""
     first, then, was_seen, was_asked = _checked(before, after, seen, asked)
     pair = np.where(was_asked, then, np.nan), np.where(was_seen, np.nan, first)
-    return _decisions(*log_ratios(*pair, ("UNL", "OUT"), seed=seed), seed)
+    return _decisions(*pair, ("UNL", "OUT"), seed=seed)
 
 
 def log_ratios(
     positives: FloatArray, negatives: FloatArray, kinds: tuple[str, str], *, seed: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Log likelihood ratio of every decision, its own model left out of the estimates.
+    """Log likelihood ratio of every decision, its own model left out of what is said of people.
+
+    D and t, two numbers about everybody, are of all models. Were they refitted for every model, the
+    attack on nothing, whose D is 0 but for noise, would take its side against each model's noise,
+    and be far below guessing now and then; so its AUC is above .5 by less than a standard error,
+    and its interval holds .5 as often as it says.
 
     A decision of one kind has lost a model of that kind, so one of the other kind, drawn by the
     seed, is left out of what is said of the person too: estimates of unequal worth would set
@@ -290,10 +295,7 @@ def log_ratios(
     centre = _column_means(both, ~np.isnan(both))
     phi = positives - centre, negatives - centre
     one, other = (_Kind.of(*pair) for pair in zip(phi, kinds, strict=True))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gaps = one.sums / one.counts - other.sums / other.counts
-        noise = one.variance / one.counts + other.variance / other.counts
-    population = _population(gaps, noise)
+    population = _population(*_gaps(*phi))
     generator = np.random.default_rng(derive_seed(seed, "id-LiRA", "left out", *kinds))
     fewer = [kind.fewer(values, generator) for kind, values in zip((one, other), phi, strict=True)]
     return (
@@ -354,18 +356,29 @@ class _Kind:
     def fewer(self, phi: FloatArray, generator: np.random.Generator) -> _Kind:
         """The same without one more model of this kind to the person, where there is one."""
         there = ~np.isnan(phi)
-        # Those that are of the kind come first, in random order.
-        order = np.argsort(np.where(there, generator.random(phi.shape), 2.0), axis=0)
-        place = np.floor(generator.random(phi.shape) * there.sum(axis=0)).astype(np.int64)
-        chosen = np.take_along_axis(order, place, axis=0)
-        lost = np.take_along_axis(np.where(there, phi, 0.0), chosen, axis=0)
+        # The same one for all decisions about a person, whichever models there are beside it.
+        chosen = np.where(there, generator.random(phi.shape), 2.0).argmin(axis=0)
+        lost = np.where(there, phi, 0.0)[chosen, np.arange(phi.shape[1])]
         counts = np.maximum(self.counts - 1, 0)
         sums = np.where(self.counts > 0, self.sums - lost, 0.0)
         return _Kind(counts=counts, sums=sums, variance=self.variance)
 
 
+def _gaps(one: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Difference of every person's two means, and its variance, each [1, A]; NaN without one."""
+    means, errors = [], []
+    for phi in (one, other):
+        there = ~np.isnan(phi)
+        counts = there.sum(axis=0)
+        mean = _column_means(phi, there)
+        within = (np.where(there, phi - mean, 0.0) ** 2).sum() / np.maximum(counts - 1, 0).sum()
+        means.append(mean)
+        errors.append(np.where(counts > 0, within / np.maximum(counts, 1), np.nan))
+    return (means[0] - means[1])[None], (errors[0] + errors[1])[None]
+
+
 def _population(gaps: FloatArray, noise: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and variance over people of the true gaps, each [K, 1]."""
+    """Mean and variance over people of the true gaps, each [K, 1] of [K, A]."""
     there = np.isfinite(gaps) & np.isfinite(noise)
     weights = np.where(there, 1 / np.where(there, noise, 1.0), 0.0)
     values = np.where(there, gaps, 0.0)
@@ -382,10 +395,14 @@ def _population(gaps: FloatArray, noise: FloatArray) -> tuple[FloatArray, FloatA
     return mean, spread
 
 
-def _decisions(positives: FloatArray, negatives: FloatArray, seed: int) -> Decisions:
+def _decisions(
+    positives: FloatArray, negatives: FloatArray, kinds: tuple[str, str], *, seed: int
+) -> Decisions:
+    """The decisions between two kinds, given phi of each as of ``log_ratios``."""
+    ratios = log_ratios(positives, negatives, kinds, seed=seed)
     return Decisions(
-        positives=_side(positives),
-        negatives=_side(negatives),
+        positives=_side(ratios[0]),
+        negatives=_side(ratios[1]),
         num_people=positives.shape[1],
         num_models=len(positives),
         seed=seed,
@@ -395,8 +412,7 @@ def _decisions(positives: FloatArray, negatives: FloatArray, seed: int) -> Decis
 def _attack(
     unlearned: FloatArray, others: FloatArray, kind: str, *, seed: int, delta: float
 ) -> Attack:
-    ratios = log_ratios(unlearned, others, ("UNL", kind), seed=seed)
-    decisions = _decisions(*ratios, seed)
+    decisions = _decisions(unlearned, others, ("UNL", kind), seed=seed)
     resolved = reportable_fprs(len(decisions.negatives), FPRS)
     rates = dict(zip(resolved, decisions.rates_at(resolved), strict=True))
     return Attack(
@@ -404,7 +420,7 @@ def _attack(
         tpr={fpr: rates.get(fpr) for fpr in FPRS},
         epsilon=decisions.epsilon(FPRS, delta=delta),
         curve=decisions.curve(),
-        of_people=_aucs_of_people(*ratios),
+        of_people=_aucs_of_people(decisions),
         positives=len(decisions.positives),
         negatives=len(decisions.negatives),
     )
@@ -415,12 +431,13 @@ def _side(ratios: FloatArray) -> Side:
     return Side(scores=ratios[models, people], people=people, models=models)
 
 
-def _aucs_of_people(positives: FloatArray, negatives: FloatArray) -> FloatArray:
-    found = np.full(positives.shape[1], np.nan)
-    for place, (own, others) in enumerate(zip(positives.T, negatives.T, strict=True)):
-        yes, no = own[~np.isnan(own)], others[~np.isnan(others)]
+def _aucs_of_people(decisions: Decisions) -> FloatArray:
+    found = np.full(decisions.num_people, np.nan)
+    for person in range(decisions.num_people):
+        sides = (decisions.positives, decisions.negatives)
+        yes, no = (side.scores[side.people == person] for side in sides)
         if len(yes) and len(no):
-            found[place] = auc(yes, no)
+            found[person] = auc(yes, no)
     return found
 
 

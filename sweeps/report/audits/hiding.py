@@ -173,6 +173,11 @@ class Found:
         own, goal = model.rates(who, what), self.retrained.rates(who, what)
         return None if own is None or goal is None else gap(own, goal)
 
+    def _recognised(self, model: _Model) -> Gap | None:
+        """What the flag rests upon: true accepts, finer than rank 1, where their rate is given."""
+        accepted = self._gap(model, "forgotten", "accepted")
+        return self._gap(model, "forgotten", "first") if accepted is None else accepted
+
     def rate(self, what: str) -> float | None:
         """Mean over the forgotten; None where not measured."""
         return _mean(self.row.rates("forgotten", what) or [])
@@ -182,7 +187,7 @@ class Found:
             tow=tow,
             recovery=self._recovery(model, "5"),
             recovery_error=self._recovery_error(model),
-            recognised=self._gap(model, "forgotten", "first"),
+            recognised=self._recognised(model),
             support_score=model.support_score,
             forget_score=model.curve("5")[0],
         )

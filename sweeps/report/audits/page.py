@@ -74,7 +74,8 @@ def write(
     if not parts:
         return
     of_part = {
-        part.anchor: [one for one in figures if kind_of(one.name) in part.figures] for part in parts
+        part.anchor: [one for kind in part.figures for one in figures if kind_of(one.name) == kind]
+        for part in parts
     }
     page = render(
         "audits.html.j2",

@@ -55,13 +55,14 @@ NOTE = (
     "something. ± is the standard error over people, within these seeds. Accepted: the same where "
     "1 % of pairs of different people are taken for one; - where fewer than 1,000 such pairs are "
     "there. Stay: Δ rank 1 of people who stay, what unlearning did to the others. Flag: comes back "
-    "if more than 30 comes back from 5, or Δ rank 1 is above 0, by more than two standard errors "
-    "and by more than the model that was retrained again is away from the retrained one; hides if "
-    "besides the ToW is inside the noise floor (at least that model's), or the row scores as "
-    "little as the retrained model on the support pictures, which are all that is left to look at, "
-    "while more than half of what was to be forgotten is still known. In brackets: in how many of "
-    "the seeds where that can be told. A row without a flag may hide from these probes all the "
-    "same: other features, more steps or more pictures may find what they do not."
+    "if more than 30 comes back from 5, or Δ accepted (Δ rank 1 where that is missing) is above 0, "
+    "by more than two standard errors and by more than the model that was retrained again is away "
+    "from the retrained one; hides if besides the ToW is inside the noise floor (at least that "
+    "model's), or the row scores as little as the retrained model on the support pictures, which "
+    "are all that is left to look at, while more than half of what was to be forgotten is still "
+    "known. In brackets: in how many of the seeds where that can be told. A row without a flag may "
+    "hide from these probes all the same: other features, "
+    "more steps or more pictures may find what they do not."
 )
 
 

@@ -65,11 +65,10 @@ def part(plan: Plan, entries: Entries, frame: pd.DataFrame, folder: Path) -> Par
 
 def _tables(frame: pd.DataFrame) -> Iterator[AuditTable]:
     done = frame[frame["chosen_drop"].notna()]
-    for (dataset, size), block in done.groupby(["dataset", "num_forget"], sort=False):
+    for _, block in done.groupby(["dataset", "num_forget"], sort=False):
+        title = request_title(block["dataset"].iloc[0], int(block["num_forget"].iloc[0]))
         lines = [_line(str(method), rows) for method, rows in block.groupby("method", sort=False)]
-        yield AuditTable(
-            title=request_title(str(dataset), int(size)), titles=TITLES, lines=tuple(lines)
-        )
+        yield AuditTable(title=title, titles=TITLES, lines=tuple(lines))
 
 
 def _line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from oneshui.metrics.resampling import FEWEST_PEOPLE
 from oneshui.spec import Role
 from sweeps.graph.artifacts import PER_IDENTITY, SUPPORT
 from sweeps.graph.plan import ResultRow
@@ -46,7 +47,13 @@ def hardness(material: Material) -> Iterator[Drawing]:
 
 
 def hardness_memorised(material: Material) -> Iterator[Drawing]:
-    """The same against how much the models of the audit's pool memorise the person."""
+    """The same against how much the models of the audit's pool memorise the person.
+
+    Of fewer people than an interval needs there is no figure: a line through them says nothing.
+    """
+    points = material.tables.get("hardness_memorised.csv")
+    if points is None or points["identity"].nunique() < FEWEST_PEOPLE:
+        return iter(())
     return _trends(
         material,
         "hardness_memorised",

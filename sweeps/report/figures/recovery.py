@@ -37,7 +37,7 @@ _LOOKS = {
 }
 _TAUGHT: Mapping[str, str] = {
     "1": "1 forget picture of each",
-    "5": "5 forget pictures of each",
+    "5": "up to 5 forget pictures of each",
     "support": "the support picture of each",
 }
 PANEL = 2.5

@@ -91,10 +91,10 @@ def test_a_share_of_independent_decisions_has_clopper_and_pearson_s_bounds() -> 
 
 
 def test_perfect_attacks_know_no_more_than_there_are_models() -> None:
-    made = decisions(2, people=9, models=12, shift=100.0)
+    made = decisions(2, people=24, models=30, shift=100.0)
     found = made.auc()
     assert (found.value, found.high) == (1.0, 1.0)
-    assert found.low == pytest.approx(0.025 ** (1 / 9))
+    assert found.low == pytest.approx(0.025 ** (1 / 24))
     bound = made.epsilon([0.1, 0.5], delta=0.0)
     assert bound is not None
     assert 0 < bound < np.log(1 / 0.1)

@@ -12,6 +12,7 @@ from sweeps.graph.plan import Plan, ResultRow, expand
 
 PLAIN = (
     "sweep=smoke",
+    "sweep.datasets=[synthetic_tiny]",
     "sweep.seeds=[0,1]",
     "sweep.methods=[pretrain,retrain,retrain_again,ssd,scrub]",
     "+sweep.rows.retrain_again={method: retrain, reseed: 1}",

@@ -13,6 +13,7 @@ from support.result_frames import frame_of, row
 
 from sweeps.cli.reproduce import part_of
 from sweeps.config import load
+from sweeps.graph.audits import Choose
 from sweeps.graph.plan import Plan, expand
 from sweeps.report.audits import page, worst
 from sweeps.report.results import results_frame
@@ -39,9 +40,9 @@ def test_results_hold_what_the_chosen_cell_and_the_audit_measured(pooled: Inline
         assert frame.loc[name, "tow"] == score["tow"], "the row itself is of people at random"
         audit = value_of(pooled, found.lira_key)
         for column, value in audit.items():
-            stored = frame.loc[name, column]
+            stored = frame[column][name]
             assert stored == value or (value is None and math.isnan(stored)), column
-    assert math.isnan(frame.loc["retrain", "lira_auc"])
+    assert math.isnan(frame["lira_auc"]["retrain"])
 
 
 def test_the_page_has_a_part_for_each(pooled: InlineSweep, tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_number_of_an_audit_is_computed_again_with_the_audit(pooled: InlineSwe
     assert plain.audit_keys == ()
 
 
-def planned(choose: str) -> Plan:
+def planned(choose: Choose) -> Plan:
     plan = expand(load([*POOL]).sweep)
     return dataclasses.replace(plan, sweep=dataclasses.replace(plan.sweep, choose=choose))
 

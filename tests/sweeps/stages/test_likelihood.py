@@ -243,6 +243,6 @@ def test_a_model_that_left_the_finite_numbers_is_refused(
             assert name == "weights.safetensors"
             return spoiled
 
-    monkeypatch.setitem(context.entries, "weights", Spoiled())  # type: ignore[arg-type]
+    monkeypatch.setitem(context.entries, "weights", Spoiled())
     with pytest.raises(NumericalError, match="images of the pool have logits that are not finite"):
         likelihood.examine(context)

@@ -140,6 +140,23 @@ def test_what_is_missing_in_a_probe_is_missing_in_the_row() -> None:
     assert few["reid_tpr_gap"] is None
 
 
+def test_the_flag_rests_upon_true_accepts_and_upon_rank_one_where_there_are_too_few_pairs() -> None:
+    """Nothing comes back of ssd here, but the people are recognised."""
+    same = {"curves": value_of("retrain")["curves"], "heights": value_of("retrain")["heights"]}
+    goal = value_of("retrain")["forgotten"]
+
+    def hides(first: list[float], accepted: list[float] | None, of_goal: Any) -> float | None:
+        known = {**goal, "first": first, "accepted": accepted}
+        retrained = {"forgotten": {**goal, "accepted": of_goal}}
+        return values("ssd", ssd={**same, "forgotten": known}, retrain=retrained)["hides"]
+
+    low, high = list(goal["first"]), [0.9, 1.0, 0.6, 0.7]
+    assert hides(low, high, goal["accepted"]) == 1
+    assert hides(high, list(goal["accepted"]), goal["accepted"]) == 0
+    assert hides(high, None, None) == 1
+    assert hides(low, None, None) == 0
+
+
 def test_a_row_whose_probes_are_not_all_done_has_no_columns() -> None:
     row = row_of(PLAN, "ssd")
     assert row.probes is not None
