@@ -83,7 +83,7 @@ def test_a_dataset_changes_its_own_training_values() -> None:
         (["sweep.rows.ssd.alfa=1"], "unknown hyperparameter of ssd 'alfa'; did you mean 'alpha'"),
         (["sweep.rows.gradient_ascent.parameters=some"], "parameters is 'some'"),
         (["sweep.training.epochs=0"], "training.epochs is 0"),
-        (["sweep.training.optimizer=adam"], "sweep.training.optimizer is 'adam'"),
+        (["sweep.training.optimizer=lion"], "sweep.training.optimizer is 'lion'"),
         (["sweep.model.image_size=3"], "model.image_size is 3"),
         (
             ["datasets.synthetic.crop_size=20"],
