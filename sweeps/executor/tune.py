@@ -25,8 +25,9 @@ from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.resources import ResourceRequests
+from sweeps.schedule.room import Node
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.schedule.slots import Node, Slots
+from sweeps.schedule.slots import Slots
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.store.leases import Holder, name_of, this_host
 from sweeps.store.private import lock_of, runtime_folder

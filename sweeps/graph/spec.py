@@ -33,13 +33,16 @@ Listed = Literal["sweeps", "datasets", "methods", "keys"]
 """What ``mode=list`` can be asked about."""
 
 
+_AT_MOST_ONE_GPU = "0 to 1, a share of one GPU: no job computes on two"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageResources:
     """What the jobs of a stage get; None leaves the worker's default.
 
     Attributes:
         cpus: Processors.
-        gpus: GPUs, or the share of one.
+        gpus: Share of one GPU, 0 to 1.
         memory_gb: Main memory in 2**30 bytes.
     """
 
@@ -49,13 +52,7 @@ class StageResources:
 
     def __post_init__(self) -> None:
         require(self.cpus is None or self.cpus >= 1, "cpus", self.cpus, "1 or more")
-        gpus = self.gpus or 0.0
-        require(
-            0 <= gpus <= 8 and (gpus <= 1 or gpus == int(gpus)),
-            "gpus",
-            self.gpus,
-            "a share of one GPU, or a whole number up to 8",
-        )
+        require(0 <= (self.gpus or 0.0) <= 1, "gpus", self.gpus, _AT_MOST_ONE_GPU)
         memory = self.memory_gb
         require(memory is None or memory >= 0, "memory_gb", memory, "0 or more")
 
@@ -514,7 +511,7 @@ class ClusterSpec:
         gpus: GPUs that Ray may use on this machine, counted from 0 among those that
             CUDA_VISIBLE_DEVICES shows; None means all of them.
         cpus_per_worker: Processors reserved for each.
-        gpus_per_worker: GPUs, or share of one, reserved for each; None means half a GPU where
+        gpus_per_worker: Share of one GPU reserved for each, 0 to 1; None means half a GPU where
             the cluster has GPUs, and none elsewhere.
         memory_gb_per_worker: Main memory reserved for each, in 2**30 bytes; 0 reserves none.
         stages: What jobs of a stage get instead.
@@ -570,13 +567,8 @@ class ClusterSpec:
         require(
             self.cpus_per_worker >= 1, "cluster.cpus_per_worker", self.cpus_per_worker, "1 or more"
         )
-        gpus = self.gpus_per_worker or 0.0
-        require(
-            0 <= gpus <= 8 and (gpus <= 1 or gpus == int(gpus)),
-            "cluster.gpus_per_worker",
-            self.gpus_per_worker,
-            "a share of one GPU, or a whole number up to 8",
-        )
+        share = self.gpus_per_worker
+        require(0 <= (share or 0.0) <= 1, "cluster.gpus_per_worker", share, _AT_MOST_ONE_GPU)
         for name, lowest in (
             ("heartbeat_seconds", 2.0),
             ("start_seconds", 5.0),
