@@ -505,6 +505,8 @@ class ClusterSpec:
         dashboard: Whether Ray's own dashboard is started, on loopback.
         machines: What an autoscaler may add, by Ray's name for the type; where there are any,
             ready jobs ask for machines, and machines without jobs are let go.
+        machines_file: Launcher file of Ray's that says which machines may be added, instead of
+            ``machines``; on a head the one that Ray's autoscaler goes by. Empty for none.
         workers: Jobs at the same time; 0 means one per processor (or per GPU share).
         machine_workers: Jobs at the same time on one machine, of all this user's sweeps that say
             so; 0 counts no others.
@@ -530,6 +532,7 @@ class ClusterSpec:
     mode: Literal["local", "existing"] = "local"
     dashboard: bool = False
     machines: Mapping[str, MachineType] = field(default_factory=dict)
+    machines_file: str = ""
     workers: int = 0
     machine_workers: int = 0
     gpus: tuple[int, ...] | None = None
@@ -547,8 +550,9 @@ class ClusterSpec:
     interruptions_per_hour: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.machines and self.mode == "local":
-            raise InputError("cluster.machines is for cluster=existing: nothing is added here")
+        for name in ("machines", "machines_file"):
+            if getattr(self, name) and self.mode == "local":
+                raise InputError(f"cluster.{name} is for cluster=existing: nothing is added here")
         if self.gpus is not None and self.mode == "existing":
             raise InputError(
                 "cluster.gpus is for cluster=local: machines of a running cluster were started "
