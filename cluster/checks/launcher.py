@@ -75,7 +75,7 @@ def problems(config: dict[str, Any]) -> list[str]:
 
 def cloud_of(provider: dict[str, Any]) -> str:
     """The cloud: aws, gcp, or another of Ray's names of providers."""
-    return SPOT_FIRST.get(str(provider.get("module", "")), str(provider["type"]))
+    return SPOT_FIRST.get(str(provider.get("module", "")), str(provider.get("type", "")))
 
 
 def _ray_problems(config: dict[str, Any]) -> list[str]:

@@ -52,13 +52,14 @@ def test_a_cloud_adds_the_machines_of_its_launcher_file(tmp_path: Path) -> None:
         "max_workers: 20\nhead_node_type: head\navailable_node_types:\n"
         "  head: {resources: {CPU: 0}}\n  none: {resources: {CPU: 1}, max_workers: 0}\n"
         "  few: {resources: {CPU: 4, GPU: 1, memory: 1073741824}, max_workers: 3}\n"
-        "  many: {resources: {CPU: 2}}\n"
+        "  many: {resources: {CPU: 2}}\n  too_many: {resources: {CPU: 2}, max_workers: 30}\n"
     )
     cluster = load(["cluster=aws", f"cluster.machines_file={file}"]).cluster
     assert cluster.mode == "existing"
     assert cluster.machines == {
         "few": MachineType(cpus=4, gpus=1, memory_gb=1, most=3),
         "many": MachineType(cpus=2, most=20),
+        "too_many": MachineType(cpus=2, most=20),
     }
 
 
