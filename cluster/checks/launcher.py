@@ -57,15 +57,16 @@ TOKEN_FILE = "auth_token"
 
 
 def problems(config: dict[str, Any]) -> list[str]:
-    """Everything that is wrong with a launcher file; Ray's own complaints first."""
-    found = _ray_problems(config)
+    """Everything that is wrong with a launcher file; what is left out first, then Ray's own."""
+    # First, because of some that are left out Ray says no more than their name.
+    found = [
+        f"{key} is left out: Ray would fill in its own" for key in EXPLICIT if key not in config
+    ]
+    found = found or _ray_problems(config)
     if found:
         return found
     kind = cloud_of(config["provider"])
     found = _provider_problems(config, kind)
-    found += [
-        f"{key} is left out: Ray would fill in its own" for key in EXPLICIT if key not in config
-    ]
     found += _scaling_problems(config)
     found += _command_problems(config)
     found += _mount_problems(config.get("file_mounts", {}))

@@ -86,15 +86,19 @@ def test_everything_that_costs_is_listed_with_the_command_that_ends_it() -> None
 def test_the_command_never_takes_an_error_for_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # Made before boto3 is replaced.
+    empty, full = Account(empty=True), Account(empty=False)
+    forbidden = Account(empty=True, bucket_error="403")
+
     def status(account: Account) -> int:
         monkeypatch.setattr(boto3, "client", lambda name, _region: account.clients[name])
         return main(["aws", "us-west-2", "b"])
 
-    assert status(Account(empty=True)) == 0
+    assert status(empty) == 0
     assert capsys.readouterr().out == "nothing is left in us-west-2\n"
-    assert status(Account(empty=False)) == 1
+    assert status(full) == 1
     assert "machine i-1" in capsys.readouterr().out
-    assert status(Account(empty=True, bucket_error="403")) == 2
+    assert status(forbidden) == 2
     said = capsys.readouterr()
     assert (said.out, "the account does not answer" in said.err) == ("", True)
     assert main([]) == 2
