@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +36,9 @@ from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.forecast import makespan
 from sweeps.schedule.resources import ResourceRequests
+from sweeps.schedule.room import Node, Request
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.schedule.slots import Request
+from sweeps.schedule.slots import Placement, Ready, Slots
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.store import LocalStore
 
@@ -378,6 +381,88 @@ def large(count: int) -> dict[str, Any]:
     }
 
 
+PLACING_MILLISECONDS = 2.0
+FILL_SECONDS = 2.0
+
+
+def fill(nodes: list[Node], wide: Request, narrow: Request) -> dict[str, float]:
+    """A start of two shapes that fills the machines: no Ray, only what decides about it.
+
+    Every slot is warmed up and given a job, then a third of them change their shape.
+    """
+    slots = Slots(narrow, nodes)
+    room, numbers = slots.count(), itertools.count()
+    waiting = Counter({narrow: 4 * room})
+    idle: dict[str, Placement] = {}
+    running: dict[str, Placement] = {}
+    worst = 0.0
+
+    def settle() -> None:
+        nonlocal worst
+        while True:
+            ready = {
+                shape: Ready(seconds=60.0 * count, priority=float(shape.gpus), count=count)
+                for shape, count in waiting.items()
+                if count
+            }
+            began = time.perf_counter()
+            placement = slots.place(ready, 8 * room)
+            worst = max(worst, time.perf_counter() - began)
+            if placement is None:
+                return
+            name = f"t{next(numbers)}"
+            slots.start(name, placement)
+            (idle if placement.idle else running)[name] = placement
+            waiting[placement.request] -= not placement.idle
+            for displaced in placement.displaced:
+                process = processes.pop(displaced, "")
+                idle.pop(displaced)
+                slots.end(displaced, process)
+            if placement.process:
+                processes[name] = placement.process
+
+    def report() -> None:
+        for name in [name for name in idle if name not in processes]:
+            processes[name] = f"p{name}"
+            slots.warm(name, processes[name])
+
+    processes: dict[str, str] = {}
+    began = time.perf_counter()
+    settle()
+    report()
+    settle()
+    filled = time.perf_counter() - began
+    assert len(running) == room, (len(running), room)
+    waiting[wide] = room // 6
+    for name in list(running)[: room // 3]:
+        del running[name]
+        slots.end(name, processes.pop(name, ""))
+        settle()
+        report()
+    return {"slots": room, "worst_ms": 1000 * worst, "fill_s": filled}
+
+
+def placing() -> dict[str, Any]:
+    """Part 7: what to start next on 256 GPUs, the worst answer and a start that fills them all."""
+    half, whole = Request(gpus=0.5), Request(gpus=1.0)
+    with_memory = Request(gpus=0.5, memory_gb=8), Request(gpus=1.0, memory_gb=16)
+    equal = [Node(cpus=16, gpus=4, memory_gb=64)] * 64
+    # As Ray reports machines of one type: no two have the same memory to the byte.
+    unequal = [Node(cpus=4, gpus=1, memory_gb=32 + place / 1000) for place in range(256)]
+    found: dict[str, Any] = {}
+    for name, value in {
+        "equal": fill(equal, whole, half),
+        "unequal": fill(unequal, with_memory[1], with_memory[0]),
+    }.items():
+        found |= {f"{name}_{what}": number for what, number in value.items()}
+    found["ok"] = all(
+        found[f"{name}_worst_ms"] <= PLACING_MILLISECONDS
+        and found[f"{name}_fill_s"] <= FILL_SECONDS
+        for name in ("equal", "unequal")
+    )
+    return found
+
+
 def main() -> None:
     """Run the parts that were asked for and print what they found."""
     parts: dict[str, Callable[[], dict[str, Any]]] = {
@@ -387,6 +472,7 @@ def main() -> None:
         "realistic": lambda: realistic(1.0),
         "overhead": lambda: overhead(5000),
         "large": lambda: large(10_000),
+        "placing": placing,
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=", ".join(parts))

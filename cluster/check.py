@@ -1,7 +1,9 @@
 """``python -m cluster.check FILE...``: what is wrong with a cluster file, before it costs money.
 
-Reads launcher files, Kubernetes manifests and Dockerfiles; contacts nothing. Exit status 0: nothing
-was found; 1: each problem on its line; 2: a file cannot be read.
+Reads launcher files, Kubernetes manifests and Dockerfiles; contacts nothing. With ``--account`` and
+a filled-in launcher file for AWS it also looks at the account, by calls that only read: quotas, the
+role for spot machines, key, profiles, subnets, image, bucket. Exit status 0: nothing was found; 1:
+each problem on its line; 2: a file cannot be read, or the account does not answer.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from cluster.accounts import aws as aws_account
 from cluster.checks import dockerfile, kuberay, launcher
 from cluster.checks.common import blanks, secret_problems
 
@@ -37,8 +40,30 @@ def problems(path: Path) -> list[str]:
     raise ValueError("neither a launcher file nor Kubernetes manifests")
 
 
+def account_problems(path: Path) -> list[str]:
+    """What the account lacks that a launcher file needs.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The account does not answer, or is of no cloud that is known here.
+    """
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or launcher.cloud_of(config.get("provider", {})) != "aws":
+        raise ValueError("--account knows AWS alone")
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        region = config["provider"]["region"]
+        return list(aws_account.problems(config, lambda name: boto3.client(name, region)))
+    except (BotoCoreError, ClientError) as error:
+        raise ValueError(f"the account does not answer: {error}") from None
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the problems of all files; returns the exit status."""
+    ask_account = "--account" in arguments
+    arguments = [argument for argument in arguments if argument != "--account"]
     if not arguments:
         print(__doc__)
         return 2
@@ -46,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
     for name in arguments:
         try:
             found = problems(Path(name))
+            if ask_account and not found:
+                found = account_problems(Path(name))
         except (OSError, yaml.YAMLError, ValueError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 2

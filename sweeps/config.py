@@ -54,6 +54,7 @@ from sweeps.graph.spec import (
     TuningObjective,
     TuningSpec,
 )
+from sweeps.launcher_file import with_machines
 from sweeps.overrides import Change, apply, parse
 from sweeps.rows import RowSpec, rows_of
 from sweeps.store.base import sha256
@@ -305,7 +306,7 @@ def _launch(
     return LaunchSpec(
         mode=config.mode,
         sweep=sweep,
-        cluster=config.cluster,
+        cluster=_cluster(config),
         places=Places(
             data_dir=config.data_dir,
             output_dir=output_dir,
@@ -358,6 +359,12 @@ def _device(config: _Config) -> Device:
             "leave one of the two out"
         )
     return device
+
+
+def _cluster(config: _Config) -> ClusterSpec:
+    # The other modes start no machine, and the file is where machines are started.
+    is_needed = config.mode in ("run", "plan")
+    return with_machines(config.cluster) if is_needed else config.cluster
 
 
 def _plugin_items(composed: Mapping[str, Any]) -> list[str]:

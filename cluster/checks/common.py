@@ -72,7 +72,7 @@ def node_type_problems(
 def spot_problems(
     config: dict[str, Any], is_spot: Callable[[NodeConfig], bool], key: str
 ) -> list[str]:
-    """Whether workers are spot machines first, and others where no spot machine is to be had.
+    """Whether workers are asked for as spot machines; the provider turns to others by itself.
 
     Args:
         config: A launcher file.
@@ -80,18 +80,11 @@ def spot_problems(
         key: What in a ``node_config`` asks for one, for people.
     """
     types = config["available_node_types"]
-    workers = [name for name in types if name != config["head_node_type"]]
-    cheap = [name for name in workers if is_spot(types[name]["node_config"])]
-    dear = [name for name in workers if name not in cheap]
-    found = []
-    if not cheap:
-        found.append(f"no worker type is a spot type ({key})")
-    if not dear:
-        found.append("there is no on-demand type for when no spot machine is to be had")
-    priority = {name: types[name].get("priority", 0) for name in workers}
-    if any(priority[one] <= priority[other] for one in cheap for other in dear):
-        found.append("spot types must have a higher priority than on-demand types")
-    return found
+    return [
+        f"{name}: asks for no spot machine ({key})"
+        for name, node in types.items()
+        if name != config["head_node_type"] and not is_spot(node["node_config"])
+    ]
 
 
 def identity_problems(

@@ -14,6 +14,7 @@ from cluster.checks.common import identity_problems, node_type_problems, spot_pr
 
 # Ray writes them into the request itself; a file must hold no other key that Instance lacks.
 SET_BY_RAY = {"sourceInstanceTemplate"}
+DISK_TYPES = {"pd-balanced", "pd-ssd", "hyperdisk-balanced"}
 DOCUMENT = Path("discovery_cache", "documents", "compute.v1.json")
 
 
@@ -77,12 +78,19 @@ def _node_problems(given: dict[str, Any]) -> list[str]:
         str(disk.get("initializeParams", {}).get("sourceImage", ""))
         for disk in given.get("disks", [])
     ]
+    disks = [
+        str(disk.get("initializeParams", {}).get("diskType", "")) for disk in given.get("disks", [])
+    ]
     wanted = {
         "sourceImage must name an image, not a family that changes": bool(images)
         and all(image and "/family/" not in image for image in images),
         "every disk must go away with its machine (autoDelete)": all(
             disk.get("autoDelete") for disk in given.get("disks", [])
         ),
+        "diskType is no pd-balanced, pd-ssd or hyperdisk: G2 machines refuse the default": bool(
+            disks
+        )
+        and all(disk.rpartition("/")[2] in DISK_TYPES for disk in disks),
         "networkInterfaces is missing: Ray would take the default network, open to the world": bool(
             given.get("networkInterfaces")
         ),

@@ -6,13 +6,23 @@ The schema itself is the cluster's: ``kubectl apply --dry-run=server`` applies i
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from oneshui.errors import InputError
+from sweeps.config import load
 
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 SIZES = {"num-cpus", "num-gpus", "memory", "resources"}
 # Ignored, or refused, by an operator whose feature gates are as they come.
 GATED = ("networkPolicy", "tlsOptions")
+PENDING = "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S"
+# What keeps the autoscalers of GKE and of Karpenter from moving a pod.
+STAYS = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
 # Where GPU machines of a kind that may be reclaimed carry a taint or a label.
 SPOT_TAINTS = {"cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"}
 
@@ -54,9 +64,32 @@ def _job_problems(manifest: dict[str, Any]) -> Iterator[str]:
         yield "activeDeadlineSeconds is missing: nothing bounds the costs"
     if "rayClusterSpec" in spec:
         yield from _cluster_problems(spec["rayClusterSpec"])
+        yield from _maximum_problems(spec.get("entrypoint", ""), spec["rayClusterSpec"])
     if "submitterPodTemplate" in spec:
         for problem in _pod_problems(spec["submitterPodTemplate"]["spec"]):
             yield f"submitter: {problem}"
+
+
+def _maximum_problems(entrypoint: str, spec: dict[str, Any]) -> Iterator[str]:
+    """Whether the sweep asks for as many machines as the groups may have."""
+    command = shlex.split(entrypoint)
+    scripts = [place for place, word in enumerate(command) if word.endswith("launch.py")]
+    if not scripts:
+        yield "entrypoint runs no launch.py"
+        return
+    try:
+        machines = load(command[scripts[0] + 1 :]).cluster.machines
+    except InputError as error:
+        yield f"entrypoint: {error}"
+        return
+    for group in spec.get("workerGroupSpecs", []):
+        name, most = group["groupName"], group["maxReplicas"]
+        asked = machines[name].most if name in machines else 0
+        if asked != most:
+            yield (
+                f"{name}: maxReplicas is {most}, but the sweep asks for at most {asked}: add "
+                f"cluster.machines.{name}.most={most} to the entrypoint"
+            )
 
 
 def _cluster_problems(spec: dict[str, Any]) -> Iterator[str]:
@@ -68,23 +101,41 @@ def _cluster_problems(spec: dict[str, Any]) -> Iterator[str]:
     auth = spec.get("authOptions", {})
     if auth.get("mode") != "token" or not auth.get("secretName"):
         yield "authOptions must be {mode: token, secretName: ...}: else any port runs code"
-    if not spec.get("enableInTreeAutoscaling"):
-        yield "enableInTreeAutoscaling is not true: GPU machines would never go away"
-    if spec.get("autoscalerOptions", {}).get("version") != "v2":
-        yield "autoscalerOptions.version is not v2"
-    head = spec["headGroupSpec"]
-    params = head.get("rayStartParams", {})
-    if params.get("num-cpus") != "0":
-        yield 'head: rayStartParams must say num-cpus: "0": jobs would run on it'
-    if head.get("serviceType", "ClusterIP") != "ClusterIP":
-        yield f"head: serviceType {head['serviceType']} opens its ports: use kubectl port-forward"
-    for problem in _pod_problems(head["template"]["spec"]):
+    yield from _autoscaler_problems(spec)
+    for problem in _head_problems(spec["headGroupSpec"]):
         yield f"head: {problem}"
     for group in spec.get("workerGroupSpecs", []):
         for problem in _group_problems(group):
             yield f"{group['groupName']}: {problem}"
     if not any(_tolerates_spot(group) for group in spec.get("workerGroupSpecs", [])):
         yield "no worker group tolerates spot machines"
+
+
+def _autoscaler_problems(spec: dict[str, Any]) -> Iterator[str]:
+    if not spec.get("enableInTreeAutoscaling"):
+        yield "enableInTreeAutoscaling is not true: GPU machines would never go away"
+    if spec.get("autoscalerOptions", {}).get("version") != "v2":
+        yield "autoscalerOptions.version is not v2"
+    env = {
+        one["name"]: one.get("value") for one in spec.get("autoscalerOptions", {}).get("env", [])
+    }
+    if not 0 < int(env.get(PENDING) or 3600) <= 900:
+        yield f"autoscalerOptions.env: {PENDING} is missing: a pending pod is waited for an hour"
+
+
+def _head_problems(head: dict[str, Any]) -> Iterator[str]:
+    params = head.get("rayStartParams", {})
+    if params.get("num-cpus") != "0":
+        yield 'rayStartParams must say num-cpus: "0": jobs would run on it'
+    if head.get("serviceType", "ClusterIP") != "ClusterIP":
+        yield f"serviceType {head['serviceType']} opens its ports: use kubectl port-forward"
+    annotations = head["template"].get("metadata", {}).get("annotations", {})
+    for key, value in STAYS.items():
+        if annotations.get(key) != value:
+            yield f'annotation {key}: "{value}" is missing: it may be evicted at any time'
+    if _tolerates_spot(head):
+        yield "tolerates spot machines: with it the whole cluster would go"
+    yield from _pod_problems(head["template"]["spec"])
 
 
 def _tolerates_spot(group: dict[str, Any]) -> bool:

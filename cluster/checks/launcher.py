@@ -29,8 +29,17 @@ EXPLICIT = (
     "head_start_ray_commands",
     "worker_start_ray_commands",
 )
+SPOT_FIRST = {
+    "sweeps.executor.spot.aws.AwsSpotFirst": "aws",
+    "sweeps.executor.spot.google.GoogleSpotFirst": "gcp",
+}
+"""Our providers, and whose machines they buy."""
+
 PROVIDER_KEYS = {
     "type",
+    "module",
+    "on_demand_machines",
+    "on_demand_after_seconds",
     "region",
     "availability_zone",
     "cache_stopped_nodes",
@@ -48,20 +57,26 @@ TOKEN_FILE = "auth_token"
 
 
 def problems(config: dict[str, Any]) -> list[str]:
-    """Everything that is wrong with a launcher file; Ray's own complaints first."""
-    found = _ray_problems(config)
-    if found:
-        return found
-    kind = config["provider"]["type"]
-    found = _provider_problems(config["provider"])
-    found += [
+    """Everything that is wrong with a launcher file; what is left out first, then Ray's own."""
+    # First, because of some that are left out Ray says no more than their name.
+    found = [
         f"{key} is left out: Ray would fill in its own" for key in EXPLICIT if key not in config
     ]
+    found = found or _ray_problems(config)
+    if found:
+        return found
+    kind = cloud_of(config["provider"])
+    found = _provider_problems(config, kind)
     found += _scaling_problems(config)
     found += _command_problems(config)
     found += _mount_problems(config.get("file_mounts", {}))
     check = {"aws": aws.problems, "gcp": gcp.problems}.get(kind)
     return found + (check(config) if check else [])
+
+
+def cloud_of(provider: dict[str, Any]) -> str:
+    """The cloud: aws, gcp, or another of Ray's names of providers."""
+    return SPOT_FIRST.get(str(provider.get("module", "")), str(provider.get("type", "")))
 
 
 def _ray_problems(config: dict[str, Any]) -> list[str]:
@@ -91,11 +106,20 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _provider_problems(provider: dict[str, Any]) -> list[str]:
-    known = PROVIDER_KEYS | OWN_KEYS.get(provider["type"], set())
+def _provider_problems(config: dict[str, Any], kind: str) -> list[str]:
+    provider, most = config["provider"], config.get("max_workers", 0)
+    known = PROVIDER_KEYS | OWN_KEYS.get(kind, set())
     found = [f"provider.{key} is not a key that Ray reads" for key in provider if key not in known]
     if provider.get("cache_stopped_nodes", True):
         found.append("provider.cache_stopped_nodes is not false: stopped machines keep costing")
+    ours = next((module for module, cloud in SPOT_FIRST.items() if cloud == kind), None)
+    if ours is not None and provider.get("module") != ours:
+        found.append(
+            "provider: where spot machines are refused, Ray asks for them again and buys nothing "
+            f"else; say type: external, module: {ours}"
+        )
+    elif ours is not None and not 0 <= provider.get("on_demand_machines", -1) <= most:
+        found.append(f"provider.on_demand_machines must be 0 to max_workers, {most}")
     return found
 
 
@@ -107,6 +131,8 @@ def _scaling_problems(config: dict[str, Any]) -> list[str]:
         low, high = node.get("min_workers", 0), node.get("max_workers", most)
         if high > most:
             found.append(f"{name}: max_workers {high} is above the whole cluster's {most}")
+        if high < most and len(types) == 2 and name != config.get("head_node_type"):
+            found.append(f"{name}: max_workers {high} leaves the whole cluster's {most} unreached")
         if low > 0:
             found.append(f"{name}: min_workers {low} keeps machines that nobody uses")
     head = types.get(config.get("head_node_type"), {})

@@ -21,8 +21,9 @@ from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job, log_path
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.resources import ResourceRequests
+from sweeps.schedule.room import Node
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.schedule.slots import Node, Placement, Slots
+from sweeps.schedule.slots import Placement, Slots
 from sweeps.store.leases import Holder
 
 logger = logging.getLogger("oneshui.searcher")

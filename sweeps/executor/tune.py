@@ -25,8 +25,9 @@ from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec, Device
 from sweeps.schedule.resources import ResourceRequests
+from sweeps.schedule.room import Node
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.schedule.slots import Node, Slots
+from sweeps.schedule.slots import Slots
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.devices import count_named
 from sweeps.store.leases import Holder, name_of, this_host
@@ -60,8 +61,10 @@ from ray._private.accelerators import NvidiaGPUAcceleratorManager  # noqa: E402
 from ray.job_config import JobConfig  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
+from sweeps.executor.machine_watch import MachineWatch, refusal  # noqa: E402
 from sweeps.executor.process_watch import ProcessWatch  # noqa: E402
 from sweeps.executor.searcher import GraphSearcher, IdleStopper  # noqa: E402
+from sweeps.executor.spot.purchase import refusal_path  # noqa: E402
 from sweeps.executor.trainable import Execute, JobTrainable, prepare_worker  # noqa: E402
 from sweeps.executor.worker import execute  # noqa: E402
 
@@ -337,6 +340,14 @@ def run_sweep(
         job_seconds=cluster.max_job_hours * 3600,
         kill=_end_holder,
     )
+    machines = MachineWatch(lambda: refusal(refusal_path()))
+
+    def look() -> list[Node]:
+        if cluster.machines:
+            there = sum(node["Resources"].get("CPU", 0) > 0 for node in _alive())
+            machines.look(there, scheduler.num_open)
+        return cluster_nodes(cluster)
+
     searcher = GraphSearcher(
         scheduler,
         slots,
@@ -344,7 +355,7 @@ def run_sweep(
         watch,
         jobs=jobs,
         logs=env.logs,
-        look=lambda: cluster_nodes(cluster),
+        look=look,
         holder=lambda job: env.store.leases.holders().get(name_of(job.stage, job.key)),
         is_gone=_is_gone,
         on_change=on_change,

@@ -36,13 +36,16 @@ Listed = Literal["sweeps", "datasets", "methods", "keys"]
 """What ``mode=list`` can be asked about."""
 
 
+_AT_MOST_ONE_GPU = "0 to 1, a share of one GPU: no job computes on two"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageResources:
     """What the jobs of a stage get; None leaves the worker's default.
 
     Attributes:
         cpus: Processors.
-        gpus: GPUs, or the share of one.
+        gpus: Share of one GPU, 0 to 1.
         memory_gb: Main memory in 2**30 bytes.
     """
 
@@ -52,13 +55,7 @@ class StageResources:
 
     def __post_init__(self) -> None:
         require(self.cpus is None or self.cpus >= 1, "cpus", self.cpus, "1 or more")
-        gpus = self.gpus or 0.0
-        require(
-            0 <= gpus <= 8 and (gpus <= 1 or gpus == int(gpus)),
-            "gpus",
-            self.gpus,
-            "a share of one GPU, or a whole number up to 8",
-        )
+        require(0 <= (self.gpus or 0.0) <= 1, "gpus", self.gpus, _AT_MOST_ONE_GPU)
         memory = self.memory_gb
         require(memory is None or memory >= 0, "memory_gb", memory, "0 or more")
 
@@ -590,13 +587,15 @@ class ClusterSpec:
         dashboard: Whether Ray's own dashboard is started, on loopback.
         machines: What an autoscaler may add, by Ray's name for the type; where there are any,
             ready jobs ask for machines, and machines without jobs are let go.
+        machines_file: Launcher file of Ray's that says which machines may be added, instead of
+            ``machines``; on a head the one that Ray's autoscaler goes by. Empty for none.
         workers: Jobs at the same time; 0 means one per processor (or per GPU share).
         machine_workers: Jobs at the same time on one machine, of all this user's sweeps that say
             so; 0 counts no others.
         gpus: GPUs that Ray may use on this machine, counted from 0 among those that
             CUDA_VISIBLE_DEVICES shows; None means all of them.
         cpus_per_worker: Processors reserved for each.
-        gpus_per_worker: GPUs, or share of one, reserved for each; None means half a GPU where
+        gpus_per_worker: Share of one GPU reserved for each, 0 to 1; None means half a GPU where
             the cluster has GPUs, and none elsewhere.
         memory_gb_per_worker: Main memory reserved for each, in 2**30 bytes; 0 reserves none.
         stages: What jobs of a stage get instead.
@@ -615,6 +614,7 @@ class ClusterSpec:
     mode: Literal["local", "existing"] = "local"
     dashboard: bool = False
     machines: Mapping[str, MachineType] = field(default_factory=dict)
+    machines_file: str = ""
     workers: int = 0
     machine_workers: int = 0
     gpus: tuple[int, ...] | None = None
@@ -632,8 +632,9 @@ class ClusterSpec:
     interruptions_per_hour: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.machines and self.mode == "local":
-            raise InputError("cluster.machines is for cluster=existing: nothing is added here")
+        for name in ("machines", "machines_file"):
+            if getattr(self, name) and self.mode == "local":
+                raise InputError(f"cluster.{name} is for cluster=existing: nothing is added here")
         if self.gpus is not None and self.mode == "existing":
             raise InputError(
                 "cluster.gpus is for cluster=local: machines of a running cluster were started "
@@ -652,13 +653,8 @@ class ClusterSpec:
         require(
             self.cpus_per_worker >= 1, "cluster.cpus_per_worker", self.cpus_per_worker, "1 or more"
         )
-        gpus = self.gpus_per_worker or 0.0
-        require(
-            0 <= gpus <= 8 and (gpus <= 1 or gpus == int(gpus)),
-            "cluster.gpus_per_worker",
-            self.gpus_per_worker,
-            "a share of one GPU, or a whole number up to 8",
-        )
+        share = self.gpus_per_worker
+        require(0 <= (share or 0.0) <= 1, "cluster.gpus_per_worker", share, _AT_MOST_ONE_GPU)
         for name, lowest in (
             ("heartbeat_seconds", 2.0),
             ("start_seconds", 5.0),

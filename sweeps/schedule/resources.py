@@ -12,7 +12,7 @@ from sweeps.graph.cells import index_job
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec, StageResources, SweepSpec
 from sweeps.schedule.estimates import JobKind, dataset_of, kinds_of
-from sweeps.schedule.slots import Request
+from sweeps.schedule.room import Request
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
 """Few sizes, because a warm process is reused only for an equal request."""
@@ -98,7 +98,7 @@ class ResourceRequests:
             return self._enlarged[job.key]
         request, particular = self._configured(job)
         peak = self._peaks.get(self._kind(job))
-        packed = self._cluster.pack_gpus and not particular and 0 < request.gpus <= 1
+        packed = self._cluster.pack_gpus and not particular and request.gpus > 0
         if not packed or peak is None or not self.gpu_bytes:
             return request
         wanted = peak * HEADROOM / self.gpu_bytes
@@ -112,7 +112,7 @@ class ResourceRequests:
             fits: Whether any machine has so much; what none has is not asked for.
         """
         request = self.request(job)
-        gpus = min(1.0, 2 * request.gpus) if request.gpus < 1 else request.gpus
+        gpus = min(1.0, 2 * request.gpus)
         for larger in (
             replace(request, gpus=gpus, memory_gb=2 * request.memory_gb),
             replace(request, gpus=gpus),

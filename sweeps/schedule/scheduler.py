@@ -19,7 +19,8 @@ from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.schedule.estimates import Estimates, Mean
 from sweeps.schedule.failure import ATTEMPTS, STOPPING, Failure, FailureKind
 from sweeps.schedule.remaining import Left, time_left
-from sweeps.schedule.slots import Ready, Request
+from sweeps.schedule.room import Request
+from sweeps.schedule.slots import Ready
 
 State = Literal["waiting", "ready", "running", "held", "done", "failed", "blocked"]
 _CLOSED: tuple[State, ...] = ("done", "failed", "blocked")

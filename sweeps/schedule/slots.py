@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from oneshui.spec import require
+from sweeps.schedule.room import Node, Request, Room
+from sweeps.schedule.trials import Trial, Trials
 
 SWITCH_SECONDS = 8.0
 """About what starting a process and importing torch costs; less waiting work is not worth it."""
@@ -19,77 +20,6 @@ SWITCH_SECONDS = 8.0
 SHORT_SECONDS = 2.0
 """Jobs shorter than this are queued one ahead of each running one: it saves the driver's answer,
 about 15 ms, and costs that a more urgent job, if one appears meanwhile, waits for one of them."""
-
-_EPSILON = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True, order=True)
-class Request:
-    """What one job asks of its node.
-
-    Attributes:
-        cpus: Processors.
-        gpus: GPUs, or the share of one.
-        memory_gb: Main memory in units of 2**30 bytes; 0 asks for none.
-    """
-
-    cpus: float = 1
-    gpus: float = 0.0
-    memory_gb: float = 0.0
-
-    def __post_init__(self) -> None:
-        require(0 < self.cpus <= 1024, "cpus", self.cpus, "above 0 and at most 1024")
-        require(0 <= self.gpus <= 8, "gpus", self.gpus, "0 to 8")
-        whole = self.gpus <= 1 or float(self.gpus).is_integer()
-        require(whole, "gpus", self.gpus, "a share of one GPU or a whole number of GPUs")
-        require(self.memory_gb >= 0, "memory_gb", self.memory_gb, "0 or more")
-
-    def __str__(self) -> str:
-        text = f"{self.cpus:g} CPU and {self.gpus:g} GPU"
-        return f"{text} and {self.memory_gb:g} GB of memory" if self.memory_gb else text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """What a machine of the cluster has, in the units of ``Request``."""
-
-    cpus: float
-    gpus: float = 0.0
-    memory_gb: float = 0.0
-
-    def holds(self, request: Request) -> bool:
-        """Whether the request fits on this machine when it is empty."""
-        return (
-            request.cpus <= self.cpus + _EPSILON
-            and request.gpus <= self.gpus + _EPSILON
-            and request.memory_gb <= self.memory_gb + _EPSILON
-        )
-
-
-def fits(nodes: Sequence[Node], requests: Sequence[Request]) -> bool:
-    """Whether all requests have room at the same time, the largest placed first."""
-    left = [[node.cpus, node.gpus, node.memory_gb] for node in nodes]
-    for request in sorted(requests, key=lambda r: (r.gpus, r.memory_gb, r.cpus), reverse=True):
-        wanted = (request.cpus, request.gpus, request.memory_gb)
-        for room in left:
-            if all(ask <= have + _EPSILON for ask, have in zip(wanted, room, strict=True)):
-                for place, ask in enumerate(wanted):
-                    room[place] -= ask
-                break
-        else:
-            return False
-    return True
-
-
-def room_for(nodes: Sequence[Node], request: Request) -> int:
-    """How many equal requests the machines hold at the same time."""
-
-    def on(node: Node) -> int:
-        asked = [(node.cpus, request.cpus), (node.gpus, request.gpus)]
-        asked.append((node.memory_gb, request.memory_gb))
-        return min(int(have / ask + _EPSILON) for have, ask in asked if ask)
-
-    return sum(on(node) for node in nodes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,22 +62,6 @@ class Placement:
 
 
 @dataclass
-class _Trial:
-    request: Request
-    idle: bool
-    process: str = ""
-    ending: bool = False
-    waiting: bool = False
-    given_up: bool = False
-    pending: bool = False
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it occupies a slot."""
-        return not (self.ending or self.waiting)
-
-
-@dataclass
 class Slots:
     """The trials that occupy a cluster, and what may start beside them.
 
@@ -173,12 +87,13 @@ class Slots:
     nodes: Sequence[Node] = ()
     limit: int = 0
     elastic: bool = False
-    _trials: dict[str, _Trial] = field(default_factory=dict)
+    _trials: Trials = field(default_factory=Trials)
     _freed: list[tuple[Request, str]] = field(default_factory=list)
+    _room: tuple[Sequence[Node], Room] = field(default_factory=lambda: ((), Room(())))
 
     def count(self) -> int:
         """Slots of the default shape that the machines have."""
-        room = room_for(self.nodes, self.default)
+        room = self._machines().count(self.default)
         return min(room, self.limit) if self.limit else room
 
     def infeasible(self, requests: Sequence[Request]) -> Request | None:
@@ -188,27 +103,33 @@ class Slots:
                 return request
         return None
 
+    def _machines(self) -> Room:
+        if self._room[0] is not self.nodes:
+            self._room = self.nodes, Room(self.nodes)
+        return self._room[1]
+
     def start(self, trial: str, placement: Placement) -> None:
         """Note that a trial starts as it was placed."""
         for displaced in placement.displaced:
-            slot = self._trials[displaced]
-            slot.ending, slot.given_up = True, slot.request != placement.request
+            given_up = self._trials[displaced].request != placement.request
+            self._trials.change(displaced, ending=True, given_up=given_up)
         if not placement.is_heir:
             kept = [(shape, name) for shape, name in self._freed if name != placement.process]
             # Tune ends the free processes when it is given something that they cannot take.
             self._freed = [] if len(kept) == len(self._freed) else kept
-        self._trials[trial] = _Trial(
+        new = Trial(
             placement.request,
             placement.idle,
             placement.process,
             waiting=placement.is_heir,
             pending=self.elastic and not placement.process,
         )
+        self._trials.add(trial, new)
 
     def begin(self, trial: str) -> None:
         """Note that a trial has its process, new or used."""
-        if trial in self._trials:
-            self._trials[trial].pending = False
+        if self._trials.get(trial) is not None:
+            self._trials.change(trial, pending=False)
 
     def warm(self, trial: str, process: str) -> bool:
         """Note the process that an idle trial reported; whether the trial shall end now."""
@@ -217,8 +138,7 @@ class Slots:
             return False
         # Tune gives a free process to the trial that has waited longest, whoever it was kept for.
         self._freed = [(shape, name) for shape, name in self._freed if name != process]
-        slot.process = process
-        slot.waiting = False
+        self._trials.change(trial, process=process, waiting=False)
         return slot.ending
 
     def end(self, trial: str, process: str = "") -> None:
@@ -226,24 +146,26 @@ class Slots:
         slot = self._trials.pop(trial)
         if slot.ending or slot.waiting:
             return
-        for other in self._trials.values():
-            # Who waits for a machine takes the process too, and its place is free instead.
-            if (other.waiting or (other.pending and process)) and other.request == slot.request:
-                other.waiting, other.pending, other.process = False, False, process
-                return
+        # Who waits for a machine takes the process too, and its place is free instead.
+        taker = self._trials.taker(slot.request, pending_too=bool(process))
+        if taker is not None:
+            self._trials.change(taker, waiting=False, pending=False, process=process)
+            return
         if process:
             self._freed.append((slot.request, process))
 
-    def _active(self) -> list[_Trial]:
-        return [slot for slot in self._trials.values() if slot.is_active]
+    @property
+    def occupied(self) -> Counter[Request]:
+        """Trials that occupy a slot, by shape."""
+        return self._trials.active.copy()
 
     def num_active(self) -> int:
         """Trials that occupy a slot."""
-        return len(self._active())
+        return self._trials.active.total()
 
     def _cold(self) -> set[Request]:
         """Shapes of which a process is coming up."""
-        return {slot.request for slot in self._active() if slot.idle and not slot.process}
+        return set(self._trials.cold)
 
     def is_warm(self, most: int) -> bool:
         """Whether every slot has a process, or as many as are of any use.
@@ -251,34 +173,25 @@ class Slots:
         Args:
             most: Processes that are of use.
         """
-        if self._cold():
+        if self._trials.cold:
             return False
-        taken = [slot.request for slot in self._active()] + [shape for shape, _ in self._freed]
-        if len(taken) >= (min(self.limit, most) if self.limit else most):
+        taken = self._living()
+        if taken.total() >= (min(self.limit, most) if self.limit else most):
             return True
-        return not fits(self.nodes, [*taken, self.default])
+        taken[self.default] += 1
+        return not self._machines().fits(taken)
 
     def _has_room(self, request: Request, without: Sequence[str] = ()) -> bool:
-        occupied = [
-            slot.request
-            for name, slot in self._trials.items()
-            if name not in without and slot.is_active
-        ]
-        if self.limit and len(occupied) >= self.limit:
+        occupied = self.occupied
+        occupied.subtract(Counter(self._trials[name].request for name in without))
+        if self.limit and occupied.total() >= self.limit:
             return False
-        return fits(self.nodes, [*occupied, request])
-
-    def _idle(self) -> list[str]:
-        """Trials that may be displaced: those that have a process, the rest comes up first."""
-        return [
-            name
-            for name, slot in self._trials.items()
-            if slot.idle and slot.process and slot.is_active
-        ]
+        occupied[request] += 1
+        return self._machines().fits(occupied)
 
     def _living(self) -> Counter[Request]:
-        living = Counter(shape for shape, _ in self._freed)
-        living.update(slot.request for slot in self._active())
+        living = self.occupied
+        living.update(shape for shape, _ in self._freed)
         return living
 
     def place(
@@ -343,38 +256,38 @@ class Slots:
         self, ready: Mapping[Request, Ready], cold: set[Request], *, idle_too: bool
     ) -> Placement | None:
         """One for a shape with more running jobs than heirs."""
-        lacking: Counter[Request] = Counter()
         # An heir that came now would take the process that is given up for another shape.
-        cold = cold | {slot.request for slot in self._trials.values() if slot.given_up}
-        for slot in self._trials.values():
-            if slot.waiting:
-                lacking[slot.request] -= 1
-            elif not slot.idle and not slot.ending:
-                lacking[slot.request] += 1
-        for shape, count in lacking.items():
+        cold = cold | set(self._trials.given_up)
+        for shape, at_work in self._trials.at_work.items():
+            count = at_work - self._trials.heirs[shape]
             if count > 0 and shape not in cold and (idle_too or shape in ready):
                 return Placement(request=shape, idle=shape not in ready, is_heir=True)
         return None
 
     def _reuse(self, shape: Request) -> Placement | None:
-        for freed, process in reversed(self._freed):
-            if freed == shape and self._has_room(shape):
-                return Placement(request=shape, process=process)
-        for name in self._idle():
-            if self._trials[name].request == shape:
-                process = self._trials[name].process
-                return Placement(request=shape, displaced=(name,), process=process)
-        return None
+        freed = next((name for kept, name in reversed(self._freed) if kept == shape), None)
+        if freed is not None and self._has_room(shape):
+            return Placement(request=shape, process=freed)
+        name = self._trials.first_warm(shape)
+        if name is None:
+            return None
+        process = self._trials[name].process
+        return Placement(request=shape, displaced=(name,), process=process)
 
     def _convert(self, shape: Request) -> Placement | None:
         """An idle trial that starts a process of the shape, in place of idle ones of others."""
         displaced: list[str] = []
         # A process that is given up while its shape has an heir goes to the heir instead.
-        inherited = {slot.request for slot in self._trials.values() if slot.waiting} | {shape}
-        others = [name for name in self._idle() if self._trials[name].request not in inherited]
+        inherited = {shape, *self._trials.heirs}
+        others = [
+            name
+            for other in self._trials.warm_shapes()
+            if other not in inherited
+            for name in self._trials.warm(other)
+        ]
+        if not self._has_room(shape, others):
+            return None
         while not self._has_room(shape, displaced):
-            if not others:
-                return None
             displaced.append(others.pop())
         return Placement(request=shape, idle=True, displaced=tuple(displaced))
 
@@ -388,11 +301,12 @@ class Slots:
         return freed
 
     def _keep_freed(self) -> Placement | None:
-        for shape, process in reversed(self._freed):
+        newest = dict(self._freed)
+        for shape in dict.fromkeys(shape for shape, _ in reversed(self._freed)):
             if self._has_room(shape):
-                return Placement(request=shape, idle=True, process=process)
+                return Placement(request=shape, idle=True, process=newest[shape])
         return None
 
     def release(self, trial: str) -> None:
         """Let an idle trial end, and its process with it: the machine may go."""
-        self._trials[trial].ending = True
+        self._trials.change(trial, ending=True)

@@ -31,11 +31,12 @@ def free_port() -> int:
 
 def scaling_file(account: dict[str, str], folder: Path) -> tuple[Path, str]:
     """aws.yaml as ``ray up`` leaves it on a head, for two small machines; the head's instance."""
-    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
     from ray.autoscaler._private.commands import _bootstrap_config
 
+    from sweeps.executor.spot.aws import AwsSpotFirst
+
     config: dict[str, Any] = _bootstrap_config(filled("aws.yaml", **account), no_config_cache=True)
-    make: Any = AWSNodeProvider
+    make: Any = AwsSpotFirst
     provider = make(config["provider"], config["cluster_name"])
     given = config["available_node_types"]["head"]["node_config"]
     provider.create_node(given, {KIND: "head", "ray-user-node-type": "head"}, 1)
@@ -48,7 +49,7 @@ def scaling_file(account: dict[str, str], folder: Path) -> tuple[Path, str]:
     for name, kind in config["available_node_types"].items():
         # Ray adds what a raylet on this machine has not: the memory and the model of a GPU.
         kind["resources"] = {"CPU": 0} if name == "head" else {"CPU": 1, "GPU": 1}
-        kind["max_workers"] = MOST if name == "gpu_spot" else 0
+        kind["max_workers"] = 0 if name == "head" else MOST
     path = folder / "scaling.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path, str(head)
@@ -91,7 +92,7 @@ def cluster(account: dict[str, str], tmp_path: Path) -> Iterator[Machines]:
     machines = Machines(
         region=REGION,
         address=address,
-        resources={"gpu_spot": ["--num-cpus=1", "--num-gpus=1"]},
+        resources={"gpu": ["--num-cpus=1", "--num-gpus=1"]},
         folder=tmp_path,
         environment=environment,
     )
@@ -121,7 +122,7 @@ def test_machines_come_for_a_sweep_one_is_taken_back_and_all_leave(
                 ONE,
                 "cluster=existing",
                 "cluster.gpus_per_worker=1",
-                f"cluster.machines={{gpu_spot: {{cpus: 1, gpus: 1, most: {MOST}}}}}",
+                f"cluster.machines_file={tmp_path / 'scaling.yaml'}",
                 f"output_dir={output}",
             ],
             env={**cluster.environment, "RAY_ADDRESS": cluster.address},

@@ -21,9 +21,9 @@ def bootstrapped(account: dict[str, str]) -> dict[str, Any]:
 
 
 def provider_of(config: dict[str, Any]) -> Any:
-    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+    from sweeps.executor.spot.aws import AwsSpotFirst
 
-    make: Any = AWSNodeProvider
+    make: Any = AwsSpotFirst
     return make(config["provider"], config["cluster_name"])
 
 
@@ -52,10 +52,10 @@ def test_workers_are_requested_as_spot_with_type_tags_and_count_and_terminated(
 
     config = bootstrapped(account)
     provider = provider_of(config)
-    sent = [launch(provider, config, "gpu_spot", 3)[0]]
+    sent = [launch(provider, config, "gpu", 3)[0]]
     # The stand-in honours the minimum only; the autoscaler asks again, and so does this test.
-    while len(provider.non_terminated_nodes({TAG_RAY_USER_NODE_TYPE: "gpu_spot"})) < 3:
-        launch(provider, config, "gpu_spot", 1)
+    while len(provider.non_terminated_nodes({TAG_RAY_USER_NODE_TYPE: "gpu"})) < 3:
+        launch(provider, config, "gpu", 1)
 
     request = sent[0]
     assert (request["MinCount"], request["MaxCount"]) == (1, 3)
@@ -67,7 +67,7 @@ def test_workers_are_requested_as_spot_with_type_tags_and_count_and_terminated(
     assert request["MetadataOptions"]["HttpTokens"] == "required"
 
     ec2 = boto3.client("ec2", REGION)
-    ids = provider.non_terminated_nodes({TAG_RAY_USER_NODE_TYPE: "gpu_spot"})
+    ids = provider.non_terminated_nodes({TAG_RAY_USER_NODE_TYPE: "gpu"})
     machines = [
         machine
         for reservation in ec2.describe_instances(InstanceIds=ids)["Reservations"]
@@ -77,7 +77,7 @@ def test_workers_are_requested_as_spot_with_type_tags_and_count_and_terminated(
     for machine in machines:
         tags = {tag["Key"]: tag["Value"] for tag in machine["Tags"]}
         assert tags["ray-cluster-name"] == "oneshui"
-        assert tags["ray-user-node-type"] == "gpu_spot"
+        assert tags["ray-user-node-type"] == "gpu"
         assert machine["InstanceType"] == "g6.xlarge"
         assert machine["InstanceLifecycle"] == "spot"
     data = ec2.describe_instance_attribute(InstanceId=ids[0], Attribute="userData")
@@ -93,12 +93,19 @@ def test_workers_are_requested_as_spot_with_type_tags_and_count_and_terminated(
     assert states <= {"shutting-down", "terminated"}
 
 
-def test_the_machine_for_when_spot_is_sold_out_is_not_spot(account: dict[str, str]) -> None:
+def test_the_machine_for_when_spot_is_sold_out_is_the_same_bought_on_demand(
+    account: dict[str, str],
+) -> None:
     config = bootstrapped(account)
     provider = provider_of(config)
-    (request,) = launch(provider, config, "gpu_on_demand", 1)
-    assert "InstanceMarketOptions" not in request
-    assert "oneshui-deadman" in request["UserData"]
+    (spot,) = launch(provider, config, "gpu", 1)
+    provider.market.refused("none left")
+    provider.market.patience = 0
+    (request,) = launch(provider, config, "gpu", 1)
+    assert spot.pop("InstanceMarketOptions")["MarketType"] == "spot"
+    tags = request["TagSpecifications"][0]["Tags"]
+    tags.remove({"Key": "oneshui-bought", "Value": "on-demand"})
+    assert request == spot
 
 
 def test_ray_adds_no_rule_no_role_and_no_key(account: dict[str, str]) -> None:
@@ -122,7 +129,7 @@ def test_ray_adds_no_rule_no_role_and_no_key(account: dict[str, str]) -> None:
 def test_the_readmes_command_finds_machines_that_were_left_behind(account: dict[str, str]) -> None:
     config = bootstrapped(account)
     provider = provider_of(config)
-    launch(provider, config, "gpu_spot", 1)
+    launch(provider, config, "gpu", 1)
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert "Name=tag:ray-cluster-name,Values=oneshui" in text
     found = boto3.client("ec2", REGION).describe_instances(

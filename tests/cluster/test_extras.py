@@ -66,4 +66,4 @@ def test_rays_metrics_cannot_be_served_from_a_laptop() -> None:
     """They listen on all interfaces, without the token, where prometheus-client is installed."""
     assert importlib.util.find_spec("prometheus_client") is None
     everywhere = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
-    assert [each for each in everywhere if each.startswith("ray[")] == ["ray[tune]"]
+    assert [each for each in everywhere if each.startswith("ray[")] == ["ray[tune]>=2.54"]

@@ -186,6 +186,37 @@ def test_what_the_schema_lets_pass_is_named(mistake: str) -> None:
 
 
 RULES: dict[str, tuple[str, Callable[[Manifest], object], str]] = {
+    "more machines than the sweep asks for": (
+        "rayjob",
+        lambda m: m["spec"]["rayClusterSpec"]["workerGroupSpecs"][0].update(maxReplicas=20),
+        "gpu-spot: maxReplicas is 20, but the sweep asks for at most 8: add "
+        "cluster.machines.gpu-spot.most=20",
+    ),
+    "a sweep that is none": (
+        "rayjob",
+        lambda m: m["spec"].update(entrypoint="python launch.py sweep=fulll"),
+        "entrypoint: ",
+    ),
+    "another program": (
+        "rayjob",
+        lambda m: m["spec"].update(entrypoint="sleep 60"),
+        "entrypoint runs no launch.py",
+    ),
+    "a pending pod that is waited for": (
+        "raycluster",
+        lambda m: m["spec"]["autoscalerOptions"].pop("env"),
+        "a pending pod is waited for an hour",
+    ),
+    "a head that may be moved": (
+        "raycluster",
+        lambda m: head(m)["template"]["metadata"].pop("annotations"),
+        'head: annotation karpenter.sh/do-not-disrupt: "true" is missing',
+    ),
+    "a head on a spot machine": (
+        "raycluster",
+        lambda m: head(m)["template"]["spec"].update(tolerations=pod(m)["tolerations"]),
+        "head: tolerates spot machines",
+    ),
     "no token": (
         "raycluster",
         lambda m: m["spec"].pop("authOptions"),

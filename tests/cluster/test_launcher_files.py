@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.cluster_files import FILLED, FOLDER, filled
 
 from cluster.check import main, problems
 from cluster.checks import launcher
 from cluster.checks.common import blanks, secret_problems
 from sweeps.config import load
+from sweeps.graph.spec import MachineType
 
 pytestmark = pytest.mark.usefixtures("home")
 Config = dict[str, Any]
 FILES = ("aws.yaml", "gcp.yaml")
 
 
-def node(config: Config, name: str = "gpu_spot") -> Any:
+def node(config: Config, name: str = "gpu") -> Any:
     return config["available_node_types"][name]["node_config"]
 
 
@@ -43,16 +46,15 @@ def test_a_shipped_file_lacks_nothing_but_what_only_its_user_knows(name: str) ->
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_engine_knows_the_machines_that_the_file_may_add(name: str) -> None:
+@pytest.mark.parametrize("most", [8, 20])
+def test_one_number_says_how_many_machines_there_may_be(name: str, most: int, home: Path) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    assert len(re.findall(r"\b8\b(?!\d)", re.sub("(?m)#.*", "", text))) == 1
+    changed = text.replace("max_workers: &most 8", f"max_workers: &most {most}")
+    # As `ray up` leaves it on a head.
+    (home / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(yaml.safe_load(changed)))
     machines = load([f"cluster={Path(name).stem}"]).cluster.machines
-    types = {
-        kind: given
-        for kind, given in filled(name)["available_node_types"].items()
-        if kind != "head"
-    }
-    assert {
-        kind: ({"CPU": one.cpus, "GPU": one.gpus}, one.most) for kind, one in machines.items()
-    } == {kind: (given["resources"], given["max_workers"]) for kind, given in types.items()}
+    assert machines == {"gpu": MachineType(cpus=4, gpus=1, memory_gb=10, most=most)}
 
 
 def test_every_blank_of_the_files_is_explained_in_the_readme() -> None:
@@ -63,26 +65,11 @@ def test_every_blank_of_the_files_is_explained_in_the_readme() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_workers_install_the_dead_man_switch_word_for_word(name: str) -> None:
     script = (FOLDER / "deadman.sh").read_text(encoding="utf-8")
-    for kind in ("gpu_spot", "gpu_on_demand"):
-        given = node(filled(name), kind)
-        if name == "aws.yaml":
-            assert given["UserData"] == script
-        else:
-            assert given["metadata"]["items"][-1]["value"] == script
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_machines_that_may_be_reclaimed_and_those_that_may_not_differ_in_that_alone(
-    name: str,
-) -> None:
-    config = filled(name)
-    spot, on_demand = node(config), node(config, "gpu_on_demand")
+    given = node(filled(name))
     if name == "aws.yaml":
-        assert spot.pop("InstanceMarketOptions")["MarketType"] == "spot"
+        assert given["UserData"] == script
     else:
-        assert spot["scheduling"].pop("provisioningModel") == "SPOT"
-        assert on_demand["scheduling"].pop("provisioningModel") == "STANDARD"
-    assert spot == on_demand
+        assert given["metadata"]["items"][-1]["value"] == script
 
 
 def test_neither_data_nor_history_is_ever_copied_to_a_machine() -> None:
@@ -114,15 +101,15 @@ BOTH: dict[str, tuple[Callable[[Config], object], str]] = {
         "Ray refuses the file: Additional properties are not allowed ('max_worker'",
     ),
     "a type's minimum above its maximum": (
-        lambda c: c["available_node_types"]["gpu_spot"].update(min_workers=3, max_workers=2),
+        lambda c: c["available_node_types"]["gpu"].update(min_workers=3, max_workers=2),
         "autoscaler refuses the file: a type's min_workers is above",
     ),
     "a type's maximum above the cluster's": (
         lambda c: c.update(max_workers=4),
-        "gpu_spot: max_workers 8 is above the whole cluster's 4",
+        "gpu: max_workers 8 is above the whole cluster's 4",
     ),
     "machines that never go away": (
-        lambda c: c["available_node_types"]["gpu_spot"].update(min_workers=1),
+        lambda c: c["available_node_types"]["gpu"].update(min_workers=1),
         "min_workers 1 keeps machines that nobody uses",
     ),
     "no setup commands": (drop("setup_commands"), "setup_commands is left out"),
@@ -186,31 +173,37 @@ BOTH: dict[str, tuple[Callable[[Config], object], str]] = {
         "the head's max_workers is not 0",
     ),
     "no mounts": (drop("file_mounts"), "file_mounts is left out"),
-    "no machine for when spot is sold out": (
-        lambda c: c["available_node_types"].pop("gpu_on_demand"),
-        "there is no on-demand type",
+    "a maximum that is never reached": (
+        lambda c: c["available_node_types"]["gpu"].update(max_workers=3),
+        "gpu: max_workers 3 leaves the whole cluster's 8 unreached",
     ),
-    "no spot machine": (
-        lambda c: c["available_node_types"].pop("gpu_spot"),
-        "no worker type is a spot type",
+    "Ray's own way to buy": (
+        lambda c: c["provider"].update(
+            type="aws" if "Aws" in c["provider"].pop("module") else "gcp"
+        ),
+        "provider: where spot machines are refused, Ray asks for them again",
     ),
-    "the dear machines first": (
-        lambda c: c["available_node_types"]["gpu_on_demand"].update(priority=20),
-        "spot types must have a higher priority",
+    "no word on what may be bought on demand": (
+        lambda c: c["provider"].pop("on_demand_machines"),
+        "provider.on_demand_machines must be 0 to max_workers, 8",
+    ),
+    "more on demand than there may be": (
+        lambda c: c["provider"].update(on_demand_machines=9),
+        "provider.on_demand_machines must be 0 to max_workers, 8",
     ),
 }
 AWS: dict[str, tuple[Callable[[Config], object], str]] = {
     "an unknown key": (
         lambda c: node(c).update(InstanceTyp="g6.xlarge"),
-        'gpu_spot: Unknown parameter in input: "InstanceTyp"',
+        'gpu: Unknown parameter in input: "InstanceTyp"',
     ),
     "a number for a text": (
         lambda c: node(c).update(KeyName=3),
-        "gpu_spot: Invalid type for parameter KeyName",
+        "gpu: Invalid type for parameter KeyName",
     ),
     "a machine that does not exist": (
         lambda c: node(c).update(InstanceType="g6.xxlarge"),
-        "gpu_spot: InstanceType: 'g6.xxlarge' is none of EC2's values",
+        "gpu: InstanceType: 'g6.xxlarge' is none of EC2's values",
     ),
     "a wrong word deep inside": (
         lambda c: node(c)["InstanceMarketOptions"]["SpotOptions"].update(SpotInstanceType="once"),
@@ -220,15 +213,15 @@ AWS: dict[str, tuple[Callable[[Config], object], str]] = {
         lambda c: node(c)["BlockDeviceMappings"][0]["Ebs"].update(VolumeType="gp9"),
         "VolumeType: 'gp9' is none of EC2's values",
     ),
-    "no image": (lambda c: node(c).pop("ImageId"), "gpu_spot: ImageId is no image's id"),
+    "no image": (lambda c: node(c).pop("ImageId"), "gpu: ImageId is no image's id"),
     "Ray's own image": (
         lambda c: node(c, "head").update(ImageId="latest_dlami"),
         "head: ImageId is no image's id",
     ),
-    "no key": (lambda c: node(c).pop("KeyName"), "gpu_spot: KeyName is missing"),
+    "no key": (lambda c: node(c).pop("KeyName"), "gpu: KeyName is missing"),
     "no profile": (
         lambda c: node(c).pop("IamInstanceProfile"),
-        "gpu_spot: IamInstanceProfile is missing",
+        "gpu: IamInstanceProfile is missing",
     ),
     "the head's profile for all": (
         lambda c: node(c).update(IamInstanceProfile={"Name": "oneshui-head"}),
@@ -240,11 +233,11 @@ AWS: dict[str, tuple[Callable[[Config], object], str]] = {
     ),
     "credentials for whoever asks": (
         lambda c: node(c)["MetadataOptions"].update(HttpTokens="optional"),
-        "gpu_spot: MetadataOptions must require tokens",
+        "gpu: MetadataOptions must require tokens",
     ),
     "a hop limit that containers pass": (
         lambda c: node(c)["MetadataOptions"].update(HttpPutResponseHopLimit=5),
-        "gpu_spot: MetadataOptions must require tokens",
+        "gpu: MetadataOptions must require tokens",
     ),
     "a disk that anybody reads": (
         lambda c: node(c)["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted"),
@@ -254,9 +247,13 @@ AWS: dict[str, tuple[Callable[[Config], object], str]] = {
         lambda c: node(c).pop("InstanceInitiatedShutdownBehavior"),
         "InstanceInitiatedShutdownBehavior is not terminate",
     ),
+    "no spot machine": (
+        lambda c: node(c).pop("InstanceMarketOptions"),
+        "gpu: asks for no spot machine",
+    ),
     "no switch": (
-        lambda c: node(c, "gpu_on_demand").pop("UserData"),
-        "gpu_on_demand: UserData installs no dead-man switch",
+        lambda c: node(c).pop("UserData"),
+        "gpu: UserData installs no dead-man switch",
     ),
     "a network that overrides": (
         lambda c: node(c).update(NetworkInterfaces=[{"DeviceIndex": 0}]),
@@ -266,11 +263,11 @@ AWS: dict[str, tuple[Callable[[Config], object], str]] = {
 GCP: dict[str, tuple[Callable[[Config], object], str]] = {
     "an unknown key": (
         lambda c: node(c).update(machinetype="g2-standard-4"),
-        "gpu_spot: Additional properties are not allowed ('machinetype'",
+        "gpu: Additional properties are not allowed ('machinetype'",
     ),
     "Ray's own way to say spot": (
         lambda c: node(c).update(scheduling=[{"preemptible": True}]),
-        "gpu_spot: scheduling: [{'preemptible': True}] is not of type 'object'",
+        "gpu: scheduling: [{'preemptible': True}] is not of type 'object'",
     ),
     "a wrong word": (
         lambda c: node(c)["scheduling"].update(instanceTerminationAction="REMOVE"),
@@ -289,6 +286,10 @@ GCP: dict[str, tuple[Callable[[Config], object], str]] = {
     "a disk that stays": (
         lambda c: node(c)["disks"][0].pop("autoDelete"),
         "every disk must go away with its machine",
+    ),
+    "a disk that the machine refuses": (
+        lambda c: node(c)["disks"][0]["initializeParams"].pop("diskType"),
+        "gpu: diskType is no pd-balanced",
     ),
     "the default network": (
         lambda c: node(c).pop("networkInterfaces"),
@@ -317,6 +318,10 @@ GCP: dict[str, tuple[Callable[[Config], object], str]] = {
     "the project's keys": (
         lambda c: node(c, "head")["metadata"]["items"].pop(0),
         "head: metadata must block the project's ssh keys",
+    ),
+    "no spot machine": (
+        lambda c: node(c)["scheduling"].update(provisioningModel="STANDARD"),
+        "gpu: asks for no spot machine",
     ),
     "no project": (lambda c: c["provider"].update(project_id=""), "project_id is missing"),
 }

@@ -124,7 +124,7 @@ class Allocation:
         write_program(
             programs,
             "srun",
-            'while [[ $1 == --* ]]; do shift; done; setsid "$@" & tasks=$!\n'
+            'echo "$*" >asked; while [[ $1 == --* ]]; do shift; done; setsid "$@" & tasks=$!\n'
             "trap 'kill -TERM -- -$tasks' TERM; wait $tasks",
         )
         write_program(
@@ -185,6 +185,13 @@ def test_ray_gets_address_nodes_and_a_token_that_goes_away(tmp_path: Path) -> No
     assert "--head" not in started
     assert "dashboard" not in started
     assert list(tmp_path.glob(".oneshui-*")) == []
+
+
+@pytest.mark.parametrize(("given", "asked"), [({}, 16), ({"SLURM_CPUS_PER_TASK": "6"}, 6)])
+def test_each_task_gets_its_processors(tmp_path: Path, given: dict[str, str], asked: int) -> None:
+    """Since Slurm 22.05 srun does not inherit what sbatch was told."""
+    Allocation(tmp_path, "exit 0").run(**given)
+    assert f"--cpus-per-task={asked} ray " in (tmp_path / "asked").read_text(encoding="utf-8")
 
 
 def test_a_launcher_that_ran_nothing_and_ends_with_0_is_not_believed(tmp_path: Path) -> None:

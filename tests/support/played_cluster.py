@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from sweeps.schedule.slots import Node, Placement, Ready, Request, Slots, fits
+from sweeps.schedule.room import Node, Request, fits
+from sweeps.schedule.slots import Placement, Ready, Slots
 
 SMALL = Request(cpus=1)
 HALF = Request(cpus=1, gpus=0.5)
@@ -102,7 +103,7 @@ class Cluster:
 
     def check(self) -> None:
         """Active trials have room at the same time and stay within the limit."""
-        active = [slot.request for slot in self.slots._active()]
+        active = list(self.slots.occupied.elements())
         assert fits(self.slots.nodes, active)
         assert self.slots.num_active() == len(active)
         assert not self.slots.limit or len(active) <= self.slots.limit

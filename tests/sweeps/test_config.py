@@ -8,6 +8,7 @@ import pytest
 from oneshui.errors import InputError
 from sweeps import config
 from sweeps.config import load
+from sweeps.graph.spec import MachineType
 
 
 def test_command_line_values_arrive_as_typed_values(tmp_path: Path) -> None:
@@ -44,11 +45,39 @@ def test_maps_that_consist_of_new_keys_take_them(override: str) -> None:
     assert load([override]).cluster.stages["retrain"].gpus == 1.0
 
 
-def test_a_cloud_names_the_machines_that_may_come() -> None:
+def test_a_cloud_adds_the_machines_of_its_launcher_file(tmp_path: Path) -> None:
     assert load(["cluster=existing"]).cluster.machines == {}
-    cluster = load(["cluster=aws", "cluster.machines.gpu_spot.most=20"]).cluster
+    file = tmp_path / "aws.yaml"
+    file.write_text(
+        "max_workers: 20\nhead_node_type: head\navailable_node_types:\n"
+        "  head: {resources: {CPU: 0}}\n  none: {resources: {CPU: 1}, max_workers: 0}\n"
+        "  few: {resources: {CPU: 4, GPU: 1, memory: 1073741824}, max_workers: 3}\n"
+        "  many: {resources: {CPU: 2}}\n  too_many: {resources: {CPU: 2}, max_workers: 30}\n"
+    )
+    cluster = load(["cluster=aws", f"cluster.machines_file={file}"]).cluster
     assert cluster.mode == "existing"
-    assert (cluster.machines["gpu_spot"].gpus, cluster.machines["gpu_spot"].most) == (1.0, 20)
+    assert cluster.machines == {
+        "few": MachineType(cpus=4, gpus=1, memory_gb=1, most=3),
+        "many": MachineType(cpus=2, most=20),
+        "too_many": MachineType(cpus=2, most=20),
+    }
+
+
+def test_a_launcher_file_is_read_where_machines_are_started_and_not_elsewhere(
+    tmp_path: Path,
+) -> None:
+    absent = f"cluster.machines_file={tmp_path / 'absent.yaml'}"
+    with pytest.raises(InputError, match=r"absent\.yaml, but that cannot be read.*cluster/aws"):
+        load(["cluster=aws", absent, "mode=plan"])
+    assert load(["cluster=aws", absent, "mode=status"]).cluster.machines == {}
+    for text in ("a: 1", "[1, 2]", "max_workers: 3\nhead_node_type: h", "{", ""):
+        (tmp_path / "absent.yaml").write_text(text)
+        with pytest.raises(InputError, match="no file of Ray's launcher"):
+            load(["cluster=aws", absent])
+    with pytest.raises(InputError, match="both say which machines"):
+        load(["cluster=aws", absent, "cluster.machines={a: {cpus: 1, most: 1}}"])
+    with pytest.raises(InputError, match=r"cluster\.machines_file is for cluster=existing"):
+        load([absent])
 
 
 def test_a_dataset_changes_its_own_training_values() -> None:

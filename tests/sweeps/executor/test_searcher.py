@@ -18,8 +18,9 @@ from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.resources import ResourceRequests
+from sweeps.schedule.room import Node
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.schedule.slots import Node, Placement, Slots
+from sweeps.schedule.slots import Placement, Slots
 from sweeps.store import LocalStore
 from sweeps.store.leases import Holder
 

@@ -23,7 +23,8 @@ from sweeps.graph.spec import (
     ("values", "says"),
     [
         ({"gpus_per_worker": 1.5}, "cluster.gpus_per_worker is 1.5"),
-        ({"gpus_per_worker": 9.0}, "cluster.gpus_per_worker is 9"),
+        ({"gpus_per_worker": 2.0}, "cluster.gpus_per_worker is 2.*no job computes on two"),
+        ({"gpus_per_worker": -0.5}, "cluster.gpus_per_worker is -0.5"),
         ({"workers": 1025}, "cluster.workers is 1025"),
         ({"cpus_per_worker": 0}, "cluster.cpus_per_worker is 0"),
         ({"heartbeat_seconds": 1.9}, "cluster.heartbeat_seconds is 1.9"),
@@ -41,12 +42,13 @@ def test_a_cluster_that_cannot_be_is_refused(values: dict[str, Any], says: str) 
 
 
 def test_what_is_at_the_edge_is_accepted() -> None:
-    for gpus in (None, 0.0, 0.5, 1.0, 2.0, 8.0):
+    for gpus in (None, 0.0, 0.5, 1.0):
         assert ClusterSpec(gpus_per_worker=gpus).gpus_per_worker == gpus
     ClusterSpec(heartbeat_seconds=2.0, start_seconds=5.0, max_job_hours=0.01, workers=1024)
     ClusterSpec(mode="existing", machines={"a": MachineType(cpus=1, most=1)})
-    with pytest.raises(InputError, match=r"gpus is 1\.5"):
-        StageResources(gpus=1.5)
+    for gpus in (1.5, 2.0):
+        with pytest.raises(InputError, match=rf"gpus is {gpus:g}.*no job computes on two"):
+            StageResources(gpus=gpus)
 
 
 @pytest.mark.parametrize("views", [0, 65])

@@ -11,8 +11,8 @@ from sweeps.graph.cells import remaining_chain
 from sweeps.graph.job import Job
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.failure import Failure, FailureKind
+from sweeps.schedule.room import Request
 from sweeps.schedule.scheduler import Scheduler
-from sweeps.schedule.slots import Request
 
 
 @st.composite

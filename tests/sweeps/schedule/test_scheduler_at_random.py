@@ -11,8 +11,8 @@ from support.job_graphs import by_key, graph
 
 from sweeps.graph.job import STAGES, Job, Stage
 from sweeps.schedule.failure import ATTEMPTS, STOPPING, Failure
+from sweeps.schedule.room import Request
 from sweeps.schedule.scheduler import Scheduler, State
-from sweeps.schedule.slots import Request
 
 SMALL, LARGE = Request(cpus=1), Request(cpus=2)
 STATES: tuple[State, ...] = get_args(State)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.played_cluster import LARGE, SMALL, cluster, nodes, ready, requests, warmed
 
-from sweeps.schedule.slots import SWITCH_SECONDS, Node, Placement, Ready, Request, Slots
+from sweeps.schedule.room import Node, Request
+from sweeps.schedule.slots import SWITCH_SECONDS, Placement, Ready, Slots
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(0, 4), (3, 3), (9, 4)])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.schedule.slots import Node, Placement, Ready, Request, Slots, fits, room_for
+from sweeps.schedule.room import Node, Request, fits, room_for
+from sweeps.schedule.slots import Placement, Ready, Slots
 
 SMALL = Request(cpus=1)
 GPU = Request(cpus=1, gpus=0.5)
@@ -223,7 +223,7 @@ def test_every_job_runs_whatever_comes_and_goes(
         if found.done == total:
             break
         found.scale(most=data.draw(st.integers(1, most)) if most > 1 else 1)
-        active: Sequence[Request] = [slot.request for slot in found.slots._active()]
+        active = list(found.slots.occupied.elements())
         assert fits(found.slots.nodes, active)
         if found.running():
             found.end(data.draw(st.sampled_from(found.running())))

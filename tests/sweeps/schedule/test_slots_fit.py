@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.played_cluster import HALF, LARGE, SMALL, nodes, requests
 
 from oneshui.errors import InputError
-from sweeps.schedule.slots import Node, Placement, Request, Slots, fits, room_for
+from sweeps.schedule.room import Node, Request, fits, room_for
+from sweeps.schedule.slots import Placement, Slots
 
 
 def test_a_request_has_room_on_one_node_not_on_the_sum() -> None:
