@@ -90,7 +90,9 @@ def ask_precision(model: nn.Module, precision: Precision, classifier: str = "") 
 
 def policy_for(model: nn.Module, device: torch.device) -> Policy:
     """The device's usual way, in the precision that was asked for the model or a part of it."""
-    asked = (getattr(module, "asked_precision", "auto") for module in model.modules())
+    asked: Iterator[Precision] = (
+        getattr(module, "asked_precision", "auto") for module in model.modules()
+    )
     return policy_of(device, next((one for one in asked if one != "auto"), "auto"))
 
 

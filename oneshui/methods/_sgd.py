@@ -239,18 +239,22 @@ def _norm(tensors: Iterable[torch.Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
-def clipped(gradients: Sequence[torch.Tensor], clip_norm: float) -> Sequence[torch.Tensor]:
+def clipped(gradients: Sequence[torch.Tensor], clip_norm: float) -> list[torch.Tensor]:
     """The gradients, all of them shorter by one factor if their norm is above ``clip_norm``.
 
     Args:
         gradients: Of all weights that move, together.
         clip_norm: Largest norm; 0 leaves them alone.
     """
+    own = list(gradients)
     if not clip_norm:
-        return gradients
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        return own
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(own)))
     # Not in place: autograd may hand out one tensor as the gradient of two parameters.
-    return torch._foreach_mul(gradients, (clip_norm / (norm + 1e-6)).clamp(max=1))
+    found: list[torch.Tensor] = list(
+        torch._foreach_mul(own, (clip_norm / (norm + 1e-6)).clamp(max=1))
+    )
+    return found
 
 
 class SupportSteps(Protocol):

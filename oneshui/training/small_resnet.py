@@ -32,8 +32,10 @@ def resnet18_32px(pretrained: bool = False, **options: Any) -> ResNet:
     # What timm knows of a name's published weights, which this one has not.
     own = {key: it for key, it in options.items() if not key.startswith("pretrained_cfg")}
     model: ResNet = resnet18(**own)
-    model.conv1 = nn.Conv2d(3, model.conv1.out_channels, kernel_size=3, padding=1, bias=False)
-    model.maxpool = nn.Identity()
+    # timm declares more general layers than its resnet18 has.
+    width = model.get_parameter("conv1.weight").shape[0]
+    model.add_module("conv1", nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False))
+    model.add_module("maxpool", nn.Identity())
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
             module.reset_parameters()

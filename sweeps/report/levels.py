@@ -92,13 +92,13 @@ def spreads(plan: Plan, entries: Mapping[str, Entry]) -> pd.DataFrame:
         scores = [
             entries[one.score_key].value for one in row.replicates if one.score_key in entries
         ]
-        own = trainings.setdefault((row.cell.dataset, row.cell.num_forget, row.row.name), [])
+        same = trainings.setdefault((row.cell.dataset, row.cell.num_forget, row.row.name), [])
         if len(scores) == len(row.replicates):
-            own.append(scores)
+            same.append(scores)
     lines = []
-    for key, scores in trainings.items():
-        for measure in shown if scores else ():
-            values = _table(scores, measure, nested)
+    for key, own in trainings.items():
+        for measure in shown if own else ():
+            values = _table(own, measure, nested)
             if values is not None:
                 lines.append((*key, measure, *values.shape, values.mean(), *components(values)))
     return pd.DataFrame(lines, columns=COLUMNS)

@@ -172,7 +172,7 @@ def _interval(
     """
     if n < 2 or math.isnan(std):
         return math.nan, math.nan
-    parts = [(std**2 / n, n - 1)]
+    parts: list[tuple[float, float]] = [(std**2 / n, n - 1)]
     if paper_std > 0 and paper_n >= 2:
         parts.append((paper_std**2 / paper_n, paper_n - 1))
     variance = sum(part for part, _ in parts)

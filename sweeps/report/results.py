@@ -151,7 +151,8 @@ def _measured(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for key in scores[0]:
         if key in CATALOGUE:
             values = [one.get(key) for one in scores]
-            found[key] = None if None in values else fmean(map(float, values))
+            known = [float(value) for value in values if value is not None]
+            found[key] = fmean(known) if len(known) == len(values) else None
     return found
 
 
@@ -169,7 +170,7 @@ def made_of(plan: Plan, row: ResultRow, entries: Entries) -> dict[str, str]:
             job = plan.jobs[key]
             # Metrics are computed on processors, wherever the model was, and what computes with no
             # network has no precision that could be asked for.
-            names = MADE[2:] if job.stage == "score" else MADE
+            names: tuple[str, ...] = MADE[2:] if job.stage == "score" else MADE
             if "model" not in job.spec:
                 names = tuple(name for name in names if name != "precision")
             made = entries[key].made

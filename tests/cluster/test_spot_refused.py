@@ -64,11 +64,14 @@ class Rounds:
 
         scaling = AutoscalingConfig(self.config, skip_content_hash=True)
         self._scaling = scaling
-        self.adapter = NodeProviderAdapter(self.provider, _Reader(scaling))
+        reader: Any = _Reader(scaling)
+        events: Any = _Events()
+        storage: Any = InMemoryStorage
+        self.adapter = NodeProviderAdapter(self.provider, reader)
         self._monitor = CloudResourceMonitor()
-        self._scheduler = ResourceDemandScheduler(AutoscalerEventLogger(_Events()))
+        self._scheduler = ResourceDemandScheduler(AutoscalerEventLogger(events))
         self._manager = InstanceManager(
-            instance_storage=InstanceStorage(cluster_id="one", storage=InMemoryStorage()),
+            instance_storage=InstanceStorage(cluster_id="one", storage=storage()),
             instance_status_update_subscribers=[
                 CloudInstanceUpdater(cloud_provider=self.adapter),
                 self._monitor,
@@ -86,25 +89,21 @@ class Rounds:
             raise ClientError(error, "RunInstances")
 
     def _state(self) -> Any:
-        from ray.core.generated.autoscaler_pb2 import (
-            ClusterResourceState,
-            NodeState,
-            NodeStatus,
-            ResourceRequest,
-            ResourceRequestByCount,
-        )
+        from ray.core.generated import autoscaler_pb2
 
-        wanted = ResourceRequest(resources_bundle={"CPU": 1, "GPU": 1})
-        head = NodeState(
+        # What protobuf generates declares nothing.
+        of: Any = autoscaler_pb2
+        wanted = of.ResourceRequest(resources_bundle={"CPU": 1, "GPU": 1})
+        head = of.NodeState(
             node_id=b"0" * 28,
             instance_id=self.head,
             ray_node_type_name="head",
-            status=NodeStatus.RUNNING,
+            status=of.NodeStatus.RUNNING,
             total_resources={"node:__internal_head__": 1.0},
         )
-        return ClusterResourceState(
+        return of.ClusterResourceState(
             node_states=[head],
-            pending_resource_requests=[ResourceRequestByCount(request=wanted, count=self.jobs)],
+            pending_resource_requests=[of.ResourceRequestByCount(request=wanted, count=self.jobs)],
         )
 
     def play(self, rounds: int) -> None:

@@ -60,7 +60,7 @@ class PlayedTensor(torch.Tensor):
         assert type(held) is torch.Tensor, type(held)
         if held.dtype == torch.float64 and not _State.has_float64:
             raise TypeError(f"the {NAME} device has no float64")
-        made: PlayedTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: PlayedTensor = torch.Tensor._make_wrapper_subclass(
             cls,
             held.size(),
             strides=held.stride(),
@@ -84,7 +84,7 @@ class PlayedTensor(torch.Tensor):
         return f"PlayedTensor({list(self.shape)}, {self.dtype})"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
         function: Any,
         types: Any,
@@ -94,7 +94,7 @@ class PlayedTensor(torch.Tensor):
         return _run(function, args, dict(kwargs or {}))
 
 
-class _Everywhere(TorchDispatchMode):
+class _Everywhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees what begins on the processor too: factories and copies to the device."""
 
     def __torch_dispatch__(
@@ -133,7 +133,8 @@ def _run(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     known = {id(it.held): it for it in own}
     leaves, shape = tree_flatten(found)
     wrapped = tree_unflatten([_wrapped(it, known) for it in leaves], shape)
-    return return_and_correct_aliasing(function, args, kwargs, wrapped) if own else wrapped
+    corrected: Any = return_and_correct_aliasing
+    return corrected(function, args, kwargs, wrapped) if own else wrapped
 
 
 def _require_no_mixing(function: Any, tensors: list[Any], kwargs: dict[str, Any]) -> None:
@@ -213,7 +214,7 @@ class _Module:
         return "A played device"
 
 
-class _Hook(torch._C._acc.PrivateUse1Hooks):  # type: ignore[name-defined, misc]
+class _Hook(torch._C._acc.PrivateUse1Hooks):
     def is_available(self) -> bool:
         return _State.is_active
 
@@ -247,7 +248,7 @@ def _casting(function: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -
         return function(*map(_narrow, args), **{name: _narrow(it) for name, it in kwargs.items()})
 
 
-_AUTOCAST = torch._C.DispatchKey.AutocastPrivateUse1
+_AUTOCAST: Any = getattr(torch._C.DispatchKey, "AutocastPrivateUse1")  # noqa: B009
 
 
 @functools.cache
@@ -257,9 +258,10 @@ def register() -> list[torch.library.Library]:
     Autograd counts devices then, and never again. The libraries hold as long as they are kept.
     """
     _setup_privateuseone_for_python_backend(rename=NAME, backend_module=_Module(), hook=_Hook())
-    rest = torch.library.Library("_", "IMPL")
+    library: Any = torch.library.Library
+    rest = library("_", "IMPL")
     rest.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
-    own = torch.library.Library("aten", "IMPL")
+    own = library("aten", "IMPL")
     for name, function in _KERNELS.items():
         own.impl(name, functools.partial(_casting, function), "AutocastPrivateUse1")
     return [rest, own]
@@ -275,10 +277,11 @@ def played(*, has_float64: bool = True) -> Iterator[torch.device]:
     register()
     pin, swap = torch.Tensor.pin_memory, torch.__future__.get_swap_module_params_on_conversion()
     _State.is_active, _State.has_float64, _State.operators = True, has_float64, 0
-    torch.Tensor.pin_memory = lambda self, *_: self  # type: ignore[method-assign, assignment]
+    torch.Tensor.pin_memory = lambda self, *_: self  # type: ignore[method-assign]
     torch.__future__.set_swap_module_params_on_conversion(True)
     try:
-        with _Everywhere():
+        everywhere: Any = _Everywhere
+        with everywhere():
             yield torch.device(NAME, 0)
     finally:
         torch.__future__.set_swap_module_params_on_conversion(swap)

@@ -92,16 +92,21 @@ def attacks_frame(frame: pd.DataFrame, people: pd.DataFrame | None) -> pd.DataFr
         of any seed.
     """
     found = deviations(frame, people)
-    by_row = dict(iter(frame.groupby([*BLOCK, "method"])))
-    drawn = {} if people is None else dict(iter(people.groupby([*BLOCK, "method"])))
-    lines = []
+    by_row = _by_row(frame)
+    drawn = {} if people is None else _by_row(people)
+    lines: list[Mapping[Any, Any]] = []
     for line in found.to_dict("records"):
         which = tuple(line[name] for name in (*BLOCK, "method"))
         rows = by_row[which]
         low, high = _interval(rows, drawn.get(which), str(line["attack"]))
-        counted = {name: rows[name].min() for name in COUNTED}
+        counted: dict[Any, Any] = {name: rows[name].min() for name in COUNTED}
         lines.append({**line, "auc_low": low, "auc_high": high, **counted})
     return pd.DataFrame(lines, columns=[*found.columns, "auc_low", "auc_high", *COUNTED])
+
+
+def _by_row(frame: pd.DataFrame) -> dict[Any, pd.DataFrame]:
+    found: dict[Any, pd.DataFrame] = dict(iter(frame.groupby([*BLOCK, "method"])))
+    return found
 
 
 def _interval(rows: pd.DataFrame, drawn: pd.DataFrame | None, measure: str) -> tuple[float, float]:

@@ -163,7 +163,9 @@ def _tables(plan: Plan, frame: pd.DataFrame) -> Iterator[AuditTable]:
             # Rows of one audit count once, however many seeds share it.
             once = rows[~rows["job_key"].map(keys).duplicated()]
             lines.append(_line(str(method), once))
-        yield AuditTable(title=request_title(*names), titles=TITLES, lines=tuple(lines))
+        dataset, num_forget = names
+        title = request_title(str(dataset), int(str(num_forget)))
+        yield AuditTable(title=title, titles=TITLES, lines=tuple(lines))
 
 
 def _line(method: str, audits: pd.DataFrame) -> tuple[str, ...]:

@@ -113,8 +113,10 @@ def _curves(
                 linewidth=0.9,
             )
         colour = looks[method].colour
-        ends = (curve[end].clip(lower=bottom) for end in ("low", "high"))
-        axes.fill_between(curve["fpr"], *ends, step="post", color=colour, alpha=0.18, linewidth=0)
+        low, high = (curve[end].clip(lower=bottom) for end in ("low", "high"))
+        axes.fill_between(
+            curve["fpr"], low, high, step="post", color=colour, alpha=0.18, linewidth=0
+        )
         axes.step(
             curve["fpr"], curve["tpr"].clip(lower=bottom), where="post", color=colour, linewidth=1.5
         )

@@ -79,7 +79,7 @@ def test_a_decision_is_scored_as_the_joint_distribution_of_all_models_says() -> 
     gaps = kinds[0].sums / kinds[0].counts - kinds[1].sums / kinds[1].counts
     noise = kinds[0].variance / kinds[0].counts + kinds[1].variance / kinds[1].counts
     mean, spread = likelihood._population(gaps, noise)
-    ratios = likelihood._ratio(positives, *kinds, mean, spread)
+    ratios = likelihood._ratio(positives, kinds[0], kinds[1], mean, spread)
     assert spread.max() > 0
     for model, person in zip(*np.nonzero(asked), strict=True):
         others = np.arange(8) != model
@@ -181,8 +181,11 @@ def test_the_attack_is_stronger_than_with_means_of_each_person_alone() -> None:
         negatives = np.where(seen, np.nan, before)
         found = log_ratios(after, negatives, ("UNL", "OUT"), seed=seed)
         kinds = [likelihood._Kind.of(values, "x") for values in (after, negatives)]
-        wide = np.zeros((8, 1)), np.full((8, 1), 1e6)
-        alone = [likelihood._ratio(values, *kinds, *wide) for values in (after, negatives)]
+        mean, wide = np.zeros((8, 1)), np.full((8, 1), 1e6)
+        alone = [
+            likelihood._ratio(values, kinds[0], kinds[1], mean, wide)
+            for values in (after, negatives)
+        ]
         own, plain = (_auc(*each) for each in (found, alone))
         differences.append(own - plain)
     assert np.mean(differences) > 0.03

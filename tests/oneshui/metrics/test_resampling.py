@@ -106,6 +106,7 @@ def test_a_resample_is_the_table_with_people_as_often_as_they_were_drawn(task: T
                 scores[who][name] = scores_of(table.loc[table.index.repeat(times[name])], task)
         forget, test = (times[name] for name in PEOPLE)
         losses = tuple(-own.loc[own["set"] == name, "loss"].to_numpy() for name in PEOPLE)
+        inside, outside = repeated(membership, forget, test)
         expected = {
             "forget_score": scores["own"]["forget"],
             "test_score": scores["own"]["test"],
@@ -113,8 +114,8 @@ def test_a_resample_is_the_table_with_people_as_often_as_they_were_drawn(task: T
             "mia_auc": slow_auc(*repeated(votes, forget, test)),
             "mia_acc": (votes[0].repeat(forget) <= 0.5).mean(),
             "mia_threshold_auc": slow_auc(*repeated(losses, forget, test)),
-            "rmia_auc": slow_auc(*repeated(membership, forget, test)),
-            "rmia_tpr": slow_tpr(*repeated(membership, forget, test), FPR),
+            "rmia_auc": slow_auc(inside, outside),
+            "rmia_tpr": slow_tpr(inside, outside, FPR),
         }
         assert found.loc[number].to_dict() == pytest.approx(expected, abs=1e-12)
 

@@ -15,7 +15,7 @@ from sweeps.config import load
 from sweeps.executor import before_ray, tune
 from sweeps.executor.trainable import JobTrainable
 from sweeps.graph.spec import Device
-from sweeps.schedule.slots import Node
+from sweeps.schedule.room import Node
 from sweeps.stages.context import environment
 from sweeps.stages.devices import count_named, device_of_share
 from sweeps.store import LocalStore
@@ -66,7 +66,7 @@ def test_ray_counts_its_own_gpus_and_is_told_of_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for device in ("auto", "cuda"):
-        assert "num_gpus" not in handed_to_ray(device, monkeypatch, tmp_path)  # type: ignore[arg-type]
+        assert "num_gpus" not in handed_to_ray(device, monkeypatch, tmp_path)
     assert handed_to_ray("cpu", monkeypatch, tmp_path)["num_gpus"] == 0
     monkeypatch.setattr(tune, "count_named", lambda device: {"mps": 1}[device])
     assert handed_to_ray("mps", monkeypatch, tmp_path)["num_gpus"] == 1
