@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,13 +63,18 @@ class Rounds:
         client = self.provider.ec2_fail_fast.meta.client
         client.meta.events.register("provide-client-params.ec2.RunInstances", self._answer)
 
+        # Ray's own read a file and write events of a session.
+        reader: Any
+        events: Any = _Events()
+        storage: Any = InMemoryStorage
         scaling = AutoscalingConfig(self.config, skip_content_hash=True)
         self._scaling = scaling
-        self.adapter = NodeProviderAdapter(self.provider, _Reader(scaling))
+        reader = _Reader(scaling)
+        self.adapter = NodeProviderAdapter(self.provider, reader)
         self._monitor = CloudResourceMonitor()
-        self._scheduler = ResourceDemandScheduler(AutoscalerEventLogger(_Events()))
+        self._scheduler = ResourceDemandScheduler(AutoscalerEventLogger(events))
         self._manager = InstanceManager(
-            instance_storage=InstanceStorage(cluster_id="one", storage=InMemoryStorage()),
+            instance_storage=InstanceStorage(cluster_id="one", storage=storage()),
             instance_status_update_subscribers=[
                 CloudInstanceUpdater(cloud_provider=self.adapter),
                 self._monitor,
@@ -86,25 +92,21 @@ class Rounds:
             raise ClientError(error, "RunInstances")
 
     def _state(self) -> Any:
-        from ray.core.generated.autoscaler_pb2 import (
-            ClusterResourceState,
-            NodeState,
-            NodeStatus,
-            ResourceRequest,
-            ResourceRequestByCount,
-        )
-
-        wanted = ResourceRequest(resources_bundle={"CPU": 1, "GPU": 1})
-        head = NodeState(
+        # Generated: its names are known at run time alone.
+        messages: Any = importlib.import_module("ray.core.generated.autoscaler_pb2")
+        wanted = messages.ResourceRequest(resources_bundle={"CPU": 1, "GPU": 1})
+        head = messages.NodeState(
             node_id=b"0" * 28,
             instance_id=self.head,
             ray_node_type_name="head",
-            status=NodeStatus.RUNNING,
+            status=messages.NodeStatus.RUNNING,
             total_resources={"node:__internal_head__": 1.0},
         )
-        return ClusterResourceState(
+        return messages.ClusterResourceState(
             node_states=[head],
-            pending_resource_requests=[ResourceRequestByCount(request=wanted, count=self.jobs)],
+            pending_resource_requests=[
+                messages.ResourceRequestByCount(request=wanted, count=self.jobs)
+            ],
         )
 
     def play(self, rounds: int) -> None:

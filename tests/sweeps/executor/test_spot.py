@@ -50,7 +50,7 @@ class Cloud:
 
 class Played(SpotFirst, Cloud):
     def is_spot(self, node_config: Mapping[str, Any]) -> bool:
-        return node_config["kind"] == "spot"
+        return bool(node_config["kind"] == "spot")
 
     def on_demand(self, node_config: Mapping[str, Any]) -> dict[str, Any]:
         return {**node_config, "kind": "on demand"}
