@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from oneshui.errors import InputError
-from sweeps.config import load
 
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 SIZES = {"num-cpus", "num-gpus", "memory", "resources"}
@@ -72,6 +71,9 @@ def _job_problems(manifest: dict[str, Any]) -> Iterator[str]:
 
 def _maximum_problems(entrypoint: str, spec: dict[str, Any]) -> Iterator[str]:
     """Whether the sweep asks for as many machines as the groups may have."""
+    # Composing a sweep loads much that the other checks do without.
+    from sweeps.config import load
+
     command = shlex.split(entrypoint)
     scripts = [place for place, word in enumerate(command) if word.endswith("launch.py")]
     if not scripts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,11 +63,13 @@ class Rounds:
         client = self.provider.ec2_fail_fast.meta.client
         client.meta.events.register("provide-client-params.ec2.RunInstances", self._answer)
 
-        scaling = AutoscalingConfig(self.config, skip_content_hash=True)
-        self._scaling = scaling
-        reader: Any = _Reader(scaling)
+        # Ray's own read a file and write events of a session.
+        reader: Any
         events: Any = _Events()
         storage: Any = InMemoryStorage
+        scaling = AutoscalingConfig(self.config, skip_content_hash=True)
+        self._scaling = scaling
+        reader = _Reader(scaling)
         self.adapter = NodeProviderAdapter(self.provider, reader)
         self._monitor = CloudResourceMonitor()
         self._scheduler = ResourceDemandScheduler(AutoscalerEventLogger(events))
@@ -89,21 +92,21 @@ class Rounds:
             raise ClientError(error, "RunInstances")
 
     def _state(self) -> Any:
-        from ray.core.generated import autoscaler_pb2
-
-        # What protobuf generates declares nothing.
-        of: Any = autoscaler_pb2
-        wanted = of.ResourceRequest(resources_bundle={"CPU": 1, "GPU": 1})
-        head = of.NodeState(
+        # Generated: its names are known at run time alone.
+        messages: Any = importlib.import_module("ray.core.generated.autoscaler_pb2")
+        wanted = messages.ResourceRequest(resources_bundle={"CPU": 1, "GPU": 1})
+        head = messages.NodeState(
             node_id=b"0" * 28,
             instance_id=self.head,
             ray_node_type_name="head",
-            status=of.NodeStatus.RUNNING,
+            status=messages.NodeStatus.RUNNING,
             total_resources={"node:__internal_head__": 1.0},
         )
-        return of.ClusterResourceState(
+        return messages.ClusterResourceState(
             node_states=[head],
-            pending_resource_requests=[of.ResourceRequestByCount(request=wanted, count=self.jobs)],
+            pending_resource_requests=[
+                messages.ResourceRequestByCount(request=wanted, count=self.jobs)
+            ],
         )
 
     def play(self, rounds: int) -> None:
