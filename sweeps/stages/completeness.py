@@ -86,9 +86,9 @@ def _likeness(
 
     found: dict[str, float | None] = {}
     for name in ("forget", "test"):
-        pair = [_logits(table[table["set"] == name]) for table in (own, retrained)]
-        found[f"activation_{name}"] = float(activation_distance(*pair, task).mean())
-        found[f"same_{name}"] = float(same_answers(*pair, task).mean())
+        first, second = (_logits(table[table["set"] == name]) for table in (own, retrained))
+        found[f"activation_{name}"] = float(activation_distance(first, second, task).mean())
+        found[f"same_{name}"] = float(same_answers(first, second, task).mean())
     forget, unseen = _forget(own), pretrained[pretrained["set"] == "test"]
     said = blank.set_index("image").loc[forget["image"]]
     found["zrf"] = zrf(_logits(forget), _logits(said), task)
