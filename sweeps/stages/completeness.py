@@ -86,12 +86,12 @@ def _likeness(
 
     found: dict[str, float | None] = {}
     for name in ("forget", "test"):
-        said, goal = (_logits(table[table["set"] == name]) for table in (own, retrained))
-        found[f"activation_{name}"] = float(activation_distance(said, goal, task).mean())
-        found[f"same_{name}"] = float(same_answers(said, goal, task).mean())
+        first, second = (_logits(table[table["set"] == name]) for table in (own, retrained))
+        found[f"activation_{name}"] = float(activation_distance(first, second, task).mean())
+        found[f"same_{name}"] = float(same_answers(first, second, task).mean())
     forget, unseen = _forget(own), pretrained[pretrained["set"] == "test"]
-    ignorant = blank.set_index("image").loc[forget["image"]]
-    found["zrf"] = zrf(_logits(forget), _logits(ignorant), task)
+    said = blank.set_index("image").loc[forget["image"]]
+    found["zrf"] = zrf(_logits(forget), _logits(said), task)
     found["rf_js"] = class_divergence(
         _logits(forget), _labels(forget), _logits(unseen), _labels(unseen), task
     )
