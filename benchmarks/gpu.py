@@ -41,7 +41,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from oneshui import methods
 from oneshui.accelerator import (
@@ -208,11 +209,32 @@ def ceiling(size: Size, device: torch.device) -> Ceiling:
     )
 
 
+class _Counting(TorchDispatchMode):
+    """Adds up operations of products, by torch's formulas.
+
+    Torch's own counter also watches modules, which it cannot where gradients are asked for by
+    ``torch.autograd.grad``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        found = function(*args, **(kwargs or {}))
+        formula = flop_registry.get(function._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=found)
+        return found
+
+
 def operations(action: Callable[[], Any]) -> float:
-    """Floating-point operations of what the action computes, as torch counts them."""
-    with FlopCounterMode(display=False) as counter:
+    """Floating-point operations of the products that the action computes."""
+    with _Counting() as counter:
         action()
-    return float(counter.get_total_flops())
+    return counter.total
 
 
 def train_epochs(bench: Bench, model: nn.Module, policy: Policy) -> list[float]:
