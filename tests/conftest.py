@@ -12,19 +12,30 @@ import torch
 from support.commands import launch
 from support.inline_sweep import results_kept_in
 from support.installed import Installed, install
-from support.played_device import played, register
+from support.played_device import PLAYED, is_on_device, played, register
 from xdist.scheduler import LoadFileScheduling
 
 # As in workers: a result depends on the number of threads, and several tests share the processors.
 torch.set_num_threads(1)
 
 HAS_ACCELERATOR = torch.accelerator.is_available()
-if not HAS_ACCELERATOR:
+IS_PLAYED = os.environ.get(PLAYED) == "1"
+if IS_PLAYED:
     register()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Begun in the background of a script, and handed down to commands that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave tests on an accelerator, where there is none, to a process of their own.
+
+    A process with a device of Python's own cannot compute in its children after a backward pass.
+    """
+    if HAS_ACCELERATOR or IS_PLAYED or not is_on_device(collection_path):
+        return None
+    return True
 
 
 @functools.cache

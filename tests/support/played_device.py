@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -292,6 +293,18 @@ def played(*, has_float64: bool = True) -> Iterator[torch.device]:
 needed = pytest.mark.skipif(
     torch.accelerator.is_available(), reason="a real accelerator is here: nothing is played"
 )
+
+
+PLAYED = "ONESHUI_PLAYED"
+"""Variable of the environment: 1 in a process that plays the device."""
+
+
+def is_on_device(file: Path) -> bool:
+    """Whether a file of tests needs an accelerator."""
+    if not (file.name.startswith("test_") and file.suffix == ".py"):
+        return False
+    text = file.read_text(encoding="utf-8")
+    return "import played_device" in text or "accelerator: torch.device" in text
 
 
 def operators() -> int:

@@ -1,0 +1,38 @@
+"""Tests on an accelerator, where there is none, each file in a process that plays one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import played_device
+
+TESTS = Path(__file__).parent
+FILES = sorted(
+    str(file.relative_to(TESTS)) for file in TESTS.rglob("*.py") if played_device.is_on_device(file)
+)
+
+pytestmark = [pytest.mark.long, played_device.needed]
+
+
+def test_there_are_tests_of_methods_training_and_stages() -> None:
+    rooms = {file.split("/")[-2] for file in FILES}
+    assert rooms >= {"contracts", "training", "stages", "executor"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_passes_on_a_device_that_is_played(file: str) -> None:
+    alone = ["-q", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib --strict-markers"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *alone, str(TESTS / file)],
+        cwd=TESTS.parent,
+        env={**os.environ, played_device.PLAYED: "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout.splitlines()[-1]
