@@ -68,8 +68,11 @@ class Market:
 
     def refused(self, reason: str) -> None:
         """Note a refusal, in the provider's own words."""
-        self._last = self.clock()
-        self._first = self._last if self._first is None else self._first
+        now = self.clock()
+        # Two refusals of different days are not one shortage.
+        is_new = not self.is_closed and now - self._last > self.patience
+        self._first = now if self._first is None or is_new else self._first
+        self._last = now
         self.reason = reason
 
     def given(self) -> None:

@@ -210,6 +210,23 @@ def test_a_number_below_zero_is_refused() -> None:
     assert Played({}, "c").market == Market()
 
 
+def test_refusals_that_are_far_apart_are_not_one_shortage() -> None:
+    now = [0.0]
+    market = Market(clock=lambda: now[0])
+    for at in (0.0, 3600.0, 3640.0):
+        now[0] = at
+        market.refused("none")
+        assert not market.is_closed
+    now[0] = 3651.0
+    market.refused("none")
+    assert market.is_closed
+    # Tried again a quarter of an hour later, and refused again: others are bought at once.
+    now[0] += 900.0
+    assert market.is_worth_asking
+    market.refused("none")
+    assert market.is_closed
+
+
 def test_the_reason_is_what_the_provider_said_behind_rays_error() -> None:
     class LaunchError(Exception):
         category, description = "VcpuLimitExceeded", "You have requested\n more"
