@@ -190,7 +190,15 @@ def claims(sentences: Iterable[str]) -> bool:
     said = (
         " ".join(sentences).replace("not shown to be", "").replace("no one-shot row is shown", "")
     )
-    return "hown to be" in said.replace("no row is shown to differ", "")
+    is_shown = "hown to be" in said.replace("no row is shown to differ", "")
+    return is_shown or ", beyond the noise (p" in said
+
+
+def is_better(sentences: Iterable[str]) -> bool:
+    """Whether the row m0 is said to be better than doing nothing."""
+    return any(
+        said.startswith("m0 leads: ") and ", beyond the noise (p" in said for said in sentences
+    )
 
 
 def equivalence(
@@ -233,7 +241,7 @@ def found(
         evidence = Evidence.of(frame)
         (finding,) = findings(frame, evidence)
         said = " ".join(finding.sentences)
-        better += "m0 is shown to be better" in said
+        better += is_better(finding.sentences)
         best += "m0 is shown to be the best" in said
         shown = {t.method for t in evidence.tests if t.family == "nothing" and t.is_shown}
         others += bool(shown - {"m0"})
@@ -278,7 +286,7 @@ def unsteady_alarms(repeats: int, seeds: int, seed: int = 0) -> float:
         fails = generator.random(len(frame)) < 0.2
         frame["tow"] += np.where(fails, -0.2, 0.05) * (frame["method"] == "m0")
         (finding,) = findings(frame, Evidence.of(frame))
-        alarms += any("m0 is shown to be better" in said for said in finding.sentences)
+        alarms += is_better(finding.sentences)
     return alarms / repeats
 
 

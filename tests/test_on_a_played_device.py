@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import played_device
+from support.played_device import PLAYED, is_on_device, needed
 
 TESTS = Path(__file__).parent
 FILES = sorted(
-    str(file.relative_to(TESTS)) for file in TESTS.rglob("*.py") if played_device.is_on_device(file)
+    str(file.relative_to(TESTS))
+    for file in TESTS.rglob("test_*.py")
+    if file != Path(__file__) and is_on_device(file)
 )
 
-pytestmark = [pytest.mark.long, played_device.needed]
+pytestmark = [pytest.mark.long, needed]
 
 
 def test_there_are_tests_of_methods_training_and_stages() -> None:
@@ -29,7 +31,7 @@ def test_a_file_passes_on_a_device_that_is_played(file: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *alone, str(TESTS / file)],
         cwd=TESTS.parent,
-        env={**os.environ, played_device.PLAYED: "1"},
+        env={**os.environ, PLAYED: "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -237,4 +237,5 @@ def announced_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     whole = dict.fromkeys(("num_forget", "requests", "seed"), "int64")
     types = {**dict.fromkeys(CATALOGUE, "float64"), **whole}
     texts = dict.fromkeys(("task", *IDENTITY[-2:], "protection", *MADE), "str")
-    return frame.astype({**types, **texts})
+    # One block for each type: a column more would be the last straw for what is many.
+    return frame.astype({**types, **texts}).copy()

@@ -165,7 +165,7 @@ def test_an_account_that_does_not_answer_is_one_sentence(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     assert main(["--account", str(file)]) == 2
-    assert "the account does not answer: Unable to locate credentials" in capsys.readouterr().err
+    assert "aws.yaml: the account does not answer: " in capsys.readouterr().err
     other = file.with_name("gcp.yaml")
     other.write_text(yaml.safe_dump(filled("gcp.yaml")))
     assert main(["--account", str(other)]) == 2

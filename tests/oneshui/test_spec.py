@@ -33,6 +33,7 @@ def test_the_defaults_are_the_published_recipe_and_model() -> None:
         "weights": "imagenet",
         "options": {},
         "channels_last": False,
+        "precision": "auto",
         "factory": "",
         "mean": None,
         "std": None,

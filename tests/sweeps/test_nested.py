@@ -142,7 +142,7 @@ def test_a_nested_sweep_has_a_row_per_training_and_a_spread_per_level(
     assert set(spreads["evaluations"]) == {3}
     by = spreads.set_index(["method", "measure"])
     # A ToW has nothing that an evaluation draws; an attack has.
-    assert (by.xs("tow", level="measure")["evaluation_std"] == 0).all()
+    assert (by.xs("tow", level="measure")["evaluation_std"] < 1e-12).all()
     of = by.to_dict("index")
     assert of["jit", "mia_auc"]["evaluation_std"] > 0
     assert of["jit", "rmia_auc"]["evaluation_std"] > 0

@@ -129,7 +129,7 @@ def test_what_was_asked_otherwise_is_told(here: Side) -> None:
     said = {cause.why for one in difference(here, there).changed for cause in one.causes.values()}
     assert said == {"it has no result in there"}
     neither = difference(dataclasses.replace(here, entries={}), there)
-    assert {why for _, why in whys(neither)} == {"another version of the stage: 5 and 4"}
+    assert {why for _, why in whys(neither)} == {"another version of the stage: 5 and 3"}
     results = {
         key: dataclasses.replace(here.entries[now], **OTHER)
         if job.stage == "score"
@@ -137,7 +137,7 @@ def test_what_was_asked_otherwise_is_told(here: Side) -> None:
         for (key, job), now in zip(earlier.jobs.items(), here.plan.jobs, strict=True)
     }
     found = whys(difference(here, Side(name="there", plan=earlier, entries=results)))
-    assert (score.label, "another version of the stage: 5 and 4") in found
+    assert (score.label, "another version of the stage: 5 and 3") in found
     unlearn = here.plan.jobs[here.rows[SSD][0].model_key]
     other = dataclasses.replace(unlearn, spec={**unlearn.spec, "source": "0" * 16})
     assert list(_asked(unlearn, other)) == [

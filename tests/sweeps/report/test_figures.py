@@ -340,6 +340,9 @@ def test_a_real_sweep_has_every_figure_that_it_can(real: Material, tmp_path: Pat
         "sequence",
         "reversal",
         "recovery",
+        "likelihood_roc",
+        "memorisation",
+        "hardness_memorised",
     }
     # Retraining again is no variant of a method.
     assert "ablation" not in found
