@@ -23,7 +23,8 @@ def leak_cost(frame: pd.DataFrame) -> pd.DataFrame:
         deviation of the ToW, and of the paired difference to support_only, in [0, 1]; "better"
         is the share of pairs in which it is above support_only. Empty without several objectives.
     """
-    tuned = frame.dropna(subset=["tuning", "tow"])
+    own = ["dataset", "num_forget", "seed", "method", "tuning", "tow"]
+    tuned = frame[own].dropna(subset=["tuning", "tow"])
     names = zip(tuned["method"], tuned["tuning"], strict=True)
     tuned = tuned.assign(study=[name.removesuffix(f"@{objective}") for name, objective in names])
     index = ["dataset", "num_forget", "seed", "study"]
