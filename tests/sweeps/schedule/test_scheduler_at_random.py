@@ -25,7 +25,7 @@ class Play:
         self.rng = Random(seed)
         edges: dict[str, list[str]] = {}
         stages: dict[str, Stage] = {}
-        possible = [stage for stage in STAGES if stage not in ("index", "split")]
+        possible = [stage for stage in STAGES if stage not in ("index", "split", "probe")]
         for number in range(self.rng.randint(1, 12)):
             name = f"j{number:02d}"
             edges[name] = self.rng.sample(sorted(edges), self.rng.randint(0, min(number, 3)))

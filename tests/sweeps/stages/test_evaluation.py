@@ -240,4 +240,5 @@ def test_a_score_says_how_many_were_judged_and_no_interval_of_four_people(
         assert value[f"{name}_images"] == len(rows_of(cells, document, name))
     assert value["forget_people"] == 4
     ends = {name: value[name] for name in value if name.endswith(("_low", "_high"))}
-    assert ends == dict.fromkeys(("mia_auc_low", "mia_auc_high", "rmia_auc_low", "rmia_auc_high"))
+    measures = ("mia_auc", "rmia_auc", "rmia_tpr")
+    assert ends == {f"{one}_{end}": None for one in measures for end in ("low", "high")}
