@@ -269,7 +269,7 @@ def _check_pool(table: ImageTable, sweep: SweepSpec, dataset: str, cells: Sequen
             make_split(
                 table.identity,
                 table.identity_order,
-                num_forget=sweep.requests * cell.num_forget,
+                num_forget=sweep.requests_in(cell) * cell.num_forget,
                 seed=cell.split_seed,
                 support_seed=cell.support_seed,
                 walk=walk,

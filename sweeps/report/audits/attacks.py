@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.inference.attackers import ATTACKERS, deviations, strongest
+from sweeps.inference.comparisons import Block, blocks
 from sweeps.inference.rows import BLOCK, names
 from sweeps.report.audits.part import AuditTable, Part
 from sweeps.report.numbers import signed
@@ -73,7 +74,7 @@ def part(frame: pd.DataFrame, people: pd.DataFrame | None, folder: Path) -> Part
         asks=ASKS,
         tables=tuple(
             _table(block, rows, own[block], by_block.get(block, chosen.head(0)), people)
-            for block, rows in known.groupby(BLOCK, sort=False)
+            for block, rows in blocks(known)
         ),
         note=NOTE,
         files=(ATTACKS, STRONGEST),
@@ -115,7 +116,7 @@ def _interval(rows: pd.DataFrame, drawn: pd.DataFrame | None, measure: str) -> t
 
 
 def _table(
-    block: Any,
+    block: Block,
     rows: pd.DataFrame,
     found: pd.DataFrame,
     chosen: pd.DataFrame,
@@ -128,7 +129,7 @@ def _table(
         is_own = (people["dataset"] == block[0]) & (people["num_forget"] == block[1])
         own = dict(iter(people[is_own].groupby("method")))
     return AuditTable(
-        title=request_title(str(block[0]), int(block[1])),
+        title=request_title(*block),
         titles=TITLES,
         lines=tuple(
             (

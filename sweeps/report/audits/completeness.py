@@ -6,7 +6,7 @@ Must not import torch, Ray or MLflow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -14,14 +14,12 @@ import pandas as pd
 from sweeps.graph.artifacts import COMPLETENESS
 from sweeps.graph.plan import Plan
 from sweeps.report.analyses import stored_table
-from sweeps.report.audits.part import AuditTable, Part
+from sweeps.report.audits.part import Part, tables_of
 from sweeps.report.results import with_rows
 from sweeps.report.sheets import write_csv
-from sweeps.report.tables import request_title
 from sweeps.store import Entry
 
 PEOPLE_FILE = "completeness_people.csv"
-BLOCK = ["dataset", "num_forget"]
 ABSENT = "-"
 TITLES = (
     *("row", "completeness", "people", "pictures", "models", "same answers", "same, test"),
@@ -71,7 +69,7 @@ def part(
         anchor="completeness",
         title="Completeness, and what other benchmarks print",
         asks=ASKS,
-        tables=tuple(_tables(measured)),
+        tables=tables_of(measured, TITLES, _line),
         note=NOTE,
         files=() if people.empty else (PEOPLE_FILE,),
     )
@@ -97,17 +95,6 @@ def people_frame(plan: Plan, entries: Mapping[str, Entry]) -> pd.DataFrame:
         return pd.DataFrame()
     lengths = [len(table) for table in tables]
     return with_rows(pd.concat(tables, ignore_index=True), rows, lengths)
-
-
-def _tables(measured: pd.DataFrame) -> Iterator[AuditTable]:
-    for (dataset, size), block in measured.groupby(BLOCK, sort=False):
-        yield AuditTable(
-            title=request_title(str(dataset), int(str(size))),
-            titles=TITLES,
-            lines=tuple(
-                _line(str(method), rows) for method, rows in block.groupby("method", sort=False)
-            ),
-        )
 
 
 def _line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:

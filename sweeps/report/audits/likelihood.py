@@ -15,16 +15,14 @@ import pandas as pd
 from sweeps.graph.artifacts import LIKELIHOOD, LIKELIHOOD_ROC, MEMORISATION
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.analyses import stored_table
-from sweeps.report.audits.part import AuditTable, Part
+from sweeps.report.audits.part import AuditTable, Part, tables_of
 from sweeps.report.numbers import signed
 from sweeps.report.results import Entries, with_rows
 from sweeps.report.sheets import write_csv
-from sweeps.report.tables import request_title
 from sweeps.store import Entry
 
 PEOPLE_FILE, MEMORISATION_FILE = "likelihood_people.csv", "memorisation.csv"
 CURVES_FILE = "likelihood_roc.csv"
-BLOCK = ["dataset", "num_forget"]
 ABSENT = "-"
 ENDS = ("lira_auc_low", "lira_auc_high")
 GUESSING = 0.5
@@ -81,7 +79,7 @@ def part(plan: Plan, entries: Entries, frame: pd.DataFrame, folder: Path) -> Par
         anchor="likelihood",
         title="Likelihood audit, person by person",
         asks=ASKS,
-        tables=tuple(_tables(plan, frame)),
+        tables=_tables(plan, frame),
         note=NOTE,
         files=tuple(files),
         figures=("likelihood_roc", "memorisation", "hardness_memorised"),
@@ -154,18 +152,15 @@ def memorisation_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     return pd.concat(found[1:] or found, ignore_index=True)
 
 
-def _tables(plan: Plan, frame: pd.DataFrame) -> Iterator[AuditTable]:
+def _tables(plan: Plan, frame: pd.DataFrame) -> tuple[AuditTable, ...]:
     keys = {row.score_key: row.lira_key for row in plan.results if row.lira_key is not None}
     audited = frame[frame["job_key"].isin(keys) & frame["lira_auc"].notna()]
-    for names, block in audited.groupby(BLOCK, sort=False):
-        lines = []
-        for method, rows in block.groupby("method", sort=False):
-            # Rows of one audit count once, however many seeds share it.
-            once = rows[~rows["job_key"].map(keys).duplicated()]
-            lines.append(_line(str(method), once))
-        dataset, num_forget = names
-        title = request_title(str(dataset), int(str(num_forget)))
-        yield AuditTable(title=title, titles=TITLES, lines=tuple(lines))
+
+    def line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:
+        # Rows of one audit count once, however many seeds share it.
+        return _line(method, rows[~rows["job_key"].map(keys).duplicated()])
+
+    return tables_of(audited, TITLES, line)
 
 
 def _line(method: str, audits: pd.DataFrame) -> tuple[str, ...]:

@@ -5,7 +5,13 @@ Must not import torch, Ray or MLflow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import pandas as pd
+
+from sweeps.inference.comparisons import blocks
+from sweeps.report.tables import request_title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +52,27 @@ class Part:
     files: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
+
+
+def tables_of(
+    frame: pd.DataFrame,
+    titles: tuple[str, ...],
+    line: Callable[[str, pd.DataFrame], tuple[str, ...]],
+) -> tuple[AuditTable, ...]:
+    """A table for every dataset and forget size, with a line for every method.
+
+    Args:
+        frame: Columns dataset, num_forget and method beside those that ``line`` reads.
+        titles: Of the columns; the first is that of the rows' names.
+        line: Makes the cells of a method from its rows.
+    """
+    return tuple(
+        AuditTable(
+            title=request_title(*block),
+            titles=titles,
+            lines=tuple(
+                line(str(method), own) for method, own in rows.groupby("method", sort=False)
+            ),
+        )
+        for block, rows in blocks(frame)
+    )

@@ -14,6 +14,7 @@ import pandas as pd
 
 from oneshui.spec import Role
 from sweeps.graph.plan import Plan
+from sweeps.inference.comparisons import blocks
 from sweeps.report.audits.hiding import (
     COMES_BACK,
     ERRORS,
@@ -24,14 +25,13 @@ from sweeps.report.audits.hiding import (
     curves_frame,
     probes_frame,
 )
-from sweeps.report.audits.part import AuditTable, Part
+from sweeps.report.audits.part import Part, tables_of
 from sweeps.report.numbers import signed
 from sweeps.report.sheets import write_csv
 from sweeps.report.tables import MISSING, request_title
 from sweeps.store import Entry
 
 PROBES, CURVES = "probes.csv", "relearning.csv"
-BLOCK = ["dataset", "num_forget"]
 TITLES = (
     *("row", "ToW", "back from 5", "from 1", "from S", "steps", "rank 1", "Δ rank 1"),
     *("accepted", "Δ accepted", "Δ rank 1, stay", "flag"),
@@ -87,23 +87,12 @@ def part(
         anchor="probes",
         title="What comes back, and who is still recognised",
         asks=ASKS,
-        tables=tuple(_tables(probed)),
+        tables=tables_of(probed, TITLES, _line),
         note=NOTE,
         files=(PROBES, CURVES),
         figures=("recovery",),
         sentences=tuple(_sentences(probed)),
     )
-
-
-def _tables(probed: pd.DataFrame) -> Iterator[AuditTable]:
-    for (dataset, size), rows in probed.groupby(BLOCK, sort=False):
-        yield AuditTable(
-            title=request_title(str(dataset), int(str(size))),
-            titles=TITLES,
-            lines=tuple(
-                _line(str(method), own) for method, own in rows.groupby("method", sort=False)
-            ),
-        )
 
 
 def _line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:
@@ -154,8 +143,8 @@ def _number(value: float) -> str:
 
 def _sentences(probed: pd.DataFrame) -> Iterator[str]:
     """Which rows hide, of every dataset and forget size."""
-    for (dataset, size), rows in probed.groupby(BLOCK, sort=False):
-        where = request_title(str(dataset), int(str(size)))
+    for block, rows in blocks(probed):
+        where = request_title(*block)
         methods = rows[rows["role"] == Role.METHOD]
         found = methods[methods["flag"] == HIDES].groupby("method", sort=False).size()
         if len(found):

@@ -5,16 +5,15 @@ Must not import torch, Ray or MLflow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from sweeps.graph.plan import Plan
-from sweeps.report.audits.part import AuditTable, Part
+from sweeps.report.audits.part import Part, tables_of
 from sweeps.report.numbers import signed
 from sweeps.report.results import Entries
-from sweeps.report.tables import MISSING, request_title
+from sweeps.report.tables import MISSING
 
 TITLES = (
     *("row", "ToW, random", "ToW, chosen", "drop", "± seeds", "Δ forget, random"),
@@ -58,17 +57,9 @@ def part(plan: Plan, entries: Entries, frame: pd.DataFrame, folder: Path) -> Par
         if choose == "memorised"
         else "People who are easy to forget",
         asks=f"What becomes of ToW where those people ask {WHO[choose]}?",
-        tables=tuple(_tables(frame)),
+        tables=tables_of(frame[frame["chosen_drop"].notna()], TITLES, _line),
         note=NOTE.format(what=_WHAT[choose]),
     )
-
-
-def _tables(frame: pd.DataFrame) -> Iterator[AuditTable]:
-    done = frame[frame["chosen_drop"].notna()]
-    for _, block in done.groupby(["dataset", "num_forget"], sort=False):
-        title = request_title(block["dataset"].iloc[0], int(block["num_forget"].iloc[0]))
-        lines = [_line(str(method), rows) for method, rows in block.groupby("method", sort=False)]
-        yield AuditTable(title=title, titles=TITLES, lines=tuple(lines))
 
 
 def _line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:
