@@ -238,7 +238,7 @@ def check_requests(table: ImageTable, sweep: SweepSpec, dataset: str, console: C
                 most_requests(len(free), cell.num_forget, is_reserving=is_held_out)
         except InputError as error:
             raise InputError(
-                f"dataset {dataset}, seed {cell.seed}{_asked(cell, requests)}: {error}"
+                f"dataset {dataset}, seed {cell.seed}{_asked(sweep, cell, requests)}: {error}"
             ) from None
         if cell in reserving:
             reserved.update(split.forget)
@@ -280,9 +280,11 @@ def _check_pool(table: ImageTable, sweep: SweepSpec, dataset: str, cells: Sequen
         raise InputError(f"{where}: {error}") from None
 
 
-def _asked(cell: Cell, requests: int) -> str:
+def _asked(sweep: SweepSpec, cell: Cell, requests: int) -> str:
     people = "1 person" if cell.num_forget == 1 else f"{cell.num_forget} people"
-    told = f", {requests} requests of {people} each (lower sweep.requests for fewer)"
+    is_alone = cell.num_forget == 1 and sweep.requests_alone is not None
+    key = "sweep.requests_alone" if is_alone else "sweep.requests"
+    told = f", {requests} requests of {people} each (lower {key} for fewer)"
     return told if requests > 1 else ""
 
 

@@ -84,10 +84,10 @@ def test_requests_need_people_enough_for_all_of_them_together() -> None:
 
 
 def test_a_pool_needs_people_who_can_be_spared_and_enough_for_who_is_chosen_from_it() -> None:
-    def check(people: int, pool: int, *overrides: str) -> str:
+    def check(people: int, pool: int, *overrides: str, each: int = 4) -> str:
         audit = f"++sweep.audit={{pool: {pool}, models: 8}}"
         few = ("sweep.forget_sizes=[4]", audit, *overrides)
-        return said(table_of(people), load([*SWEEP, *few]).sweep)
+        return said(table_of(people, each), load([*SWEEP, *few]).sweep)
 
     assert check(40, 8) == ""
     with pytest.raises(
@@ -102,6 +102,15 @@ def test_a_pool_needs_people_who_can_be_spared_and_enough_for_who_is_chosen_from
         match=r"^dataset synthetic_tiny, seed \d+, sweep\.choose=memorised: .*of the 8 of the pool",
     ):
         check(40, 8, "++sweep.choose=memorised", "sweep.seeds=[0,1,2,3,4,5,6,7,8,9]")
+    # Where one person asks a cell stands for requests of its own number.
+    alone = ("sweep.forget_sizes=[1]", "sweep.requests_alone=8", "sweep.seeds=[0]")
+    with pytest.raises(InputError, match=r"sweep\.choose=memorised: .*of the 8 of the pool"):
+        check(40, 8, "++sweep.choose=memorised", *alone, each=7)
+    # Its number is what to lower, and not that of the cells with more people.
+    with pytest.raises(
+        InputError, match=r"8 requests of 1 person each \(lower sweep\.requests_alone"
+    ):
+        check(40, 8, *alone)
 
 
 def test_a_study_tries_on_a_single_request_whatever_a_cell_stands_for() -> None:
