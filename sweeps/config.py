@@ -56,7 +56,7 @@ from sweeps.graph.spec import (
 )
 from sweeps.launcher_file import with_machines
 from sweeps.overrides import Change, apply, parse
-from sweeps.rows import RowSpec, rows_of
+from sweeps.rows import RowSpec, rows_by_cell
 from sweeps.store.base import sha256
 
 CONF = Path(__file__).parent / "conf"
@@ -672,7 +672,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
             for name in sweep.datasets
         },
         cells=cells,
-        rows={cell: rows_of(rows, cell) for cell in cells},
+        rows=rows_by_cell(rows, cells),
         tuning=tuning,
         model=model,
         model_source=plugins.source_behind(model.factory) if model.factory else "",
