@@ -1,0 +1,77 @@
+"""Commands of the README that must not hide an error, run with stand-ins for the programs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.cluster_files import FOLDER, write_program
+
+README = (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def block(mark: str) -> str:
+    """The only block of commands that contains a text."""
+    found = [text for text in re.findall(r"```\n(.*?)```", README, re.DOTALL) if mark in text]
+    assert len(found) == 1
+    return str(found[0])
+
+
+def run(commands: str, folder: Path, **others: str) -> tuple[int, str, str]:
+    """Status and output of commands that a person typed, and what they asked of the programs."""
+    done = subprocess.run(
+        ["bash", "-c", commands],
+        env={**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", **others},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    log = folder / "asked"
+    asked = log.read_text(encoding="utf-8") if log.exists() else ""
+    return done.returncode, done.stdout + done.stderr, asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "says", "is_deleted"),
+    [
+        ("exit 0", "", True),
+        ("echo pod/oneshui-gpu-spot-worker-1", "this is left: pod/oneshui-gpu-spot", False),
+        ("echo 'no such resource: rayjob' >&2; exit 1", "no such resource: rayjob", False),
+        ("echo pod/x; exit 1", "unknown, since kubectl failed", False),
+    ],
+)
+def test_the_volume_goes_only_if_kubernetes_says_that_nothing_runs(
+    answer: str, says: str, is_deleted: bool, tmp_path: Path
+) -> None:
+    kubectl = f'echo "$*" >>"{tmp_path}/asked"\ncase "$1" in get) {answer} ;; esac'
+    write_program(tmp_path / "bin", "kubectl", kubectl)
+    _, output, asked = run(block("delete pvc"), tmp_path)
+    assert says in output
+    assert ("delete pvc oneshui-shared" in asked) == is_deleted
+
+
+def test_no_command_hides_what_it_could_not_find_out() -> None:
+    commands = "\n".join(re.findall(r"```\n(.*?)```", README, re.DOTALL))
+    assert "2>/dev/null" not in commands
+
+
+FETCHES = [("aws s3 sync", "aws"), ("gcloud storage rsync", "gcloud")]
+
+
+@pytest.mark.parametrize(("mark", "program"), FETCHES)
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_cluster_ends_only_when_its_report_is_here(
+    mark: str, program: str, arrives: bool, tmp_path: Path
+) -> None:
+    """On a laptop that has no folder for it yet."""
+    last = '"${@: -1}"'
+    fetch = f"mkdir -p {last}/report; echo page >{last}/report/index.html" if arrives else "exit 1"
+    write_program(tmp_path / "bin", program, fetch)
+    write_program(tmp_path / "bin", "uv", f'echo "$*" >>"{tmp_path}/asked"')
+    _, _, asked = run(block(mark), tmp_path, BUCKET="b")
+    assert ("run ray down cluster/" in asked) == arrives
