@@ -11,13 +11,13 @@ import pytest
 from support.cluster_files import FOLDER, write_program
 
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
+BLOCKS: list[str] = re.findall(r"^```\w*\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
 def block(mark: str) -> str:
     """The only block of commands that contains a text."""
-    found = [text for text in re.findall(r"```\n(.*?)```", README, re.DOTALL) if mark in text]
-    assert len(found) == 1
-    return str(found[0])
+    (found,) = [text for text in BLOCKS if mark in text]
+    return found
 
 
 def run(commands: str, folder: Path, **others: str) -> tuple[int, str, str]:
@@ -56,11 +56,11 @@ def test_the_volume_goes_only_if_kubernetes_says_that_nothing_runs(
 
 
 def test_no_command_hides_what_it_could_not_find_out() -> None:
-    commands = "\n".join(re.findall(r"```\n(.*?)```", README, re.DOTALL))
-    assert "2>/dev/null" not in commands
+    assert len(BLOCKS) > 10
+    assert not [text for text in BLOCKS if "2>/dev/null" in text]
 
 
-FETCHES = [("aws s3 sync", "aws"), ("gcloud storage rsync", "gcloud")]
+FETCHES = [("ray down cluster/aws.yaml", "aws"), ("gcloud storage rsync", "gcloud")]
 
 
 @pytest.mark.parametrize(("mark", "program"), FETCHES)
@@ -75,3 +75,14 @@ def test_a_cluster_ends_only_when_its_report_is_here(
     write_program(tmp_path / "bin", "uv", f'echo "$*" >>"{tmp_path}/asked"')
     _, _, asked = run(block(mark), tmp_path, BUCKET="b")
     assert ("run ray down cluster/" in asked) == arrives
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_jobs_of_skypilot_are_cancelled_only_when_the_report_is_here(
+    arrives: bool, tmp_path: Path
+) -> None:
+    fetch = 'mkdir -p "$4/report"; echo page >"$4/report/index.html"' if arrives else "exit 1"
+    write_program(tmp_path / "bin", "aws", f"[ $1 = iam ] || {{ {fetch}; }}")
+    write_program(tmp_path / "bin", "sky", f'echo "$*" >>"{tmp_path}/asked"')
+    _, _, asked = run(block("sky jobs cancel"), tmp_path, BUCKET="b")
+    assert ("jobs cancel --name oneshui --yes" in asked) == arrives

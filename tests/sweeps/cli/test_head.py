@@ -132,6 +132,13 @@ def test_a_sweep_that_is_done_and_sent_lets_the_head_end(
     assert found is not None
     assert found[0] == page
 
+    # From a laptop that has neither output folder nor data.
+    laptop = tmp_path / "laptop"
+    told = ["mode=report", f"output_dir={laptop}", f"store.uri={address}", f"data_dir={laptop}"]
+    rebuilt = inline_command(*COMMAND, *told)
+    assert rebuilt.status == 0, rebuilt.said
+    assert (laptop / "report" / "index.html").stat().st_size > 10_000
+
     # Done, but not where somebody finds it.
     monkeypatch.setattr(sending, "send", lambda *_: (_ for _ in ()).throw(OSError("no way")))
     again = inline_command(*command)
