@@ -14,6 +14,7 @@ COPIED = {
     "oneshui",
     "sweeps",
     "cluster/mlflow.sh",
+    "cluster/once.sh",
 }
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "API_KEY")
 ROOT = {"root", "0", "0:0", "root:root"}

@@ -86,3 +86,27 @@ def test_jobs_of_skypilot_are_cancelled_only_when_the_report_is_here(
     write_program(tmp_path / "bin", "sky", f'echo "$*" >>"{tmp_path}/asked"')
     _, _, asked = run(block("sky jobs cancel"), tmp_path, BUCKET="b")
     assert ("jobs cancel --name oneshui --yes" in asked) == arrives
+
+
+def test_data_go_in_and_results_come_out_through_a_pod(tmp_path: Path) -> None:
+    """Commands for the pod run here, in a folder that stands in for the volume."""
+    volume, data = tmp_path / "volume", tmp_path / "data"
+    for folder in (volume / "data", volume / "runs/full/report", volume / "runs/full/logs", data):
+        folder.mkdir(parents=True)
+    (data / "faces").mkdir()
+    (data / "faces/1.jpg").write_bytes(b"a face")
+    (volume / "runs/full/report/index.html").write_text("page")
+    (volume / "runs/full/logs/a.log").write_text("log")
+    write_program(
+        tmp_path / "bin",
+        "kubectl",
+        f'[ "$1" = exec ] || exit 0\nwhile [ "$1" != -- ]; do shift; done; shift\n'
+        f'exec "${{@//\\/shared/{volume}}}"',
+    )
+    status, output, _ = run(block("tar -C /data").replace("/data -c", f"{data} -c"), tmp_path)
+    assert status == 0, output
+    assert (volume / "data/faces/1.jpg").read_bytes() == b"a face"
+    status, output, _ = run(block("tar -C /shared/runs/full"), tmp_path)
+    assert status == 0, output
+    assert (tmp_path / "runs/full/report/index.html").read_text() == "page"
+    assert (tmp_path / "runs/full/logs/a.log").read_text() == "log"
