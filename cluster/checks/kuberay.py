@@ -219,6 +219,8 @@ def _pod_problems(spec: dict[str, Any]) -> Iterator[str]:
         yield "securityContext.runAsNonRoot is not true"
     if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
         yield "securityContext.seccompProfile is not RuntimeDefault"
+    if spec.get("nodeSelector", {}).get("kubernetes.io/arch") != "amd64":
+        yield "nodeSelector kubernetes.io/arch: amd64 is missing: the image runs on no other"
     for key in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(key):
             yield f"{key} lets the pod into its machine"
@@ -231,9 +233,8 @@ def _pod_problems(spec: dict[str, Any]) -> Iterator[str]:
 
 
 def _container_problems(container: dict[str, Any]) -> Iterator[str]:
-    tag = container["image"].rpartition("/")[2].partition(":")[2]
-    if "@sha256:" not in container["image"] and tag in {"", "latest"}:
-        yield f"image {container['image']} is not pinned by tag or digest"
+    if not re.search(r"@(sha256:[0-9a-f]{64}|FILL_DIGEST)$", container["image"]):
+        yield f"image {container['image']} is not pinned by its digest"
     security = container.get("securityContext", {})
     if security.get("allowPrivilegeEscalation") is not False or security.get("privileged"):
         yield "securityContext.allowPrivilegeEscalation is not false"

@@ -401,12 +401,22 @@ RULES: dict[str, tuple[str, Callable[[Manifest], object], str]] = {
     "an image that changes": (
         "raycluster",
         lambda m: pod(m)["containers"][0].update(image="registry:5000/oneshui:latest"),
-        "is not pinned by tag or digest",
+        "is not pinned by its digest",
     ),
     "an image without a tag": (
         "raycluster",
         lambda m: pod(m)["containers"][0].update(image="registry:5000/oneshui"),
-        "is not pinned by tag or digest",
+        "is not pinned by its digest",
+    ),
+    "an image by a tag": (
+        "raycluster",
+        lambda m: pod(m)["containers"][0].update(image="registry:5000/oneshui:0.1.0"),
+        "is not pinned by its digest",
+    ),
+    "a machine that the image does not run on": (
+        "raycluster",
+        lambda m: head(m)["template"]["spec"].pop("nodeSelector"),
+        "head: nodeSelector kubernetes.io/arch: amd64 is missing",
     ),
     "no limits": (
         "raycluster",
