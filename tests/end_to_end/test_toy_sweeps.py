@@ -12,7 +12,8 @@ from support.inline_sweep import inline_sweep
 
 from oneshui import load_dataset
 from oneshui.faces.generate import FacesSpec, generate_mufac
-from sweeps.config import load, sweep_names
+from sweeps.composition import sweep_names
+from sweeps.config import load
 from sweeps.graph.plan import expand
 from sweeps.report.results import results_frame
 from sweeps.store.status import scan
