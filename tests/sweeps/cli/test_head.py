@@ -11,7 +11,7 @@ from support.inline_command import inline_command
 from support.processes import wait_for
 
 from oneshui.errors import InputError
-from sweeps.cli import head, sending
+from sweeps.cli import head, reproduce, sending
 from sweeps.cli.head import SignOfLife
 from sweeps.config import load
 from sweeps.graph.spec import Places
@@ -131,6 +131,17 @@ def test_a_sweep_that_is_done_and_sent_lets_the_head_end(
     found = Bucket(there).get("report/index.html")
     assert found is not None
     assert found[0] == page
+
+    # Computing a row again keeps the machine as well.
+    (signs / head.SIGN).unlink()
+
+    def wait(*_: object) -> bool:
+        wait_for((signs / head.SIGN).exists, "a sign", 20)
+        return True
+
+    monkeypatch.setattr(reproduce, "reproduce", wait)
+    assert inline_command(*command, "mode=why", "run=true", "row=any").status == 0
+    assert (signs / head.SIGN).read_text() == "90\n"
 
     # From a laptop that has neither output folder nor data.
     laptop = tmp_path / "laptop"
