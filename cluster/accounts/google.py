@@ -59,11 +59,26 @@ def told(error: Exception) -> str:
         answer = json.loads(error.content)["error"]
     except (ValueError, KeyError, TypeError):
         return f"{error.status_code}: {error.reason}"
+    service = _service_off(answer)
+    if service:
+        return f"{service} is off: gcloud services enable {service}"
+    return f"{error.status_code}: {' '.join(answer['message'].split())}"
+
+
+def is_off(error: Any) -> bool:
+    """Whether an ``HttpError`` says that the API was never turned on in this project."""
+    try:
+        return bool(_service_off(json.loads(error.content)["error"]))
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _service_off(answer: Any) -> str:
+    """Name of the service that is off; "" if the error is another."""
     for detail in answer.get("details", ()):
         if detail.get("reason") == "SERVICE_DISABLED":
-            service = detail["metadata"]["service"]
-            return f"{service} is off: gcloud services enable {service}"
-    return f"{error.status_code}: {' '.join(answer['message'].split())}"
+            return str(detail["metadata"]["service"])
+    return ""
 
 
 def asked(request: Callable[[], Any], missing: str, found: list[Any]) -> Iterator[str]:
