@@ -48,7 +48,7 @@ class Account:
             self.add("iam", "get_instance_profile", {"InstanceProfile": instance_profile(profile)})
             self.add("ec2", "describe_security_groups", {"SecurityGroups": []})
             self.add("ec2", "describe_images", {"Images": [{"ImageId": "ami-1"}]})
-            zones = [{"Location": zone} for zone in (offered if node == "gpu" else ZONES[:1])]
+            zones = [{"Location": zone} for zone in (offered if node == "gpu" else ZONES)]
             self.add("ec2", "describe_instance_type_offerings", {"InstanceTypeOfferings": zones})
             subnet = {"SubnetId": "subnet-1", "AvailabilityZone": ZONES[0]}
             self.add("ec2", "describe_subnets", {"Subnets": [subnet]})
