@@ -30,7 +30,7 @@ from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Slots
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.devices import count_named
-from sweeps.store.leases import Holder, name_of, this_host
+from sweeps.store.leases import Holder, this_host
 from sweeps.store.private import lock_of, runtime_folder
 
 _SETTINGS = {
@@ -356,7 +356,7 @@ def run_sweep(
         jobs=jobs,
         logs=env.logs,
         look=look,
-        holder=lambda job: env.store.leases.holders().get(name_of(job.stage, job.key)),
+        holder=env.store.leases.holder,
         is_gone=_is_gone,
         on_change=on_change,
     )
