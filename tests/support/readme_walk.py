@@ -42,10 +42,12 @@ class Walk:
 
     Attributes:
         output: All that was printed, errors too.
+        failures: Calls of a provider's program that did not succeed.
         verdicts: By command of ``cluster``, its exit status and output, in order.
     """
 
     output: str
+    failures: tuple[str, ...]
     verdicts: tuple[tuple[str, int, str], ...]
 
 
@@ -69,6 +71,13 @@ class Laptop:
         here = Path(sys.executable).parent
         (self._log / "parse.py").write_text(PARSE, encoding="utf-8")
         write_program(self._programs, "curl", "echo 192.0.2.1")
+        # A shell goes on after a call that fails within the words of another command.
+        write_program(
+            self._programs,
+            "aws",
+            f'"{here}/aws" "$@" || {{ status=$?; echo "aws $*" >>"{self._log}/failed"; '
+            "exit $status; }",
+        )
         write_program(self._programs, "ssh", f'echo "ssh $*" >>"{self.notes}"')
         # What comes from a head is written where it is asked for.
         write_program(
@@ -124,4 +133,6 @@ exec "{here}/$@" """,
             name, status = first.split()
             verdicts.append((name, int(status), rest))
             file.unlink()
-        return Walk(done.stdout, tuple(verdicts))
+        failed = self._log / "failed"
+        failures = failed.read_text(encoding="utf-8").splitlines() if failed.exists() else []
+        return Walk(done.stdout, tuple(failures), tuple(verdicts))
