@@ -16,6 +16,8 @@ from support.readme_walk import Laptop, Walk, blocks
 
 pytestmark = pytest.mark.long
 REGION = "us-west-2"
+ACCOUNT = "123456789012"
+"""The stand-in's."""
 IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id"
 
 
@@ -32,7 +34,6 @@ def environment(
     """An account in which nobody did anything, with what the stand-in lacks of AWS's own."""
     import urllib.request
 
-    from moto.core import DEFAULT_ACCOUNT_ID
     from moto.servicequotas.models import ServiceQuotasBackend
     from moto.ssm.models import Parameter, ssm_backends
 
@@ -53,8 +54,9 @@ def environment(
     }
     for name, value in {**values, "AWS_DEFAULT_REGION": REGION}.items():
         monkeypatch.setenv(name, value)
-    parameter = Parameter(
-        account_id=DEFAULT_ACCOUNT_ID,
+    make: Any = Parameter
+    parameter = make(
+        account_id=ACCOUNT,
         name=IMAGE,
         value=boto3.client("ec2", REGION).describe_images()["Images"][0]["ImageId"],
         parameter_type="String",
@@ -65,7 +67,7 @@ def environment(
         version=1,
         data_type="text",
     )
-    ssm_backends[DEFAULT_ACCOUNT_ID][REGION]._parameters[IMAGE].append(parameter)
+    ssm_backends[ACCOUNT][REGION]._parameters[IMAGE].append(parameter)
     return values
 
 

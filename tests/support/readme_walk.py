@@ -2,13 +2,15 @@
 
 Stand-ins, each of which is found under another program's name: ``uv run X`` is X of this
 environment, ``curl`` tells an address, ``ssh`` and ``rsync`` take notes, and ``ray job`` parses its
-words as Ray does and sends nothing, because no head runs here.
+words as Ray does and sends nothing, because no head runs here. ``aws`` is the real one, wherever it
+is sent; ``gcloud`` only takes notes.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -78,6 +80,12 @@ class Laptop:
             f'"{here}/aws" "$@" || {{ status=$?; echo "aws $*" >>"{self._log}/failed"; '
             "exit $status; }",
         )
+        write_program(
+            self._programs,
+            "gcloud",
+            f"""printf '%q ' "$@" >>"{self._log}/gcloud"
+echo >>"{self._log}/gcloud" """,
+        )
         write_program(self._programs, "ssh", f'echo "ssh $*" >>"{self.notes}"')
         # What comes from a head is written where it is asked for.
         write_program(
@@ -106,13 +114,18 @@ esac
 exec "{here}/$@" """,
         )
 
+    def calls(self) -> list[list[str]]:
+        """The words of each call of ``gcloud``, in order."""
+        text = (self._log / "gcloud").read_text(encoding="utf-8")
+        return [shlex.split(line) for line in text.splitlines()]
+
     def walk(self, commands: list[str], environment: Mapping[str, str]) -> Walk:
         """Run blocks in one shell that ends at the first error.
 
         Lines in which a person has to fill in something (``...``) are left out.
         """
         lines = [line for block in commands for line in block.splitlines()]
-        kept = [line for line in lines if not re.search(r"(^|[\s=])\.\.\.", line)]
+        kept = [line for line in lines if not re.search(r"\.\.\.(\s|$)", line)]
         script = "\n".join(["set -euo pipefail", *kept])
         path = f"{self._programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
