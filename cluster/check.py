@@ -1,9 +1,10 @@
 """``python -m cluster.check FILE...``: what is wrong with a cluster file, before it costs money.
 
-Reads launcher files, Kubernetes manifests and Dockerfiles; contacts nothing. With ``--account`` and
-a filled-in launcher file for AWS or Google Cloud it also looks at the account, by calls that only
-read: quotas, roles, subnets, image, bucket, and what else machines need. Exit status 0: nothing was
-found; 1: each problem on its line; 2: a file cannot be read, or the account does not answer.
+Reads launcher files, Kubernetes manifests, tasks of SkyPilot's and Dockerfiles; contacts nothing.
+With ``--account`` and a filled-in launcher file for AWS or Google Cloud it also looks at the
+account, by calls that only read: quotas, roles, subnets, image, bucket, and what else machines
+need. Exit status 0: nothing was found; 1: each problem on its line; 2: a file cannot be read, or
+the account does not answer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import yaml
 from cluster.accounts import aws as aws_account
 from cluster.accounts import gcp as gcp_account
 from cluster.accounts import google
-from cluster.checks import dockerfile, kuberay, launcher
+from cluster.checks import dockerfile, kuberay, launcher, skypilot
 from cluster.checks.common import blanks, secret_problems
 
 
@@ -38,9 +39,11 @@ def problems(path: Path) -> list[str]:
     found += [blank for document in documents for blank in blanks(document)]
     if len(documents) == 1 and "provider" in documents[0]:
         return found + launcher.problems(documents[0])
+    if len(documents) == 1 and {"resources", "run"} <= documents[0].keys():
+        return found + skypilot.problems(documents[0])
     if documents and all("apiVersion" in document for document in documents):
         return found + [found for each in documents for found in kuberay.problems(each)]
-    raise ValueError("neither a launcher file nor Kubernetes manifests")
+    raise ValueError("neither a launcher file nor Kubernetes manifests nor a task of SkyPilot's")
 
 
 def account_problems(path: Path) -> list[str]:

@@ -85,6 +85,7 @@ class _Report:
     margin: float
     show_faces: bool
     reference: str | None
+    copy_to: str | None
 
     def __post_init__(self) -> None:
         require(0 < self.margin < 1, "report.margin", self.margin, "a fraction of ToW above 0")
@@ -313,6 +314,7 @@ def _launch(
             store_uri=config.store.uri or str(Path(output_dir) / "store"),
             tracking_uri=config.tracking.uri or "",
             tracking_models=config.tracking.models,
+            copy_to=config.report.copy_to,
         ),
         command=tuple(command),
         configuration=composed,

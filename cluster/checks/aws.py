@@ -24,7 +24,8 @@ def _run_instances() -> Any:
 
 def problems(config: dict[str, Any]) -> list[str]:
     """What RunInstances would refuse, and what would cost money or open a door."""
-    found = node_type_problems(config, (_shape_problems, _node_problems), _worker_problems)
+    checks = (_shape_problems, _node_problems)
+    found = node_type_problems(config, checks, _worker_problems, _head_problems)
     return found + _group_problems(config)
 
 
@@ -80,14 +81,22 @@ def _node_problems(given: dict[str, Any]) -> list[str]:
 
 
 def _worker_problems(given: dict[str, Any]) -> list[str]:
+    return _guard_problems(given, "dead-man switch", "oneshui-deadman", "cluster/deadman.sh")
+
+
+def _head_problems(given: dict[str, Any]) -> list[str]:
+    return _guard_problems(given, "guard", "oneshui-idle-head", "cluster/idle_head.sh")
+
+
+def _guard_problems(given: dict[str, Any], what: str, mark: str, script: str) -> list[str]:
     found = []
     if given.get("InstanceInitiatedShutdownBehavior") != "terminate":
         found.append(
-            "InstanceInitiatedShutdownBehavior is not terminate: the dead-man switch would only "
-            "stop the machine"
+            f"InstanceInitiatedShutdownBehavior is not terminate: the {what} would only stop the "
+            "machine"
         )
-    if "oneshui-deadman" not in str(given.get("UserData", "")):
-        found.append("UserData installs no dead-man switch (cluster/deadman.sh)")
+    if mark not in str(given.get("UserData", "")):
+        found.append(f"UserData installs no {what} ({script})")
     return found
 
 

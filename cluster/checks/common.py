@@ -52,7 +52,7 @@ def blanks(value: Any) -> list[str]:
 
 
 def node_type_problems(
-    config: dict[str, Any], all_types: Sequence[Check], workers: Check
+    config: dict[str, Any], all_types: Sequence[Check], workers: Check, head: Check
 ) -> list[str]:
     """What is wrong with each ``node_config``, a line each that begins with the node type's name.
 
@@ -60,11 +60,11 @@ def node_type_problems(
         config: A launcher file.
         all_types: Checks of every node type.
         workers: Further check of those that are not the head.
+        head: Further check of the head.
     """
     found = []
     for name, node in config["available_node_types"].items():
-        checks = all_types if name == config["head_node_type"] else (*all_types, workers)
-        for check in checks:
+        for check in (*all_types, head if name == config["head_node_type"] else workers):
             found += [f"{name}: {problem}" for problem in check(node["node_config"])]
     return found
 

@@ -14,6 +14,7 @@ COPIED = {
     "oneshui",
     "sweeps",
     "cluster/mlflow.sh",
+    "cluster/once.sh",
 }
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "API_KEY")
 ROOT = {"root", "0", "0:0", "root:root"}
@@ -43,10 +44,15 @@ def problems(text: str) -> list[str]:
 
 
 def _from(rest: str) -> Iterator[str]:
-    image = rest.split()[0]
-    tag = image.rpartition("/")[2].partition(":")[2]
-    if "@sha256:" not in image and (not re.search(r"\d+\.\d+\.\d+", tag)):
-        yield f"FROM {image}: pin the base by a full version or a digest"
+    options = [word for word in rest.split() if word.startswith("--")]
+    (image, *_) = (word for word in rest.split() if not word.startswith("--"))
+    if not re.search(r"@sha256:[0-9a-f]{64}$", image):
+        yield (
+            f"FROM {image}: pin the base by its digest (docker buildx imagetools inspect {image} "
+            "shows it)"
+        )
+    if "--platform=linux/amd64" not in options:
+        yield f"FROM {image}: --platform=linux/amd64 is missing: it would be the builder's own"
 
 
 def _add(rest: str) -> Iterator[str]:

@@ -66,7 +66,8 @@ def problems(config: dict[str, Any]) -> list[str]:
     found = []
     if not config["provider"].get("project_id"):
         found.append("provider.project_id is missing")
-    found += node_type_problems(config, (_schema_problems, _node_problems), _worker_problems)
+    checks = (_schema_problems, _node_problems)
+    found += node_type_problems(config, checks, _worker_problems, _head_problems)
     return found + _group_problems(config)
 
 
@@ -111,6 +112,11 @@ def _node_problems(given: dict[str, Any]) -> list[str]:
         ),
     }
     return [problem for problem, is_met in wanted.items() if not is_met]
+
+
+def _head_problems(given: dict[str, Any]) -> Iterator[str]:
+    if "oneshui-idle-head" not in _items(given).get("startup-script", ""):
+        yield "startup-script installs no guard (cluster/idle_head.sh): forgotten, it costs"
 
 
 def _worker_problems(given: dict[str, Any]) -> list[str]:

@@ -22,6 +22,17 @@ STAYS = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
     "karpenter.sh/do-not-disrupt": "true",
 }
+# Labels that say which GPU a machine has, on machines that an autoscaler has yet to make too.
+GPU_LABELS = {
+    "karpenter.k8s.aws/instance-gpu-name",
+    "eks.amazonaws.com/instance-gpu-name",
+    "cloud.google.com/gke-accelerator",
+    "node.kubernetes.io/instance-type",
+}
+MOST_SECONDS = 3 * 86400
+"""What one sweep may cost at most, all tries together."""
+
+ONCE = "/opt/oneshui/once.sh"
 # Where GPU machines of a kind that may be reclaimed carry a taint or a label.
 SPOT_TAINTS = {"cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"}
 
@@ -33,6 +44,7 @@ def problems(manifest: dict[str, Any]) -> list[str]:
         "RayJob": _job_problems,
         "Service": _service_problems,
         "Secret": _inline_secret,
+        "Pod": _lone_pod_problems,
     }
     check = kinds.get(manifest["kind"])
     found = list(check(manifest)) if check else []
@@ -59,14 +71,36 @@ def _job_problems(manifest: dict[str, Any]) -> Iterator[str]:
         yield "backoffLimit is missing: a lost head would end the sweep"
     if not spec.get("shutdownAfterJobFinishes") or "ttlSecondsAfterFinished" not in spec:
         yield "shutdownAfterJobFinishes and ttlSecondsAfterFinished must end the cluster"
-    if not spec.get("activeDeadlineSeconds"):
-        yield "activeDeadlineSeconds is missing: nothing bounds the costs"
+    yield from _deadline_problems(spec)
+    if ONCE not in shlex.split(spec.get("entrypoint", "")):
+        yield f"entrypoint runs no {ONCE}: bad input would be tried again with a new cluster"
     if "rayClusterSpec" in spec:
         yield from _cluster_problems(spec["rayClusterSpec"])
         yield from _maximum_problems(spec.get("entrypoint", ""), spec["rayClusterSpec"])
     if "submitterPodTemplate" in spec:
         for problem in _pod_problems(spec["submitterPodTemplate"]["spec"]):
             yield f"submitter: {problem}"
+
+
+def _deadline_problems(spec: dict[str, Any]) -> Iterator[str]:
+    """The deadline is for each try: KubeRay sets the start time anew."""
+    deadline, tries = spec.get("activeDeadlineSeconds"), 1 + spec.get("backoffLimit", 0)
+    if not deadline:
+        yield "activeDeadlineSeconds is missing: nothing bounds the costs"
+    elif deadline * tries > MOST_SECONDS:
+        yield (
+            f"activeDeadlineSeconds is for each of {tries} tries, {deadline * tries / 86400:.3g} "
+            f"days together: make that at most {MOST_SECONDS // 86400}"
+        )
+
+
+def _lone_pod_problems(manifest: dict[str, Any]) -> Iterator[str]:
+    spec = manifest["spec"]
+    if not spec.get("activeDeadlineSeconds"):
+        yield "activeDeadlineSeconds is missing: forgotten, it would run for ever"
+    if spec.get("automountServiceAccountToken") is not False:
+        yield "automountServiceAccountToken is not false: it could talk to Kubernetes"
+    yield from _pod_problems(spec)
 
 
 def _maximum_problems(entrypoint: str, spec: dict[str, Any]) -> Iterator[str]:
@@ -158,9 +192,25 @@ def _group_problems(group: dict[str, Any]) -> Iterator[str]:
     if params and (spec["containers"][0].get("resources") or group.get("resources")):
         repeated = ", ".join(sorted(params))
         yield f"rayStartParams repeats what the container's resources say: {repeated}"
+    yield from _gpu_problems(spec)
     if spec.get("automountServiceAccountToken") is not False:
         yield "automountServiceAccountToken is not false: jobs could talk to Kubernetes"
     yield from _pod_problems(spec)
+
+
+def _gpu_problems(spec: dict[str, Any]) -> Iterator[str]:
+    """Whether a kind of GPU is asked for: else any will do, the dearest too, or none on GKE."""
+    if GPU_LABELS & set(spec.get("nodeSelector", {})):
+        return
+    required = (
+        spec.get("affinity", {})
+        .get("nodeAffinity", {})
+        .get("requiredDuringSchedulingIgnoredDuringExecution", {})
+    )
+    # One of the terms is enough for a machine, so each has to say it.
+    terms = [term.get("matchExpressions", []) for term in required.get("nodeSelectorTerms", [])]
+    if not terms or not all(GPU_LABELS & {each["key"] for each in term} for term in terms):
+        yield "no kind of GPU is asked for: name one in every term of nodeSelectorTerms"
 
 
 def _pod_problems(spec: dict[str, Any]) -> Iterator[str]:
@@ -169,6 +219,8 @@ def _pod_problems(spec: dict[str, Any]) -> Iterator[str]:
         yield "securityContext.runAsNonRoot is not true"
     if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
         yield "securityContext.seccompProfile is not RuntimeDefault"
+    if spec.get("nodeSelector", {}).get("kubernetes.io/arch") != "amd64":
+        yield "nodeSelector kubernetes.io/arch: amd64 is missing: the image runs on no other"
     for key in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(key):
             yield f"{key} lets the pod into its machine"
@@ -181,9 +233,8 @@ def _pod_problems(spec: dict[str, Any]) -> Iterator[str]:
 
 
 def _container_problems(container: dict[str, Any]) -> Iterator[str]:
-    tag = container["image"].rpartition("/")[2].partition(":")[2]
-    if "@sha256:" not in container["image"] and tag in {"", "latest"}:
-        yield f"image {container['image']} is not pinned by tag or digest"
+    if not re.search(r"@(sha256:[0-9a-f]{64}|FILL_DIGEST)$", container["image"]):
+        yield f"image {container['image']} is not pinned by its digest"
     security = container.get("securityContext", {})
     if security.get("allowPrivilegeEscalation") is not False or security.get("privileged"):
         yield "securityContext.allowPrivilegeEscalation is not false"

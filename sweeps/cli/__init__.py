@@ -204,11 +204,14 @@ def rebuild(spec: LaunchSpec, console: Console) -> int:
         InputError: There is no store.
     """
     from sweeps.cli.finish import finish
+    from sweeps.cli.sending import destination, send_away
 
-    store = _existing_store(spec)
-    _writable(Path(spec.places.output_dir))
+    store, output, to = _existing_store(spec), Path(spec.places.output_dir), destination(spec)
+    _writable(output)
     plan = expand(spec.sweep)
-    return _status(finish(spec, console, plan, store, None, _publisher(spec, plan)))
+    status = _status(finish(spec, console, plan, store, None, _publisher(spec, plan)))
+    send_away(output, to, console)
+    return status
 
 
 def _existing_store(spec: LaunchSpec, *, writes: bool = True) -> Store:
@@ -342,11 +345,22 @@ def run(spec: LaunchSpec, console: Console) -> int:
     Raises:
         InputError: The user's input cannot be used.
     """
+    from sweeps.cli import head
     from sweeps.cli.interrupts import Interrupts
+    from sweeps.cli.sending import destination, send_away
 
-    interrupts = Interrupts()
-    with interrupts.answered():
-        return _run(spec, console, interrupts)
+    interrupts, output, to = Interrupts(), Path(spec.places.output_dir), destination(spec)
+    living = head.SignOfLife(spec.cluster, spec.places, console, head.FOLDER)
+    with interrupts.answered(), living as sign:
+        try:
+            status = _run(spec, console, interrupts)
+        except Exception:
+            # The logs say why, and the machine may be gone when somebody looks.
+            send_away(output, to, console)
+            raise
+        if send_away(output, to, console) and status == DONE:
+            sign.is_done()
+        return status
 
 
 def _run(spec: LaunchSpec, console: Console, interrupts: Interrupts) -> int:

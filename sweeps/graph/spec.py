@@ -609,6 +609,8 @@ class ClusterSpec:
         price_per_gpu_hour: For the cost in ``mode=plan``; 0 prints none.
         price_per_cpu_hour: The same for processors.
         interruptions_per_hour: How often a spot machine is taken back, for ``mode=plan``.
+        head_idle_minutes: A head of ``cluster/aws.yaml`` or ``gcp.yaml`` that no sweep drives for
+            so long ends itself, and ten minutes after one that is done and sent; 0: never.
     """
 
     mode: Literal["local", "existing"] = "local"
@@ -630,6 +632,7 @@ class ClusterSpec:
     price_per_gpu_hour: float = 0.0
     price_per_cpu_hour: float = 0.0
     interruptions_per_hour: float = 0.05
+    head_idle_minutes: int = 0
 
     def __post_init__(self) -> None:
         for name in ("machines", "machines_file"):
@@ -650,6 +653,13 @@ class ClusterSpec:
         for name in ("workers", "machine_workers"):
             value = getattr(self, name)
             require(0 <= value <= 1024, f"cluster.{name}", value, "0 to 1024")
+        idle = self.head_idle_minutes
+        require(
+            idle == 0 or 10 <= idle <= 100_000,
+            "cluster.head_idle_minutes",
+            idle,
+            "0 for never, or 10 to 100000",
+        )
         require(
             self.cpus_per_worker >= 1, "cluster.cpus_per_worker", self.cpus_per_worker, "1 or more"
         )
@@ -684,6 +694,8 @@ class Places:
         tracking_uri: MLflow's; empty for a database in ``output_dir``.
         tracking_models: Whether MLflow gets every row's weights as well.
         other_results: Further folders of results, which no method may reach.
+        copy_to: Folder, ``s3://`` or ``gs://`` that report and logs are copied to; empty for
+            nowhere, None for beside the store where the head ends itself.
     """
 
     data_dir: str = "data"
@@ -692,6 +704,7 @@ class Places:
     tracking_uri: str = ""
     tracking_models: bool = False
     other_results: tuple[str, ...] = ()
+    copy_to: str | None = None
 
 
 EQUIVALENCE_MARGIN = 0.02

@@ -8,7 +8,8 @@ from support.cluster_files import FOLDER
 from cluster.check import problems as file_problems
 from cluster.checks.dockerfile import COPIED, instructions, problems
 
-GOOD = "FROM python:3.11.14-slim\nCOPY oneshui oneshui\nUSER 1000\n"
+BASE = "FROM --platform=linux/amd64 python:3.11.14-slim@sha256:" + "0123456789abcdef" * 4
+GOOD = f"{BASE}\nCOPY oneshui oneshui\nUSER 1000\n"
 
 
 def test_ours_has_no_problem() -> None:
@@ -39,6 +40,10 @@ def test_what_is_installed_there_is_what_clusters_need() -> None:
         ("USER oneshui", "USER oneshui is a name"),
         ("FROM python", "pin the base"),
         ("FROM python:latest", "pin the base"),
+        ("FROM --platform=linux/amd64 python:3.11.14-slim", "pin the base by its digest"),
+        ("FROM --platform=linux/amd64 python@sha256:abc", "pin the base by its digest"),
+        (BASE.replace("--platform=linux/amd64 ", ""), "--platform=linux/amd64 is missing"),
+        (BASE.replace("amd64", "arm64"), "--platform=linux/amd64 is missing"),
         ("FROM registry:5000/python", "pin the base"),
         ("ADD https://example.org/x.tar /", "fetches and unpacks"),
         ("COPY . /opt", "COPY .: not on the list"),
@@ -59,4 +64,13 @@ def test_a_mistake_is_named(line: str, complaint: str) -> None:
 
 
 def test_no_user_at_all_is_root() -> None:
-    assert problems("FROM python:3.11.14-slim\n") == ["the last USER is root"]
+    assert problems(f"{BASE}\n") == ["the last USER is root"]
+
+
+def test_the_image_gets_the_versions_that_were_tested_together() -> None:
+    """Where uv reads its constraints: the project's own file, copied before it installs."""
+    recipe = instructions((FOLDER / "Dockerfile").read_text(encoding="utf-8"))
+    first = next(place for place, (_, rest) in enumerate(recipe) if "uv sync" in rest)
+    copied = [rest for name, rest in recipe[:first] if name == "COPY"]
+    assert any("pyproject.toml" in rest.split() for rest in copied)
+    assert not [rest for _, rest in recipe if "--no-config" in rest or "--upgrade" in rest]

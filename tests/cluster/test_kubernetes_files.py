@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import ipaddress
 import json
 from collections.abc import Callable
 from functools import cache
@@ -20,7 +21,7 @@ from sweeps.config import load
 Manifest = dict[str, Any]
 SCHEMAS = Path(__file__).parents[3] / "shared" / "spec" / "kuberay"
 RAY = {"kuberay/raycluster.yaml": "rayclusters", "kuberay/rayjob.yaml": "rayjobs"}
-OTHER = ("kuberay/network.yaml", "kuberay/shared.yaml")
+OTHER = ("kuberay/network.yaml", "kuberay/shared.yaml", "kuberay/data.yaml")
 needs_schemas = pytest.mark.skipif(
     not SCHEMAS.is_dir(), reason="KubeRay's schemas are not beside this checkout (shared/spec)"
 )
@@ -97,12 +98,112 @@ def test_nobody_but_our_pods_and_the_operator_gets_in() -> None:
         spec["submitterPodTemplate"],
         spec["rayClusterSpec"]["headGroupSpec"]["template"],
         *(group["template"] for group in spec["rayClusterSpec"]["workerGroupSpecs"]),
+        filled("kuberay/data.yaml"),
     ]
     assert all(template["metadata"]["labels"] == own for template in templates)
     ours, operators = policy["ingress"]
     assert ours == {"from": [{"podSelector": {"matchLabels": own}}]}
     assert operators["ports"] == [{"port": 8265, "protocol": "TCP"}]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+
+
+def reaches(address: str, port: int, protocol: str = "TCP") -> bool:
+    """Whether our pods may talk to an address, by the policy's blocks of addresses."""
+    policy = filled("kuberay/network.yaml")["spec"]
+    where = ipaddress.ip_address(address)
+    for rule in policy["egress"]:
+        ports = {(one["port"], one["protocol"]) for one in rule.get("ports", [])}
+        for block in (one["ipBlock"] for one in rule["to"] if "ipBlock" in one):
+            within = where in ipaddress.ip_network(block["cidr"])
+            left_out = [ipaddress.ip_network(one) for one in block.get("except", [])]
+            if within and not any(where in one for one in left_out) and (port, protocol) in ports:
+                return True
+    return False
+
+
+NODE_LOCAL, METADATA = "169.254.20.10", "169.254.169.254"
+
+
+@pytest.mark.parametrize("protocol", ["UDP", "TCP"])
+@pytest.mark.parametrize("address", [NODE_LOCAL, METADATA])
+def test_names_are_asked_of_the_machines_cache_and_of_googles_service(
+    address: str, protocol: str
+) -> None:
+    assert reaches(address, 53, protocol)
+
+
+@pytest.mark.parametrize("port", [80, 443, 988])
+def test_the_metadata_service_gives_our_pods_nothing_but_names(port: int) -> None:
+    assert not reaches(METADATA, port)
+    assert reaches("142.250.1.1", 443)
+
+
+KARPENTER = {"karpenter.sh/capacity-type": "spot", "karpenter.k8s.aws/instance-gpu-name": "l4"}
+AUTO_MODE = {"karpenter.sh/capacity-type": "spot", "eks.amazonaws.com/instance-gpu-name": "a10g"}
+NODE_GROUP = {
+    "eks.amazonaws.com/capacityType": "SPOT",
+    "node.kubernetes.io/instance-type": "g6.xlarge",
+}
+GKE = {"cloud.google.com/gke-spot": "true", "cloud.google.com/gke-accelerator": "nvidia-l4"}
+AKS = {
+    "kubernetes.azure.com/agentpool": "gpu",
+    "kubernetes.azure.com/scalesetpriority": "spot",
+    "node.kubernetes.io/instance-type": "Standard_NV36ads_A10_v5",
+}
+
+
+def takes(labels: dict[str, str], name: str) -> bool:
+    """Whether a pod of a group may be put on a machine with these labels."""
+    (spec,) = [
+        each["template"]["spec"]
+        for each in filled("kuberay/raycluster.yaml")["spec"]["workerGroupSpecs"]
+        if each["groupName"] == name
+    ]
+    affinity = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    fits: dict[str, Callable[[Any, Any], bool]] = {
+        "In": lambda value, values: value in values,
+        "NotIn": lambda value, values: value not in values,
+        "Exists": lambda value, _: value is not None,
+        "DoesNotExist": lambda value, _: value is None,
+    }
+    return any(
+        all(
+            fits[one["operator"]](labels.get(one["key"]), one.get("values"))
+            for one in term["matchExpressions"]
+        )
+        for term in affinity["nodeSelectorTerms"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("spot", "change"),
+    [
+        (KARPENTER, {"karpenter.sh/capacity-type": "on-demand"}),
+        (AUTO_MODE, {"karpenter.sh/capacity-type": "on-demand"}),
+        (NODE_GROUP, {"eks.amazonaws.com/capacityType": "ON_DEMAND"}),
+        (GKE, {"cloud.google.com/gke-spot": None}),
+        (AKS, {"kubernetes.azure.com/scalesetpriority": None}),
+    ],
+    ids=["karpenter", "auto mode", "node group", "gke", "aks"],
+)
+def test_each_group_finds_its_machines_on_each_cloud_and_no_others(
+    spot: dict[str, str], change: dict[str, str | None]
+) -> None:
+    demand = {key: value for key, value in (spot | change).items() if value is not None}
+    assert takes(spot, "gpu-spot")
+    assert not takes(spot, "gpu-on-demand")
+    assert takes(demand, "gpu-on-demand")
+    assert not takes(demand, "gpu-spot")
+    for name in ("gpu-spot", "gpu-on-demand"):
+        for key in kuberay.GPU_LABELS & spot.keys():
+            assert not takes(spot | {key: "another"}, name)
+            assert not takes(demand | {key: "another"}, name)
+
+
+def test_all_tries_together_take_three_days_at_most() -> None:
+    """KubeRay 1.7 sets the start anew for each try, and tries no deadline again."""
+    spec = filled("kuberay/rayjob.yaml")["spec"]
+    assert spec["activeDeadlineSeconds"] * (1 + spec["backoffLimit"]) == 3 * 24 * 3600
 
 
 def head(manifest: Manifest) -> Any:
@@ -300,12 +401,22 @@ RULES: dict[str, tuple[str, Callable[[Manifest], object], str]] = {
     "an image that changes": (
         "raycluster",
         lambda m: pod(m)["containers"][0].update(image="registry:5000/oneshui:latest"),
-        "is not pinned by tag or digest",
+        "is not pinned by its digest",
     ),
     "an image without a tag": (
         "raycluster",
         lambda m: pod(m)["containers"][0].update(image="registry:5000/oneshui"),
-        "is not pinned by tag or digest",
+        "is not pinned by its digest",
+    ),
+    "an image by a tag": (
+        "raycluster",
+        lambda m: pod(m)["containers"][0].update(image="registry:5000/oneshui:0.1.0"),
+        "is not pinned by its digest",
+    ),
+    "a machine that the image does not run on": (
+        "raycluster",
+        lambda m: head(m)["template"]["spec"].pop("nodeSelector"),
+        "head: nodeSelector kubernetes.io/arch: amd64 is missing",
     ),
     "no limits": (
         "raycluster",
@@ -341,6 +452,43 @@ RULES: dict[str, tuple[str, Callable[[Manifest], object], str]] = {
         "rayjob",
         lambda m: m["spec"].pop("activeDeadlineSeconds"),
         "activeDeadlineSeconds is missing",
+    ),
+    "a deadline that each try has": (
+        "rayjob",
+        lambda m: m["spec"].update(activeDeadlineSeconds=259200, backoffLimit=3),
+        "activeDeadlineSeconds is for each of 4 tries, 12 days together",
+    ),
+    "bad input that is tried again": (
+        "rayjob",
+        lambda m: m["spec"].update(entrypoint="python /opt/oneshui/launch.py sweep=full"),
+        "entrypoint runs no /opt/oneshui/once.sh",
+    ),
+    "any GPU": (
+        "raycluster",
+        lambda m: pod(m).pop("affinity"),
+        "gpu-spot: no kind of GPU is asked for",
+    ),
+    "any GPU on one cloud": (
+        "raycluster",
+        lambda m: pod(m)["affinity"]["nodeAffinity"][
+            "requiredDuringSchedulingIgnoredDuringExecution"
+        ]["nodeSelectorTerms"][3]["matchExpressions"].pop(),
+        "gpu-spot: no kind of GPU is asked for",
+    ),
+    "a pod for data that stays": (
+        "data",
+        lambda m: m["spec"].pop("activeDeadlineSeconds"),
+        "activeDeadlineSeconds is missing",
+    ),
+    "a pod for data that talks to Kubernetes": (
+        "data",
+        lambda m: m["spec"].pop("automountServiceAccountToken"),
+        "automountServiceAccountToken is not false",
+    ),
+    "a pod for data that is root": (
+        "data",
+        lambda m: m["spec"]["securityContext"].pop("runAsNonRoot"),
+        "securityContext.runAsNonRoot",
     ),
     "root that submits": (
         "rayjob",

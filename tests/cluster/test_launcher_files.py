@@ -63,13 +63,20 @@ def test_every_blank_of_the_files_is_explained_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_workers_install_the_dead_man_switch_word_for_word(name: str) -> None:
-    script = (FOLDER / "deadman.sh").read_text(encoding="utf-8")
-    given = node(filled(name))
+@pytest.mark.parametrize(("kind", "script"), [("gpu", "deadman.sh"), ("head", "idle_head.sh")])
+def test_machines_install_what_ends_them_word_for_word(name: str, kind: str, script: str) -> None:
+    given, text = node(filled(name), kind), (FOLDER / script).read_text(encoding="utf-8")
     if name == "aws.yaml":
-        assert given["UserData"] == script
+        assert given["UserData"] == text
     else:
-        assert given["metadata"]["items"][-1]["value"] == script
+        assert given["metadata"]["items"][-1]["value"] == text
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_head_waits_for_its_first_sweep_as_long_as_for_the_next(name: str) -> None:
+    cluster = load([f"cluster={Path(name).stem}", f"cluster.machines_file={FOLDER / name}"]).cluster
+    script = (FOLDER / "idle_head.sh").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^minutes=(\d+)", script) == [str(cluster.head_idle_minutes)]
 
 
 def test_neither_data_nor_history_is_ever_copied_to_a_machine() -> None:
@@ -255,6 +262,14 @@ AWS: dict[str, tuple[Callable[[Config], object], str]] = {
         lambda c: node(c).pop("UserData"),
         "gpu: UserData installs no dead-man switch",
     ),
+    "a head that is only stopped": (
+        lambda c: node(c, "head").pop("InstanceInitiatedShutdownBehavior"),
+        "head: InstanceInitiatedShutdownBehavior is not terminate: the guard would only stop",
+    ),
+    "a head that is forgotten": (
+        lambda c: node(c, "head").pop("UserData"),
+        "head: UserData installs no guard",
+    ),
     "a network that overrides": (
         lambda c: node(c).update(NetworkInterfaces=[{"DeviceIndex": 0}]),
         "NetworkInterfaces would override",
@@ -314,6 +329,10 @@ GCP: dict[str, tuple[Callable[[Config], object], str]] = {
     "no switch": (
         lambda c: node(c)["metadata"]["items"].pop(),
         "startup-script installs no dead-man switch",
+    ),
+    "a head that is forgotten": (
+        lambda c: node(c, "head")["metadata"]["items"].pop(),
+        "head: startup-script installs no guard",
     ),
     "the project's keys": (
         lambda c: node(c, "head")["metadata"]["items"].pop(0),

@@ -66,11 +66,14 @@ class Project:
                 self._end(kind, name.partition("@")[0])
         elif words[0] == "projects":
             (binding,) = (word for word in named[1:2])
-            key = ("binding", " ".join([named[2], *sorted(flags)]))
+            # Removed is a binding with all its conditions.
+            whose = [flag for flag in flags if flag.startswith(("--member=", "--role="))]
+            key = ("binding", " ".join([named[2], *sorted(whose)]))
             if binding == "add-iam-policy-binding":
                 self.things[key] = []
             else:
                 assert binding == "remove-iam-policy-binding"
+                assert "--all" in flags
                 del self.things[key]
 
     def _split(self, named: list[str], verb: str) -> tuple[str, list[str]]:

@@ -22,6 +22,7 @@ FILLED = {
     "FILL_WORKER_ACCOUNT": "oneshui-worker@a-project.iam.gserviceaccount.com",
     "FILL_SSH_PUBLIC_KEY": "ubuntu:ssh-ed25519 AAAA ubuntu",
     "FILL_REGISTRY": "registry.example/team",
+    "FILL_DIGEST": "sha256:" + "0123456789abcdef" * 4,
     "FILL_STORAGE_CLASS": "shared",
 }
 

@@ -2,8 +2,9 @@
 
 Stand-ins, each of which is found under another program's name: ``uv run X`` is X of this
 environment, ``curl`` tells an address, ``ssh`` and ``rsync`` take notes, and ``ray job`` parses its
-words as Ray does and sends nothing, because no head runs here. ``aws`` is the real one, wherever it
-is sent; ``gcloud`` only takes notes.
+words as Ray does and sends nothing, because no head runs here; what the sweep would have sent to
+the bucket is there then. ``launch.py`` has no sweep to look at and takes notes. ``aws`` is the real
+one, wherever it is sent; ``gcloud`` only takes notes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ from ray.dashboard.modules.job.cli import job_cli_group as jobs
 context = jobs.make_context("job", sys.argv[1:])
 name, command, rest = jobs.resolve_command(context, sys.argv[1:])
 command.make_context(name, rest, parent=context)
+"""
+SUBMITTED = r"""
+case "$*" in
+  *submit*store.uri=s3://*)
+    store=$(sed 's/.*store.uri=\([^ ]*\).*/\1/' <<<"$*")
+    echo page | aws s3 cp - "$store-results/full/report/index.html" ;;
+esac
 """
 
 
@@ -101,9 +109,12 @@ echo >>"{self._log}/gcloud" """,
 test "$1" = run; shift
 if [ "$1 $2" = "ray job" ]; then
   shift 2; echo "job $*" >>"{self.notes}"
-  exec "{sys.executable}" "{self._log}/parse.py" "$@"
+  "{sys.executable}" "{self._log}/parse.py" "$@" || exit
+{SUBMITTED}
+  exit
 fi
 case "$*" in
+  *"launch.py "*) echo "$*" >>"{self.notes}"; exit 0 ;;
   "python -m cluster."*)
     # Its status is a verdict, and a person reads on.
     number=$(ls "{self._log}" | wc -l)
