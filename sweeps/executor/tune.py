@@ -25,7 +25,7 @@ from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec, Device
 from sweeps.schedule.resources import ResourceRequests
-from sweeps.schedule.room import Node
+from sweeps.schedule.room import Node, Room
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Slots
 from sweeps.stages.context import WorkerEnvironment
@@ -64,6 +64,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 from sweeps.executor.machine_watch import MachineWatch, refusal  # noqa: E402
 from sweeps.executor.process_watch import ProcessWatch  # noqa: E402
 from sweeps.executor.searcher import GraphSearcher, IdleStopper  # noqa: E402
+from sweeps.executor.sharing import Sharing  # noqa: E402
 from sweeps.executor.spot.purchase import refusal_path  # noqa: E402
 from sweeps.executor.trainable import Execute, JobTrainable, prepare_worker  # noqa: E402
 from sweeps.executor.worker import execute  # noqa: E402
@@ -341,12 +342,17 @@ def run_sweep(
         kill=_end_holder,
     )
     machines = MachineWatch(lambda: refusal(refusal_path()))
+    sharing = Sharing() if cluster.mode == "existing" else None
 
     def look() -> list[Node]:
         if cluster.machines:
             there = sum(node["Resources"].get("CPU", 0) > 0 for node in _alive())
             machines.look(there, scheduler.num_open)
-        return cluster_nodes(cluster)
+        found = cluster_nodes(cluster)
+        if sharing is not None:
+            places = Room(found).count(requests.default)
+            slots.limit = sharing.limit(places, scheduler.num_wanted, cluster.workers)
+        return found
 
     searcher = GraphSearcher(
         scheduler,
@@ -386,7 +392,11 @@ def run_sweep(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            if sharing is not None:
+                sharing.end()
     if searcher.error is not None:
         raise searcher.error
     if not scheduler.finished:
