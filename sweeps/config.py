@@ -1,27 +1,19 @@
-"""From the command line to one checked value: Hydra composes, pydantic validates, whole.
+"""From the command line to one checked value: what was composed, validated whole.
 
-With ``sweeps.overrides`` the only importer of hydra, with ``sweeps.described`` of omegaconf and
-pydantic.
+With ``sweeps.described`` the only importer of pydantic.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, TypeAdapter, ValidationError
 
 from oneshui import plugins
@@ -30,6 +22,14 @@ from oneshui.metrics.registry import further_measures
 from oneshui.spec import Access, ModelSpec, Precision, Role, TrainingSpec, require
 from sweeps import described
 from sweeps.command import PASSING, lasting, override_key
+from sweeps.composition import (
+    composed_of,
+    known_keys,
+    meant,
+    published_rows,
+    require_finite,
+    unknown_key,
+)
 from sweeps.graph.artifacts import Without
 from sweeps.graph.audits import AuditSpec, Choose
 from sweeps.graph.held_out import study_cells
@@ -55,13 +55,9 @@ from sweeps.graph.spec import (
     TuningSpec,
 )
 from sweeps.launcher_file import with_machines
-from sweeps.overrides import Change, apply, parse
-from sweeps.rows import RowSpec, rows_of
+from sweeps.overrides import parse
+from sweeps.rows import RowSpec, rows_by_cell
 from sweeps.store.base import sha256
-
-CONF = Path(__file__).parent / "conf"
-GROUPS = ("sweep", "cluster", "scale")
-"""Folders of files of which a command chooses one."""
 
 _READING = ("report", "status", "ui", "why", "plan", "export", "diff", "store")
 """Modes that can ask a folder which sweep is meant."""
@@ -234,7 +230,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
     """
     folder = _folder_asked(overrides)
     if folder is None:
-        composed = _compose(overrides)
+        composed = composed_of(overrides)
         # Before any name is looked up.
         loaded = plugins.load(_plugin_items(composed))
         config = _config(composed)
@@ -242,7 +238,7 @@ def load(overrides: Sequence[str]) -> LaunchSpec:
     if _last(overrides, "mode") == "plan":
         return load([f"sweep={_described(folder)}", *overrides])
     there = described.read(folder)
-    composed = _compose(overrides, described.literal(there.settings))
+    composed = composed_of(overrides, described.literal(there.settings))
     config, items = _config(composed), _plugin_items(composed)
     # Reading runs nobody's code: a stranger's folder names none, the command alone does.
     loaded = plugins.load(items) if items or config.run else ()
@@ -394,173 +390,6 @@ def _reference(name: str | None, sweep: SweepSpec) -> str:
     return name or ""
 
 
-def sweep_names() -> list[str]:
-    """Names of the sweeps that are shipped."""
-    return group("sweep")
-
-
-def group(name: str) -> list[str]:
-    """Names of the shipped files of which a command chooses one."""
-    return sorted(path.stem for path in (CONF / name).glob("*.yaml"))
-
-
-def shipped(sweep: str) -> dict[str, Any]:
-    """The configuration of a shipped sweep, before a command changes any of it."""
-    return _shipped({"sweep": sweep})
-
-
-def _compose(overrides: Sequence[str], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The files that a command chooses, with its changes.
-
-    A map in a change replaces the one that was there; Hydra itself would mix the two.
-
-    Args:
-        overrides: The command.
-        settings: Values in place of those of the files, below those of the command.
-    """
-    chosen: dict[str, str] = {}
-    changes: list[Change] = []
-    for override in overrides:
-        key, _, name = override.lstrip("+").partition("=")
-        if key not in GROUPS:
-            changes.append(parse(override))
-        elif name in group(key) or (key in _OWN_FILES and name.endswith(".yaml")):
-            chosen[key] = name
-        else:
-            raise unknown_name(key, name, group(key))
-    tree = _filled(_base(chosen), settings or {})
-    known = _keys(tree)
-    _make_room_for_factory(changes, tree)
-    for change in changes:
-        if not apply(change, tree):
-            raise _unknown_key(change.key, known)
-    try:
-        composed = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
-    except OmegaConfBaseException as error:
-        raise InputError(
-            f"{error.full_key or 'a value'} refers to something that is not there; where ${{...}} "
-            "is meant as it stands, write \\${...}"
-        ) from None
-    assert isinstance(composed, dict)
-    _require_finite(composed)
-    return {str(key): value for key, value in composed.items()}
-
-
-def _make_room_for_factory(changes: Sequence[Change], tree: dict[str, Any]) -> None:
-    """A network of the user's own has neither the options nor the weights of the sweep's."""
-    if any(change.key == "sweep.model.factory" and change.value for change in changes):
-        tree["sweep"]["model"] |= {"options": {}, "weights": "random"}
-
-
-_OWN_FILES = ("sweep", "cluster")
-"""Groups of which a command may choose a file of the user's, by its path."""
-
-
-def _base(chosen: Mapping[str, str]) -> dict[str, Any]:
-    """What a command begins with: shipped files, files of the user's, or one that says it all."""
-    files = {key: Path(name).expanduser() for key, name in chosen.items() if _is_path(key, name)}
-    own = {key: described.configuration(path) for key, path in files.items()}
-    shipped = {key: name for key, name in chosen.items() if key not in files}
-    whole = own.pop("sweep", None)
-    for key, tree in own.items():
-        if tree is not None:
-            raise InputError(f"{files[key]} describes a run: it is no file for {key}=")
-    if whole is None:
-        return _shipped(shipped, files)
-    if "scale" in chosen:
-        raise InputError(
-            f"scale={chosen['scale']} is for shipped sweeps: {files['sweep']} says everything of "
-            "its sweep; leave scale out"
-        )
-    files.pop("sweep")
-    said = {key: value for key, value in whole.items() if key == "sweep" or key not in chosen}
-    return _filled(_shipped(shipped, files), said)
-
-
-def _is_path(key: str, name: str) -> bool:
-    return key in _OWN_FILES and name not in group(key)
-
-
-def _filled(tree: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """What was said, with today's values of keys that nobody knew then."""
-    return tree | {
-        key: {**tree[key], **value}
-        if isinstance(value, dict) and isinstance(tree.get(key), dict) and key not in _WHOLE
-        else value
-        for key, value in said.items()
-    }
-
-
-_WHOLE = ("sweep", "datasets")
-"""Maps that a described run says whole."""
-
-
-def _shipped(chosen: Mapping[str, str], files: Mapping[str, Path] | None = None) -> dict[str, Any]:
-    """Compose shipped files, and files of the user's in the same format.
-
-    Raises:
-        InputError: A file of the user's refers to one that is not there.
-    """
-    names = dict(chosen)
-    for key, path in (files or {}).items():
-        # Under a name that no shipped file has.
-        names[key] = f"{path.stem}.yaml of the user"
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            for key, path in (files or {}).items():
-                node = OmegaConf.load(path)
-                ConfigStore.instance().store(names[key], node, group=key)
-            config = compose("config", overrides=[f"{key}='{name}'" for key, name in names.items()])
-    except HydraException as error:
-        if not files:
-            raise
-        listed = ", ".join(map(str, files.values()))
-        raise InputError(f"{listed}: {str(error).splitlines()[0]}") from None
-    tree: Any = OmegaConf.to_container(config)
-    return {str(key): value for key, value in tree.items()}
-
-
-def _require_finite(node: Any, key: str = "") -> None:
-    """Refuse infinity and what is no number, wherever it stands.
-
-    Raises:
-        InputError: Naming the first key.
-    """
-    children = node.items() if isinstance(node, Mapping) else enumerate(node)
-    for name, child in children:
-        where = f"{key}.{name}".strip(".")
-        if isinstance(child, Mapping | list):
-            _require_finite(child, where)
-        elif isinstance(child, int | float) and not abs(child) <= sys.float_info.max:
-            shown = child if isinstance(child, float) else "too large"
-            raise InputError(f"{where} is {shown}, but numbers must be finite")
-
-
-def _unknown_key(key: str, known: Sequence[str]) -> InputError:
-    """The error for a key that does not exist, with the nearest that does."""
-    return InputError(f"unknown configuration key {key!r}{_meant(key, known)}")
-
-
-def _meant(key: str, known: Sequence[str]) -> str:
-    """Which key was meant, perhaps: a near one, or one that stands elsewhere by the same name."""
-    parent = key.rpartition(".")[0]
-    beside = [one for one in known if one.rpartition(".")[0] == parent]
-    moved = dict.fromkeys(f"{parent}.{one.rpartition('.')[2]}".strip(".") for one in known)
-    for names, cutoff in ((beside, 0.6), (list(moved), 0.8), (known, 0.6)):
-        near = difflib.get_close_matches(key, names, n=1, cutoff=cutoff)
-        if near and near[0] != key:
-            return f"; did you mean {near[0]!r}?"
-    return ""
-
-
-def _keys(node: Any, prefix: str = "") -> list[str]:
-    if not isinstance(node, Mapping):
-        return [prefix]
-    return [
-        key for name, child in node.items() for key in _keys(child, f"{prefix}.{name}".strip("."))
-    ] + [prefix]
-
-
 def _named(datasets: Any) -> Any:
     """The datasets with their keys as names."""
     if not isinstance(datasets, Mapping):
@@ -580,7 +409,7 @@ def checked_options(kind: type[T], value: Mapping[str, Any], where: str = "") ->
     Raises:
         InputError: One sentence that names the first key or value that is wrong.
     """
-    _require_finite(value, where)
+    require_finite(value, where)
     known = [f"{where}.{one.name}".strip(".") for one in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return _checked(kind, value, where, known)
 
@@ -609,7 +438,7 @@ def _checked(
             named = not key or str(cause).startswith(f"{key}.")
             raise InputError(str(cause) if named else f"{key}: {cause}") from None
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise _unknown_key(key, known or _keys(_shipped({}))) from None
+            raise unknown_key(key, known or known_keys()) from None
         if first["type"].startswith("missing"):
             parent, _, last = key.rpartition(".")
             if last.isdigit():
@@ -618,7 +447,7 @@ def _checked(
                 ) from None
             if known:
                 raise InputError(f"{key} is not set: say {key}=...") from None
-            hint = _meant(parent, _keys(_shipped({})))
+            hint = meant(parent, known_keys())
             raise InputError(f"{parent or 'the configuration'} has no {last}{hint}") from None
         reason = first["msg"][0].lower() + first["msg"][1:]
         raise InputError(f"{key} is {first['input']!r}: {reason}") from None
@@ -674,7 +503,7 @@ def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:
             for name in sweep.datasets
         },
         cells=cells,
-        rows={cell: rows_of(rows, cell) for cell in cells},
+        rows=rows_by_cell(rows, cells),
         tuning=tuning,
         model=model,
         model_source=plugins.source_behind(model.factory) if model.factory else "",
@@ -795,7 +624,7 @@ def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
         methods=sweep.methods,
         rows=sweep.rows,
         defaults=sweep.defaults,
-        table=_hparams(sweep.hparams),
+        table=published_rows(sweep.hparams),
         needs_published=bool(sweep.hparams),
         objectives=tuning.objectives if profile == "tuned" else (),
         tuned=given.rows,
@@ -805,14 +634,3 @@ def _tuning(config: _Config) -> tuple[TuningSpec, RowSpec]:
         people_per_step=None if sweep.sequence is None else sweep.sequence.finest,
     )
     return tuning, rows
-
-
-def _hparams(names: Sequence[str]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for name in names:
-        if name not in group("hparams"):
-            raise unknown_name("sweep.hparams", name, group("hparams"))
-        loaded: Any = OmegaConf.to_container(OmegaConf.load(CONF / "hparams" / f"{name}.yaml"))
-        _require_finite(loaded, f"hparams.{name}")
-        rows += [{**row, "published": loaded.get("published", False)} for row in loaded["rows"]]
-    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,19 @@ class RowSpec:
     as_reference: bool = False
     datasets: Collection[str] | None = None
     people_per_step: int | None = None
+
+
+def rows_by_cell(spec: RowSpec, cells: Iterable[Cell]) -> dict[Cell, tuple[Row, ...]]:
+    """The rows of every cell: the same, and no copies, whatever its seed.
+
+    Raises:
+        InputError: As ``rows_of``.
+    """
+    found: dict[tuple[str, int], tuple[Row, ...]] = {}
+    for cell in cells:
+        if (cell.dataset, cell.num_forget) not in found:
+            found[cell.dataset, cell.num_forget] = rows_of(spec, cell)
+    return {cell: found[cell.dataset, cell.num_forget] for cell in cells}
 
 
 def rows_of(spec: RowSpec, cell: Cell) -> tuple[Row, ...]:

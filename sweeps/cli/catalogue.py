@@ -20,7 +20,7 @@ from oneshui import methods
 from oneshui.data import registry
 from oneshui.spec import DATA_SEEN, FACES_LAYOUTS
 from sweeps.cli.keys import Key, keys
-from sweeps.config import CONF, shipped, sweep_names
+from sweeps.composition import CONF, shipped, sweep_names
 from sweeps.graph.spec import Listed
 
 _NARROWEST, _LONGEST = 60, 40

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from sweeps.config import CONF, GROUPS, OPEN_MAPS, SCHEMA, group, shipped
+from sweeps.composition import CONF, GROUPS, group, shipped
+from sweeps.config import OPEN_MAPS, SCHEMA
 
 _FILES: Final = {"": "config.yaml", "cluster.": "cluster/local.yaml", "sweep.": "sweep/full.yaml"}
 """Where the keys below a prefix stand with comments."""

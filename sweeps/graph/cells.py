@@ -25,11 +25,14 @@ class Graph:
         jobs: By key.
         memorisation: Key of the job that says how well models know each person, by dataset; where
             there is a pool.
+        reserved: Keys of the splits whose forgotten people no study may forget, by dataset; as
+            soon as there is a study.
     """
 
     versions: Mapping[Stage, int] = field(default_factory=lambda: STAGE_VERSION)
     jobs: dict[str, Job] = field(default_factory=dict)
     memorisation: dict[str, str] = field(default_factory=dict)
+    reserved: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def add(
         self,
@@ -151,7 +154,7 @@ def data_of(
     sweep: SweepSpec,
     cell: Cell,
     requests: int = 1,
-    reserving: Sequence[Cell] = (),
+    reserved: Sequence[str] = (),
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Keys of a cell's index, cache and split, and of the pictures that random crops are cut from.
 
@@ -161,7 +164,7 @@ def data_of(
         cell: Whose data.
         requests: How many requests of the cell's size the split is drawn for: the retrained model
             sees nobody of any of them.
-        reserving: Reported cells, whose forgotten people this one does not forget.
+        reserved: Keys of reported cells' splits, whose forgotten people this one does not forget.
     """
     reading = index_job(sweep.datasets[cell.dataset], sweep.versions)
     index = graph.jobs.setdefault(reading.key, reading).key
@@ -177,8 +180,6 @@ def data_of(
         crops["crops"] = graph.add("cache", title, larger, index=index)
     several = f" of {requests} requests" if requests > 1 else ""
     needed, together = images_needed(cell.num_forget), requests * cell.num_forget
-    reported = [data_of(graph, sweep, one, sweep.requests_in(one))[0]["split"] for one in reserving]
-    splits = dict.fromkeys(reported)
     chosen: dict[str, str] = {}
     if cell.choose != "random":
         chosen["memorisation"] = graph.memorisation[cell.dataset]
@@ -194,7 +195,7 @@ def data_of(
             **({"min_images": needed} if needed != images_needed(together) else {}),
             **({"choose": cell.choose} if chosen else {}),
         },
-        {"reported": tuple(splits)} if splits else {},
+        {"reported": tuple(reserved)} if reserved else {},
         index=index,
         cache=data["cache"],
         **chosen,
@@ -219,10 +220,10 @@ def base_of(
     sweep: SweepSpec,
     cell: Cell,
     requests: int = 1,
-    reserving: Sequence[Cell] = (),
+    reserved: Sequence[str] = (),
 ) -> Base:
     """The cell's data, pretrained and retrained weights; the arguments are ``data_of``'s."""
-    data, crops = data_of(graph, sweep, cell, requests, reserving)
+    data, crops = data_of(graph, sweep, cell, requests, reserved)
     recipe, weights = ground_of(graph, sweep, cell.dataset)
     if sweep.pretrained is None:
         pretrained = train(graph, cell, "pretrain", recipe, {**data, **crops, **weights}, 0)

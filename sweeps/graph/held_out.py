@@ -17,11 +17,10 @@ def study_cells(sweep: SweepSpec, cell: Cell) -> tuple[Cell, ...]:
     """
     if sweep.tuning.cells == "own":
         return (cell,)
-    seeds = list(dict.fromkeys(one.seed for one in sweep.cells))
     parts = sweep.tuning.parts
     return tuple(
         Cell(dataset=cell.dataset, num_forget=cell.num_forget, seed=seed)
-        for seed in parts[seeds.index(cell.seed) % len(parts)]
+        for seed in parts[sweep.turns[cell.seed] % len(parts)]
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,43 +92,61 @@ CHECKPOINTED: tuple[Stage, ...] = (*TRAINING, "prepare")
 def canonical(value: Any) -> Any:
     """The form of a value that enters a key: one meaning, one form.
 
-    Integral floats become integers, tuples become lists, mappings are sorted by the JSON encoder.
+    Integral floats become integers, tuples become lists, mappings become dictionaries, which the
+    JSON encoder sorts. What has that form already is returned itself, not a copy: the jobs of a
+    large plan share what they are told alike.
 
     Raises:
         TypeError: A type that has no canonical form.
         ValueError: NaN or infinity.
     """
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            if not math.isfinite(value):
-                raise ValueError(f"{value} cannot be part of a job's identity")
-            return int(value) if value.is_integer() else value
-        case list() | tuple():
-            return [canonical(item) for item in value]
-        case Mapping():
-            if not all(isinstance(key, str) for key in value):
-                raise TypeError("keys of a job's identity must be strings")
-            return {key: canonical(item) for key, item in value.items()}
+    # Plans of 100,000 jobs come through here with millions of values, most of them of these types.
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} cannot be part of a job's identity")
+        return int(value) if value.is_integer() else value
+    if isinstance(value, list | tuple):
+        items = [canonical(item) for item in value]
+        return value if kind is list and all(map(operator.is_, items, value)) else items
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("keys of a job's identity must be strings")
+        found = {key: canonical(item) for key, item in value.items()}
+        same = kind is dict and all(map(operator.is_, found.values(), value.values()))
+        return value if same else found
+    if isinstance(value, int | str):
+        return value
     raise TypeError(f"{type(value).__name__} cannot be part of a job's identity")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical_json(value: Any) -> str:
     """Compact JSON with sorted keys of ``canonical(value)``."""
-    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(canonical(value))
 
 
 def digest(value: Any) -> str:
     """sha256 of the canonical JSON, hexadecimal."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return _sha256(canonical(value))
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()
 
 
 def _key(identity: Mapping[str, Any]) -> str:
+    """Key of an identity whose parts are canonical, but for tuples of keys."""
+    whole = _sha256(identity)
     spec = {name: it for name, it in identity["spec"].items() if name not in CODE_AND_FILES}
     if "source" in spec.get("model", ()):
         spec["model"] = {name: it for name, it in spec["model"].items() if name != "source"}
-    return digest({**identity, "spec": spec})[:8] + digest(identity)[8:16]
+    meant = whole if spec == identity["spec"] else _sha256({**identity, "spec": spec})
+    return meant[:8] + whole[8:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +174,7 @@ class Job:
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "spec", canonical(self.spec))
+        object.__setattr__(self, "spec", dict(canonical(self.spec)))
         object.__setattr__(self, "version", self.version or STAGE_VERSION[self.stage])
         object.__setattr__(self, "key", _key(self.identity))
 

@@ -99,7 +99,7 @@ class Pool:
     memorisation_key: str
 
     def of_row(self, row: Row, tuned: str | None) -> str | None:
-        """Add the audit of a row; its key, or None for a row with access to more than S.
+        """Add the audit of a row; its key, or None for a model that was retrained.
 
         Args:
             row: Of any cell. What does nothing is audited too: it is what others are held against.
@@ -107,7 +107,7 @@ class Pool:
         """
         if row.role is Role.PRETRAIN:
             after = [model.before for model in self.models]
-        elif row.role is Role.METHOD and row.access is not Access.FULL:
+        elif row.role is Role.METHOD:
             after = [self._unlearned(number, row, tuned) for number in range(len(self.models))]
         else:
             return None
@@ -124,6 +124,7 @@ class Pool:
         model = self.models[number]
         base, title = model.base, f"{row.name} on model {number} of the pool, {self.dataset}"
         prepared = prepare(self.graph, model.cell, row, base, base.pretrained, " of the pool")
+        seen = base.for_training if row.access is Access.FULL else {"split": base.data["split"]}
         weights = unlearn(
             self.graph,
             model.cell,
@@ -133,7 +134,7 @@ class Pool:
             model.cell.unlearning_seed,
             {
                 "pretrained": base.pretrained,
-                "split": base.data["split"],
+                **seen,
                 **({} if prepared is None else {"prepared": prepared}),
                 **({} if tuned is None else {"tuned": tuned}),
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -523,6 +524,11 @@ class SweepSpec:
                         f"sweep.{name} holds {seed}, but {POOL_SEED} to {last} are those of the "
                         "audit's pool; report other seeds"
                     )
+
+    @cached_property
+    def turns(self) -> dict[int, int]:
+        """Place of each reported seed among them."""
+        return {seed: at for at, seed in enumerate(dict.fromkeys(c.seed for c in self.cells))}
 
     def requests_in(self, cell: Cell) -> int:
         """How many requests a cell stands for."""

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from oneshui.spec import Access, Range
-from sweeps.graph.cells import Base, Graph, base_of, cell_name, evaluate, method_spec, prepare
+from sweeps.graph.cells import (
+    Base,
+    Graph,
+    base_of,
+    cell_name,
+    data_of,
+    evaluate,
+    method_spec,
+    prepare,
+)
 from sweeps.graph.held_out import reserving_cells, study_cells
 from sweeps.graph.spec import Cell, Row, SweepSpec, TuningObjective, TuningSpec
 
@@ -81,6 +90,17 @@ def study_key(sweep: SweepSpec, cell: Cell, row: Row) -> StudyKey:
     return (row.study, study_cells(sweep, cell))
 
 
+def _reserved(graph: Graph, sweep: SweepSpec, dataset: str) -> tuple[str, ...]:
+    """Keys of the splits whose forgotten people no study of a dataset may forget, each once."""
+    if dataset not in graph.reserved:
+        splits = (
+            data_of(graph, sweep, one, sweep.requests_in(one))[0]["split"]
+            for one in reserving_cells(sweep, dataset)
+        )
+        graph.reserved[dataset] = tuple(dict.fromkeys(splits))
+    return graph.reserved[dataset]
+
+
 def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs:
     """Add the jobs of a row's study.
 
@@ -92,8 +112,8 @@ def add_study(graph: Graph, sweep: SweepSpec, cell: Cell, row: Row) -> StudyJobs
     """
     tuning = sweep.tuning
     title, cells = study_key(sweep, cell, row)
-    reserving = reserving_cells(sweep, cell.dataset)
-    bases = [base_of(graph, sweep, one, reserving=reserving) for one in cells]
+    reserved = _reserved(graph, sweep, cell.dataset)
+    bases = [base_of(graph, sweep, one, reserved=reserved) for one in cells]
     after = {
         "pretrained": tuple(base.pretrained for base in bases),
         "split": tuple(base.data["split"] for base in bases),

@@ -207,6 +207,7 @@ def views_heal(left: Left, count: int, seed: int) -> None:
     left.is_healed()
 
 
+@pytest.mark.long
 def test_damaged_views_are_named_and_written_again(restored: Left) -> None:
     views_heal(restored, 20, 0)
 
@@ -332,6 +333,7 @@ def drawn_again(left: Left, seed: int) -> None:
     left.is_healed()
 
 
+@pytest.mark.long
 def test_damaged_drawn_faces_are_named_and_drawn_again(restored: Left) -> None:
     drawn_again(restored, 0)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from support.commands import launch
 
-from sweeps.config import shipped
+from sweeps.composition import shipped
 from sweeps.report.studies.results import JOURNAL
 
 pytestmark = [pytest.mark.long, pytest.mark.ray, pytest.mark.timeout(1800)]

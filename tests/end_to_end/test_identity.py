@@ -26,7 +26,8 @@ from oneshui.methods.base import METHODS
 from oneshui.sources import source_of
 from oneshui.training.models import make_model, save_weights
 from sweeps.cli.datasets import prepare_datasets, prepare_weights
-from sweeps.config import CONF, load
+from sweeps.composition import CONF
+from sweeps.config import load
 from sweeps.graph.plan import expand
 from sweeps.store import open_store
 from sweeps.store.status import scan

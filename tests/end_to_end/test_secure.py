@@ -68,7 +68,9 @@ def ask(port: int, home: Path, **auth: str) -> str:
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's /proc")
 def test_nothing_of_ours_listens_to_others_and_ray_wants_its_token(tmp_path: Path) -> None:
-    with start("sweep=smoke", ONE, f"output_dir={tmp_path}", "cluster.workers=1") as driver:
+    # Many seeds: the sweep shall still run when the last question is asked.
+    many = (f"sweep.seeds={list(range(20))}".replace(" ", ""), "cluster.workers=1")
+    with start("sweep=smoke", ONE, f"output_dir={tmp_path}", *many) as driver:
         try:
             wait_for(
                 lambda: any("Trainable" in name for _, name in children(driver.pid)), seconds=300

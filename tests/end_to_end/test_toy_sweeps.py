@@ -12,7 +12,8 @@ from support.inline_sweep import inline_sweep
 
 from oneshui import load_dataset
 from oneshui.faces.generate import FacesSpec, generate_mufac
-from sweeps.config import load, sweep_names
+from sweeps.composition import sweep_names
+from sweeps.config import load
 from sweeps.graph.plan import expand
 from sweeps.report.results import results_frame
 from sweeps.store.status import scan
@@ -30,24 +31,24 @@ def test_the_paper_s_experiments_are_shipped() -> None:
     assert wanted <= set(sweep_names())
 
 
-MANY_JOBS = {"audit", "field", "paper", "people", "people_field"}
-NAMES = sorted(set(sweep_names()) - {"demo", "demo_mufac", "smoke"} - MANY_JOBS)
+OWN_FACES = {"audit", "field", "paper", "people", "people_field"}
+"""Those that run on drawn people with attributes alone."""
+MANY_JOBS = OWN_FACES | {"ablation_loss", "full", "large", "leak_cost", "single_identity"}
+NAMES = sorted(set(sweep_names()) - {"demo", "demo_mufac", "smoke"} - OWN_FACES)
 TASKS = {"synthetic_tiny": "multilabel", "synthetic_tiny_mufac": "multiclass"}
 # In turn on one dataset and the other; on both the one that tunes in every way there is.
-TURNS = [
+TURNS = {
     *zip(NAMES, itertools.cycle(TASKS)),
     *(("leak_cost", dataset) for dataset in TASKS),
-]
+    *((name, "synthetic_tiny") for name in OWN_FACES),
+}
 
 
 @pytest.mark.parametrize(
     ("name", "dataset"),
     [
-        *sorted(set(TURNS)),
-        *(
-            pytest.param(name, "synthetic_tiny", marks=pytest.mark.long)
-            for name in sorted(MANY_JOBS)
-        ),
+        pytest.param(*turn, marks=[pytest.mark.long] if turn[0] in MANY_JOBS else [])
+        for turn in sorted(TURNS)
     ],
 )
 def test_a_sweep_at_toy_size_measures_every_row(name: str, dataset: str, tmp_path: Path) -> None:

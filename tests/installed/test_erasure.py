@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.company import PREPARE, found
 from support.installed import Installed
 
 
+@pytest.mark.long
 def test_a_kit_and_a_request(installed: Installed, tmp_path: Path) -> None:
     company = found(tmp_path)
     told = [*PREPARE[:-1], "tuning={trials: 3, batch: 2, requests: 2, carried: 1}", "out=kit"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oneshui.errors import InputError
-from sweeps import config
+from sweeps import composition
 from sweeps.config import load
 from sweeps.graph.spec import MachineType
 
@@ -216,11 +216,11 @@ def test_files_hold_finite_numbers(
     file: str, line: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conf = tmp_path / "conf"
-    shutil.copytree(config.CONF, conf)
+    shutil.copytree(composition.CONF, conf)
     text = (conf / file).read_text(encoding="utf-8")
     kept = text.partition("  training:")[0] if "training" in line else text
     (conf / file).write_text(f"{kept.rstrip()}\n{line}\n", encoding="utf-8")
-    monkeypatch.setattr(config, "CONF", conf)
+    monkeypatch.setattr(composition, "CONF", conf)
     with pytest.raises(InputError, match=f"^{key}.* but numbers must be finite$"):
         load(["sweep=full", "scale=toy"] if "training" in line else ["sweep=full"])
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from oneshui import methods
 from oneshui.methods.base import hyperparameters
-from sweeps.config import CONF
+from sweeps.composition import CONF
 
 KEYS = ("dataset", "num_forget", "method")
 METHODS = {"ssd", "jit", "pgu", "metaunlearn", "scrub", "bad_teacher"}

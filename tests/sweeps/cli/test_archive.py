@@ -152,7 +152,7 @@ def test_methods_that_run_again_cannot_reach_the_results_that_are_there(stranger
     assert {stranger, stranger / "store"} <= set(protected)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_row_of_code_and_a_model_that_were_brought_is_computed_again_elsewhere(
     tmp_path: Path,
 ) -> None:
@@ -180,7 +180,7 @@ def test_a_row_of_code_and_a_model_that_were_brought_is_computed_again_elsewhere
     assert "score shrink synthetic_tiny n4 s0: same content hash " in said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_new_row_on_an_archive_computes_what_it_needs(stranger: Path) -> None:
     before = {path.parent.name for path in stranger.glob("store/unlearn/*/result.json")}
     plan = done(

@@ -10,7 +10,7 @@ from rich.console import Console
 from oneshui import methods
 from sweeps.cli import catalogue, main
 from sweeps.cli.catalogue import Entry, show_help, show_list
-from sweeps.config import shipped, sweep_names
+from sweeps.composition import shipped, sweep_names
 from sweeps.graph.spec import Listed
 
 

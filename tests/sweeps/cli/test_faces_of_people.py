@@ -66,7 +66,7 @@ def files(output: Path) -> list[Path]:
     return [path for place in places for path in (place, *place.rglob("*")) if path.is_file()]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pictures_of_people_are_shown_on_demand_and_withdrawn(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeps.cli.keys import Key, keys
-from sweeps.config import shipped
+from sweeps.composition import shipped
 
 KEYS = {key.name: key for key in keys()}
 

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from oneshui.spec import Access
-from sweeps.config import load, sweep_names
+from sweeps.composition import sweep_names
+from sweeps.config import load
 from sweeps.graph.cells import remaining_chain
 from sweeps.graph.job import STAGES, TRAINING
 from sweeps.graph.plan import Plan, expand

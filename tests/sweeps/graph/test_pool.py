@@ -157,11 +157,21 @@ def test_a_one_shot_row_has_no_way_to_the_pool_s_pictures_after_deletion() -> No
     )
 
 
-def test_doing_nothing_is_audited_without_another_job_and_full_access_is_not() -> None:
-    made = plan(*AUDITED, "sweep.methods=[pretrain,retrain,scrub]")
+def test_doing_nothing_is_audited_without_another_job_and_retrained_models_are_not() -> None:
+    made = plan(*AUDITED, "sweep.methods=[pretrain,retrain]")
     job = lira_of(made, "pretrain")
     assert job.series["after"] == job.series["before"]
-    assert row_of(made, "retrain").lira_key is row_of(made, "scrub").lira_key is None
+    assert row_of(made, "retrain").lira_key is None
+
+
+def test_full_access_is_to_the_pool_s_pictures_without_whom_a_model_never_saw() -> None:
+    made = plan(*AUDITED, "sweep.methods=[scrub]")
+    pool = made.pools["synthetic_tiny"]
+    for model, job in zip(pool.models, unlearn_jobs(made, row_of(made, "scrub")), strict=True):
+        assert job.inputs == {"pretrained": model.base.pretrained, **model.base.for_training}
+        split = made.jobs[job.inputs["split"]]
+        assert len(split.spec["people"]) == 2
+        assert len(split.spec["gone"]) == 4
 
 
 @pytest.mark.parametrize(

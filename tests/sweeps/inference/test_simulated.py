@@ -19,6 +19,7 @@ from benchmarks.inference import (
     true_shortfall,
 )
 
+pytestmark = pytest.mark.long
 REPEATS = 40
 ALLOWED = 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / REPEATS)
 """5 % and what so many repetitions may be off by."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.inline_sweep import InlineSweep
-from support.pool import MODELS, PEOPLE, document_of, row_of, table_of, value_of
+from support.pool import MODELS, PEOPLE, POOL, document_of, row_of, table_of, value_of
 from support.stage_contexts import (
     changed,
     context_of,
@@ -28,9 +29,11 @@ from oneshui.audits import likelihood as mathematics
 from oneshui.errors import NumericalError
 from oneshui.spec import ModelSpec
 from oneshui.training.models import make_model
+from sweeps.config import load
 from sweeps.graph.job import Job
+from sweeps.graph.plan import expand
 from sweeps.graph.pool import Pool, designed
-from sweeps.stages import data, likelihood
+from sweeps.stages import data, likelihood, unlearning
 from sweeps.stages.context import load_split
 
 
@@ -62,6 +65,25 @@ def test_a_model_of_the_pool_saw_everybody_else_its_half_and_nobody_s_support_pi
         assert set(split.images("train").tolist()) == expected - set(whole["support"])
         assert split.forget == tuple(whole["forget"][place] for place in one.asked)
         assert set(split.val) == set(whole["val"])
+
+
+def test_full_access_has_whom_the_model_saw_and_nobody_whom_it_never_did(
+    pooled: InlineSweep, draft: Path
+) -> None:
+    plan = expand(load([*POOL, "sweep.methods=[scrub]"]).sweep)
+    sweep = dataclasses.replace(pooled, plan=plan)
+    key = lira_of(sweep, "scrub").series["after"][1]
+    job = plan.jobs[plan.jobs[key].inputs["weights"]]
+    context = context_of(sweep, job, draft)
+    split, identity = load_split(context), identity_of_rows(sweep)
+    seen = [{int(identity[row]) for row in split.images(name)} for name in ("forget", "retain")]
+    whole, one = drawn(sweep), designed(PEOPLE, MODELS)[1]
+    asked = {whole["forget"][place] for place in one.asked}
+    assert seen == [asked, {*whole["retain"], *(whole["forget"][p] for p in one.seen)} - asked]
+    unlearning.unlearn(context)
+    before = load_file(entry_of(pooled, job.inputs["pretrained"]).folder / "weights.safetensors")
+    after = load_file(draft / "weights.safetensors")
+    assert any(not torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_models_of_the_pool_start_and_shuffle_each_in_its_own_way(pooled: InlineSweep) -> None:

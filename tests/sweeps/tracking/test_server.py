@@ -91,6 +91,7 @@ def runs(server: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in found}
 
 
+@pytest.mark.long
 def test_a_sweep_is_published_whole_once_however_often(server: Server, tmp_path: Path) -> None:
     hints = publish(server.address, tmp_path)
     assert all(server.address in hint for hint in hints)
