@@ -265,10 +265,12 @@ def explain(spec: LaunchSpec, console: Console) -> int:
     say_damage(found.damage, console, "the next run has it")
     output = Path(spec.places.output_dir)
     if spec.run_again:
+        from sweeps.cli import head
         from sweeps.cli.reproduce import reproduce
 
         _writable(output)
-        return _status(reproduce(spec, console, plan, found.entries, _compute))
+        with head.SignOfLife(spec.cluster, spec.places, console, head.FOLDER):
+            return _status(reproduce(spec, console, plan, found.entries, _compute))
     for line in explanation(spec.row, plan, found.entries, output, spec.command):
         console.print(line, soft_wrap=True)
     return DONE

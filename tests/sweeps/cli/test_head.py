@@ -11,7 +11,7 @@ from support.inline_command import inline_command
 from support.processes import wait_for
 
 from oneshui.errors import InputError
-from sweeps.cli import head, sending
+from sweeps.cli import head, reproduce, sending
 from sweeps.cli.head import SignOfLife
 from sweeps.config import load
 from sweeps.graph.spec import Places
@@ -40,11 +40,11 @@ def test_a_driver_signs_again_and_again_and_when_it_ends(tmp_path: Path) -> None
     sign, said = signing(tmp_path)
     with sign:
         for _ in range(3):
-            wait_for(path.exists, "a sign")
+            wait_for(path.exists, "a sign", 20)
             assert path.read_text() == "120\n"
             path.unlink()
         sign.is_done()
-        wait_for(lambda: path.exists() and path.read_text() == "10\n", "the sign of the end")
+        wait_for(lambda: path.exists() and path.read_text() == "10\n", "the sign of the end", 20)
         path.unlink()
     assert path.read_text() == "10\n"
     assert said.getvalue() == ""
@@ -97,7 +97,7 @@ def test_a_head_that_cannot_be_signed_is_warned_of_once(tmp_path: Path) -> None:
     (tmp_path / head.SIGN / "in the way").mkdir(parents=True)
     sign, said = signing(tmp_path)
     with sign:
-        wait_for(lambda: "warning" in said.getvalue(), "the warning")
+        wait_for(lambda: "warning" in said.getvalue(), "the warning", 20)
     assert said.getvalue().count("warning") == 1
     assert "the head may end itself while this sweep runs" in said.getvalue()
 
@@ -131,6 +131,17 @@ def test_a_sweep_that_is_done_and_sent_lets_the_head_end(
     found = Bucket(there).get("report/index.html")
     assert found is not None
     assert found[0] == page
+
+    # Computing a row again keeps the machine as well.
+    (signs / head.SIGN).unlink()
+
+    def wait(*_: object) -> bool:
+        wait_for((signs / head.SIGN).exists, "a sign", 20)
+        return True
+
+    monkeypatch.setattr(reproduce, "reproduce", wait)
+    assert inline_command(*command, "mode=why", "run=true", "row=any").status == 0
+    assert (signs / head.SIGN).read_text() == "90\n"
 
     # From a laptop that has neither output folder nor data.
     laptop = tmp_path / "laptop"
