@@ -366,6 +366,8 @@ def run_sweep(
         is_gone=_is_gone,
         on_change=on_change,
     )
+    # A sweep that joins others asks for its share from the first trial on.
+    slots.nodes = look()
     trainable = tune.with_parameters(
         JobTrainable, jobs=dict(jobs), env=env, run=run, prepare=prepare
     )
