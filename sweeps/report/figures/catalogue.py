@@ -266,18 +266,23 @@ def _render(kind: str, drawing: Drawing, folder: Path) -> list[Path]:
 
     _copy_pictures_of_pdfs()
     paths = []
+    # What was there before need not be looked through again after every figure.
+    gc.freeze()
     with mpl.rc_context(style()):
         figure = drawing.make()
         for suffix in ("png", "pdf"):
             path = folder / f"{kind}-{drawing.name}.{suffix}"
             figure.savefig(path, dpi=DPI, facecolor="white", metadata=_metadata(suffix))
             paths.append(path)
-            # The layout that was found for the PNG serves the PDF: finding it is half the time.
-            figure.set_layout_engine("none")
+            # The layout that was found for the PNG serves the PDF: finding it is half the time,
+            # and an engine that does nothing would still have everything drawn twice.
+            with mpl.rc_context({"figure.constrained_layout.use": False}):
+                figure.set_layout_engine(None)
     # Figures are full of cycles, and would pile up until somebody collects them; clearing them
     # first would set all their axes up anew.
     del figure
     gc.collect()
+    gc.unfreeze()
     return paths
 
 
