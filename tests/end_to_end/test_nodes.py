@@ -44,26 +44,3 @@ def test_a_sweep_survives_the_loss_of_a_machine(
     assert driver.returncode == 0, out + err
     assert results(tmp_path).equals(half(undisturbed))
     assert not [name for _, name in children(driver.pid)]
-
-
-def test_two_sweeps_on_one_cluster_share_it(
-    cluster: object, undisturbed: Path, tmp_path: Path
-) -> None:
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
-    cluster.wait_for_nodes()  # type: ignore[attr-defined]
-    env = {"RAY_ADDRESS": cluster.address}  # type: ignore[attr-defined]
-    first, second = tmp_path / "first", tmp_path / "second"
-    with start("sweep=smoke", f"output_dir={first}", "cluster=existing", env=env) as long:
-        wait_for(lambda: finished(first, "split") >= 1, seconds=300)
-        with start("sweep=smoke", ONE, f"output_dir={second}", "cluster=existing", env=env) as late:
-            # The second needs no end of the first: it gets a machine of the two.
-            wait_for(lambda: finished(second, "pretrain") >= 1, seconds=300)
-            assert long.poll() is None
-            assert finished(first, "score") == 0
-            out, err = late.communicate(timeout=600)
-            assert late.returncode == 0, out + err
-        out, err = long.communicate(timeout=600)
-        assert long.returncode == 0, out + err
-    assert results(second).equals(half(undisturbed))
-    assert results(first).equals(results(undisturbed))

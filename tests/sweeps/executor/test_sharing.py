@@ -1,4 +1,4 @@
-"""Drivers on one real Ray cluster tell each other what they want."""
+"""Drivers on one real Ray cluster tell each other what they want, and leave each other places."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.processes import wait_for
 
+PROJECT = Path(__file__).parents[3]
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 OTHER = """
 import sys
@@ -31,7 +32,7 @@ sys.stdin.readline()
 def driver(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", OTHER, *arguments],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -81,3 +82,44 @@ def test_a_sweep_leaves_places_to_another_until_that_ends_or_is_killed(address: 
             ends.kill()
             killed.kill()
     sharing.end()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_sweep_that_comes_later_needs_no_end_of_the_first(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    def ended(folder: Path) -> int:
+        path = folder / "ended"
+        return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+
+    def start(folder: Path, count: int) -> subprocess.Popen[str]:
+        folder.mkdir()
+        # Longer than the jobs that are handed out ahead.
+        program = PROJECT / "tests" / "support" / "sleeping_sweep.py"
+        words = [str(program), made.address, str(folder), str(count), "2.5"]
+        return subprocess.Popen(
+            [sys.executable, *words],
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
+            text=True,
+        )
+
+    try:
+        with start(first, 400) as long:
+            try:
+                wait_for(lambda: ended(first) >= 2, "the first sweep's jobs", 400)
+                with start(second, 4) as late:
+                    assert late.wait(timeout=400) == 0
+                assert ended(second) == 4
+                assert long.poll() is None
+                done = ended(first)
+                assert done < 400
+                # The first goes on, and alone it has both places again.
+                wait_for(lambda: ended(first) >= done + 6, "more of the first sweep's jobs")
+            finally:
+                long.kill()
+    finally:
+        made.shutdown()  # type: ignore[no-untyped-call]
