@@ -1,10 +1,10 @@
 """``python -m cluster.check FILE...``: what is wrong with a cluster file, before it costs money.
 
 Reads launcher files, Kubernetes manifests, tasks of SkyPilot's and Dockerfiles; contacts nothing.
-With ``--account`` and a filled-in launcher file for AWS it also looks at the account, by calls that
-only read: quotas, the role for spot machines, key, profiles, subnets, image, bucket. Exit status 0:
-nothing was found; 1: each problem on its line; 2: a file cannot be read, or the account does not
-answer.
+With ``--account`` and a filled-in launcher file for AWS or Google Cloud it also looks at the
+account, by calls that only read: quotas, roles, subnets, image, bucket, and what else machines
+need. Exit status 0: nothing was found; 1: each problem on its line; 2: a file cannot be read, or
+the account does not answer.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from cluster.accounts import aws as aws_account
+from cluster.accounts import gcp as gcp_account
+from cluster.accounts import google
 from cluster.checks import dockerfile, kuberay, launcher, skypilot
 from cluster.checks.common import blanks, secret_problems
 
@@ -50,9 +53,19 @@ def account_problems(path: Path) -> list[str]:
         OSError: The file cannot be read.
         ValueError: The account does not answer, or is of no cloud that is known here.
     """
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(config, dict) or launcher.cloud_of(config.get("provider", {})) != "aws":
-        raise ValueError("--account knows AWS alone")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        # A Dockerfile, or several manifests.
+        config = None
+    cloud = launcher.cloud_of(config.get("provider", {})) if isinstance(config, dict) else ""
+    ask = {"aws": _aws_problems, "gcp": _google_problems}.get(cloud)
+    if ask is None:
+        raise ValueError("--account knows launcher files for AWS and Google Cloud alone")
+    return ask(config)
+
+
+def _aws_problems(config: dict[str, Any]) -> list[str]:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -61,6 +74,13 @@ def account_problems(path: Path) -> list[str]:
         return list(aws_account.problems(config, lambda name: boto3.client(name, region)))
     except (BotoCoreError, ClientError) as error:
         raise ValueError(f"the account does not answer: {error}") from None
+
+
+def _google_problems(config: dict[str, Any]) -> list[str]:
+    try:
+        return list(gcp_account.problems(config, google.clients()))
+    except google.errors_of_the_account() as error:
+        raise ValueError(f"the account does not answer: {google.told(error)}") from None
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -33,6 +33,7 @@ def problems(config: dict[str, Any], client: Client) -> Iterator[str]:
     for name, node in types.items():
         given = node["node_config"]
         yield from _things(name, given, ec2, iam)
+        yield from _zones(name, given, ec2, is_head=name == head)
         if name != head:
             yield from _quotas(name, given, config, client)
     yield from _buckets(config, client("s3"))
@@ -81,11 +82,10 @@ def _things(name: str, given: dict[str, Any], ec2: Any, iam: Any) -> Iterator[st
         lambda: ec2.describe_images(ImageIds=[image])["Images"][0],
         f"{name}: image {image} does not exist in this region: take AMI anew (README)",
     )
-    yield from _zones(name, given, ec2)
 
 
-def _zones(name: str, given: dict[str, Any], ec2: Any) -> Iterator[str]:
-    """Whether there is a subnet in every zone that has the machine type."""
+def _zones(name: str, given: dict[str, Any], ec2: Any, *, is_head: bool) -> Iterator[str]:
+    """Whether there is a subnet in every zone that has the machine type; for the head, in one."""
     kind = given["InstanceType"]
     offered = ec2.describe_instance_type_offerings(
         LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [kind]}]
@@ -93,7 +93,7 @@ def _zones(name: str, given: dict[str, Any], ec2: Any) -> Iterator[str]:
     zones = {one["Location"] for one in offered}
     ids = given["SubnetIds"]
     found: list[Any] = []
-    missing = f"{name}: a subnet of {ids} does not exist here: take SUBNET anew (README)"
+    missing = f"{name}: a subnet of {ids} does not exist here: take SUBNETS anew (README)"
     failed = list(
         _asked(lambda: found.extend(ec2.describe_subnets(SubnetIds=ids)["Subnets"]), missing)
     )
@@ -108,7 +108,7 @@ def _zones(name: str, given: dict[str, Any], ec2: Any) -> Iterator[str]:
             f"{name}: none of SubnetIds is in a zone that has {kind}; take subnets of "
             f"{', '.join(sorted(zones))}"
         )
-    elif zones - there:
+    elif zones - there and not is_head:
         yield (
             f"{name}: {kind} is also in {', '.join(sorted(zones - there))}: add a subnet there to "
             "SubnetIds, or a shortage of one zone stops the sweep"

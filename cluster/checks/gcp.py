@@ -15,18 +15,31 @@ from cluster.checks.common import identity_problems, node_type_problems, spot_pr
 # Ray writes them into the request itself; a file must hold no other key that Instance lacks.
 SET_BY_RAY = {"sourceInstanceTemplate"}
 DISK_TYPES = {"pd-balanced", "pd-ssd", "hyperdisk-balanced"}
-DOCUMENT = Path("discovery_cache", "documents", "compute.v1.json")
+DOCUMENTS = Path("discovery_cache", "documents")
 
 
 @cache
-def instance_schema() -> dict[str, Any]:
-    """The API's Instance as a JSON schema that takes no unknown key."""
+def definitions(api: str) -> dict[str, Any]:
+    """The schemas of an API, such as ``compute.v1``, as JSON schemas that take no unknown key."""
     import googleapiclient
 
-    text = (Path(googleapiclient.__file__).parent / DOCUMENT).read_text(encoding="utf-8")
-    schemas = json.loads(text)["schemas"]
-    closed = {name: _closed(schema) for name, schema in schemas.items()}
-    return {"$ref": "#/definitions/Instance", "definitions": closed}
+    path = Path(googleapiclient.__file__).parent / DOCUMENTS / f"{api}.json"
+    schemas = json.loads(path.read_text(encoding="utf-8"))["schemas"]
+    return {name: _closed(schema) for name, schema in schemas.items()}
+
+
+def schema_problems(value: Any, api: str, name: str) -> Iterator[str]:
+    """What of a value is not as an API describes it, a line each.
+
+    Args:
+        value: Parsed JSON.
+        api: Name and version, such as ``compute.v1``.
+        name: Of the schema, such as ``Instance``.
+    """
+    schema = {"$ref": f"#/definitions/{name}", "definitions": definitions(api)}
+    for error in jsonschema.Draft7Validator(schema).iter_errors(value):
+        where = ".".join(str(part) for part in error.absolute_path)
+        yield f"{where}: {error.message}".lstrip(": ")
 
 
 def _closed(schema: Any) -> Any:
@@ -60,9 +73,7 @@ def problems(config: dict[str, Any]) -> list[str]:
 
 def _schema_problems(given: dict[str, Any]) -> Iterator[str]:
     sent = {key: value for key, value in given.items() if key not in SET_BY_RAY}
-    for error in jsonschema.Draft7Validator(instance_schema()).iter_errors(sent):
-        where = ".".join(str(part) for part in error.absolute_path)
-        yield f"{where}: {error.message}".lstrip(": ")
+    yield from schema_problems(sent, "compute.v1", "Instance")
 
 
 def _items(given: dict[str, Any]) -> dict[str, str]:

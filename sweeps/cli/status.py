@@ -51,7 +51,7 @@ def look(plan: Plan, store: Store, clock: Callable[[], float] = time.time) -> Lo
     now = clock()
     at_work: dict[str, Holder] = {}
     given_up = 0
-    holders = store.leases.holders()
+    holders = store.leases.holders({name_of(job.stage, key) for key, job in plan.jobs.items()})
     for key, job in plan.jobs.items():
         holder = holders.get(name_of(job.stage, key))
         if holder is None or key in entries:

@@ -45,6 +45,7 @@ class LeaseWatch:
         self._scheduler = scheduler
         self._store = store
         self._jobs = jobs
+        self._names = {name_of(job.stage, key) for key, job in jobs.items()}
         self._silence = silence_seconds
         self._longest = job_seconds
         self._kill = kill
@@ -78,7 +79,7 @@ class LeaseWatch:
 
     def poll(self) -> None:
         """Look once."""
-        holders = self._store.leases.holders()
+        holders = self._store.leases.holders(self._names)
         silence = self._watch.silence(holders)
         held = self._scheduler.keys("held")
         done = self._store.find_all(self._jobs[key] for key in held)

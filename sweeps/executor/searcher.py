@@ -153,6 +153,8 @@ class GraphSearcher(Searcher):
             since = self._idle_since.setdefault(trial_id, self._clock())
             if self._clock() - since > BRIDGE_SECONDS:
                 self._slots.release(trial_id)
+        if self._slots.is_crowded and not self._slots.is_ending(trial_id):
+            self._slots.release(trial_id)
         return self._slots.warm(trial_id, result["process"]) or self.is_over
 
     def _note_process(self, result: Mapping[str, Any]) -> None:

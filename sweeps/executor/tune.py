@@ -25,12 +25,12 @@ from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
 from sweeps.graph.spec import ClusterSpec, Device
 from sweeps.schedule.resources import ResourceRequests
-from sweeps.schedule.room import Node
+from sweeps.schedule.room import Node, Room
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.schedule.slots import Slots
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.devices import count_named
-from sweeps.store.leases import Holder, name_of, this_host
+from sweeps.store.leases import Holder, this_host
 from sweeps.store.private import lock_of, runtime_folder
 
 _SETTINGS = {
@@ -64,6 +64,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 from sweeps.executor.machine_watch import MachineWatch, refusal  # noqa: E402
 from sweeps.executor.process_watch import ProcessWatch  # noqa: E402
 from sweeps.executor.searcher import GraphSearcher, IdleStopper  # noqa: E402
+from sweeps.executor.sharing import Sharing  # noqa: E402
 from sweeps.executor.spot.purchase import refusal_path  # noqa: E402
 from sweeps.executor.trainable import Execute, JobTrainable, prepare_worker  # noqa: E402
 from sweeps.executor.worker import execute  # noqa: E402
@@ -341,12 +342,17 @@ def run_sweep(
         kill=_end_holder,
     )
     machines = MachineWatch(lambda: refusal(refusal_path()))
+    sharing = Sharing() if cluster.mode == "existing" else None
 
     def look() -> list[Node]:
         if cluster.machines:
             there = sum(node["Resources"].get("CPU", 0) > 0 for node in _alive())
             machines.look(there, scheduler.num_open)
-        return cluster_nodes(cluster)
+        found = cluster_nodes(cluster)
+        if sharing is not None:
+            places = Room(found).count(requests.default)
+            slots.limit = sharing.limit(places, scheduler.num_wanted, cluster.workers)
+        return found
 
     searcher = GraphSearcher(
         scheduler,
@@ -356,10 +362,12 @@ def run_sweep(
         jobs=jobs,
         logs=env.logs,
         look=look,
-        holder=lambda job: env.store.leases.holders().get(name_of(job.stage, job.key)),
+        holder=env.store.leases.holder,
         is_gone=_is_gone,
         on_change=on_change,
     )
+    # A sweep that joins others asks for its share from the first trial on.
+    slots.nodes = look()
     trainable = tune.with_parameters(
         JobTrainable, jobs=dict(jobs), env=env, run=run, prepare=prepare
     )
@@ -386,7 +394,11 @@ def run_sweep(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            if sharing is not None:
+                sharing.end()
     if searcher.error is not None:
         raise searcher.error
     if not scheduler.finished:

@@ -3,7 +3,8 @@
 Pure. A simulation, event by event. Jobs start in the scheduler's order, the longest remaining
 chain first. A machine is asked for when a ready job finds no free place, comes after its start,
 and leaves when it was empty for a while. Interruptions of a machine are a Poisson process. Its
-jobs start again; a training from its last whole epoch.
+jobs start again; a training from its last whole epoch, a preparation that trains from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 
 from oneshui.seeding import python_random
 from sweeps.graph.cells import dependants, remaining_chain
-from sweeps.graph.job import STAGES, TRAINING, Job, Stage
+from sweeps.graph.job import CHECKPOINTED, STAGES, TRAINING, Job, Stage
 from sweeps.graph.plan import Plan
 from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.estimates import Estimates
@@ -39,6 +40,7 @@ class Machines:
         idle_seconds: An empty machine leaves after so long.
         interruptions_per_hour: Mean rate at which each machine is taken back.
         always_on: Whether they are there from the beginning to the end, as in a lab.
+        checkpoint_seconds: Between two checkpoints of a preparation.
     """
 
     most: int
@@ -47,6 +49,7 @@ class Machines:
     idle_seconds: float = 300.0
     interruptions_per_hour: float = 0.0
     always_on: bool = False
+    checkpoint_seconds: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -428,7 +431,7 @@ class _Play:
         self._remove(machine)
         for key, began in machine.jobs.items():
             done = self._now - began
-            kept = _kept(self._jobs[key], self._seconds[key], done)
+            kept = self._kept(key, done)
             self._left[key] -= kept
             self._lost += done - kept
             self._ready.push(key)
@@ -436,10 +439,15 @@ class _Play:
         if self._of.always_on:
             self._ask(self._of.start_seconds)
 
-
-def _kept(job: Job, seconds: float, done: float) -> float:
-    """Seconds of a job's work that are not lost when its machine goes."""
-    if job.stage not in TRAINING:
-        return 0.0
-    epoch = seconds / max(1, int(job.spec.get("training", {}).get("epochs", 1)))
-    return done // epoch * epoch if epoch else 0.0
+    def _kept(self, key: str, done: float) -> float:
+        """Seconds of a job's work that are not lost when its machine goes."""
+        job = self._jobs[key]
+        if job.stage in TRAINING:
+            epochs = job.spec.get("training", {}).get("epochs", 1)
+            step = self._seconds[key] / max(1, int(epochs))
+        elif job.stage in CHECKPOINTED and "epochs" in job.spec.get("hyperparameters", {}):
+            # Offered after every request, far more often than one is written.
+            step = self._of.checkpoint_seconds
+        else:
+            return 0.0
+        return done // step * step if step else 0.0

@@ -367,6 +367,12 @@ class Scheduler:
         with self._lock:
             return self._open
 
+    @property
+    def num_wanted(self) -> int:
+        """Jobs that run or could start now."""
+        with self._lock:
+            return len(self._handed_out) + self._ready_counts.total()
+
     def failures(self) -> dict[str, Failure]:
         """The jobs that failed for good, with the reason."""
         with self._lock:

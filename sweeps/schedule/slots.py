@@ -79,7 +79,8 @@ class Slots:
     Attributes:
         default: Shape of the slots that are kept warm.
         nodes: The machines; where they come when needed, also those that could.
-        limit: Most trials at the same time; 0 means as many as fit.
+        limit: Most trials at the same time; 0 means as many as fit. It may change: a trial more
+            than that ends with its job, or at once if it is idle.
         elastic: Whether machines come when something waits for them.
     """
 
@@ -143,6 +144,7 @@ class Slots:
 
     def end(self, trial: str, process: str = "") -> None:
         """Note that a trial ended; with the name of its process if that lives on."""
+        was_crowded = self.is_crowded
         slot = self._trials.pop(trial)
         if slot.ending or slot.waiting:
             return
@@ -151,7 +153,8 @@ class Slots:
         if taker is not None:
             self._trials.change(taker, waiting=False, pending=False, process=process)
             return
-        if process:
+        # Where others wait for its place, Tune is given nothing to keep the process for.
+        if process and not was_crowded:
             self._freed.append((slot.request, process))
 
     @property
@@ -162,6 +165,11 @@ class Slots:
     def num_active(self) -> int:
         """Trials that occupy a slot."""
         return self._trials.active.total()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more trials occupy slots than may by now."""
+        return bool(self.limit) and self.num_active() > self.limit
 
     def _cold(self) -> set[Request]:
         """Shapes of which a process is coming up."""
@@ -206,6 +214,8 @@ class Slots:
             most: Processes that are of use.
             patient: Whether to wait for processes that are coming up.
         """
+        if self.is_crowded:
+            return None
         by_priority = sorted(ready, key=lambda shape: -ready[shape].priority)
         living = self._living()
         if self.elastic:
@@ -306,6 +316,11 @@ class Slots:
             if self._has_room(shape):
                 return Placement(request=shape, idle=True, process=newest[shape])
         return None
+
+    def is_ending(self, trial: str) -> bool:
+        """Whether a trial was told to end, or is over."""
+        slot = self._trials.get(trial)
+        return slot is None or slot.ending
 
     def release(self, trial: str) -> None:
         """Let an idle trial end, and its process with it: the machine may go."""

@@ -17,15 +17,17 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from oneshui.errors import OneshuiError
 from sweeps.graph.job import Job, Stage
+from sweeps.store.objects import in_parallel
 
 _PROC = Path("/proc")
+_READ_AT_A_TIME = 32
 Beat = int | str
 """Changes whenever a lease is touched."""
 
@@ -109,7 +111,10 @@ class Holder:
 
 
 class LeasePlace(Protocol):
-    """Where leases are; each is of a name and a generation. Any method may raise OSError."""
+    """Where leases are; each is of a name and a generation. Any method may raise OSError.
+
+    Leases are read from several threads at the same time.
+    """
 
     def every(self) -> dict[tuple[str, int], Beat]:
         """The beats of all leases."""
@@ -181,14 +186,30 @@ class Leases:
         """Use what is there."""
         self._place = place
 
-    def holders(self) -> dict[str, Holder]:
-        """The newest lease of every job that has one, by ``name_of``."""
+    def holders(self, names: Container[str] | None = None) -> dict[str, Holder]:
+        """The newest lease of every job that has one, by ``name_of``.
+
+        Args:
+            names: Of the jobs that matter; None for all. Other sweeps' leases are not read.
+        """
         every = self._place.every()
         newest: dict[str, int] = {}
         for name, generation in every:
-            newest[name] = max(newest.get(name, 0), generation)
-        found = {name: self._read(name, gen, every[name, gen]) for name, gen in newest.items()}
-        return {name: holder for name, holder in found.items() if holder is not None}
+            if names is None or name in names:
+                newest[name] = max(newest.get(name, 0), generation)
+        # Where a store is far, what counts is how long one answer takes, not how many there are.
+        found = in_parallel(
+            lambda one: self._read(one[0], one[1], every[one]), newest.items(), _READ_AT_A_TIME
+        )
+        return {
+            name: holder for name, holder in zip(newest, found, strict=True) if holder is not None
+        }
+
+    def holder(self, job: Job) -> Holder | None:
+        """The newest lease of one job, without a look at the others."""
+        name = name_of(job.stage, job.key)
+        generations = self._place.generations(name)
+        return self._read(name, generations[-1]) if generations else None
 
     def _read(self, name: str, generation: int, beat: Beat | None = None) -> Holder | None:
         read = self._place.read(name, generation, beat)

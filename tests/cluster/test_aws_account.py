@@ -9,7 +9,7 @@ import boto3
 import pytest
 import yaml
 from botocore.stub import Stubber
-from support.cluster_files import filled
+from support.cluster_files import FOLDER, filled
 
 from cluster.accounts.aws import problems
 from cluster.check import main
@@ -48,7 +48,7 @@ class Account:
             self.add("iam", "get_instance_profile", {"InstanceProfile": instance_profile(profile)})
             self.add("ec2", "describe_security_groups", {"SecurityGroups": []})
             self.add("ec2", "describe_images", {"Images": [{"ImageId": "ami-1"}]})
-            zones = [{"Location": zone} for zone in (offered if node == "gpu" else ZONES[:1])]
+            zones = [{"Location": zone} for zone in (offered if node == "gpu" else ZONES)]
             self.add("ec2", "describe_instance_type_offerings", {"InstanceTypeOfferings": zones})
             subnet = {"SubnetId": "subnet-1", "AvailabilityZone": ZONES[0]}
             self.add("ec2", "describe_subnets", {"Subnets": [subnet]})
@@ -166,7 +166,5 @@ def test_an_account_that_does_not_answer_is_one_sentence(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     assert main(["--account", str(file)]) == 2
     assert "aws.yaml: the account does not answer: " in capsys.readouterr().err
-    other = file.with_name("gcp.yaml")
-    other.write_text(yaml.safe_dump(filled("gcp.yaml")))
-    assert main(["--account", str(other)]) == 2
-    assert "--account knows AWS alone" in capsys.readouterr().err
+    assert main(["--account", str(FOLDER / "Dockerfile")]) == 2
+    assert "--account knows launcher files for AWS and Google" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sweeps.graph.job import Job
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.store import LocalStore
+from sweeps.store.lease_places import LeaseFolder
 from sweeps.store.leases import Holder, Lease, name_of, this_host
 
 SILENCE, LONGEST = 60.0, 7200.0
@@ -109,6 +110,27 @@ def test_a_held_job_comes_back_when_its_holder_has_gone_without_a_result(world: 
     world.poll()
     assert world.state() == "ready"
     assert world.watch.stale_lease(FIRST.key) == 0
+
+
+def test_leases_of_other_sweeps_in_the_store_are_not_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.hold()
+    world.foreign_lease()
+    other = world.store.leases.acquire(
+        Job(stage="split", spec={"num_forget": 9}, inputs={}, label="other")
+    )
+    assert other is not None
+    read: list[str] = []
+    real = LeaseFolder.read
+
+    def noted(self: LeaseFolder, name: str, generation: int, beat: Any = None) -> Any:
+        read.append(name)
+        return real(self, name, generation, beat)
+
+    monkeypatch.setattr(LeaseFolder, "read", noted)
+    world.poll()
+    assert read == [name_of("split", FIRST.key)]
 
 
 def test_a_held_job_comes_back_when_its_holder_was_killed(world: World) -> None:
@@ -303,15 +325,15 @@ def test_its_thread_looks_again_and_again_and_survives_a_broken_store(
 ) -> None:
     monkeypatch.setattr("sweeps.executor.lease_watch.POLL_SECONDS", 0.01)
     looked = threading.Semaphore(0)
-    real: Callable[[], dict[str, Holder]] = world.store.leases.holders
+    real: Callable[[Container[str]], dict[str, Holder]] = world.store.leases.holders
     answers = iter([OSError("stale file handle")] * 2)
 
-    def holders() -> dict[str, Holder]:
+    def holders(names: Container[str]) -> dict[str, Holder]:
         looked.release()
         error = next(answers, None)
         if error is not None:
             raise error
-        return real()
+        return real(names)
 
     monkeypatch.setattr(world.store.leases, "holders", holders)
     world.hold()
@@ -343,10 +365,10 @@ def test_a_holder_that_could_not_be_seen_for_a_while_was_not_silent(
     world.foreign_lease()
     real = world.store.leases.holders
 
-    def holders() -> dict[str, Holder]:
+    def holders(names: Container[str]) -> dict[str, Holder]:
         if is_away and world.now == SILENCE / 2:
             raise OSError("no answer")
-        return real()
+        return real(names)
 
     monkeypatch.setattr(world.store.leases, "holders", holders)
     monkeypatch.setattr(world.watch, "_stop", Looks(world, [0.0, SILENCE / 2, SILENCE + 1]))

@@ -140,6 +140,43 @@ def test_no_job_is_handed_out_before_every_slot_has_a_process(tmp_path: Path) ->
     assert len(play.started()) >= 3
 
 
+def test_places_are_given_back_when_another_sweep_wants_them(tmp_path: Path) -> None:
+    play = Play(tmp_path, flat(40), Node(cpus=4))
+    play.warm_up()
+    assert play.slots.num_active() == 4
+    play.slots.limit = 2
+    # Those that were handed out ahead, four short jobs, run before a place is given back.
+    for expected in (4, 4, 4, 4, 3, 2, 2, 2):
+        play.finish(next(iter(play.started())), seconds=60.0)
+        play.ask()
+        play.report_idle()
+        assert play.slots.num_active() == expected
+    # Two at work, and for each one handed out ahead.
+    assert len(play.running) == len(play.started()) == 4
+    play.slots.limit = 0
+    for _ in range(2):
+        play.warm_up()
+    assert play.slots.num_active() == 4
+
+
+def test_processes_without_a_job_end_at_once_when_another_sweep_wants_their_places(
+    tmp_path: Path,
+) -> None:
+    play = Play(tmp_path, flat(1), Node(cpus=4))
+    play.scheduler.hold(next(iter(play.jobs)))
+    play.slots.limit = 0
+    for name in range(4):
+        placement = Placement(request=play.requests.default, idle=True)
+        play.slots.start(f"idle {name}", placement)
+        play.running[f"idle {name}"] = {"job": ""}
+        play.searcher._idle.add(f"idle {name}")
+    play.report_idle()
+    assert len(play.running) == 4
+    play.slots.limit = 1
+    play.report_idle()
+    assert len(play.running) == 1
+
+
 def test_later_jobs_of_a_kind_are_packed_by_the_memory_that_the_first_one_needed(
     tmp_path: Path,
 ) -> None:

@@ -88,6 +88,26 @@ def test_interruptions_cost_at_most_an_epoch_or_a_short_job() -> None:
     assert simulate(whole, known, often).lost_seconds > 60
 
 
+def test_a_preparation_that_trains_goes_on_from_its_checkpoint() -> None:
+    often = Machines(most=4, start_seconds=10, interruptions_per_hour=2.0, checkpoint_seconds=20.0)
+
+    def lost(hyperparameters: dict[str, int]) -> tuple[float, int]:
+        jobs = {}
+        for number in range(20):
+            spec = {"n": number, "hyperparameters": hyperparameters}
+            job = Job(stage="prepare", spec=spec, inputs={}, label=str(number))
+            jobs[job.key] = job
+        found = simulate(jobs, dict.fromkeys(jobs, 3600.0), often)
+        return found.lost_seconds, found.interruptions
+
+    seconds, interruptions = lost({"epochs": 10})
+    assert interruptions > 10
+    assert 0 < seconds <= 20 * interruptions
+    # One that computes in one go, as the Fisher information, begins anew.
+    seconds, interruptions = lost({"batch_size": 32})
+    assert seconds > 600 * interruptions
+
+
 def test_the_same_seed_gives_the_same_numbers() -> None:
     jobs, seconds = flat(50, 500.0)
     often = Machines(most=5, interruptions_per_hour=1.0)

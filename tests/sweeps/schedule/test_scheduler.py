@@ -56,6 +56,20 @@ def test_the_longest_remaining_chain_comes_first() -> None:
     assert first.label == "long"
 
 
+def test_wanted_are_the_places_of_jobs_that_run_or_could() -> None:
+    jobs = graph({"one": [], "two": [], "after": ["one"]})
+    scheduler = Scheduler(by_key(jobs))
+    assert scheduler.num_wanted == 2
+    first, second = scheduler.next(), scheduler.next()
+    assert first is not None
+    assert second is not None
+    assert scheduler.num_wanted == 2
+    scheduler.hold(second.key)
+    assert scheduler.num_wanted == 1
+    scheduler.succeed(first.key)
+    assert scheduler.num_wanted == (1 if first.label == "one" else 0)
+
+
 @pytest.mark.parametrize("large", ["short", "long"])
 def test_the_longest_remaining_chain_comes_first_whatever_it_asks_for(large: str) -> None:
     jobs = graph(

@@ -16,9 +16,20 @@ from typing import Any, NoReturn
 import pytest
 from contracts.store_contract import job
 from support.lease_places import Folder, Objects, Place, opened
+from support.lease_places import place as lease_place
 from support.processes import python
 
-from sweeps.store.leases import Holder, Lease, Leases, Watch, _started, name_of, this_host
+from sweeps.store.leases import (
+    Beat,
+    Holder,
+    Lease,
+    LeasePlace,
+    Leases,
+    Watch,
+    _started,
+    name_of,
+    this_host,
+)
 
 NAME = name_of("split", job().key)
 HOUR = 3600.0
@@ -246,6 +257,50 @@ def test_a_lease_that_cannot_be_read_is_held(leases: Leases, place: Place, text:
     place.write(f"{NAME}.1", text)
     assert leases.holders()[NAME].host == ""
     assert leases.acquire(job()) is None
+
+
+def test_one_job_s_holder_is_its_newest_lease_and_no_other_is_read(
+    leases: Leases, place: Place
+) -> None:
+    assert leases.holder(job()) is None
+    place.write(f"{name_of('split', job().key)}.3", "{}")
+    other = leases.acquire(job(2))
+    lease = leases.acquire(job(), stale=3)
+    assert lease is not None
+    assert other is not None
+    found = leases.holder(job())
+    assert found is not None
+    assert (found.generation, found.pid) == (4, os.getpid())
+    assert found == leases.holders()[lease.name]
+    assert set(leases.holders({lease.name, "split-unknown"})) == {lease.name}
+
+
+class Slow:
+    """A place that answers only when so many ask at the same time."""
+
+    def __init__(self, inner: LeasePlace, together: int) -> None:
+        self._inner, self._barrier = inner, threading.Barrier(together, timeout=30)
+        self.num_read = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def read(self, name: str, generation: int, beat: Beat | None = None) -> tuple[str, Beat] | None:
+        self._barrier.wait()
+        self.num_read += 1
+        return self._inner.read(name, generation, beat)
+
+
+def test_leases_are_read_at_the_same_time_and_those_of_other_sweeps_not_at_all(
+    place: Place,
+) -> None:
+    there = opened(place.address)
+    own = [there.acquire(job(number)) for number in range(8)]
+    assert there.acquire(job(100)) is not None
+    slow = Slow(lease_place(place.address), together=8)
+    names = {lease.name for lease in own if lease is not None}
+    assert set(Leases(slow).holders(names)) == names
+    assert slow.num_read == 8
 
 
 def test_release_clears_what_was_taken_over_and_nothing_newer(leases: Leases, place: Place) -> None:

@@ -1,4 +1,4 @@
-"""What ``cluster.orphans`` finds, by recorded answers of AWS."""
+"""What ``cluster.orphans`` finds on AWS, by recorded answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from cluster.orphans import ALIVE, left, main
+from cluster.leftovers.aws import ALIVE, left
+from cluster.orphans import main
 
 MACHINE = {
     "InstanceId": "i-1",
@@ -102,3 +103,5 @@ def test_the_command_never_takes_an_error_for_nothing(
     said = capsys.readouterr()
     assert (said.out, "the account does not answer" in said.err) == ("", True)
     assert main([]) == 2
+    assert main(["aws"]) == 2
+    assert main(["azure", "west"]) == 2

@@ -1,0 +1,1 @@
+"""What a sweep may leave behind that costs money, by provider."""
