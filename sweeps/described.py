@@ -130,12 +130,19 @@ def _sweep_text(spec: LaunchSpec) -> str:
     return _HEAD + OmegaConf.to_yaml(OmegaConf.create(document))
 
 
-def literal(node: Any) -> Any:
+def literal(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a folder as OmegaConf gives them back.
 
-    The folder may be a stranger's, and what is a reference could read our environment.
+    The folder may be a stranger's: what is a reference could read our environment, and where a
+    report is copied to is for the command to say.
     """
-    return _each_text(node, _literal)
+    own = {
+        key: {name: it for name, it in value.items() if (key, name) != ("report", "copy_to")}
+        for key, value in settings.items()
+        if isinstance(value, Mapping)
+    }
+    found: dict[str, Any] = _each_text({**settings, **own}, _literal)
+    return found
 
 
 def _literal(text: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from rich.console import Console
@@ -21,6 +21,8 @@ SENT: Final = (REPORT, "logs")
 """Folders of the output folder that are sent."""
 
 _PAGE: Final = f"{REPORT}/index.html"
+_LIST: Final = f"{REPORT}/.sent.json"
+"""Which files of the report were sent, so that no other is taken away when a later one comes."""
 _PARALLEL: Final = 8
 
 
@@ -41,10 +43,10 @@ def destination(spec: LaunchSpec) -> str:
 
 
 def send(output: Path, to: str) -> int:
-    """Copy report and logs; of the report nothing else stays there.
+    """Copy report and logs; of a report that was sent there before nothing else stays.
 
-    The page comes last, so that it names no absent file. What was in an earlier report goes:
-    pictures of people may have been withdrawn. Logs of other drivers stay.
+    The page comes last, so that it names no absent file. What an earlier report held goes: pictures
+    of people may have been withdrawn. Logs of other drivers stay, and so does what nobody sent.
 
     Args:
         output: Folder of the sweep.
@@ -60,21 +62,68 @@ def send(output: Path, to: str) -> int:
     files = [path.relative_to(output).as_posix() for path in _files(output)]
     page = [name for name in files if name == _PAGE]
     others = [name for name in files if name != _PAGE]
-    if is_bucket(to):
-        bucket = Bucket(to, key="report.copy_to")
-        in_parallel(lambda name: bucket.put(name, output / name), others, _PARALLEL)
-        for name in page:
-            bucket.put(name, output / name)
-        if page:
-            bucket.remove([one.name for one in bucket.list(REPORT) if one.name not in {*files}])
-    else:
-        folder = Path(to.removeprefix("file://"))
-        for name in [*others, *page]:
-            _copy(output / name, folder / name)
-        for path in (folder / REPORT).rglob("*") if page else ():
-            if path.is_file() and path.relative_to(folder).as_posix() not in files:
-                path.unlink()
+    there = _InBucket(to) if is_bucket(to) else _InFolder(to)
+    in_parallel(lambda name: there.put(name, output / name), others, _PARALLEL)
+    if page:
+        there.put(_PAGE, output / _PAGE)
+        earlier = _listed(there.get(_LIST))
+        there.remove([name for name in earlier if name not in {*files}])
+        of_report = [name for name in files if name.startswith(f"{REPORT}/")]
+        there.put(_LIST, json.dumps(of_report).encode())
     return len(files)
+
+
+def _listed(text: bytes | None) -> list[str]:
+    """Names in the list that the last report left there; what is no name of a report is no name."""
+    try:
+        names = json.loads(text or b"[]")
+    except ValueError:
+        return []
+    return [
+        name
+        for name in (names if isinstance(names, list) else [])
+        if isinstance(name, str)
+        and name.startswith(f"{REPORT}/")
+        and ".." not in PurePosixPath(name).parts
+    ]
+
+
+class _InBucket:
+    def __init__(self, to: str) -> None:
+        self._bucket = Bucket(to, key="report.copy_to")
+
+    def put(self, name: str, data: bytes | Path) -> None:
+        self._bucket.put(name, data)
+
+    def get(self, name: str) -> bytes | None:
+        found = self._bucket.get(name)
+        return None if found is None else found[0]
+
+    def remove(self, names: Sequence[str]) -> None:
+        self._bucket.remove(names)
+
+
+class _InFolder:
+    def __init__(self, to: str) -> None:
+        self._folder = Path(to.removeprefix("file://"))
+
+    def put(self, name: str, data: bytes | Path) -> None:
+        to = self._folder / name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        fresh = to.with_name(f".{to.name}-{os.getpid()}")
+        try:
+            fresh.write_bytes(data if isinstance(data, bytes) else data.read_bytes())
+            fresh.replace(to)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def get(self, name: str) -> bytes | None:
+        path = self._folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def remove(self, names: Sequence[str]) -> None:
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
 
 
 def send_away(output: Path, to: str, console: Console) -> bool:
@@ -104,14 +153,3 @@ def _files(output: Path) -> Iterator[Path]:
         for path in sorted((output / name).rglob("*")):
             if path.is_file() and not path.is_symlink():
                 yield path
-
-
-def _copy(path: Path, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    fresh = to.with_name(f".{to.name}-{os.getpid()}")
-    try:
-        fresh.write_bytes(path.read_bytes())
-        fresh.replace(to)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()

@@ -143,6 +143,14 @@ def test_a_stranger_s_folder_runs_no_code_and_reads_no_environment(
     load(["sweep=smoke"])
 
 
+def test_where_a_report_is_copied_to_is_the_command_s_to_say(tmp_path: Path) -> None:
+    written(tmp_path, *SMALL, "report.copy_to=/somewhere", "report.margin=0.1")
+    asked = ["mode=report", f"output_dir={tmp_path}"]
+    found = load(asked)
+    assert (found.places.copy_to, found.margin) == (None, 0.1)
+    assert load([*asked, "report.copy_to=/mine"]).places.copy_to == "/mine"
+
+
 def test_a_folder_that_moved_is_asked_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     spec = written(tmp_path / "there", *SMALL)

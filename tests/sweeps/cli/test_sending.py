@@ -46,6 +46,7 @@ def test_an_address_of_no_service_is_refused() -> None:
         destination(load(["report.copy_to=ftp://b/x"]))
 
 
+LIST = "report/.sent.json"
 FILES = ("report/index.html", "report/figures/faces.png", "report/.state", "logs/a.log")
 
 
@@ -54,23 +55,37 @@ def test_a_folder_has_what_the_output_folder_has(tmp_path: Path) -> None:
     written(output, *FILES, "store/big")
     (output / "report/link").symlink_to("/etc/passwd")
     assert send(output, str(to)) == 4
-    assert at(to) == set(FILES)
+    assert at(to) == {*FILES, LIST}
     assert (to / "report/index.html").read_text() == "of report/index.html"
+    written(to, "report/somebody's.txt")
     (output / "report/figures/faces.png").unlink()
     (output / "logs/a.log").rename(output / "logs/b.log")
     send(output, f"file://{to}")
-    assert at(to) == {"report/index.html", "report/.state", "logs/a.log", "logs/b.log"}
+    own = {"report/index.html", "report/.state", LIST, "logs/a.log", "logs/b.log"}
+    assert at(to) == {*own, "report/somebody's.txt"}
 
 
 def test_a_bucket_has_what_the_output_folder_has(tmp_path: Path, address: str) -> None:
     output, to = tmp_path / "out", f"{address}-results/full"
     written(output, *FILES)
     assert send(output, to) == 4
-    assert set(names(Bucket(to))) == set(FILES)
+    assert set(names(Bucket(to))) == {*FILES, LIST}
+    Bucket(to).put("report/somebody's.txt", b"")
     (output / "report/figures/faces.png").unlink()
     (output / "logs/a.log").unlink()
     send(output, to)
-    assert set(names(Bucket(to))) == set(FILES) - {"report/figures/faces.png"}
+    left = {*FILES, LIST, "report/somebody's.txt"} - {"report/figures/faces.png"}
+    assert set(names(Bucket(to))) == left
+
+
+@pytest.mark.parametrize("text", ['["../kept", "report/../kept", "kept", 3]', "{", "{}"])
+def test_a_list_that_was_changed_takes_nothing_else_away(text: str, tmp_path: Path) -> None:
+    output, to = tmp_path / "out", tmp_path / "to"
+    written(output, *FILES)
+    written(to, "kept", LIST)
+    (to / LIST).write_text(text)
+    send(output, str(to))
+    assert at(to) == {*FILES, LIST, "kept"}
 
 
 def test_without_a_report_the_one_that_is_there_stays(tmp_path: Path) -> None:
