@@ -31,8 +31,8 @@ from sweeps.executor.tune import make_slots, ray_cluster, run_sweep
 from sweeps.executor.worker import Outcome
 from sweeps.graph.cells import remaining_chain
 from sweeps.graph.job import STAGES, Job
+from sweeps.graph.launch import ClusterSpec
 from sweeps.graph.plan import expand
-from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.forecast import makespan
 from sweeps.schedule.resources import ResourceRequests

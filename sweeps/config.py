@@ -33,18 +33,12 @@ from sweeps.composition import (
 from sweeps.graph.artifacts import Without
 from sweeps.graph.audits import AuditSpec, Choose
 from sweeps.graph.held_out import study_cells
+from sweeps.graph.launch import ArchiveSpec, ClusterSpec, Device, LaunchSpec, Listed, Mode, Places
 from sweeps.graph.orders import SequenceSpec
 from sweeps.graph.spec import (
-    ArchiveSpec,
     Cell,
-    ClusterSpec,
     DatasetSpec,
-    Device,
-    LaunchSpec,
-    Listed,
-    Mode,
     NestedSpec,
-    Places,
     Preprocessing,
     Pretrained,
     Profile,

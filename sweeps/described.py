@@ -28,7 +28,8 @@ from oneshui.origin import versions
 from oneshui.spec import Task, Walk
 from sweeps.command import PASSING, lasting, override_key, without_secrets
 from sweeps.graph.job import digest
-from sweeps.graph.spec import Cell, LaunchSpec, Row, SweepSpec
+from sweeps.graph.launch import LaunchSpec
+from sweeps.graph.spec import Cell, Row, SweepSpec
 from sweeps.store.aside import make_room
 from sweeps.store.base import SEAL
 

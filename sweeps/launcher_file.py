@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from oneshui.errors import InputError
-from sweeps.graph.spec import ClusterSpec, MachineType
+from sweeps.graph.launch import ClusterSpec, MachineType
 
 KEY = "cluster.machines_file"
 

@@ -25,8 +25,8 @@ from sweeps.cli.packages import (
 )
 from sweeps.cli.words import several
 from sweeps.command import lasting, program, quoted, shell_line, without_secrets
+from sweeps.graph.launch import LaunchSpec
 from sweeps.graph.plan import Plan, ResultRow, expand
-from sweeps.graph.spec import LaunchSpec
 from sweeps.store import (
     DISK_ERRORS,
     DamagedEntryError,

@@ -22,8 +22,8 @@ from sweeps.cli.progress import Bar
 from sweeps.cli.words import several, size
 from sweeps.command import override_key, shell_line
 from sweeps.graph.job import STAGES, stage_title
+from sweeps.graph.launch import EQUIVALENCE_MARGIN, LaunchSpec
 from sweeps.graph.plan import Plan, expand
-from sweeps.graph.spec import EQUIVALENCE_MARGIN, LaunchSpec
 from sweeps.store import Store, open_store, store_exists
 from sweeps.store.status import Scan, scan
 

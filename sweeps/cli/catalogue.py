@@ -21,7 +21,7 @@ from oneshui.data import registry
 from oneshui.spec import DATA_SEEN, FACES_LAYOUTS
 from sweeps.cli.keys import Key, keys
 from sweeps.composition import CONF, shipped, sweep_names
-from sweeps.graph.spec import Listed
+from sweeps.graph.launch import Listed
 
 _NARROWEST, _LONGEST = 60, 40
 

@@ -23,8 +23,9 @@ from sweeps.graph.audits import POOL_SEED
 from sweeps.graph.cells import index_job, weights_job
 from sweeps.graph.held_out import reserving_cells, study_cells
 from sweeps.graph.job import Job, canonical_json
+from sweeps.graph.launch import Places
 from sweeps.graph.plan import Plan
-from sweeps.graph.spec import Cell, DatasetSpec, Places, SweepSpec
+from sweeps.graph.spec import Cell, DatasetSpec, SweepSpec
 from sweeps.stages.context import WorkerEnvironment
 from sweeps.stages.data import contents_of
 from sweeps.stages.run import run

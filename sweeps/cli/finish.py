@@ -16,8 +16,8 @@ from sweeps.cli.progress import Bar
 from sweeps.cli.written import Written
 from sweeps.graph.cells import pictures_of
 from sweeps.graph.job import digest
+from sweeps.graph.launch import LaunchSpec
 from sweeps.graph.plan import Plan, ResultRow, expand
-from sweeps.graph.spec import LaunchSpec
 from sweeps.report.failures import Cause, group_failures, smallest_command
 from sweeps.schedule.failure import STOPPING, Failure
 from sweeps.schedule.scheduler import Scheduler

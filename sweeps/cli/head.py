@@ -13,7 +13,7 @@ from typing import Final
 
 from rich.console import Console
 
-from sweeps.graph.spec import ClusterSpec, Places
+from sweeps.graph.launch import ClusterSpec, Places
 from sweeps.store.objects import is_bucket
 
 FOLDER: Final = Path("/var/lib/oneshui")

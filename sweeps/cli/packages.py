@@ -6,7 +6,8 @@ from pathlib import Path
 
 from oneshui.errors import InputError
 from oneshui.plugins import require_outside
-from sweeps.graph.spec import LaunchSpec, SweepSpec
+from sweeps.graph.launch import LaunchSpec
+from sweeps.graph.spec import SweepSpec
 
 
 def require_packages(sweep: SweepSpec) -> None:

@@ -24,8 +24,8 @@ from rich.console import Console
 from sweeps.cli.finish import found_in
 from sweeps.cli.locks import PARTIAL_LOCK
 from sweeps.cli.written import Written
+from sweeps.graph.launch import LaunchSpec
 from sweeps.graph.plan import Plan, ResultRow, expand
-from sweeps.graph.spec import LaunchSpec
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.store import Entry, open_store
 from sweeps.store.private import lock_of

@@ -13,8 +13,8 @@ from sweeps.cli.console import say
 from sweeps.cli.words import rough, size
 from sweeps.executor.before_ray import sees_gpus
 from sweeps.graph.job import stage_title
+from sweeps.graph.launch import ClusterSpec, LaunchSpec
 from sweeps.graph.plan import Plan, expand
-from sweeps.graph.spec import ClusterSpec, LaunchSpec
 from sweeps.schedule.estimates import GUESS_FACTOR, Estimates
 from sweeps.schedule.footprint import footprint
 from sweeps.schedule.forecast import Forecast, Machines, forecast

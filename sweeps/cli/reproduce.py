@@ -21,8 +21,9 @@ from sweeps.cli.datasets import is_here, prepare_datasets, prepare_weights
 from sweeps.cli.why import find
 from sweeps.cli.words import several
 from sweeps.graph.job import STAGE_VERSION, Job, digest, stage_title
+from sweeps.graph.launch import LaunchSpec
 from sweeps.graph.plan import Plan, ResultRow
-from sweeps.graph.spec import LaunchSpec, SweepSpec
+from sweeps.graph.spec import SweepSpec
 from sweeps.report.tracing import DIGITS, said_by
 from sweeps.store import Entry, Store, open_store
 from sweeps.store.datasets import RemoteFolder

@@ -14,7 +14,7 @@ from rich.console import Console
 from oneshui.errors import OneshuiError
 from sweeps.cli.words import several
 from sweeps.cli.written import REPORT
-from sweeps.graph.spec import LaunchSpec
+from sweeps.graph.launch import LaunchSpec
 from sweeps.store.objects import Bucket, in_parallel, is_bucket
 
 SENT: Final = (REPORT, "logs")

@@ -16,8 +16,8 @@ from sweeps.cli.console import say
 from sweeps.cli.progress import live_view, plain_line
 from sweeps.cli.words import duration, eta, several
 from sweeps.command import lasting, shell_line
+from sweeps.graph.launch import LaunchSpec
 from sweeps.graph.plan import Plan, expand
-from sweeps.graph.spec import LaunchSpec
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.scheduler import Scheduler, Snapshot
 from sweeps.store import Entry, Store

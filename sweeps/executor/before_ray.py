@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from oneshui.errors import InputError
-from sweeps.graph.spec import Device
+from sweeps.graph.launch import Device
 from sweeps.store.private import make_private
 
 TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"

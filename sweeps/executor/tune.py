@@ -23,7 +23,7 @@ from oneshui.errors import InputError, OneshuiError
 from sweeps.executor.before_ray import guard_token, only_gpus, require_short_paths
 from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.graph.job import Job
-from sweeps.graph.spec import ClusterSpec, Device
+from sweeps.graph.launch import ClusterSpec, Device
 from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.room import Node, Room
 from sweeps.schedule.scheduler import Scheduler

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from oneshui.spec import Role
-from sweeps.graph.spec import EQUIVALENCE_MARGIN
+from sweeps.graph.launch import EQUIVALENCE_MARGIN
 from sweeps.inference.intervals import t_interval, t_quantile
 from sweeps.inference.retrained import YARDSTICKS, nearness
 from sweeps.inference.rows import BLOCK, by_seed, gains_over_nothing, is_ranked, names, of_role

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sweeps.graph.spec import EQUIVALENCE_MARGIN
+from sweeps.graph.launch import EQUIVALENCE_MARGIN
 from sweeps.inference.aggregate import aggregate
 from sweeps.inference.comparisons import Block, PairedTest, blocks, comparisons
 from sweeps.inference.retrained import Level, level_of

@@ -21,7 +21,7 @@ import pandas as pd
 
 from oneshui.errors import InputError
 from oneshui.printable import cell
-from sweeps.graph.spec import EQUIVALENCE_MARGIN
+from sweeps.graph.launch import EQUIVALENCE_MARGIN
 from sweeps.inference.intervals import CONFIDENCE, t_quantile
 from sweeps.report.measures import CATALOGUE, SUMMARISED
 from sweeps.report.numbers import signed

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from oneshui.seeding import python_random
 from sweeps.graph.cells import dependants, remaining_chain
 from sweeps.graph.job import CHECKPOINTED, STAGES, TRAINING, Job, Stage
+from sweeps.graph.launch import ClusterSpec
 from sweeps.graph.plan import Plan
-from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.resources import ResourceRequests
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from sweeps.graph.cells import index_job
 from sweeps.graph.job import Job
-from sweeps.graph.spec import ClusterSpec, StageResources, SweepSpec
+from sweeps.graph.launch import ClusterSpec
+from sweeps.graph.spec import StageResources, SweepSpec
 from sweeps.schedule.estimates import JobKind, dataset_of, kinds_of
 from sweeps.schedule.room import Request
 

@@ -22,7 +22,7 @@ from oneshui.origin import origin_of
 from oneshui.plugins import Plugin, source_behind
 from sweeps.graph.artifacts import IMAGES, PIXELS, SPLIT, WEIGHTS
 from sweeps.graph.job import Job
-from sweeps.graph.spec import LaunchSpec
+from sweeps.graph.launch import LaunchSpec
 from sweeps.stages.memory import measured
 from sweeps.store import Entry, Store
 from sweeps.store.cache import cache_folder

@@ -17,7 +17,7 @@ from cluster.check import main, problems
 from cluster.checks import launcher
 from cluster.checks.common import blanks, secret_problems
 from sweeps.config import load
-from sweeps.graph.spec import MachineType
+from sweeps.graph.launch import MachineType
 
 pytestmark = pytest.mark.usefixtures("home")
 Config = dict[str, Any]

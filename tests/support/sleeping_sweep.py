@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.config import load
 from sweeps.executor.worker import Outcome
 from sweeps.graph.job import Job
-from sweeps.graph.spec import ClusterSpec
+from sweeps.graph.launch import ClusterSpec
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.scheduler import Scheduler

@@ -8,7 +8,7 @@ import pytest
 from oneshui.errors import InputError
 from sweeps import composition
 from sweeps.config import load
-from sweeps.graph.spec import MachineType
+from sweeps.graph.launch import MachineType
 
 
 def test_command_line_values_arrive_as_typed_values(tmp_path: Path) -> None:

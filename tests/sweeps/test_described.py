@@ -15,8 +15,9 @@ from oneshui.plugins import Plugin
 from sweeps import described
 from sweeps.config import load
 from sweeps.graph.job import STAGE_VERSION, digest
+from sweeps.graph.launch import LaunchSpec
 from sweeps.graph.plan import expand
-from sweeps.graph.spec import LaunchSpec, SweepSpec
+from sweeps.graph.spec import SweepSpec
 from sweeps.store.base import SEAL
 
 SMALL = ["sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.seeds=[0]"]

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from oneshui.spec import Role
+from sweeps.graph.launch import EQUIVALENCE_MARGIN
 from sweeps.graph.plan import Plan
-from sweeps.graph.spec import EQUIVALENCE_MARGIN
 from sweeps.inference.rows import is_ranked, names
 from sweeps.report.scale import shown_range
 from sweeps.report.studies.results import StudyResult

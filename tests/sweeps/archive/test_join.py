@@ -27,7 +27,8 @@ from sweeps.archive.join import (
     write_joined,
 )
 from sweeps.graph.artifacts import PLUGINS
-from sweeps.graph.spec import EQUIVALENCE_MARGIN, Pretrained
+from sweeps.graph.launch import EQUIVALENCE_MARGIN
+from sweeps.graph.spec import Pretrained
 from sweeps.inference.evidence import Evidence
 from sweeps.report.people import resamples
 from sweeps.report.results import announce

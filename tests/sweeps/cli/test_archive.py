@@ -24,8 +24,8 @@ from sweeps.archive.care import note_use
 from sweeps.cli.reproduce import reproduce
 from sweeps.config import load
 from sweeps.graph.job import digest
+from sweeps.graph.launch import LaunchSpec
 from sweeps.graph.plan import Plan, expand
-from sweeps.graph.spec import LaunchSpec
 from sweeps.stages.context import environment
 from sweeps.store import LocalStore, Store
 from sweeps.store.base import SEAL, content_of, encoded

@@ -11,7 +11,7 @@ from oneshui import methods
 from sweeps.cli import catalogue, main
 from sweeps.cli.catalogue import Entry, show_help, show_list
 from sweeps.composition import shipped, sweep_names
-from sweeps.graph.spec import Listed
+from sweeps.graph.launch import Listed
 
 
 def text_of(entries: list[Entry], name: str) -> str:

@@ -17,7 +17,8 @@ from oneshui.errors import InputError
 from sweeps.cli.datasets import check_requests, folder_of, is_current, prepare_datasets
 from sweeps.config import load
 from sweeps.graph.cells import index_job
-from sweeps.graph.spec import Places, SweepSpec
+from sweeps.graph.launch import Places
+from sweeps.graph.spec import SweepSpec
 from sweeps.store import LocalStore
 
 SWEEP = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.seeds=[0,3]")

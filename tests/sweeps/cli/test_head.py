@@ -14,7 +14,7 @@ from oneshui.errors import InputError
 from sweeps.cli import head, reproduce, sending
 from sweeps.cli.head import SignOfLife
 from sweeps.config import load
-from sweeps.graph.spec import Places
+from sweeps.graph.launch import Places
 from sweeps.store.objects import Bucket
 
 COMMAND = [

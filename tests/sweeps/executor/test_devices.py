@@ -14,7 +14,7 @@ from oneshui.errors import InputError
 from sweeps.config import load
 from sweeps.executor import before_ray, tune
 from sweeps.executor.trainable import JobTrainable
-from sweeps.graph.spec import Device
+from sweeps.graph.launch import Device
 from sweeps.schedule.room import Node
 from sweeps.stages.context import environment
 from sweeps.stages.devices import count_named, device_of_share

@@ -15,7 +15,7 @@ from sweeps.config import load
 from sweeps.executor.lease_watch import LeaseWatch
 from sweeps.executor.searcher import GraphSearcher
 from sweeps.graph.job import Job
-from sweeps.graph.spec import ClusterSpec
+from sweeps.graph.launch import ClusterSpec
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.resources import ResourceRequests
 from sweeps.schedule.room import Node

@@ -9,14 +9,8 @@ import pytest
 from oneshui.errors import InputError
 from oneshui.spec import Access, Role
 from sweeps.config import load
-from sweeps.graph.spec import (
-    BEYOND_SUPPORT,
-    Cell,
-    ClusterSpec,
-    MachineType,
-    Row,
-    StageResources,
-)
+from sweeps.graph.launch import ClusterSpec, MachineType
+from sweeps.graph.spec import BEYOND_SUPPORT, Cell, Row, StageResources
 
 
 @pytest.mark.parametrize(

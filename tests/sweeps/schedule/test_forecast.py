@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sweeps.config import load
 from sweeps.graph.cells import remaining_chain
 from sweeps.graph.job import STAGES, Job
+from sweeps.graph.launch import ClusterSpec
 from sweeps.graph.plan import expand
-from sweeps.graph.spec import ClusterSpec
 from sweeps.schedule.estimates import Estimates
 from sweeps.schedule.forecast import forecast, makespan, useful_workers
 from sweeps.schedule.resources import ResourceRequests

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from sweeps.config import load
 from sweeps.graph.job import Job
+from sweeps.graph.launch import ClusterSpec
 from sweeps.graph.plan import Plan, expand
-from sweeps.graph.spec import ClusterSpec, StageResources
+from sweeps.graph.spec import StageResources
 from sweeps.schedule.resources import GPU_SHARE, HEADROOM, SHARES, ResourceRequests, default_request
 from sweeps.schedule.room import Request
 
