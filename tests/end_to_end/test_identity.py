@@ -276,5 +276,5 @@ def test_comments_in_the_configuration_run_nothing(
         # The first line may be Hydra's own.
         first, _, rest = path.read_text().partition("\n")
         path.write_text(f"{first}\n# another comment\n{rest}\n# and one more\n")
-    monkeypatch.setattr("sweeps.config.CONF", tmp_path / "conf")
+    monkeypatch.setattr("sweeps.composition.CONF", tmp_path / "conf")
     assert brought.to_run() == {}
