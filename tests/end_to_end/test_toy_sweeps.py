@@ -36,10 +36,10 @@ OWN_FACES = {"audit", "field", "paper", "people", "people_field"}
 MANY_JOBS = OWN_FACES | {"ablation_loss", "full", "large", "leak_cost", "single_identity"}
 NAMES = sorted(set(sweep_names()) - {"demo", "demo_mufac", "smoke"} - OWN_FACES)
 TASKS = {"synthetic_tiny": "multilabel", "synthetic_tiny_mufac": "multiclass"}
-# In turn on one dataset and the other; on both the one that tunes in every way there is.
+# In turn on one dataset and the other; on both what tunes in every way there is, and all audits.
 TURNS = {
     *zip(NAMES, itertools.cycle(TASKS)),
-    *(("leak_cost", dataset) for dataset in TASKS),
+    *itertools.product(("audit", "leak_cost"), TASKS),
     *((name, "synthetic_tiny") for name in OWN_FACES),
 }
 
