@@ -16,10 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from cluster.accounts import google
 from cluster.leftovers import aws, gcp, kubernetes
-
-
-class NoAnswerError(Exception):
-    """The account does not answer, or refuses."""
+from cluster.leftovers.answers import NoAnswerError
 
 
 def _aws(region: str, bucket: str = "") -> Iterator[str]:
@@ -35,7 +32,7 @@ def _aws(region: str, bucket: str = "") -> Iterator[str]:
 def _gcp(project: str, bucket: str = "") -> Iterator[str]:
     try:
         yield from gcp.left(google.clients(), project, bucket)
-    except gcp.IncompleteAnswerError as error:
+    except NoAnswerError as error:
         raise NoAnswerError(f"not all is known: {error}") from None
     except google.errors_of_the_account() as error:
         raise NoAnswerError(f"the account does not answer: {google.told(error)}") from None

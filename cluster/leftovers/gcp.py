@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from cluster.accounts.google import Client, is_off, pages
+from cluster.leftovers.answers import NoAnswerError
 
 LABEL = ("ray-cluster-name", "oneshui")
-
-
-class IncompleteAnswerError(Exception):
-    """A zone or region did not answer, so that something may be left there."""
 
 
 def left(client: Client, project: str, bucket: str = "") -> Iterator[str]:
@@ -24,7 +21,7 @@ def left(client: Client, project: str, bucket: str = "") -> Iterator[str]:
 
     Raises:
         googleapiclient.errors.HttpError: The project does not answer, or refuses.
-        IncompleteAnswerError: A part of it does not answer.
+        NoAnswerError: A zone or region of it does not answer.
     """
     compute = client("compute")
     for machine in _everywhere(compute.instances(), project, "instances"):
@@ -72,12 +69,10 @@ def _everywhere(collection: Any, project: str, what: str) -> Iterator[dict[str, 
         for place, scope in page.get("items", {}).items():
             code = scope.get("warning", {}).get("code", "NO_RESULTS_ON_PAGE")
             if code != "NO_RESULTS_ON_PAGE":
-                raise IncompleteAnswerError(f"{place} does not tell its {what}: {code}")
+                raise NoAnswerError(f"{place} does not tell its {what}: {code}")
             yield from scope.get(what, [])
         if page.get("unreachables"):
-            raise IncompleteAnswerError(
-                f"{', '.join(page['unreachables'])} did not tell their {what}"
-            )
+            raise NoAnswerError(f"{', '.join(page['unreachables'])} did not tell their {what}")
 
 
 def _file_stores(file: Any, project: str) -> Iterator[str]:
@@ -87,7 +82,7 @@ def _file_stores(file: Any, project: str) -> Iterator[str]:
     try:
         for page in pages(file.projects().locations().instances(), parent=parent):
             if page.get("unreachable"):
-                raise IncompleteAnswerError(
+                raise NoAnswerError(
                     f"{', '.join(page['unreachable'])} did not tell their file stores"
                 )
             for store in page.get("instances", []):

@@ -7,18 +7,21 @@ import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cluster.leftovers.answers import NoAnswerError
+
 KINDS = ("rayjobs", "rayclusters", "pods", "services", "persistentvolumeclaims")
 """In the order in which to delete them: who deletes a pod first gets it back from its cluster."""
+VOLUMES = "persistentvolumes"
+"""Of no namespace, and last: they go with their claims, unless they are told to stay."""
 
 Ask = Callable[[str], Any]
 
 
-class NoAnswerError(Exception):
-    """``kubectl`` is not there, or says no."""
-
-
 def ask(namespace: str) -> Ask:
-    """Lists things of a kind with ``kubectl``, those of the namespace where a kind has one."""
+    """Lists things of a kind with ``kubectl``, those of the namespace where a kind has one.
+
+    The list raises ``NoAnswerError`` where ``kubectl`` is not there, or says no.
+    """
 
     def run(kind: str) -> Any:
         command = ["kubectl", "get", kind, f"--namespace={namespace}", "--output=json"]
@@ -44,25 +47,24 @@ def left(ask: Ask, namespace: str) -> Iterator[str | NoAnswerError]:
             all the same.
         namespace: Of the sweep.
     """
-    for kind in (*KINDS, "persistentvolumes"):
+    for kind in (*KINDS, VOLUMES):
         try:
             found = ask(kind)["items"]
         except NoAnswerError as error:
             yield error
             continue
         for thing in found:
-            words = (
-                _volume(thing, namespace) if kind == "persistentvolumes" else _words(kind, thing)
-            )
-            if words:
-                yield (
-                    words
-                    if kind == "persistentvolumes"
-                    else (
-                        f"{words}: kubectl delete {kind} {thing['metadata']['name']} "
-                        f"--namespace={namespace}"
-                    )
-                )
+            is_volume = kind == VOLUMES
+            line = _volume(thing, namespace) if is_volume else _line(kind, thing, namespace)
+            if line:
+                yield line
+
+
+def _line(kind: str, thing: dict[str, Any], namespace: str) -> str:
+    """What a thing of the namespace is and what ends it, or nothing if it costs nothing."""
+    words = _words(kind, thing)
+    name = thing["metadata"]["name"]
+    return words and f"{words}: kubectl delete {kind} {name} --namespace={namespace}"
 
 
 def _words(kind: str, thing: dict[str, Any]) -> str:

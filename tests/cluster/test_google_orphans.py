@@ -8,7 +8,8 @@ import pytest
 from support.google_answers import DISABLED, Recorded
 
 from cluster.accounts import google
-from cluster.leftovers.gcp import IncompleteAnswerError, left
+from cluster.leftovers.answers import NoAnswerError
+from cluster.leftovers.gcp import left
 from cluster.orphans import main
 
 ZONE = "https://www.googleapis.com/compute/v1/projects/p/zones/us-west1-a"
@@ -134,7 +135,7 @@ def test_an_api_that_was_never_on_has_made_no_file_store() -> None:
     ],
 )
 def test_a_zone_that_does_not_answer_is_not_empty(part: str, answer: dict[str, Any]) -> None:
-    with pytest.raises(IncompleteAnswerError, match="us-west1-a"):
+    with pytest.raises(NoAnswerError, match="us-west1-a"):
         list(left(Recorded({**EMPTY, part: answer}), "p"))
 
 
