@@ -11,20 +11,20 @@ by SGD with momentum at one rate. d is the KL divergence. x' is near x: from a r
 ball of radius epsilon (largest change of a value), a few steps of signs of gradients, made once
 with f0; it stands for the neighbours that forgetting would hurt. The published code raises the
 loss of the wrong class that f0 gives most to, and takes the pairs (a, b) from those images of a
-batch that share a class (``pairs="class"``). Defaults are its own.
+batch that share a class, which is what is done wherever there are classes. Defaults are its own.
 
 Ours (docs/benchmark.md, F8 to F10):
 
-- Its class is a person, ours has one image: with ``pairs="person"`` a and b are views of the same
-  image, crops that are mirrored half of the time, drawn anew at every step. Whoever looks for a
-  person by features compares just such images.
+- Attributes are no classes, and of a person there is one image: there a and b are views of the
+  same image, crops that are mirrored half of the time, drawn anew at every step. Whoever looks for
+  a person by features compares just such images. ``pairs`` says which, whatever the task.
 - Only the image's own class is masked, where the source masks all that are forgotten.
 - Of attributes t and d are those of ``oneshui.methods.delete``, and x' raises the loss at y.
 - epsilon is in the units of pixels. The source adds it to images with mean 0 and deviation 1 and
   then cuts them at 0 and 1, which ours are not.
 
 For both tasks S stands in place of the forgotten class's training images (F1), and images but the
-views are not augmented (F4). A step costs six of gradient ascent: x, x' and four views.
+views are not augmented (F4). With views a step costs six of gradient ascent, x, x' and four views.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class Spotter(SupportPasses):
         attack_steps: How often.
         own_share: m, weight of the images themselves; the rest is their neighbours'.
         dispersion: w, weight of the mean cosine.
-        pairs: Whose features go apart: "person" for views of the same image, "class" (the
-            published, not for attributes) for images of a batch that share a class.
+        pairs: Whose features go apart: "class" for images of a batch that share a class, "person"
+            for views of the same image, "task" for the published where it can be had: of a class
+            where there are classes, of a person where there are attributes.
         views: Of every image, with pairs of a person.
     """
 
@@ -78,7 +79,7 @@ class Spotter(SupportPasses):
     attack_steps: int = number(3, at_least=1)
     own_share: float = number(0.7, at_least=0, at_most=1)
     dispersion: float = number(1.0, at_least=0)
-    pairs: Literal["person", "class"] = "person"
+    pairs: Literal["task", "person", "class"] = "task"
     views: int = number(4, at_least=2)
 
     def check(self, model: nn.Module, task: Task) -> None:  # noqa: ARG002
@@ -90,7 +91,7 @@ class Spotter(SupportPasses):
         if self.pairs == "class" and task == "multilabel":
             raise InputError(
                 "spotter.pairs is 'class', but this dataset has attributes, not classes: use "
-                "'person'"
+                "'person', or 'task' for either"
             )
 
     def unlearn(self, request: UnlearnRequest) -> nn.Module:
@@ -116,6 +117,7 @@ class Spotter(SupportPasses):
         with torch.no_grad():
             own, theirs = (masked(model(x), labels, prior) for x in (inputs, near))
         both, draws = FeaturesAndLogits(model), request.generator("spotter views")
+        of_class = self.pairs == "class" or (self.pairs == "task" and request.task == "multiclass")
 
         def views(at: torch.Tensor) -> torch.Tensor:
             seeds = torch.randint(2**62, (self.views,), generator=draws).tolist()
@@ -126,7 +128,7 @@ class Spotter(SupportPasses):
 
         def loss(at: torch.Tensor) -> torch.Tensor:
             logits, features = both(inputs[at])
-            if self.pairs == "class":
+            if of_class:
                 alike = mean_cosine(features, labels[at])
             else:
                 alike = mean_cosine(both(views(at))[1], at.repeat(self.views))

@@ -293,7 +293,7 @@ DECLARED: dict[str, Declared] = {
             "attack_steps": 3,
             "own_share": 0.7,
             "dispersion": 1.0,
-            "pairs": "person",
+            "pairs": "task",
             "views": 4,
         },
         {
@@ -403,7 +403,7 @@ VALUES: Mapping[str, tuple[Sequence[Any], Sequence[Any], str]] = {
     "rank": AT_LEAST_1,
     "recovery": ABOVE_0,
     "own_share": FRACTION,
-    "pairs": one_of("person", "class"),
+    "pairs": one_of("task", "person", "class"),
     "relative_to": one_of("tensor", "model"),
     "reseed": WHOLE,
     "retain_batch_size": AT_LEAST_1,
