@@ -25,6 +25,7 @@ from sweeps.cli.packages import (
 )
 from sweeps.cli.words import several
 from sweeps.command import lasting, program, quoted, shell_line, without_secrets
+from sweeps.graph.first_look import first_look
 from sweeps.graph.launch import LaunchSpec
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.store import (
@@ -486,7 +487,7 @@ def _run_jobs(
     *,
     leads: bool,
 ) -> Scheduler:
-    from sweeps.cli.partial import PartialReport
+    from sweeps.cli.partial import PartialReport, needed
     from sweeps.cli.progress import SweepProgress
     from sweeps.executor.tune import has_gpus, make_slots, ray_cluster, run_sweep
     from sweeps.schedule.estimates import Estimates
@@ -516,6 +517,7 @@ def _run_jobs(
             workers=slots.count(),
             estimates=Estimates(plan.jobs, measured(plan, found.entries, "seconds"), gpu=has_gpu),
             request=requests.request,
+            first=plan.behind({key for row in first_look(plan) for key in needed(row)}),
         )
         workers = several(slots.count(), "worker")
         console.print(f"waiting for {workers} to load what jobs need, some seconds")

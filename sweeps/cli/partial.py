@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from rich.console import Console
 from sweeps.cli.finish import found_in
 from sweeps.cli.locks import PARTIAL_LOCK
 from sweeps.cli.written import Written
+from sweeps.graph.first_look import first_look
 from sweeps.graph.launch import LaunchSpec
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.schedule.scheduler import Scheduler
@@ -65,15 +66,15 @@ class Times:
         """Seconds of the last writing, or what one is taken to cost."""
         return self._cost or _ASSUMED_SECONDS
 
-    def is_due(self, now: float, rows: int, *, has_seed: bool) -> bool:
+    def is_due(self, now: float, rows: int, *, has_look: bool) -> bool:
         """Whether to write now.
 
         Args:
             now: Seconds since the start.
             rows: Results that are there.
-            has_seed: Whether a seed is complete.
+            has_look: Whether all is there that is shown first.
         """
-        first = has_seed and not self._has_table and now >= _LEAST_TABLE_SECONDS
+        first = has_look and not self._has_table and now >= _LEAST_TABLE_SECONDS
         return rows > self._rows and (now >= self._next or first)
 
     def wrote(self, began: float, ended: float, rows: int, *, has_table: bool) -> None:
@@ -106,6 +107,7 @@ class PartialReport:
         """
         self._spec, self._plan, self._scheduler = spec, plan, scheduler
         self._needed = [needed(row) for row in plan.results]
+        self._look = {key for row in first_look(plan) for key in needed(row)}
         self._console = console
         self._output = Path(spec.places.output_dir)
         self._times = Times()
@@ -136,13 +138,12 @@ class PartialReport:
         start = time.monotonic()
         while not self._ended.wait(_LOOK_SECONDS):
             done = set(self._scheduler.keys("done"))
-            complete = [wanted <= done for wanted in self._needed]
-            rows = sum(complete)
-            has_seed = _has_complete_seed(self._plan.results, complete)
+            rows = sum(wanted <= done for wanted in self._needed)
+            has_look = bool(self._look) and self._look <= done
             began = time.monotonic() - start
-            if not self._times.is_due(began, rows, has_seed=has_seed):
+            if not self._times.is_due(began, rows, has_look=has_look):
                 continue
-            shows = has_seed and self._times.wants_table
+            shows = has_look and self._times.wants_table
             text = self._write()
             if shows and text:
                 self._console.print(text, highlight=False, soft_wrap=True)
@@ -189,14 +190,6 @@ def is_finished(output: Path) -> bool:
 def _paths() -> str:
     """Where this process found its modules, for the one that writes."""
     return os.pathsep.join(filter(None, sys.path))
-
-
-def _has_complete_seed(rows: Sequence[ResultRow], complete: Sequence[bool]) -> bool:
-    seeds: dict[object, bool] = {}
-    for row, is_complete in zip(rows, complete, strict=True):
-        cell = (row.cell.dataset, row.cell.num_forget, row.cell.seed)
-        seeds[cell] = seeds.get(cell, True) and is_complete
-    return any(seeds.values()) and not all(seeds.values())
 
 
 def partial_note(done: int, of: int, now: datetime) -> str:

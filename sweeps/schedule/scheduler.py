@@ -95,6 +95,29 @@ class _Status:
     seconds: float = 0.0
 
 
+_WORK_BOUND = 2.0
+"""With so many times the longest chain's seconds for each worker to do, chains keep nobody waiting:
+what is done first does not change when all is done."""
+
+
+def _urgency(
+    jobs: Mapping[str, Job],
+    estimates: Estimates,
+    done: Collection[str],
+    first: Collection[str],
+    workers: int,
+) -> dict[str, float]:
+    """Seconds of the longest chain that begins with each job; more for those of the first look."""
+    chain = remaining_chain(jobs, estimates.seconds)
+    left = [key for key in jobs if key not in done]
+    longest = max((chain[key] for key in left), default=0.0)
+    work = sum(estimates.seconds(jobs[key]) for key in left)
+    if work >= _WORK_BOUND * longest * workers:
+        # Twice: the longest chain of the others is then not nearly as urgent either.
+        chain |= {key: chain[key] + 2 * longest for key in first}
+    return chain
+
+
 class Scheduler:
     """Hands out jobs whose inputs are done, the longest remaining chain first.
 
@@ -113,6 +136,7 @@ class Scheduler:
         workers: int = 1,
         estimates: Estimates | None = None,
         request: Callable[[Job], Request] = lambda _job: Request(),
+        first: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start with the jobs that are done already.
@@ -123,6 +147,8 @@ class Scheduler:
             workers: Jobs that run at the same time, for the estimate of the end.
             estimates: How long jobs take; learns from those that finish.
             request: What a job asks of its node, looked up when it becomes ready.
+            first: Keys of jobs that go before all others where that delays nothing: those of
+                ``sweeps.graph.first_look``.
             clock: Seconds.
         """
         self._jobs = jobs
@@ -132,7 +158,7 @@ class Scheduler:
         self._clock = clock
         self._lock = threading.RLock()
         self._needing = dependants(jobs)
-        self._chain = remaining_chain(jobs, self._estimates.seconds)
+        self._urgency = _urgency(jobs, self._estimates, frozenset(done), frozenset(first), workers)
         self._status = {key: _Status() for key in jobs}
         self._ready: dict[Request, list[tuple[float, int, str]]] = {}
         self._ready_seconds: dict[Request, float] = defaultdict(float)
@@ -169,7 +195,7 @@ class Scheduler:
             status.request = self._request(self._jobs[key])
             status.seconds = self._estimates.seconds(self._jobs[key])
             self._set(key, "ready")
-            entry = (-self._chain[key], self._place[key], key)
+            entry = (-self._urgency[key], self._place[key], key)
             heapq.heappush(self._ready.setdefault(status.request, []), entry)
         elif status.missing and status.state == "ready":
             self._set(key, "waiting")

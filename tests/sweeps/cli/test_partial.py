@@ -26,7 +26,7 @@ def test_it_takes_a_twentieth_of_the_time_at_most() -> None:
     times, spent, now, cost = Times(), 0.0, 0.0, 3.0
     while now < 3600:
         now += 1.0
-        if times.is_due(now, rows=int(now), has_seed=False):
+        if times.is_due(now, rows=int(now), has_look=False):
             times.wrote(now, now + cost, int(now), has_table=False)
             spent += cost
             now += cost
@@ -36,22 +36,22 @@ def test_it_takes_a_twentieth_of_the_time_at_most() -> None:
 
 def test_nothing_new_is_not_written() -> None:
     times = Times()
-    assert not times.is_due(1e6, rows=0, has_seed=False)
-    assert times.is_due(1e6, rows=1, has_seed=False)
+    assert not times.is_due(1e6, rows=0, has_look=False)
+    assert times.is_due(1e6, rows=1, has_look=False)
     times.wrote(0.0, 1.0, 1, has_table=False)
-    assert not times.is_due(1e6, rows=1, has_seed=False)
-    assert times.is_due(1e6, rows=2, has_seed=False)
+    assert not times.is_due(1e6, rows=1, has_look=False)
+    assert times.is_due(1e6, rows=2, has_look=False)
 
 
-def test_the_first_complete_seed_does_not_wait_for_the_pause_unless_the_sweep_is_short() -> None:
+def test_the_first_look_does_not_wait_for_the_pause_unless_the_sweep_is_short() -> None:
     times = Times()
-    assert not times.is_due(30.0, rows=3, has_seed=True)
-    assert times.is_due(61.0, rows=3, has_seed=True)
-    assert not times.is_due(61.0, rows=3, has_seed=False)
+    assert not times.is_due(30.0, rows=3, has_look=True)
+    assert times.is_due(61.0, rows=3, has_look=True)
+    assert not times.is_due(61.0, rows=3, has_look=False)
     times.wrote(61.0, 64.0, 3, has_table=True)
     assert not times.wants_table
     assert times.cost == 3.0
-    assert not times.is_due(70.0, rows=4, has_seed=True)
+    assert not times.is_due(70.0, rows=4, has_look=True)
 
 
 def test_the_note_says_how_much_and_as_of_when() -> None:

@@ -83,6 +83,31 @@ def test_the_longest_remaining_chain_comes_first_whatever_it_asks_for(large: str
     assert [job.label for job in handed_out if job] == ["long", "short"]
 
 
+@pytest.mark.parametrize(
+    ("workers", "in_order"), [(1, ["shown", "seen"]), (4, ["long 0", "long 1"])]
+)
+def test_what_is_shown_first_goes_first_unless_chains_decide_about_the_end(
+    workers: int, in_order: list[str]
+) -> None:
+    edges: dict[str, list[str]] = {f"long {n}": [] for n in range(6)} | {"shown": []}
+    for n in range(6):
+        edges |= {f"after {n}": [f"long {n}"], f"end {n}": [f"after {n}"]}
+    jobs = graph(edges | {"seen": ["shown"]})
+    first = [jobs["shown"].key, jobs["seen"].key]
+    scheduler = Scheduler(by_key(jobs), workers=workers, first=first)
+    labels: list[str] = []
+    run_inline(scheduler, lambda job: labels.append(job.label))
+    assert labels[:2] == in_order
+
+
+def test_a_first_look_that_is_done_leaves_the_order_as_it_was() -> None:
+    jobs = graph({"shown": [], "short": [], "long": [], "end": ["long"]})
+    scheduler = Scheduler(by_key(jobs), [jobs["shown"].key], first=[jobs["shown"].key])
+    handed_out = scheduler.next()
+    assert handed_out is not None
+    assert handed_out.label == "long"
+
+
 def test_what_is_done_is_not_handed_out() -> None:
     jobs = graph(DIAMOND)
     scheduler = Scheduler(by_key(jobs), [jobs["a"].key, jobs["b"].key])
