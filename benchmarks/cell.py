@@ -42,10 +42,21 @@ METHODS = ("ssd", "lfssd", "pgu", "metaunlearn", "jit", "scrub_support", "bad_te
 SETTINGS: dict[str, dict[str, Any]] = {"metaunlearn": {"epochs": 1, "hidden_size": 64}}
 
 
+NETWORK = "vit_tiny_patch16_224"
+OPTIONS: dict[str, Any] = {"patch_size": 8, "embed_dim": 64, "depth": 4, "num_heads": 2}
+TRAINING: dict[str, Any] = {
+    "epochs": 3,
+    "warmup_epochs": 1,
+    "batch_size": 32,
+    "learning_rate": 0.05,
+}
+VIEWS = 4
+
+
 class Cell:
     """The data, models and requests of the cell, in either way."""
 
-    def __init__(self, folder: Path, *, cached: bool) -> None:
+    def __init__(self, folder: Path, *, cached: bool, people: int = PEOPLE) -> None:
         import numpy as np
         import torch
 
@@ -55,8 +66,8 @@ class Cell:
 
         torch.set_num_threads(1)
         self.folder, self.device = folder, torch.device("cpu")
-        count = PEOPLE * PICTURES
-        identity = np.repeat(np.arange(PEOPLE, dtype=np.int64), PICTURES)
+        count = people * PICTURES
+        identity = np.repeat(np.arange(people, dtype=np.int64), PICTURES)
         label = np.random.default_rng(0).integers(0, 2, (count, NUM_OUTPUTS)).astype(np.uint8)
         paths = [folder / "pictures" / f"{number}.jpg" for number in range(count)]
 
@@ -73,7 +84,7 @@ class Cell:
         if cached:
             build_cache(_table(folder, count), SIDE, folder / "cache.npy", threads=1)
             pixels = open_cache(folder / "cache.npy")
-        self.split = make_split(identity, list(range(PEOPLE)), num_forget=NUM_FORGET, seed=0)
+        self.split = make_split(identity, list(range(people)), num_forget=NUM_FORGET, seed=0)
         names = ("train", "forget", "retain", "support", "val", "test")
         self.sets = {
             name: make_images(pixels, label, identity, self.split.images(name)) for name in names
@@ -84,10 +95,7 @@ class Cell:
         from oneshui.spec import ModelSpec
         from oneshui.training.models import load_weights, make_model
 
-        options = {"patch_size": 8, "embed_dim": 64, "depth": 4, "num_heads": 2}
-        spec = ModelSpec(
-            name="vit_tiny_patch16_224", image_size=SIDE, weights="random", options=options
-        )
+        spec = ModelSpec(name=NETWORK, image_size=SIDE, weights="random", options=OPTIONS)
         model = make_model(spec, NUM_OUTPUTS, 0)
         return load_weights(model, self.folder / f"{weights}.safetensors") if weights else model
 
@@ -98,7 +106,7 @@ class Cell:
         from oneshui.training.train import train
 
         model = self.model()
-        spec = TrainingSpec(epochs=3, warmup_epochs=1, batch_size=32, learning_rate=0.05)
+        spec = TrainingSpec(**TRAINING)
         data = self.sets["train" if name == "pretrain" else "retain"]
         train(model, data, self.sets["val"], spec, task="multilabel", seed=0, device=self.device)
         save_weights(model, self.folder / f"{name}.safetensors")
@@ -113,7 +121,7 @@ class Cell:
         views = {n: self.sets[n] for n in ("forget", "retain", "val", "test")}
         return (
             predict(model, sets, task="multilabel", device=self.device),
-            predict_views(model, views, task="multilabel", views=4, seed=0, device=self.device),
+            predict_views(model, views, task="multilabel", views=VIEWS, seed=0, device=self.device),
         )
 
     def score(self, own: tuple[Any, Any], retrained: tuple[Any, Any]) -> None:
@@ -184,9 +192,9 @@ def _table(folder: Path, count: int) -> Any:
     return write_pictures(folder / "pictures", 1024, 1024, count, FILE_BYTES["1024x1024"])
 
 
-def plain_run(folder: Path, name: str) -> None:
+def plain_run(folder: Path, name: str, people: int = PEOPLE) -> None:
     """One run of the plain way; a process does this and ends."""
-    cell = Cell(folder, cached=False)
+    cell = Cell(folder, cached=False, people=people)
     if name in ("pretrain", "retrain"):
         cell.evaluate(cell.train(name))
         return
