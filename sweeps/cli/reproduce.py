@@ -118,7 +118,7 @@ def _alone(row: ResultRow, last: Collection[str]) -> ResultRow:
     chosen, probes = row.chosen, row.probes
     return dataclasses.replace(
         row,
-        chains=(),
+        chains=tuple(chain for chain in row.chains if chain.score_key in last),
         lira_key=row.lira_key if row.lira_key in last else None,
         completeness_key=row.completeness_key if row.completeness_key in last else None,
         chosen=chosen if chosen is not None and chosen.score_key in last else None,

@@ -43,6 +43,11 @@ class Chain:
         """Requests times people, as in "20x1"."""
         return f"{self.requests}x{self.people}"
 
+    def title(self, seed: int) -> str:
+        """Which of a row's chains it is, in words."""
+        order = "at once" if self.order is None else f"order {self.order}"
+        return f"seed {seed}, {order}{', support kept' if self.keeps_support else ''}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chains:
@@ -105,7 +110,7 @@ class Chains:
         model, seed = self.base.pretrained, self.cell.unlearning_seed
         for number, first in enumerate(range(0, self.cell.num_forget, people)):
             last = first + people
-            asking = f"people {first + 1} to {last} of order {order}"
+            asking = _asking(first, last, order)
             model = unlearn(
                 self.graph,
                 self.cell,
@@ -190,5 +195,11 @@ class Chains:
         else:
             spec |= {"order": order, "first": first, "last": last}
             inputs |= {"pretrained": self.pretrained, "retrained": self.retrained}
-        label = f"split people {first + 1} to {last} of order {order}, {cell_name(cell)}"
+        label = f"split {_asking(first, last, order)}, {cell_name(cell)}"
         return self.graph.add("split", label, spec, **inputs)
+
+
+def _asking(first: int, last: int, order: Order) -> str:
+    """Who asks, in words."""
+    who = f"people {first + 1} to {last}" if last - first > 1 else f"person {last}"
+    return f"{who} of order {order}"

@@ -31,6 +31,9 @@ BY_TIME = (
 )
 """What a chain's job says of every time, see ``sweeps.stages.sequences``."""
 OF_A_CHAIN = ("noise_floor", "mia_first", "mia_first_retrained")
+MEASURES = (*BY_TIME, "reversal_max", "reversal_mean", *OF_A_CHAIN, "survived", "batch_gap")
+"""Columns of ``sequence.csv`` that are numbers of a chain."""
+
 BLOCK = ["dataset", "num_forget"]
 OF_A_LINE = [*BLOCK, "method", "keeps_support", "schedule"]
 TITLES = (

@@ -29,9 +29,12 @@ def said_by(row: ResultRow, measure: str, entries: Entries) -> tuple[str, ...]:
 
     Args:
         row: One row of the results table.
-        measure: A column of it.
+        measure: A column of it, or a schedule, a colon and a column of ``sequence.csv``.
         entries: Finished jobs by key.
     """
+    schedule, colon, _ = measure.partition(":")
+    if colon:
+        return tuple(chain.score_key for chain in row.chains if chain.schedule == schedule)
     if measure.startswith("chosen_") and row.chosen is not None:
         return (row.score_key, row.chosen.score_key)
     for key in (row.lira_key, row.completeness_key):

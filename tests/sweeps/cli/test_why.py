@@ -6,10 +6,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from support.in_turn import IN_TURN, chain_of, steps_of
 from support.inline_sweep import InlineSweep, inline_sweep
 
 from oneshui.enclosure import protection
 from oneshui.errors import InputError
+from sweeps.cli.reproduce import part_of
 from sweeps.cli.why import explanation
 from sweeps.config import load
 from sweeps.graph.plan import Plan, expand
@@ -108,3 +110,50 @@ def test_what_does_not_exist_is_named(
     with pytest.raises(InputError, match=reason) as error:
         lines_of(asked, sweep, folder)
     assert "\n" not in str(error.value)
+
+
+def test_what_a_chain_of_requests_says_names_its_steps(
+    in_turn: InlineSweep, tmp_path: Path
+) -> None:
+    entries = scan(in_turn.plan, in_turn.store, discard=False).entries
+    asked = "synthetic_tiny 4 ssd 4x1:tow"
+    lines = list(explanation(asked, in_turn.plan, entries, tmp_path, [*IN_TURN, "mode=why"]))
+    chains = [chain_of(in_turn.plan, "ssd", "4x1", order) for order in (0, "hardest")]
+    ends = [entries[chain.score_key].value["tow"][-1] for chain in chains]
+    assert lines[0].startswith(f"{asked}: 4x1:tow = {sum(ends) / 2:.6g} ± ")
+    assert lines[0].endswith("n=2 of 2 chains")
+    for order, end in zip((0, "hardest"), ends, strict=True):
+        assert f"seed 0, order {order}: {end:.6g}" in lines
+    text = "\n".join(lines)
+    for chain in chains:
+        assert all(f"unlearn/{key}" in text for key in steps_of(in_turn.plan, chain))
+    other = chain_of(in_turn.plan, "ssd", "2x2")
+    assert f"sequence/{other.score_key}" not in text
+
+
+def test_what_a_chain_of_requests_says_is_computed_again_with_its_steps(
+    in_turn: InlineSweep,
+) -> None:
+    entries = scan(in_turn.plan, in_turn.store, discard=False).entries
+    part = part_of(in_turn.plan, "synthetic_tiny 4 ssd 2x2:survived", entries)
+    (row,) = part.results
+    assert {(chain.schedule, chain.order) for chain in row.chains} == {
+        ("2x2", 0),
+        ("2x2", "hardest"),
+    }
+    for chain in row.chains:
+        assert set(steps_of(in_turn.plan, chain)) <= part.jobs.keys()
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("20x1:tow", "schedule of row '20x1'.*1x4, 2x2, 4x1"),
+        ("4x1:tov", "'tov'.*did you mean 'tow'"),
+    ],
+)
+def test_a_schedule_or_a_measure_of_it_that_is_not_there_is_refused(
+    in_turn: InlineSweep, tmp_path: Path, metric: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        list(explanation(f"synthetic_tiny 4 ssd {metric}", in_turn.plan, {}, tmp_path, [*IN_TURN]))
