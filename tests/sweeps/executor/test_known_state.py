@@ -161,11 +161,31 @@ def test_what_cannot_even_be_asked_for_ends_the_process(monkeypatch: pytest.Monk
             assert "precision of products" in known.left()
 
 
-def test_an_optimiser_that_is_made_changes_nothing() -> None:
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_an_optimiser_that_is_made_changes_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = getattr(torch.optim, name)
+    if hasattr(own := vars(kind).get("step"), "hooked"):
+        # As in a process that has made none yet: torch wraps the step when the first is made.
+        monkeypatch.setattr(kind, "step", own.__wrapped__)
     with taken() as known:
-        for kind in (torch.optim.SGD, torch.optim.AdamW):
-            kind([torch.zeros(1, requires_grad=True)])
+        kind([torch.zeros(1, requires_grad=True)])
+        assert kind.step.hooked
         assert known.restore() == []
+        assert known.left() == []
+
+
+def test_a_step_that_is_changed_behind_torchs_own_wrapper_ends_the_process() -> None:
+    with taken() as known:
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+        step: Any = torch.optim.SGD.step
+        try:
+            step.__wrapped__.__kwdefaults__ = {"closure": None}
+            assert known.left() == ["content of SGD.step"]
+        finally:
+            step.__wrapped__.__kwdefaults__ = None
+        assert known.left() == []
 
 
 def test_hooks_of_saved_tensors_cannot_be_put_back() -> None:
