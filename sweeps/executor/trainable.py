@@ -9,13 +9,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
 from oneshui.errors import InputError
-from sweeps.executor.known_state import KnownState
 from sweeps.executor.worker import Outcome, execute
 from sweeps.graph.job import Job
 from sweeps.stages.context import WorkerEnvironment
@@ -24,6 +23,9 @@ from sweeps.stages.memory import gpu_bytes
 from sweeps.stages.preflight import preflight
 from sweeps.stages.run import warm_up
 from sweeps.store import DamagedEntryError
+
+if TYPE_CHECKING:
+    from sweeps.executor.known_state import KnownState
 
 logger = logging.getLogger("oneshui.worker")
 Execute = Callable[..., Outcome]
@@ -82,6 +84,9 @@ class JobTrainable(tune.Trainable):
         """Run the job; its failure is a value, so that the process stays."""
         if self._refused is None:
             self._refused = self._prepare(self._jobs, self._env)
+            # Not above: the driver, which only names this class, would load torch and timm for it.
+            from sweeps.executor.known_state import KnownState
+
             self._known = KnownState.take()
         shared = {
             "process": self._process,
