@@ -41,7 +41,9 @@ _ASSUMED_SECONDS = 6.0
 
 _LEAST_TABLE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
-_NICE = 10
+_NICE, _NICER = 5, 5
+"""As low a priority as that of Ray's workers until the table is there, then a lower one."""
+
 _TOO_LONG_SECONDS = 1800.0
 
 
@@ -144,18 +146,20 @@ class PartialReport:
             if not self._times.is_due(began, rows, has_look=has_look):
                 continue
             shows = has_look and self._times.wants_table
-            text = self._write()
-            if shows and text:
-                self._console.print(text, highlight=False, soft_wrap=True)
+            self._write(self._print if shows else lambda _table: None)
             ended = time.monotonic() - start
             self._times.wrote(began, ended, rows, has_table=shows)
 
-    def _write(self) -> str:
-        """Have it written; the table, or nothing if that failed."""
+    def _print(self, table: str) -> None:
+        if table and not self._ended.is_set():
+            self._console.print(table.rstrip("\n"), highlight=False, soft_wrap=True)
+
+    def _write(self, say: Callable[[str], None]) -> None:
+        """Have it written; the table, or nothing if that failed, is said before the pages are."""
         given = {"command": self._spec.command, "width": self._width(), "driver": os.getpid()}
         try:
             with (self._output / "logs" / LOG).open("w", encoding="utf-8") as log:
-                self._process = subprocess.Popen(
+                self._process = process = subprocess.Popen(
                     # -P: nothing is imported from the working folder, which is the user's.
                     [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
                     stdin=subprocess.PIPE,
@@ -167,15 +171,23 @@ class PartialReport:
                     start_new_session=True,
                     env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": _paths()},
                 )
-                if self._ended.is_set():
-                    self._process.terminate()
-                text, _ = self._process.communicate(json.dumps(given), timeout=_TOO_LONG_SECONDS)
-        except (OSError, subprocess.SubprocessError):
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
-            return ""
-        return text if self._process.returncode == 0 else ""
+        except OSError:
+            return
+        if self._ended.is_set():
+            process.terminate()
+        late = threading.Timer(_TOO_LONG_SECONDS, process.kill)
+        late.start()
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with process.stdout as said:
+                # One that has ended already takes nothing.
+                with contextlib.suppress(BrokenPipeError), process.stdin as asked:
+                    json.dump(given, asked)
+                say(said.read())
+            process.wait()
+        finally:
+            late.cancel()
 
     def _width(self) -> int:
         return self._console.width if self._console.is_terminal else 0
@@ -248,11 +260,22 @@ def main() -> None:
     from sweeps.config import load
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    if hasattr(os, "nice"):
-        os.nice(_NICE)
+    _be_nicer(_NICE)
     given = json.load(sys.stdin)
     watch = threading.Thread(target=_end_with, args=(given["driver"],), daemon=True)
     watch.start()
-    # Nothing else may print there.
-    out, sys.stdout = sys.stdout, sys.stderr
-    write_partial(load(given["command"]), lambda text: print(text, file=out), given["width"])
+    # Nothing else may print there, and who reads it waits for its end.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(table: str) -> None:
+        with out:
+            print(table, file=out)
+        _be_nicer(_NICER)
+
+    write_partial(load(given["command"]), say, given["width"])
+
+
+def _be_nicer(by: int) -> None:
+    if hasattr(os, "nice"):
+        os.nice(by)

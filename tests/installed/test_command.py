@@ -60,7 +60,7 @@ from sweeps.schedule.scheduler import Scheduler
 spec = load(sys.argv[1:])
 plan = expand(spec.sweep)
 console = Console(file=io.StringIO())
-print(PartialReport(spec, plan, Scheduler(plan.jobs), console, leads=True)._write())
+PartialReport(spec, plan, Scheduler(plan.jobs), console, leads=True)._write(print)
 """
 
 

@@ -108,3 +108,12 @@ def test_another_process_that_writes_is_left_alone(tmp_path: Path) -> None:
     with lock_of(tmp_path / PARTIAL_LOCK):
         write_partial(spec, said.append, 80)
     assert not (tmp_path / "report").exists()
+
+
+def test_the_table_is_said_before_the_pages_and_even_if_they_fail(tmp_path: Path) -> None:
+    report = reports(tmp_path, half_done(tmp_path), io.StringIO())
+    said: list[str] = []
+    report._write(said.append)
+    log = (tmp_path / "logs" / partial.LOG).read_text()
+    assert "Partial: " in said[0], log
+    assert "write_report" in log, "these results are made up, and no page can be made of them"
