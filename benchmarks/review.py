@@ -179,7 +179,7 @@ class MadeUp:
 def parquet(table: pd.DataFrame) -> bytes:
     """A table as the content of a file."""
     stream = io.BytesIO()
-    table.toparquet(stream, index=False)
+    table.to_parquet(stream, index=False)
     return stream.getvalue()
 
 

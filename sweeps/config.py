@@ -9,7 +9,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -432,7 +432,7 @@ def _checked(
             named = not key or str(cause).startswith(f"{key}.")
             raise InputError(str(cause) if named else f"{key}: {cause}") from None
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise unknown_key(key, known or known_keys()) from None
+            raise unknown_key(key, known or [*known_keys(), *_OPTIONAL]) from None
         if first["type"].startswith("missing"):
             parent, _, last = key.rpartition(".")
             if last.isdigit():
@@ -445,6 +445,14 @@ def _checked(
             raise InputError(f"{parent or 'the configuration'} has no {last}{hint}") from None
         reason = first["msg"][0].lower() + first["msg"][1:]
         raise InputError(f"{key} is {first['input']!r}: {reason}") from None
+
+
+_OPTIONAL = tuple(
+    f"sweep.{part}.{name.name}"
+    for part, kind in (("audit", AuditSpec), ("sequence", SequenceSpec), ("nested", NestedSpec))
+    for name in fields(kind)
+)
+"""Keys below those that are null as they are shipped."""
 
 
 def _sweep(config: _Config, composed: Mapping[str, Any]) -> SweepSpec:

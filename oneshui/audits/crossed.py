@@ -41,7 +41,7 @@ _COUNTS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """A fraction in [0, 1] with its 95 % interval."""
+    """A number, if nothing else is said a fraction in [0, 1], with its 95 % interval."""
 
     value: float
     low: float
@@ -113,6 +113,37 @@ class Decisions:
         half = stdtrit(self._freedom, 0.975) * np.sqrt(variance) / (value * (1 - value))
         low, high = (float(expit(logit(value) + step)) for step in (-half, half))
         return Rate(value=value, low=low, high=high)
+
+    def difference(self) -> Rate:
+        """Mean over people of how much more their positives score than their negatives.
+
+        Everybody counts alike who has decisions of both kinds. In units of the scores.
+
+        Raises:
+            InputError: Nobody has.
+        """
+        from scipy.special import stdtrit
+
+        both = np.intersect1d(self.positives.people, self.negatives.people)
+        if len(both) == 0:
+            raise InputError("nobody of the audit has decisions of both kinds to compare")
+        weights = [_per_person(side.people, both) for side in self._sides]
+
+        def compared(counts: Sequence[Integers]) -> Array:
+            first, second = (
+                _weighted(count * weight, side.scores)
+                for count, weight, side in zip(counts, weights, self._sides, strict=True)
+            )
+            return first - second
+
+        once = [np.ones((1, len(side)), dtype=np.int32) for side in self._sides]
+        value = float(compared(once)[0])
+        resamples = {
+            part: np.concatenate([compared(drawn[:2]) for drawn in self._draws(part)])[:, None]
+            for part in _PARTS
+        }
+        half = float(stdtrit(self._freedom, 0.975) * np.sqrt(self._variances(resamples)[0]))
+        return Rate(value=value, low=value - half, high=value + half)
 
     @cached_property
     def _freedom(self) -> int:
@@ -341,6 +372,19 @@ def _drawn(generator: np.random.Generator, number: int, size: int) -> Integers:
     places = drawn + number * np.arange(size)[:, None]
     times = np.bincount(places.ravel(), minlength=size * number)
     return times.reshape(size, number).astype(np.int32)
+
+
+def _per_person(people: Places, counted: Places) -> Array:
+    """Weight of every decision: one for each person, divided among the person's; 0 of others."""
+    of_person = np.bincount(people)
+    return np.isin(people, counted) / of_person[people]
+
+
+def _weighted(weights: Array, scores: Array) -> Array:
+    """Mean of scores by weights [B, n], NaN where all are 0."""
+    with np.errstate(invalid="ignore"):
+        found: Array = weights @ scores / weights.sum(axis=1)
+    return found
 
 
 def _shares(yes: npt.NDArray[np.bool_], counts: Integers) -> Array:

@@ -36,6 +36,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from oneshui.attacks.roc import auc, reportable_fprs
+from oneshui.audits.chance import LEVEL, alike
 from oneshui.audits.crossed import Decisions, Rate, Side
 from oneshui.errors import InputError
 from oneshui.metrics.margin import logit_margins
@@ -50,6 +51,8 @@ FPRS = (0.01, 0.1)
 """False-positive rates at which the audit looks, where the negatives resolve them."""
 FEWEST_MODELS = 4
 FEWEST_PEOPLE = 4
+_LEAST_VARIANCE = 1e-12
+"""Models that answer all alike would divide by zero."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,8 +110,10 @@ class Audit:
     Attributes:
         privacy: Unlearned against never seen; an AUC of .5 is perfect.
         efficacy: Unlearned against still trained on; an AUC of .5 is nothing forgotten.
-        shift: Mean over people of phi of UNL minus OUT, in log-odds: above 0 the person is still
-            known, below 0 forgetting itself shows.
+        by_chance: What ``privacy.auc`` stays below in 97.5 % of audits in which nobody can be told
+            and models differ as these do; see ``oneshui.audits.chance``.
+        shift: Mean over people of phi of UNL minus OUT, in log-odds, with its 95 % interval over
+            people and models: above 0 people are still known, below 0 forgetting itself shows.
         memorisation: Mean phi before any request of the models that saw a person minus that of
             those that did not, [A] (Feldman, "Does learning require memorization?", 2020); NaN
             for who is of one kind only.
@@ -121,7 +126,8 @@ class Audit:
 
     privacy: Attack
     efficacy: Attack
-    shift: float
+    by_chance: float
+    shift: Rate
     memorisation: FloatArray
     forgetting: FloatArray
     num_models: int
@@ -135,6 +141,7 @@ class Audit:
             "lira_auc": private.auc.value,
             "lira_auc_low": private.auc.low,
             "lira_auc_high": private.auc.high,
+            "lira_auc_by_chance": self.by_chance,
             "lira_tpr": None if rate is None else rate.value,
             "lira_tpr_low": None if rate is None else rate.low,
             "lira_tpr_high": None if rate is None else rate.high,
@@ -146,7 +153,9 @@ class Audit:
             "lira_worst": private.worst,
             "lira_worst_by_chance": private.worst_by_chance,
             "lira_p95": private.p95,
-            "lira_shift": self.shift,
+            "lira_shift": self.shift.value,
+            "lira_shift_low": self.shift.low,
+            "lira_shift_high": self.shift.high,
             "lira_positives": private.positives,
             "lira_negatives": private.negatives,
             "lira_people": self.num_people,
@@ -247,7 +256,8 @@ def audit(
     return Audit(
         privacy=_attack(unlearned, never, "OUT", seed=seed, delta=delta),
         efficacy=_attack(unlearned, still, "IN", seed=seed, delta=delta),
-        shift=float(np.nanmean(left - _column_means(first, ~was_seen))),
+        by_chance=_by_chance(unlearned, never, seed=seed),
+        shift=_shift(unlearned, never, seed=seed),
         memorisation=memorisation(first, was_seen),
         forgetting=known - left,
         num_models=first.shape[0],
@@ -349,8 +359,7 @@ class _Kind:
                 f"the audit has too few models that are {name} to the same person to know how far "
                 "models differ: train more models, or ask each to forget more people"
             )
-        # Models that answer all alike would divide by zero.
-        variance = np.maximum(within / freedom, 1e-12)
+        variance = np.maximum(within / freedom, _LEAST_VARIANCE)
         return cls(counts=counts, sums=sums, variance=variance[:, None])
 
     def fewer(self, phi: FloatArray, generator: np.random.Generator) -> _Kind:
@@ -372,6 +381,7 @@ def _gaps(one: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
         counts = there.sum(axis=0)
         mean = _column_means(phi, there)
         within = (np.where(there, phi - mean, 0.0) ** 2).sum() / np.maximum(counts - 1, 0).sum()
+        within = max(within, _LEAST_VARIANCE)
         means.append(mean)
         errors.append(np.where(counts > 0, within / np.maximum(counts, 1), np.nan))
     return (means[0] - means[1])[None], (errors[0] + errors[1])[None]
@@ -424,6 +434,29 @@ def _attack(
         positives=len(decisions.positives),
         negatives=len(decisions.negatives),
     )
+
+
+def _by_chance(unlearned: FloatArray, never: FloatArray, *, seed: int) -> float:
+    kinds = ("UNL", "OUT")
+    found = [
+        _decisions(*drawn, kinds, seed=seed).point() for drawn in alike(unlearned, never, seed=seed)
+    ]
+    return float(np.quantile(found, LEVEL))
+
+
+def _shift(unlearned: FloatArray, never: FloatArray, *, seed: int) -> Rate:
+    """How much higher UNL is than OUT, in log-odds, person by person."""
+    # People differ far more than a person's two means do; when models are drawn anew, the two do
+    # not have the same people any more.
+    both = np.concatenate([unlearned, never])
+    centre = _column_means(both, ~np.isnan(both))
+    return Decisions(
+        positives=_side(unlearned - centre),
+        negatives=_side(never - centre),
+        num_people=unlearned.shape[1],
+        num_models=len(unlearned),
+        seed=seed,
+    ).difference()
 
 
 def _side(ratios: FloatArray) -> Side:

@@ -55,6 +55,7 @@ STAGE_VERSION: Mapping[Stage, int] = {
     "unlearn": 2,
     "evaluate": 2,
     "score": 5,
+    "lira": 2,
 }
 """Bumped by hand when a stage's meaning changes, so that its stored results no longer count."""
 

@@ -97,6 +97,10 @@ def test_a_dataset_changes_its_own_training_values() -> None:
             ["sweep.sseeds=[1]"],
             "unknown configuration key 'sweep.sseeds'; did you mean 'sweep.seeds'",
         ),
+        (
+            ["++sweep.audit={pools: 8}"],
+            "unknown configuration key 'sweep.audit.pools'; did you mean 'sweep.audit.pool'",
+        ),
         (["+sweep.extra=1"], "unknown configuration key 'sweep.extra'"),
         (["mode=fast"], "mode is 'fast'"),
         (["sweep.seeds=[a]"], "sweep.seeds.0 is 'a'"),

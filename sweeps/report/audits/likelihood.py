@@ -25,10 +25,11 @@ PEOPLE_FILE, MEMORISATION_FILE = "likelihood_people.csv", "memorisation.csv"
 CURVES_FILE = "likelihood_roc.csv"
 ABSENT = "-"
 ENDS = ("lira_auc_low", "lira_auc_high")
+SHIFT_ENDS = ("lira_shift_low", "lira_shift_high")
 GUESSING = 0.5
 Audits: TypeAlias = Mapping[str, tuple[ResultRow, Entry]]
 TITLES = (
-    *("row", "AUC", "TPR at 1 %", "TPR at 10 %", "epsilon at least", "worst person"),
+    *("row", "AUC (by chance)", "TPR at 1 %", "TPR at 10 %", "epsilon at least", "worst person"),
     *("95th percentile", "efficacy AUC", "shift", "people", "models", "decisions", "audits"),
 )
 ASKS = (
@@ -37,14 +38,19 @@ ASKS = (
 )
 NOTE = (
     "AUC, rates and percentiles in percent, with 95 % intervals that resample people and models. "
-    "AUC 50 is guessing: nobody can tell. TPR at 1 % and 10 %: unlearned people who are found, "
+    "AUC 50 is guessing: nobody can tell; on few models it is above 50 by chance, and in round "
+    "brackets stands what it stays below in 97.5 of 100 audits in which nobody can be told and "
+    "models differ as these do. A row is said to be told where its AUC is above that and its "
+    "interval above 50. TPR at 1 % and 10 %: unlearned people who are found, "
     "where that share of strangers is accused; - where there are too few strangers to say. Epsilon "
     "at least: a lower bound at one-sided 95 % of what differential privacy would have to grant. "
     "Worst person and 95th percentile are of people's own AUC; in brackets what the worst stays "
     "below in 95 of 100 audits in which nobody can be told. Efficacy AUC holds unlearned people "
     "against those who are still trained on: 50 is nothing forgotten, as in doing nothing. Shift: "
     "how much surer of the truth about a person a model is after forgetting them than one that "
-    "never saw them, in log-odds; below 0 forgetting itself shows. Decisions: of unlearned people "
+    "never saw them, in log-odds, with its interval: above 0 people are still known, below 0 "
+    "forgetting itself shows; where the interval holds 0 it is not shown which of the two, and "
+    "may be the one for some people and the other for others. Decisions: of unlearned people "
     "and of strangers. The pool's people and models are its own, drawn and trained with seeds that "
     "no row reports: rows of all seeds and forget sizes with the same hyperparameters share one "
     "audit. Where their hyperparameters differ there are several (last column), and numbers and "
@@ -65,7 +71,7 @@ def part(plan: Plan, entries: Entries, frame: pd.DataFrame, folder: Path) -> Par
     Returns:
         None where the sweep has no such audit, or none is finished.
     """
-    found = audits(plan, entries)
+    found, keys = audits(plan, entries), _keys(plan)
     if not found:
         return None
     write_csv(people_frame(found), folder / PEOPLE_FILE)
@@ -79,11 +85,11 @@ def part(plan: Plan, entries: Entries, frame: pd.DataFrame, folder: Path) -> Par
         anchor="likelihood",
         title="Likelihood audit, person by person",
         asks=ASKS,
-        tables=_tables(plan, frame),
+        tables=_tables(keys, frame),
         note=NOTE,
         files=tuple(files),
         figures=("likelihood_roc", "memorisation", "hardness_memorised"),
-        sentences=tuple(_sentences(frame)),
+        sentences=tuple(_sentences(keys, frame)),
     )
 
 
@@ -152,15 +158,23 @@ def memorisation_frame(plan: Plan, entries: Entries) -> pd.DataFrame:
     return pd.concat(found[1:] or found, ignore_index=True)
 
 
-def _tables(plan: Plan, frame: pd.DataFrame) -> tuple[AuditTable, ...]:
-    keys = {row.score_key: row.lira_key for row in plan.results if row.lira_key is not None}
-    audited = frame[frame["job_key"].isin(keys) & frame["lira_auc"].notna()]
+def _keys(plan: Plan) -> dict[str, str]:
+    """The audit of every row, by the key of the row's score."""
+    return {row.score_key: row.lira_key for row in plan.results if row.lira_key is not None}
+
+
+def _tables(keys: Mapping[str, str], frame: pd.DataFrame) -> tuple[AuditTable, ...]:
+    audited = frame[frame["job_key"].isin(list(keys)) & frame["lira_auc"].notna()]
 
     def line(method: str, rows: pd.DataFrame) -> tuple[str, ...]:
-        # Rows of one audit count once, however many seeds share it.
-        return _line(method, rows[~rows["job_key"].map(keys).duplicated()])
+        return _line(method, _once(keys, rows))
 
     return tables_of(audited, TITLES, line)
+
+
+def _once(keys: Mapping[str, str], rows: pd.DataFrame) -> pd.DataFrame:
+    """One row of each audit, however many seeds and forget sizes share it."""
+    return rows[~rows["job_key"].map(keys).duplicated()]
 
 
 def _line(method: str, audits: pd.DataFrame) -> tuple[str, ...]:
@@ -175,19 +189,28 @@ def _line(method: str, audits: pd.DataFrame) -> tuple[str, ...]:
 
     return (
         method,
-        ranged("lira_auc"),
+        f"{ranged('lira_auc')} ({percent(mean['lira_auc_by_chance'])})",
         ranged("lira_tpr"),
         percent(mean["lira_tpr_10"]),
         ABSENT if math.isnan(mean["lira_epsilon"]) else f"{mean['lira_epsilon']:.2f}",
         f"{percent(mean['lira_worst'])} ({percent(mean['lira_worst_by_chance'])})",
         percent(mean["lira_p95"]),
         ranged("lira_efficacy_auc"),
-        ABSENT if math.isnan(mean["lira_shift"]) else signed(mean["lira_shift"], 2),
+        _shift(mean),
         number("lira_people"),
         number("lira_models"),
         f"{number('lira_positives')} and {number('lira_negatives')}",
         str(len(audits)),
     )
+
+
+def _shift(mean: Mapping[str, float]) -> str:
+    """Such as "+0.49 [+0.20, +0.78]"."""
+    value, low, high = (mean[name] for name in ("lira_shift", *SHIFT_ENDS))
+    if math.isnan(value):
+        return ABSENT
+    ends = "" if math.isnan(low) else f" [{signed(low, 2)}, {signed(high, 2)}]"
+    return f"{signed(value, 2)}{ends}"
 
 
 def percent(value: float) -> str:
@@ -199,25 +222,47 @@ def _ends(low: float, high: float) -> str:
     return f" [{percent(low)}, {percent(high)}]"
 
 
-def _sentences(frame: pd.DataFrame) -> Iterator[str]:
+def _sentences(keys: Mapping[str, str], frame: pd.DataFrame) -> Iterator[str]:
     """Whom the audit tells from strangers, of every dataset, and where it cannot say."""
-    for dataset, rows in frame[frame["lira_auc"].notna()].groupby("dataset", sort=False):
-        means = rows.groupby("method", sort=False)[[*ENDS, "lira_shift"]].mean()
-        told = {
-            str(method): "known" if shift > 0 else "forgotten too much"
-            for method, low, _, shift in means.itertuples(name=None)
-            if low > GUESSING
-        }
-        below = [str(method) for method in means.index[means["lira_auc_high"] < GUESSING]]
-        rest = [str(method) for method in means.index if method not in (*told, *below)]
-        people, models = (rows[name].iloc[0] for name in ("lira_people", "lira_models"))
-        said = "no row is shown to leave people who are told from strangers."
-        if told:
-            named = ", ".join(f"{method} ({how})" for method, how in told.items())
-            said = f"told from strangers are people unlearned by {named}."
-        sentences = [f"{dataset}, {people:.0f} people and {models:.0f} models: {said}"]
-        if below:
-            sentences.append(f"Below guessing, where the attack fails: {', '.join(below)}.")
-        if rest:
-            sentences.append(f"Not shown either way: {', '.join(rest)}.")
+    names = ["lira_auc", *ENDS, "lira_auc_by_chance", *SHIFT_ENDS]
+    for dataset, every in frame[frame["job_key"].isin(list(keys))].groupby("dataset", sort=False):
+        rows = every[every["lira_auc"].notna()]
+        absent = [one for one in every["method"].unique() if one not in set(rows["method"])]
+        sentences = []
+        if not rows.empty:
+            means = {
+                str(method): _once(keys, own)[names].mean()
+                for method, own in rows.groupby("method", sort=False)
+            }
+            told = {name: _which_way(mean) for name, mean in means.items() if _is_told(mean)}
+            below = [name for name, mean in means.items() if mean["lira_auc_high"] < GUESSING]
+            rest = [name for name in means if name not in (*told, *below)]
+            people, models = (rows[name].iloc[0] for name in ("lira_people", "lira_models"))
+            said = "no row is shown to leave people who are told from strangers."
+            if told:
+                named = ", ".join(f"{name} ({how})" for name, how in told.items())
+                said = f"told from strangers are people unlearned by {named}."
+            sentences.append(f"{dataset}, {people:.0f} people and {models:.0f} models: {said}")
+            if below:
+                sentences.append(f"Below guessing, where the attack fails: {', '.join(below)}.")
+            if rest:
+                sentences.append(f"Not shown either way: {', '.join(rest)}.")
+        if absent:
+            where = "" if sentences else f"{dataset}: "
+            sentences.append(
+                f"{where}{'Not' if sentences else 'not'} audited, because a job of the audit is "
+                f"not done or has failed: {', '.join(absent)}."
+            )
         yield " ".join(sentences)
+
+
+def _is_told(mean: Mapping[str, float]) -> bool:
+    """Whether people are told, of the means over a row's audits."""
+    return mean["lira_auc"] > mean["lira_auc_by_chance"] and mean["lira_auc_low"] > GUESSING
+
+
+def _which_way(mean: Mapping[str, float]) -> str:
+    low, high = (mean[name] for name in SHIFT_ENDS)
+    if low > 0:
+        return "still known"
+    return "forgotten too much" if high < 0 else "which way is not shown"

@@ -175,7 +175,9 @@ def _points(points: Mapping[str, pd.DataFrame], looks: Mapping[str, Look], datas
             linewidths=0,
         )
         beyond = 0 if up is None else int((~part["forgetting"].between(*up)).sum())
-        axes.set_title(f"{method}{f' ({beyond} beyond)' if beyond else ''}", fontsize=8.5)
+        # On a line of its own: a long name leaves no room beside it.
+        note = f"\n({beyond} beyond)" if beyond else ""
+        axes.set_title(f"{method}{note}", fontsize=8.5)
         axes.tick_params(labelsize=SMALL)
     figure.supxlabel("memorised: trained on the person, minus not (log-odds)", fontsize=9)
     figure.supylabel("forgotten: before, minus after (log-odds)", fontsize=9)

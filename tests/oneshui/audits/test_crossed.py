@@ -85,6 +85,39 @@ def test_intervals_hold_the_truth_whatever_makes_decisions_alike(
         assert (high - low).mean() < 2 * 2 * 1.96 * value.std()
 
 
+def test_a_difference_is_the_mean_over_people_who_have_both_kinds() -> None:
+    positives = Side(
+        scores=np.array([1.0, 3.0, 7.0, 50.0]),
+        people=np.array([0, 0, 1, 2]),
+        models=np.array([0, 1, 2, 0]),
+    )
+    negatives = Side(
+        scores=np.array([0.5, 1.0, 3.0, 90.0]),
+        people=np.array([0, 1, 1, 3]),
+        models=np.array([2, 0, 1, 3]),
+    )
+    made = Decisions(positives=positives, negatives=negatives, num_people=4, num_models=4, seed=0)
+    found = made.difference()
+    assert found.value == pytest.approx(((2.0 - 0.5) + (7.0 - 2.0)) / 2)
+    assert found.low < found.value < found.high
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+    apart = Side(scores=np.array([1.0]), people=np.array([3]), models=np.array([0]))
+    alone = Decisions(positives=positives, negatives=apart, num_people=4, num_models=4, seed=0)
+    with pytest.raises(InputError, match="nobody of the audit has decisions of both kinds"):
+        alone.difference()
+
+
+@pytest.mark.parametrize("effects", [{}, {"of_model": 0.5}])
+def test_intervals_of_differences_hold_the_truth(effects: dict[str, Any]) -> None:
+    found = [decisions(seed, shift=0.3, **effects).difference() for seed in range(100)]
+    value, low, high = np.array([(one.value, one.low, one.high) for one in found]).T
+    # Of 100 at 95 %, 88 or fewer come once in 200.
+    assert ((low <= 0.3) & (high >= 0.3)).sum() >= 89
+    assert (high - low).mean() < 2 * 2 * 1.96 * value.std()
+    # Models count as what they are: taken one decision at a time, as long intervals would be wrong.
+    assert value.std() > (0.1 if effects else 0.06)
+
+
 def test_a_share_of_independent_decisions_has_clopper_and_pearson_s_bounds() -> None:
     for yes, of in ((3, 40), (0, 7), (7, 7)):
         expected = binomtest(yes, of).proportion_ci(0.95, method="exact")

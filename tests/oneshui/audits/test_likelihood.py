@@ -124,7 +124,10 @@ def test_doing_nothing_is_found_out_and_forgets_nothing() -> None:
     assert found.privacy.epsilon is not None
     assert found.privacy.epsilon > 1
     assert found.efficacy.auc.low <= 0.5 <= found.efficacy.auc.high
-    assert found.shift == pytest.approx(2, abs=0.2)
+    left = np.nanmean(np.where(asked, before, np.nan), axis=0)
+    never = np.nanmean(np.where(seen, np.nan, before), axis=0)
+    assert found.shift.value == pytest.approx((left - never).mean())
+    assert 1.5 < found.shift.low < 2 < found.shift.high < 2.5
     assert np.abs(found.forgetting).mean() < 0.6
 
 
@@ -218,6 +221,18 @@ def test_results_are_columns_of_numbers_and_people_lines(told: Audit) -> None:
     assert table["identity"].tolist() == list(range(100, 164))
     assert table["privacy_auc"].max() == values["lira_worst"]
     assert table["memorisation"].mean() == pytest.approx(2, abs=0.3)
+
+
+def test_a_direction_is_shown_only_where_people_deviate_to_the_same_side() -> None:
+    # Half of the people are known still, the others more strange than strangers.
+    before, after, seen, asked = toy(6)
+    both_ways = np.where(np.arange(64) % 2, 1.5, -1.5)
+    found = audit(before, after + both_ways, seen, asked, seed=6)
+    assert found.privacy.auc.low > 0.5
+    assert found.privacy.auc.value > found.by_chance
+    assert found.shift.low < 0 < found.shift.high
+    assert audit(before, after + 1.5, seen, asked, seed=6).shift.low > 0
+    assert audit(before, after - 1.5, seen, asked, seed=6).shift.high < 0
 
 
 def test_the_same_seed_gives_the_same_audit(told: Audit) -> None:

@@ -110,7 +110,7 @@ def test_every_stage_has_a_version() -> None:
 
 
 def test_no_stage_s_version_goes_back() -> None:
-    reached = {"pretrain": 2, "retrain": 2, "unlearn": 2, "evaluate": 2, "score": 4}
+    reached = {"pretrain": 2, "retrain": 2, "unlearn": 2, "evaluate": 2, "score": 5, "lira": 2}
     for stage in STAGES:
         assert STAGE_VERSION[stage] >= reached.get(stage, 1), stage
 

@@ -13,8 +13,8 @@ import pytest
 from support.inline_sweep import inline_sweep
 from support.result_frames import frame_of, row
 
-from oneshui.spec import Role
-from sweeps.graph.plan import Plan
+from sweeps.config import load
+from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.inference.evidence import Evidence
 from sweeps.report import page
 from sweeps.report.audits import attacks, likelihood
@@ -236,36 +236,109 @@ def test_an_attack_says_which_way_it_deviates(tmp_path: Path) -> None:
     assert (tmp_path / "attackers.csv").is_file()
 
 
-def lira(method: str, auc: float, half: float, **values: Any) -> dict[str, Any]:
-    role = Role.PRETRAIN.value if method == "pretrain" else Role.METHOD.value
-    found = {
-        "lira_auc": auc,
-        "lira_auc_low": auc - half,
-        "lira_auc_high": auc + half,
-        "lira_shift": -0.125,
-        "lira_people": 16.0,
-        "lira_models": 8.0,
+def lira(row_: ResultRow, auc: float | None, **values: Any) -> dict[str, Any]:
+    """A row of a plan with what an audit said of it, nothing if ``auc`` is None."""
+    found = (
+        {}
+        if auc is None
+        else {
+            "lira_auc": auc,
+            "lira_auc_low": auc - 0.1,
+            "lira_auc_high": auc + 0.1,
+            "lira_auc_by_chance": 0.6,
+            "lira_shift": -0.125,
+            "lira_shift_low": -0.25,
+            "lira_shift_high": -0.03125,
+            "lira_people": 16.0,
+            "lira_models": 8.0,
+        }
+    )
+    name, seed = row_.row.name, row_.cell.seed
+    return row(
+        name, seed, 0.8, job_key=row_.score_key, role=str(row_.row.role), **{**found, **values}
+    )
+
+
+METHODS = ("scrub", "ssd", "jit", "delete", "salun")
+
+
+@pytest.fixture(scope="module")
+def planned() -> dict[str, tuple[ResultRow, ...]]:
+    """Rows of a sweep that was not run, by name, each of two seeds."""
+    names = ",".join(("pretrain", "retrain", *METHODS))
+    rows = expand(
+        load([*SWEEP[:3], f"sweep.methods=[{names}]", SWEEP[-1], "sweep.seeds=[0,1]"]).sweep
+    ).results
+    return {
+        name: tuple(one for one in rows if one.row.name == name)
+        for name in dict.fromkeys(one.row.name for one in rows)
     }
-    return row(method, 0, 0.8, role=role, **{**found, **values})
+
+
+def said(
+    audited: Audited,
+    planned: dict[str, tuple[ResultRow, ...]],
+    folder: Path,
+    *lines: dict[str, Any],
+) -> Part:
+    plan = dataclasses.replace(
+        audited.plan,
+        results=(*audited.plan.results, *(one for rows in planned.values() for one in rows)),
+    )
+    found = likelihood.part(plan, audited.entries, frame_of(list(lines)), folder)
+    assert found is not None
+    return found
 
 
 def test_the_likelihood_audit_says_who_is_told_and_which_way(
-    audited: Audited, tmp_path: Path
+    audited: Audited, planned: dict[str, tuple[ResultRow, ...]], tmp_path: Path
 ) -> None:
-    frame = frame_of(
-        [
-            lira("pretrain", 0.9, 0.05, lira_shift=0.5),
-            lira("scrub", 0.8, 0.1),
-            lira("ssd", 0.55, 0.1),
-            lira("jit", 0.3, 0.1),
-            row("retrain", 0, 1.0),
-        ]
+    known = {"lira_shift": 0.5, "lira_shift_low": 0.25, "lira_shift_high": 0.75}
+    found = said(
+        audited,
+        planned,
+        tmp_path,
+        lira(planned["pretrain"][0], 0.9, **known),
+        lira(planned["scrub"][0], 0.8),
+        # The mean is on one side of 0, and its interval on neither.
+        lira(planned["salun"][0], 0.8, lira_shift_high=0.0),
+        # Above guessing, and not above what few models find in nothing.
+        lira(planned["ssd"][0], 0.7, lira_auc_by_chance=0.7),
+        lira(planned["jit"][0], 0.3),
+        lira(planned["delete"][0], None),
+        lira(planned["retrain"][0], None),
     )
-    found = likelihood.part(audited.plan, audited.entries, frame, tmp_path)
-    assert found is not None
     assert found.sentences == (
         "synthetic, 16 people and 8 models: told from strangers are people unlearned by pretrain "
-        "(known), scrub (forgotten too much). Below guessing, where the attack fails: jit. Not "
-        "shown either way: ssd.",
+        "(still known), scrub (forgotten too much), salun (which way is not shown). Below "
+        "guessing, where the attack fails: jit. Not shown either way: ssd. Not audited, because a "
+        "job of the audit is not done or has failed: delete.",
     )
-    assert likelihood.part(audited.plan, {}, frame, tmp_path) is None
+    (table,) = found.tables
+    lines = {line[0]: dict(zip(table.titles, line, strict=True)) for line in table.lines}
+    assert set(lines) == {"pretrain", "scrub", "salun", "ssd", "jit"}
+    assert lines["ssd"]["AUC (by chance)"] == "70.0 [60.0, 80.0] (70.0)"
+    assert lines["pretrain"]["shift"] == "+0.50 [+0.25, +0.75]"
+    assert likelihood.part(audited.plan, {}, frame_of([]), tmp_path) is None
+
+
+def test_an_audit_that_rows_share_counts_once(
+    audited: Audited, planned: dict[str, tuple[ResultRow, ...]], tmp_path: Path
+) -> None:
+    first, second = planned["ssd"]
+    assert first.lira_key == second.lira_key
+    other = dataclasses.replace(second, lira_key="another", score_key="other")
+    rows = {**planned, "ssd": (first, second, other)}
+    found = said(
+        audited,
+        rows,
+        tmp_path,
+        *(lira(one, auc) for one, auc in ((first, 0.75), (second, 0.75), (other, 0.55))),
+    )
+    ((line,),) = (table.lines for table in found.tables)
+    assert line[1].startswith("65.0 [55.0, 75.0]")
+    assert line[-1] == "2"
+    assert "unlearned by ssd" in found.sentences[0]
+    # Where nothing of a dataset is audited, that is what is said.
+    (sentence,) = said(audited, planned, tmp_path, lira(first, None)).sentences
+    assert sentence.startswith("synthetic: not audited, because a job")

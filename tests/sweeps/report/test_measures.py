@@ -27,9 +27,11 @@ reid_rank1 reid_rank1_gap reid_tpr reid_tpr_gap reid_retain_gap hides
 completeness completeness_low completeness_high completeness_people completeness_images
 completeness_models zrf rf_js activation_forget activation_test same_forget same_test
 unlearn_peak_bytes prepare_peak_bytes unlearn_peak_gpu_bytes prepare_peak_gpu_bytes
-lira_auc lira_auc_low lira_auc_high lira_tpr lira_tpr_low lira_tpr_high lira_tpr_10
-lira_efficacy_auc lira_efficacy_auc_low lira_efficacy_auc_high lira_epsilon lira_worst
-lira_worst_by_chance lira_p95 lira_shift lira_positives lira_negatives lira_people lira_models
+lira_auc lira_auc_low lira_auc_high lira_auc_by_chance lira_tpr lira_tpr_low
+lira_tpr_high lira_tpr_10 lira_efficacy_auc lira_efficacy_auc_low lira_efficacy_auc_high
+lira_epsilon lira_worst
+lira_worst_by_chance lira_p95 lira_shift lira_shift_low lira_shift_high
+lira_positives lira_negatives lira_people lira_models
 chosen_tow chosen_drop chosen_forget_gap chosen_mia_auc chosen_rmia_auc
 method_source protection device precision versions commit job_key
 """
@@ -51,11 +53,12 @@ audit/completeness_images audit/completeness_models audit/zrf audit/rf_js
 audit/activation_forget audit/activation_test audit/same_forget audit/same_test
 cost/unlearn_peak_bytes cost/prepare_peak_bytes cost/unlearn_peak_gpu_bytes
 cost/prepare_peak_gpu_bytes
-audit/lira_auc audit/lira_auc_low audit/lira_auc_high audit/lira_tpr audit/lira_tpr_low
-audit/lira_tpr_high audit/lira_tpr_10 audit/lira_efficacy_auc
+audit/lira_auc audit/lira_auc_low audit/lira_auc_high audit/lira_auc_by_chance audit/lira_tpr
+audit/lira_tpr_low audit/lira_tpr_high audit/lira_tpr_10 audit/lira_efficacy_auc
 audit/lira_efficacy_auc_low audit/lira_efficacy_auc_high audit/lira_epsilon
 audit/lira_worst audit/lira_worst_by_chance audit/lira_p95 audit/lira_shift
-audit/lira_positives audit/lira_negatives audit/lira_people audit/lira_models
+audit/lira_shift_low audit/lira_shift_high audit/lira_positives audit/lira_negatives
+audit/lira_people audit/lira_models
 audit/chosen_tow audit/chosen_drop audit/chosen_forget_gap
 audit/chosen_mia_auc audit/chosen_rmia_auc
 """

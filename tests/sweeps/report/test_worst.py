@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 from support.inline_sweep import InlineSweep
-from support.pool import POOL, pool_sweep, row_of, value_of
+from support.pool import POOL, pool_sweep, row_of, table_of, value_of
 from support.result_frames import frame_of, row
 
 from sweeps.cli.reproduce import part_of
 from sweeps.config import load
 from sweeps.graph.audits import Choose
 from sweeps.graph.plan import Plan, expand
-from sweeps.report.audits import page, worst
+from sweeps.report import analyses
+from sweeps.report.audits import memorisation, page, worst
 from sweeps.report.results import results_frame
 from sweeps.report.tracing import jobs_behind, said_by
 from sweeps.store.status import scan
@@ -52,6 +53,33 @@ def test_the_page_has_a_part_for_each(pooled: InlineSweep, tmp_path: Path) -> No
     found = {part.anchor: part for part in parts}
     assert {"likelihood", "worst"} <= found.keys()
     assert len(found["worst"].tables[0].lines) == len(pooled.plan.results)
+
+
+def test_the_axis_of_memorisation_has_those_who_were_chosen_by_it(
+    pooled: InlineSweep, tmp_path: Path
+) -> None:
+    entries = dict(scan(pooled.plan, pooled.store, discard=False).entries)
+    drawn = analyses.write(pooled.plan, entries, tmp_path)["per_identity.parquet"]
+    points = memorisation.write(pooled.plan, entries, drawn, tmp_path)[memorisation.POINTS]
+    key = pooled.plan.pools["synthetic_tiny"].memorisation_key
+    known = table_of(pooled, key, "memorisation").set_index("identity")["memorisation"]
+    for name in ("ssd", "jit"):
+        chosen = row_of(pooled, name).chosen
+        assert chosen is not None
+        gaps = table_of(pooled, chosen.score_key, "per_identity").set_index("identity")["gap"]
+        own = points[points["method"] == name].set_index("identity")
+        assert own["gap"].to_dict() == gaps.to_dict()
+        assert own["memorisation"].to_dict() == known[gaps.index].to_dict()
+    # Those whom a seed drew are shown where nobody is chosen, yet.
+    without = {
+        job: entry
+        for job, entry in entries.items()
+        if job not in {one.chosen.score_key for one in pooled.plan.results if one.chosen}
+    }
+    table = memorisation.write(pooled.plan, without, drawn, tmp_path).get(memorisation.POINTS)
+    pool = set(known.index)
+    expected = set(drawn["identity"]) & pool
+    assert (set() if table is None else set(table["identity"])) == expected
 
 
 def test_rows_whose_audits_are_not_there_yet_are_shown_without(pooled: InlineSweep) -> None:
