@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sweeps.config import load
@@ -463,6 +464,52 @@ def placing() -> dict[str, Any]:
     return found
 
 
+LEASES, LEASES_RATIO = 512, 5.0
+ANSWER_SECONDS = 0.03
+"""Of a bucket in the same region, to a small request; the loopback answers in a tenth of it."""
+
+
+def leases() -> dict[str, Any]:
+    """Part 8: who holds 512 leases in a bucket, read side by side and one after the other."""
+    from unittest.mock import patch
+
+    from support.object_server import object_server
+
+    from sweeps.store import leases as engine
+    from sweeps.store.lease_places import LeaseObjects
+    from sweeps.store.objects import Bucket
+
+    jobs = list(flat(LEASES, 0.0).values())
+
+    def answer(_method: str, _path: str) -> None:
+        time.sleep(ANSWER_SECONDS)
+
+    def read() -> float:
+        # A fresh place, which remembers no lease.
+        place = engine.Leases(LeaseObjects(Bucket(address)))
+        began = time.perf_counter()
+        found = place.holders()
+        seconds = time.perf_counter() - began
+        assert len(found) == LEASES
+        return seconds
+
+    with object_server() as server, patch.dict(os.environ, server.environment()):
+        address = f"s3://{server.new_bucket()}"
+        place = engine.Leases(LeaseObjects(Bucket(address)))
+        assert all(place.acquire(job) for job in jobs)
+        server.interfere = answer
+        together = read()
+        with patch.object(engine, "_READ_AT_A_TIME", 1):
+            alone = read()
+    ratio = alone / together
+    return {
+        "side_by_side_s": together,
+        "one_after_the_other_s": alone,
+        "ratio": ratio,
+        "ok": ratio >= LEASES_RATIO,
+    }
+
+
 def main() -> None:
     """Run the parts that were asked for and print what they found."""
     parts: dict[str, Callable[[], dict[str, Any]]] = {
@@ -473,6 +520,7 @@ def main() -> None:
         "overhead": lambda: overhead(5000),
         "large": lambda: large(10_000),
         "placing": placing,
+        "leases": leases,
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=", ".join(parts))

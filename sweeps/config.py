@@ -48,7 +48,7 @@ from sweeps.graph.spec import (
     TuningObjective,
     TuningSpec,
 )
-from sweeps.launcher_file import with_machines
+from sweeps.launcher_file import as_planned, with_machines
 from sweeps.overrides import parse
 from sweeps.rows import RowSpec, rows_by_cell
 from sweeps.store.base import sha256
@@ -355,8 +355,9 @@ def _device(config: _Config) -> Device:
 
 def _cluster(config: _Config) -> ClusterSpec:
     # The other modes start no machine, and the file is where machines are started.
-    is_needed = config.mode in ("run", "plan")
-    return with_machines(config.cluster) if is_needed else config.cluster
+    if config.mode not in ("run", "plan"):
+        return config.cluster
+    return with_machines(as_planned(config.cluster) if config.mode == "plan" else config.cluster)
 
 
 def _plugin_items(composed: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,10 @@ from oneshui.errors import InputError
 from sweeps.graph.launch import ClusterSpec, MachineType
 
 KEY = "cluster.machines_file"
+ON_A_HEAD = "~/ray_bootstrap_config.yaml"
+"""Where ``ray up`` leaves the file that the head's autoscaler goes by."""
+
+_CHECKOUT = Path(__file__).parents[1]
 
 
 def with_machines(cluster: ClusterSpec) -> ClusterSpec:
@@ -32,6 +36,19 @@ def with_machines(cluster: ClusterSpec) -> ClusterSpec:
             f"cluster.machines and {KEY} both say which machines may be added; leave one out"
         )
     return replace(cluster, machines=machines_of(Path(cluster.machines_file).expanduser()))
+
+
+def as_planned(cluster: ClusterSpec) -> ClusterSpec:
+    """The cluster as a head would know it, on a machine that is none and starts none.
+
+    There the launcher file of the checkout, which ``ray up`` copies to the head, takes the place of
+    the copy. A file that somebody named, and one on a head, are left as they are.
+    """
+    own = _CHECKOUT / cluster.launcher_file
+    is_head = Path(ON_A_HEAD).expanduser().exists()
+    if cluster.machines_file != ON_A_HEAD or is_head or not own.is_file():
+        return cluster
+    return replace(cluster, machines_file=str(own))
 
 
 def machines_of(path: Path) -> dict[str, MachineType]:

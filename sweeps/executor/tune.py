@@ -242,9 +242,19 @@ def make_slots(cluster: ClusterSpec, requests: ResourceRequests) -> Slots:
             f"a job asks for {too_large}, but no machine of the cluster has that (the largest has "
             f"{largest.cpus:g} CPU, {largest.gpus:g} GPU and {largest.memory_gb:.0f} GB); lower "
             "cluster.cpus_per_worker, cluster.gpus_per_worker, cluster.memory_gb_per_worker, "
-            "cluster.stages or the dataset's resources"
+            "cluster.stages or the dataset's resources" + _unnamed_machines(cluster)
         )
     return slots
+
+
+def _unnamed_machines(cluster: ClusterSpec) -> str:
+    """What to do where an autoscaler would add machines, which Ray's books do not show."""
+    if cluster.mode != "existing" or cluster.machines:
+        return ""
+    return (
+        "; if the cluster adds machines when they are needed, name them, as in "
+        "cluster.machines={gpu: {cpus: 4, gpus: 1, most: 8}}"
+    )
 
 
 def _is_gone(node: str) -> bool:

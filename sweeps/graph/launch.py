@@ -57,6 +57,7 @@ class ClusterSpec:
             ready jobs ask for machines, and machines without jobs are let go.
         machines_file: Launcher file of Ray's that says which machines may be added, instead of
             ``machines``; on a head the one that Ray's autoscaler goes by. Empty for none.
+        launcher_file: That of the checkout, which ``mode=plan`` reads on a machine that is no head.
         workers: Jobs at the same time; 0 means one per processor (or per GPU share).
         machine_workers: Jobs at the same time on one machine, of all this user's sweeps that say
             so; 0 counts no others.
@@ -85,6 +86,7 @@ class ClusterSpec:
     dashboard: bool = False
     machines: Mapping[str, MachineType] = field(default_factory=dict)
     machines_file: str = ""
+    launcher_file: str = ""
     workers: int = 0
     machine_workers: int = 0
     gpus: tuple[int, ...] | None = None
@@ -103,7 +105,7 @@ class ClusterSpec:
     head_idle_minutes: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("machines", "machines_file"):
+        for name in ("machines", "machines_file", "launcher_file"):
             if getattr(self, name) and self.mode == "local":
                 raise InputError(f"cluster.{name} is for cluster=existing: nothing is added here")
         if self.gpus is not None and self.mode == "existing":

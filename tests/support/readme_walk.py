@@ -1,10 +1,10 @@
 """Walks the commands of a part of cluster/README.md, in their order, in one shell.
 
 Stand-ins, each of which is found under another program's name: ``uv run X`` is X of this
-environment, ``curl`` tells an address, ``ssh`` and ``rsync`` take notes, and ``ray job`` parses its
-words as Ray does and sends nothing, because no head runs here; what the sweep would have sent to
-the bucket is there then. ``launch.py`` has no sweep to look at and takes notes. ``aws`` is the real
-one, wherever it is sent; ``gcloud`` only takes notes.
+environment, ``curl`` tells an address, ``ssh`` and ``rsync`` take notes, ``docker`` takes notes and
+tells a digest, and ``ray job`` parses its words as Ray does and sends nothing, because no head runs
+here; what the sweep would have sent to the bucket is there then. ``launch.py`` has no sweep to look
+at and takes notes. ``aws`` is the real one, wherever it is sent; ``gcloud`` only takes notes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ context = jobs.make_context("job", sys.argv[1:])
 name, command, rest = jobs.resolve_command(context, sys.argv[1:])
 command.make_context(name, rest, parent=context)
 """
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+_DOCKER = f"""echo "docker $*" >>"{{notes}}"
+case "$1 $2" in "buildx imagetools") echo {DIGEST} ;; esac"""
 SUBMITTED = r"""
 case "$*" in
   *submit*store.uri=s3://*)
@@ -98,6 +101,7 @@ class Laptop:
             f"""printf '%q ' "$@" >>"{self._log}/gcloud"
 echo >>"{self._log}/gcloud" """,
         )
+        write_program(self._programs, "docker", _DOCKER.format(notes=self.notes))
         write_program(self._programs, "ssh", f'echo "ssh $*" >>"{self.notes}"')
         # What comes from a head is written where it is asked for.
         write_program(
@@ -134,8 +138,14 @@ exec "{here}/$@" """,
         text = (self._log / "gcloud").read_text(encoding="utf-8")
         return [shlex.split(line) for line in text.splitlines()]
 
-    def walk(self, commands: list[str], environment: Mapping[str, str]) -> Walk:
-        """Run blocks in one shell that ends at the first error.
+    def stand_in(self, name: str, text: str) -> None:
+        """A shell script that is found under a program's name."""
+        write_program(self._programs, name, text)
+
+    def shell(
+        self, commands: list[str], environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run blocks in one shell that ends at the first error; errors are in the output.
 
         Lines in which a person has to fill in something (``...``) are left out.
         """
@@ -143,7 +153,7 @@ exec "{here}/$@" """,
         kept = [line for line in lines if not re.search(r"\.\.\.(\s|$)", line)]
         script = "\n".join(["set -euo pipefail", *kept])
         path = f"{self._programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        done = subprocess.run(
+        return subprocess.run(
             ["bash", "-c", script],
             cwd=self.repository,
             env={**os.environ, **environment, "HOME": str(self.home), "PATH": path},
@@ -154,13 +164,24 @@ exec "{here}/$@" """,
             check=False,
             timeout=600,
         )
+
+    def walk(self, commands: list[str], environment: Mapping[str, str]) -> Walk:
+        """Run blocks as ``shell`` does, none of which may end with an error."""
+        done = self.shell(commands, environment)
         assert done.returncode == 0, done.stdout
-        verdicts = []
+        return Walk(done.stdout, self.failures(), self.verdicts())
+
+    def verdicts(self) -> tuple[tuple[str, int, str], ...]:
+        """What commands of ``cluster`` said since the last time: name, status and output."""
+        found = []
         for file in sorted(self._log.glob("[0-9]*")):
             first, _, rest = file.read_text(encoding="utf-8").partition("\n")
             name, status = first.split()
-            verdicts.append((name, int(status), rest))
+            found.append((name, int(status), rest))
             file.unlink()
+        return tuple(found)
+
+    def failures(self) -> tuple[str, ...]:
+        """Calls of a provider's program that did not succeed."""
         failed = self._log / "failed"
-        failures = failed.read_text(encoding="utf-8").splitlines() if failed.exists() else []
-        return Walk(done.stdout, tuple(failures), tuple(verdicts))
+        return tuple(failed.read_text(encoding="utf-8").splitlines()) if failed.exists() else ()

@@ -9,6 +9,7 @@ from oneshui.errors import InputError
 from sweeps import composition
 from sweeps.config import load
 from sweeps.graph.launch import MachineType
+from sweeps.launcher_file import machines_of
 
 
 def test_command_line_values_arrive_as_typed_values(tmp_path: Path) -> None:
@@ -78,6 +79,27 @@ def test_a_launcher_file_is_read_where_machines_are_started_and_not_elsewhere(
         load(["cluster=aws", absent, "cluster.machines={a: {cpus: 1, most: 1}}"])
     with pytest.raises(InputError, match=r"cluster\.machines_file is for cluster=existing"):
         load([absent])
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_a_plan_on_a_laptop_reads_the_launcher_file_of_the_checkout(
+    cloud: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # Whatever the folder is in which somebody types it.
+    monkeypatch.chdir(tmp_path)
+    own = Path(__file__).parents[2] / "cluster" / f"{cloud}.yaml"
+    assert load([f"cluster={cloud}", "mode=plan"]).cluster.machines == machines_of(own)
+    with pytest.raises(InputError, match="`ray up` leaves it on a head"):
+        load([f"cluster={cloud}"])
+    # On a head counts what its autoscaler goes by.
+    (tmp_path / "ray_bootstrap_config.yaml").write_text(
+        "max_workers: 3\nhead_node_type: head\navailable_node_types:\n"
+        "  head: {resources: {CPU: 0}}\n  a: {resources: {CPU: 1}}\n"
+    )
+    for mode in ("plan", "run"):
+        machines = load([f"cluster={cloud}", f"mode={mode}"]).cluster.machines
+        assert machines == {"a": MachineType(cpus=1, most=3)}
 
 
 def test_a_dataset_changes_its_own_training_values() -> None:
