@@ -6,7 +6,7 @@ Must not import torch, Ray or MLflow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -177,8 +177,12 @@ def _once(keys: Mapping[str, str], rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~rows["job_key"].map(keys).duplicated()]
 
 
+def _means(audits: pd.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    return {name: float(audits[name].mean()) for name in names}
+
+
 def _line(method: str, audits: pd.DataFrame) -> tuple[str, ...]:
-    mean = audits.filter(like="lira_").mean()
+    mean = _means(audits, [name for name in map(str, audits) if name.startswith("lira_")])
 
     def ranged(name: str) -> str:
         ends = (mean[f"{name}_low"], mean[f"{name}_high"])
@@ -231,7 +235,7 @@ def _sentences(keys: Mapping[str, str], frame: pd.DataFrame) -> Iterator[str]:
         sentences = []
         if not rows.empty:
             means = {
-                str(method): _once(keys, own)[names].mean()
+                str(method): _means(_once(keys, own), names)
                 for method, own in rows.groupby("method", sort=False)
             }
             told = {name: _which_way(mean) for name, mean in means.items() if _is_told(mean)}

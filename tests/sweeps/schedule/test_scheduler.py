@@ -89,10 +89,10 @@ def test_the_longest_remaining_chain_comes_first_whatever_it_asks_for(large: str
 def test_what_is_shown_first_goes_first_unless_chains_decide_about_the_end(
     workers: int, in_order: list[str]
 ) -> None:
-    edges: dict[str, list[str]] = {f"long {n}": [] for n in range(6)} | {"shown": []}
+    edges: dict[str, list[str]] = {"shown": [], "seen": ["shown"]}
     for n in range(6):
-        edges |= {f"after {n}": [f"long {n}"], f"end {n}": [f"after {n}"]}
-    jobs = graph(edges | {"seen": ["shown"]})
+        edges |= {f"long {n}": [], f"after {n}": [f"long {n}"], f"end {n}": [f"after {n}"]}
+    jobs = graph(edges)
     first = [jobs["shown"].key, jobs["seen"].key]
     scheduler = Scheduler(by_key(jobs), workers=workers, first=first)
     labels: list[str] = []
