@@ -74,6 +74,7 @@ class Audited(MadeUp):
         return {
             "times": list(TIMES),
             "curves": curves,
+            "heights": self._random.uniform(size=NUM_RESAMPLES).round(4).tolist(),
             "support_score": 0.6,
             "forgotten": rates(),
             "retained": rates(),
