@@ -135,6 +135,11 @@ def find(asked: str, plan: Plan) -> tuple[list[ResultRow], str]:
             raise unknown_name(name, wanted, known)
         rows = [row for row in rows if of(row) == wanted]
     schedules = sorted({chain.schedule for row in rows for chain in row.chains})
+    if colon and not schedules:
+        raise InputError(
+            f"row is {asked!r}, but nobody asks one after the other in {method}: set "
+            "sweep.sequence, for rows without full access"
+        )
     if colon and schedule not in schedules:
         raise unknown_name("schedule of row", schedule, schedules)
     return rows, metric

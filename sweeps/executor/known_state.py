@@ -274,9 +274,8 @@ def _inside(it: Any) -> Any:
     """What an object is made of, if that can be changed from elsewhere."""
     if isinstance(it, (staticmethod, classmethod)):
         it = it.__func__
-    if _is_timed(it):
-        it = it.__wrapped__
     if isinstance(it, types.FunctionType):
+        it = vars(it)["__wrapped__"] if _is_timed(it) else it
         return it.__code__, it.__defaults__, tuple((it.__kwdefaults__ or {}).items())
     if not isinstance(it, (dict, list, set, types.MappingProxyType, torch.Tensor, np.ndarray)):
         return None

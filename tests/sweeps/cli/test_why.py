@@ -157,3 +157,10 @@ def test_a_schedule_or_a_measure_of_it_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=said):
         list(explanation(f"synthetic_tiny 4 ssd {metric}", in_turn.plan, {}, tmp_path, [*IN_TURN]))
+
+
+def test_a_row_in_which_nobody_asks_one_after_the_other_has_no_schedule(
+    sweep: InlineSweep, folder: Path
+) -> None:
+    with pytest.raises(InputError, match="nobody asks one after the other in ssd"):
+        lines_of("synthetic_tiny 4 ssd 4x1:tow", sweep, folder)
