@@ -48,7 +48,16 @@ def api_packages(folder: Path) -> Path:
     pins = [re.search(rf'"({re.escape(name)}==[^";]+)', text) for name in OF_THE_API]
     pinned = [found[1] for found in pins if found]
     assert len(pinned) == len(OF_THE_API), pinned
-    command = ["uv", "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
+    command = [
+        "uv",
+        "pip",
+        "install",
+        "--compile-bytecode",
+        "--quiet",
+        "--no-deps",
+        "--python",
+        sys.executable,
+    ]
     try:
         done = subprocess.run(
             [*command, "--target", str(folder), *pinned],
@@ -183,7 +192,13 @@ def head(folder: Path, machines: Mapping[str, Any]) -> Iterator[Head]:
         )
     found = Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{api}", environment, log)
     try:
-        wait_for(lambda: "Ray runtime started" in log.read_text(), "the head", 240)
+        wait_for(
+            lambda: "Ray runtime started" in log.read_text() or process.poll() is not None,
+            "the head",
+            480,
+        )
+        if process.poll() is not None and "Deadline Exceeded" in log.read_text():
+            pytest.skip("this machine is too busy for Ray to start its dashboard in time")
         yield found
     finally:
         _end(process, own)
