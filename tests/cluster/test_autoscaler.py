@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,17 +15,11 @@ import yaml
 from support.cluster_files import filled
 from support.commands import ONE, PROJECT, finished, half, results
 from support.machines import KIND, Machines, end
-from support.processes import wait_for
+from support.processes import free_port, wait_for
 
 pytestmark = [pytest.mark.long, pytest.mark.ray]
 REGION = "us-west-2"
 MOST = 2
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def scaling_file(account: dict[str, str], folder: Path) -> tuple[Path, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
+
+from support.serving import served
 
 TOKEN = "nobodys-bearer-token"
 PAGE = 1000
@@ -152,16 +153,6 @@ def _headers(stored: Stored) -> dict[str, str]:
 @contextlib.contextmanager
 def google_server(bucket: str) -> Iterator[tuple[str, GoogleObjects]]:
     """Where it answers, and the application."""
-    from werkzeug.serving import make_server
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = GoogleObjects(bucket)
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", app
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(app) as address:
+        yield address, app

@@ -11,12 +11,13 @@ import base64
 import contextlib
 import itertools
 import json
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
+
+from support.serving import served
 
 Thing = dict[str, Any]
 Key = tuple[str, str, str]
@@ -431,16 +432,6 @@ def _numbered(message: bytes) -> dict[int, list[bytes]]:
 @contextlib.contextmanager
 def kubernetes() -> Iterator[tuple[str, Kubernetes]]:
     """Where it answers, and what is in it."""
-    from werkzeug.serving import make_server
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = Kubernetes()
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", app
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(app) as address:
+        yield address, app

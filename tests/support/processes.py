@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,3 +50,9 @@ def kill_tree(pid: int) -> None:
             os.kill(one, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
