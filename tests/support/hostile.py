@@ -366,8 +366,15 @@ def _leave_thread(t: Target) -> None:
 
 
 def _fetch_thread(_: Target) -> bytes:
-    time.sleep(0.5)
+    _wait_for(lambda: bool(Shop.held))
     return Shop.held
+
+
+def _wait_for(what: Callable[[], bool]) -> None:
+    for _ in range(50):
+        if what():
+            return
+        time.sleep(0.1)
 
 
 def _leave_at_exit(t: Target) -> None:
@@ -425,21 +432,36 @@ def _in(folder: str) -> tuple[Way, Way]:
 
 def _leave_process(t: Target) -> None:
     data = t.file.read_bytes()
+    # Once a folder, and whole at once: the reader must not find half of it, and whoever
+    # removes the folder must not find the file again.
+    seen = {Path.cwd()}
     if os.fork() == 0:
         os.setsid()
-        for _ in range(50):
+        # Whoever called the worker would wait for this process too, which held its pipes.
+        os.closerange(0, 1024)
+        for _ in range(600):
             time.sleep(0.1)
-            for folder in t.root.parent.glob("oneshui-private-*"):
-                try:
-                    (folder / "from beyond").write_bytes(data)
-                except OSError:
-                    continue
+            try:
+                os.kill(t.worker, 0)
+            except ProcessLookupError:
+                break
+            except OSError:
+                continue
+            try:
+                new = set(t.root.parent.glob("oneshui-private-*")) - seen
+                for folder in new:
+                    (folder / "beside").write_bytes(data)
+                    (folder / "beside").rename(folder / "from beyond")
+                seen |= new
+            except OSError:
+                continue
         os._exit(0)
 
 
 def _fetch_process(_: Target) -> bytes:
-    time.sleep(0.5)
-    return Path("from beyond").read_bytes()
+    left = Path("from beyond")
+    _wait_for(left.exists)
+    return left.read_bytes()
 
 
 def _segment(mode: int) -> int:
