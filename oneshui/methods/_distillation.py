@@ -13,13 +13,15 @@ Shapes: B images, C outputs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TypeAlias, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from oneshui.data.images import LabelledImages
 from oneshui.methods._sgd import CosineSGD
 from oneshui.methods._teachers import Divergence, TeacherSteps
 from oneshui.spec import Task
@@ -116,17 +118,61 @@ def follow_teachers(
         batches: Images of D_f and D_r with what they are.
     """
     original = copy.deepcopy(model)
+
+    def asked() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for inputs, _, is_forget in batches():
+            yield inputs, _answers_of_both(original, dumb, inputs, is_forget)
+
+    follow(model, method, asked)
+
+
+def follow(model: nn.Module, method: TeacherSteps, batches: Batches) -> None:
+    """Make the model predict as it is told, in place.
+
+    Args:
+        model: In evaluation mode.
+        method: Gives the steps and the divergence.
+        batches: Images, and in place of labels a teacher's logits [B, C] for them.
+    """
     sgd = CosineSGD(model, method)
     for epoch in range(method.epochs):
         sgd.start_epoch(epoch)
-        for inputs, _, is_forget in batches():
-            with torch.no_grad():
-                target = torch.where(
-                    is_forget.unsqueeze(1),
-                    probabilities(dumb(inputs), method.divergence),
-                    probabilities(original(inputs), method.divergence),
-                )
+        for inputs, answers in batches():
+            target = probabilities(answers, method.divergence)
             sgd.step(divergence(target, model(inputs), method.divergence))
+
+
+@torch.no_grad()
+def _answers_of_both(
+    good: nn.Module, dumb: nn.Module, inputs: torch.Tensor, is_forget: torch.Tensor
+) -> torch.Tensor:
+    """Logits [B, C] of ``dumb`` for images of D_f and of ``good`` for the others."""
+    if is_forget.all():
+        return cast(torch.Tensor, dumb(inputs))
+    found: torch.Tensor = good(inputs[~is_forget])
+    answers = found.new_empty(len(inputs), *found.shape[1:])
+    answers[~is_forget] = found
+    if is_forget.any():
+        answers[is_forget] = dumb(inputs[is_forget])
+    return answers
+
+
+@torch.no_grad()
+def taught_by(
+    teacher: nn.Module, data: LabelledImages, batch_size: int, device: torch.device
+) -> LabelledImages:
+    """The images with the teacher's logits for them, float32 [n, C], in place of labels.
+
+    A teacher that never changes says the same of the same picture in every epoch.
+
+    Args:
+        teacher: In evaluation mode, on the device.
+        data: Images, which are not augmented.
+        batch_size: Images per pass.
+        device: Where to compute.
+    """
+    answers = [teacher(inputs) for inputs, _ in data.batches(batch_size, device)]
+    return replace(data, labels=torch.cat(answers).cpu())
 
 
 @torch.no_grad()

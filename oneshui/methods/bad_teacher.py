@@ -16,13 +16,14 @@ throughout), so that the good teacher has nothing to say.
 
 Deviations: the dumb teacher is drawn from the request's own generator, never from pretraining's
 starting weights, which may be ImageNet's; the model is in evaluation mode; nothing is evaluated on
-the way (R5).
+the way (R5). A teacher is asked about its own images only, and where these are not augmented once
+for all epochs.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -32,6 +33,7 @@ from oneshui.methods.fields import number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from oneshui.data.crops import Augmentation
@@ -58,26 +60,35 @@ class BadTeacherSteps(TeacherSteps):
         augmentation: Augmentation,
     ) -> nn.Module:
         """A copy of the request's model, in evaluation mode, that has followed both teachers."""
-        from oneshui.methods._distillation import follow_teachers, random_teacher
+        from oneshui.methods import _distillation as distillation
         from oneshui.methods._sgd import mixed_batches
 
         self.check(request.model, request.task)
-        model = copy.deepcopy(request.model).to(request.device).eval()
-        dumb = random_teacher(model, request.generator("bad teacher weights"))
+        device = request.device
+        model = copy.deepcopy(request.model).to(device).eval()
+        dumb = distillation.random_teacher(model, request.generator("bad teacher weights"))
+        dumb = dumb.to(device)
         draws = request.generator("bad teacher batches")
-        follow_teachers(
-            model,
-            self,
-            dumb.to(request.device),
-            lambda: mixed_batches(
+        is_asked_once = augmentation == "none"
+        if is_asked_once:
+            forget = distillation.taught_by(dumb, forget, self.batch_size, device)
+            if retain is not None:
+                retain = distillation.taught_by(model, retain, self.batch_size, device)
+
+        def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+            return mixed_batches(
                 forget,
                 retain,
                 self.batch_size,
-                device=request.device,
+                device=device,
                 generator=draws,
                 augmentation=augmentation,
-            ),
-        )
+            )
+
+        if is_asked_once:
+            distillation.follow(model, self, lambda: (batch[:2] for batch in batches()))
+        else:
+            distillation.follow_teachers(model, self, dumb, batches)
         return model
 
 

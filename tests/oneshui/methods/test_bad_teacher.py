@@ -74,17 +74,20 @@ class Mixed:
         return self._draw()
 
 
-@pytest.mark.parametrize("name", ["bad_teacher", "bad_teacher_support"])
+@pytest.mark.parametrize(
+    ("name", "augmentation"),
+    [("bad_teacher", "crop"), ("bad_teacher", "none"), ("bad_teacher_support", "none")],
+)
 @pytest.mark.parametrize("kind", ["softmax", "bernoulli"])
-def test_the_whole_method_is_a_plain_loop(name: str, kind: str) -> None:
+def test_the_whole_method_is_a_plain_loop(name: str, kind: str, augmentation: str) -> None:
     request = TinyProblem().full_request()
     steps: dict[str, Any] = {
         **{"epochs": 3, "learning_rate": 0.05, "momentum": 0.6, "weight_decay": 0.01}
     }
     hyper: dict[str, Any] = {**steps, "batch_size": 9, "divergence": kind}
     if name == "bad_teacher":
-        batches = Mixed(request, request.forget, request.retain, "crop")
-        hyper["augmentation"] = "crop"
+        batches = Mixed(request, request.forget, request.retain, augmentation)
+        hyper["augmentation"] = augmentation
     else:
         batches = Mixed(request, support_images(request.support), None, "none")
     dumb = random_teacher(request.model, request.generator("bad teacher weights"))
@@ -92,6 +95,25 @@ def test_the_whole_method_is_a_plain_loop(name: str, kind: str) -> None:
     ours = build(name, hyper).unlearn(request).state_dict()
     assert largest_difference(ours, theirs.state_dict()) < 1e-4
     assert largest_difference(ours, request.model.state_dict()) > 1e-2
+
+
+@pytest.mark.parametrize(("augmentation", "times"), [("none", 1), ("flip", 3)])
+def test_a_teacher_is_asked_about_its_own_images_alone(
+    augmentation: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = TinyProblem().full_request()
+    asked: list[int] = []
+
+    def counted(*given: Any) -> torch.nn.Module:
+        dumb = random_teacher(*given)
+        dumb.register_forward_hook(lambda _, inputs, __: asked.append(len(inputs[0])))
+        return dumb
+
+    monkeypatch.setattr("oneshui.methods._distillation.random_teacher", counted)
+    hyper = {"epochs": 3, "batch_size": 9, "augmentation": augmentation}
+    build("bad_teacher", hyper).unlearn(request)
+    assert request.forget is not None
+    assert sum(asked) == times * len(request.forget)
 
 
 def test_the_dumb_teacher_does_not_depend_on_starting_weights() -> None:
