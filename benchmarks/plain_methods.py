@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from torch.utils.data import DataLoader, Subset
 from oneshui.data.cache import build_cache, open_cache
 from oneshui.data.images import make_images, normalise
 from oneshui.data.simulated_requests import simulate_requests
+from oneshui.methods._teachers import TeacherSteps
+from oneshui.methods.bad_teacher import BadTeacher
+from oneshui.methods.jit import JiT
 from oneshui.methods.metaunlearn import MetaUnlearn
 from oneshui.methods.metaunlearn.loss_net import (
     MetaLossNet,
@@ -27,7 +30,8 @@ from oneshui.methods.metaunlearn.loss_net import (
     moved_parameters,
 )
 from oneshui.methods.metaunlearn.objective import Batch, BatchGroup, OuterLoss
-from oneshui.requests import SupportSet
+from oneshui.methods.scrub import SCRUB
+from oneshui.requests import SupportSet, UnlearnRequest
 from oneshui.spec import ModelSpec
 from oneshui.training.models import FeaturesAndLogits, make_model
 
@@ -244,6 +248,80 @@ def plain_meta_epoch(sets: PictureSets, model: nn.Module) -> None:
             problem = MetaProblem(net, model, support, group)
             plain_meta_step(problem, outer)
             optimizer.step()
+
+
+def plain_smoothing(request: UnlearnRequest, method: JiT) -> nn.Module:
+    """JiT with a pass for every noisy copy."""
+    model, draws = copy.deepcopy(request.model), request.generator("jit noise")
+    inputs = request.support.inputs()
+    optimizer = torch.optim.SGD(model.parameters(), lr=method.learning_rate)
+    logits, loss = model(inputs), torch.zeros(())
+    for _ in range(method.num_samples):
+        noisy = inputs + method.sigma * torch.randn(inputs.shape, generator=draws)
+        noisy = noisy.clamp(inputs.min(), inputs.max())
+        with torch.no_grad():
+            others = model(noisy)
+        loss = (
+            loss + ((logits - others).norm(dim=1) / (inputs - noisy).flatten(1).norm(dim=1)).sum()
+        )
+    (loss / method.num_samples).backward()
+    optimizer.step()
+    return model
+
+
+def plain_scrub(
+    model: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], method: SCRUB
+) -> nn.Module:
+    """Retain steps of SCRUB."""
+    student = copy.deepcopy(model)
+    optimizer = _sgd(student, method)
+    for inputs, labels in batches:
+        with torch.no_grad():
+            target = (model(inputs) / method.temperature).sigmoid()
+        logits = student(inputs)
+        away = method.temperature**2 * bernoulli(target, logits / method.temperature)
+        task = F.binary_cross_entropy_with_logits(logits, labels)
+        optimizer.zero_grad()
+        (method.alpha * away + method.gamma * task).backward()
+        optimizer.step()
+    return student
+
+
+def plain_bad_teacher(
+    model: nn.Module,
+    dumb: nn.Module,
+    batches: Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]],
+    method: BadTeacher,
+) -> nn.Module:
+    """Both teachers see every picture in every epoch."""
+    student = copy.deepcopy(model)
+    optimizer = _sgd(student, method)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, method.epochs)
+    for _ in range(method.epochs):
+        for inputs, _, is_forget in batches():
+            with torch.no_grad():
+                asked = torch.where(is_forget[:, None], dumb(inputs), model(inputs))
+            optimizer.zero_grad()
+            bernoulli(asked.sigmoid(), student(inputs)).backward()
+            optimizer.step()
+        schedule.step()
+    return student
+
+
+def _sgd(model: nn.Module, method: TeacherSteps) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=method.learning_rate,
+        momentum=method.momentum,
+        weight_decay=method.weight_decay,
+    )
+
+
+def bernoulli(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """KL of independent attributes, summed over them, mean over images."""
+    present = F.kl_div(F.logsigmoid(logits), target, reduction="batchmean")
+    absent = F.logsigmoid(-logits)
+    return present + F.kl_div(absent, 1 - target, reduction="batchmean")
 
 
 def plain_ssd_point(sets: PictureSets, model: nn.Module, retrained: nn.Module) -> None:

@@ -43,6 +43,8 @@ class Policy:
         compile: Whether long trainings compile the network.
         compile_steps: Steps of a whole training below which compiling would take longer than it
             saves.
+        pass_size: Pictures that go through a network together where no gradient is needed. A
+            processor is fastest while its caches hold what one layer hands to the next.
     """
 
     autocast: bool = False
@@ -51,6 +53,7 @@ class Policy:
     ahead: int = 0
     compile: bool = False
     compile_steps: int = 2000
+    pass_size: int = 64
 
     @property
     def precision(self) -> str:
@@ -59,7 +62,7 @@ class Policy:
 
 
 EXACT = Policy()
-FAST = Policy(autocast=True, channels_last=True, fused=True, ahead=2)
+FAST = Policy(autocast=True, channels_last=True, fused=True, ahead=2, pass_size=256)
 
 
 def policy_of(device: torch.device, precision: Precision = "auto") -> Policy:

@@ -21,8 +21,6 @@ from oneshui.seeding import derive_seed, torch_generator
 from oneshui.spec import Task
 from oneshui.training.losses import sample_losses
 
-BATCH_SIZE = 256
-
 
 def sample(data: LabelledImages, size: int, seed: int) -> LabelledImages:
     """So many images drawn without replacement (all, if there are not more), in their order."""
@@ -66,8 +64,8 @@ def predict_views(
     frames = []
     for name, data in sets.items():
         parts = []
-        for start in range(0, len(data), BATCH_SIZE):
-            part = slice(start, start + BATCH_SIZE)
+        for start in range(0, len(data), policy.pass_size):
+            part = slice(start, start + policy.pass_size)
             raw, labels, rows = transfer(data.raw(part), device), data.labels[part], data.rows[part]
             with precision(model, device, policy):
                 logits = torch.stack(

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
     from oneshui.requests import UnlearnRequest
 
-PASS_SIZE = 256
-"""Noisy images per forward pass, of several copies of a small batch together."""
-
 
 @register
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +117,10 @@ def smoothing_loss(
     """
     import torch
 
+    from oneshui.accelerator import policy_of
+
     logits = model(inputs)
-    per_pass = max(1, PASS_SIZE // len(inputs))
+    per_pass = max(1, policy_of(inputs.device).pass_size // len(inputs))
     copies, ratios = iter(noisy), []
     while group := list(itertools.islice(copies, per_pass)):
         stack = torch.stack(group)

@@ -16,8 +16,6 @@ from oneshui.errors import NumericalError
 from oneshui.spec import Task
 from oneshui.training.losses import sample_losses
 
-BATCH_SIZE = 256
-
 
 @torch.no_grad()
 def predict_logits(
@@ -25,7 +23,7 @@ def predict_logits(
     data: LabelledImages,
     *,
     device: torch.device,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     policy: Policy | None = None,
 ) -> torch.Tensor:
     """Logits in float32 on the CPU, [n, C], in the order of the images; the model stays in eval.
@@ -34,13 +32,14 @@ def predict_logits(
         model: The model.
         data: The images.
         device: Where to compute.
-        batch_size: Images per pass.
+        batch_size: Images per pass; None for as many as suit the device.
         policy: How to compute; None for ``oneshui.accelerator.policy_for``.
     """
     policy = policy or policy_for(model, device)
     place(model.eval(), device, policy)
     with precision(model, device, policy):
-        parts = [model(images).float() for images, _ in data.batches(batch_size, device)]
+        batches = data.batches(batch_size or policy.pass_size, device)
+        parts = [model(images).float() for images, _ in batches]
     # Once for all: a copy to the processor waits for the device.
     return torch.cat(parts).cpu()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support import played_device
-from support.tiny import TinyProblem, tiny_model
+from support.tiny import Network, TinyProblem, tiny_model
 from torch import nn
 
 from oneshui import accelerator as devices
@@ -59,6 +59,17 @@ def test_a_processor_computes_exactly_and_an_accelerator_fast() -> None:
     assert policy_of(CPU) == EXACT
     for kind in ("cuda", "xpu", "mps"):
         assert policy_of(torch.device(kind, 0)) == FAST
+
+
+@pytest.mark.parametrize("network", ["vit", "convnext", "batchnorm"])
+def test_how_many_go_through_together_changes_no_bit(network: Network) -> None:
+    data = TinyProblem(network).images("train")
+    many = data.select(torch.arange(300) % len(data))
+    model = tiny_model(network)
+    assert EXACT.pass_size < FAST.pass_size < len(many)
+    usual = predict_logits(model, many, device=CPU)
+    together = predict_logits(model, many, device=CPU, batch_size=FAST.pass_size)
+    assert torch.equal(usual, together)
 
 
 def test_the_precision_that_is_asked_for_is_had_on_any_device() -> None:

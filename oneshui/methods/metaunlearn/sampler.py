@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from oneshui.accelerator import transfer
+from oneshui.accelerator import policy_of, transfer
 from oneshui.data.images import LabelledImages
 from oneshui.data.simulated_requests import SimulatedRequest, retained
 from oneshui.data.splits import images_by_identity
@@ -56,7 +56,7 @@ def make_pool(
     *,
     keep_logits: bool,
     keep_features: bool,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> ImagePool:
     """A pool of the images with the model's logits, features, both or neither.
 
@@ -66,12 +66,13 @@ def make_pool(
         device: Where to compute and keep.
         keep_logits: Whether to keep the logits.
         keep_features: Whether to keep the features, so that pictures are never read again.
-        batch_size: Images per pass.
+        batch_size: Images per pass; None for as many as suit the device.
     """
     if not (keep_logits or keep_features):
         return ImagePool(data=data, device=device)
     module = FeaturesAndLogits(model)
-    pairs = [module(inputs) for inputs, _ in data.batches(batch_size, device)]
+    size = batch_size or policy_of(device).pass_size
+    pairs = [module(inputs) for inputs, _ in data.batches(size, device)]
     return ImagePool(
         data=data,
         device=device,
