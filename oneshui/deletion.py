@@ -110,7 +110,8 @@ def _guard(
 ) -> Hook:
     own, allowed = spellings(folders), spellings(opened)
     protected = own.union(_PROCESSES, *map(_led_to, own)) if ways_out else own
-    allowed |= {f"/proc/{os.getpid()}/{name}" for name in ("status", "clear_refs", "maps")}
+    itself = ("self", str(os.getpid()))
+    allowed |= {f"/proc/{it}/{name}" for it in itself for name in ("status", "clear_refs", "maps")}
     above = {parent for path in protected for parent in _parents(path)}
 
     def is_refused(name: object, *, as_start: bool) -> bool:

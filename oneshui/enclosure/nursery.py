@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from oneshui import blas
 from oneshui.deletion import deleted
 from oneshui.enclosure import kernel
 from oneshui.enclosure.report import read_result, write_error, write_result
@@ -105,9 +106,11 @@ def enclosed(
     try:
         if how == "audit":
             opened = (*walls.handed, *walls.writable, private, *walls.libraries())
+            blas.found()
             with deleted(walls.protected, walls.method, opened):
                 tensors, value = action(private)
-            found = Enclosed(tensors=dict(tensors), value=value, protection=how)
+            on_processor = {name: tensor.cpu() for name, tensor in tensors.items()}
+            found = Enclosed(tensors=on_processor, value=value, protection=how)
         elif _kept is not None:
             found = _kept.run(action, walls, private, look, how)
         else:

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import Literal, TypeAlias
 
 import torch
 from scipy.linalg import eigh_tridiagonal, lapack
-from threadpoolctl import ThreadpoolController
 from torch import nn
 from torch.nn import functional as F
 
 from oneshui.accelerator import float64_place, is_accelerator
+from oneshui.blas import as_many_threads_as_torch
 from oneshui.errors import InputError
 from oneshui.methods._sgd import StepRate, clipped, cosine
 from oneshui.methods._unfolding import can_unfold, unfold
@@ -231,8 +230,7 @@ def _smaller_basis(
     # The steps of LAPACK's decomposition one by one: C = Q T Q^T with T tridiagonal, then T's
     # eigenvectors. The last step, a product with Q, is needed for the vectors of use only.
     matrix = covariance[0].numpy().T
-    # SciPy has a BLAS of its own, whose last digits would follow another number of threads.
-    with _blas().limit(limits=torch.get_num_threads(), user_api="blas"):
+    with as_many_threads_as_torch():
         workspace = int(lapack.dsytrd_lwork(size, lower=1)[0])
         reflectors, diagonal, beside, scales, _ = lapack.dsytrd(matrix, lower=1, lwork=workspace)
         values, vectors = (torch.from_numpy(part) for part in eigh_tridiagonal(diagonal, beside))
@@ -250,11 +248,6 @@ def _smaller_part(rank: int, size: int) -> tuple[slice, bool]:
     """The leading ones of ordered vectors or the others, whichever are fewer; whether others."""
     is_rest = 2 * rank > size
     return (slice(rank, None) if is_rest else slice(rank)), is_rest
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def reverse_loss(

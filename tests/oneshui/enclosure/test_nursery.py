@@ -18,6 +18,7 @@ import pytest
 import torch
 from support.processes import children, python, wait_for
 
+from oneshui import blas
 from oneshui.enclosure import Walls, enclosed, keep_nursery, kernel, nursery, protection
 from oneshui.enclosure.report import read_result
 from oneshui.errors import (
@@ -228,6 +229,25 @@ def test_a_process_of_several_threads_does_not_fork_what_could_hang(
     found = enclosed(lambda private: ({}, str(private)), walls)
     assert found.protection == protection() == "audit"
     assert not Path(found.value).exists()
+
+
+def threads_of_scipy(_: Path) -> Result:
+    with blas.as_many_threads_as_torch():
+        return {}, [one["num_threads"] for one in blas.found().info() if one["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("how", ["landlock", "audit, own process", "audit"])
+def test_a_method_may_hold_scipy_to_torch_s_threads(
+    walls: Walls, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how != "landlock":
+        monkeypatch.setattr(kernel, "landlock_abi", lambda: 0)
+    if how == "audit":
+        monkeypatch.setattr(nursery, "_can_fork", lambda: False)
+    found = enclosed(threads_of_scipy, walls)
+    assert found.protection == protection()
+    assert found.value
+    assert set(found.value) == {torch.get_num_threads()}
 
 
 def sleep(_: Path) -> Result:

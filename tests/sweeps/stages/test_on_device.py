@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from support import played_device
 from support.inline_sweep import InlineSweep, inline_sweep
 
 from oneshui.accelerator import title_of
+from oneshui.enclosure import nursery
 from sweeps.graph.artifacts import PREDICTIONS
 from sweeps.graph.job import Stage
 from sweeps.report.results import made_of
@@ -28,6 +31,15 @@ SWEEP = (
     "tuning.carried=1",
 )
 ON_DEVICE: frozenset[Stage] = frozenset({"pretrain", "retrain", "prepare", "unlearn", "trial"})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _methods_compute_where_the_device_is() -> Iterator[None]:
+    """No fork of a process could use a device of Python's own, nor compute beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get(played_device.PLAYED):
+            patch.setattr(nursery, "_can_fork", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +59,6 @@ def logits_of(sweep: InlineSweep, row: str) -> np.ndarray:
 def test_a_sweep_computes_on_a_device_what_it_computes_on_the_processor(
     tmp_path: Path, of_processor: InlineSweep, accelerator: torch.device
 ) -> None:
-    if accelerator.type == played_device.NAME:
-        pytest.skip(
-            "methods compute in a child, which no process with a device of Python's own can"
-        )
     found = inline_sweep(tmp_path, *SWEEP, device=str(accelerator))
     assert found.scheduler.finished
     assert found.plan.jobs.keys() == of_processor.plan.jobs.keys()
