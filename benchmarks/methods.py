@@ -34,7 +34,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,9 @@ from plain_methods import (
 )
 from torch import nn
 
-from oneshui.data.images import make_images
+from oneshui.data.images import LabelledImages, make_images
 from oneshui.methods import build
-from oneshui.methods._distillation import follow, random_teacher, scrub, taught_by
+from oneshui.methods._distillation import random_teacher, scrub
 from oneshui.methods._importance import loss_of, sample_importances
 from oneshui.methods._projection import input_covariances, projection
 from oneshui.methods._sgd import mixed_batches
@@ -73,7 +73,8 @@ from oneshui.methods.metaunlearn import MetaUnlearn
 from oneshui.methods.metaunlearn.loss_net import NetworkView, meta_step, moved_parameters
 from oneshui.methods.metaunlearn.objective import OuterLoss, forget_terms
 from oneshui.methods.scrub import SCRUB
-from oneshui.requests import PrepareRequest, SupportSet, UnlearnRequest
+from oneshui.requests import FullAccessRequest, PrepareRequest, SupportSet, UnlearnRequest
+from oneshui.spec import TrainingSpec
 from oneshui.training.predict import predict_logits
 
 CPU = torch.device("cpu")
@@ -270,33 +271,38 @@ def scrub_epoch() -> dict[str, Any]:
     return compare(plain, ours, rounds=5)
 
 
+def pictures(inputs: torch.Tensor, labels: torch.Tensor) -> LabelledImages:
+    """The same as a data set."""
+    whole = people(inputs, labels)
+    rows = np.arange(len(labels))
+    return make_images(whole.images.numpy(), labels.numpy(), whole.identities.numpy(), rows)
+
+
 def bad_teacher() -> dict[str, Any]:
     """Both teachers."""
-    model, dumb = network("medium"), random_teacher(network("medium"), torch.Generator())
-    inputs, labels = some("medium", 128)
-    data = people(inputs, labels)
-    images = make_images(
-        data.images.numpy(), labels.numpy(), data.identities.numpy(), np.arange(len(labels))
-    )
+    model, images = network("medium"), pictures(*some("medium", 128))
     forget, retain = images.select(np.arange(16)), images.select(np.arange(16, 128))
     method = BadTeacher(epochs=3, learning_rate=1e-3, divergence="bernoulli")
+    request = FullAccessRequest(
+        model=model,
+        task="multilabel",
+        seed=0,
+        support=people(*some("medium", 16)),
+        prepared=None,
+        forget=forget,
+        retain=retain,
+        val=retain,
+        training=TrainingSpec(),
+        fresh_model=model,
+    )
+    dumb = random_teacher(model, request.generator("bad teacher weights"))
 
-    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        draws = torch.Generator().manual_seed(0)
-        return mixed_batches(forget, retain, 32, device=CPU, generator=draws)
+    def plain() -> nn.Module:
+        draws = request.generator("bad teacher batches")
+        batches = partial(mixed_batches, forget, retain, 32, device=CPU, generator=draws)
+        return plain_bad_teacher(model, dumb, batches, method)
 
-    def ours() -> nn.Module:
-        student = copy.deepcopy(model)
-        known = [taught_by(one, part, 32, CPU) for one, part in ((dumb, forget), (model, retain))]
-        draws = partial(torch.Generator().manual_seed, 0)
-        follow(
-            student,
-            method,
-            lambda: (b[:2] for b in mixed_batches(*known, 32, device=CPU, generator=draws())),
-        )
-        return student
-
-    plain = partial(plain_bad_teacher, model, dumb, batches, method)
+    ours = partial(method.unlearn, request)
     close(dict(ours().named_parameters()), dict(plain().named_parameters()))
     return compare(plain, ours, rounds=3)
 
@@ -305,13 +311,9 @@ def predict() -> dict[str, Any]:
     """Evaluation."""
     figures: dict[str, Any] = {}
     for name in NETWORKS:
-        model, (inputs, labels) = network(name), some(name, 512)
-        data = people(inputs, labels)
-        images = make_images(
-            data.images.numpy(), labels.numpy(), data.identities.numpy(), np.arange(len(labels))
-        )
+        model, images = network(name), pictures(*some(name, 512))
         ours = partial(predict_logits, model, images, device=CPU)
-        plain = partial(predict_logits, model, images, device=CPU, batch_size=256)
+        plain = partial(ours, batch_size=256)
         assert torch.equal(ours(), plain())
         figures[name] = compare(plain, ours, rounds=5)
     return {**figures["medium"], "small": figures["small"]}

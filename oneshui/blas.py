@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def found() -> ThreadpoolController:
     """The libraries that are loaded, SciPy's among them.
 
-    Looking for them takes calls of the system that no method may make after deletion, so whoever
-    guards it has them found before.
+    Looking for them takes calls of the system that no method may make after deletion, so
+    ``oneshui.deletion`` has them found before.
     """
     import scipy.linalg as loads_it  # noqa: F401
     from threadpoolctl import ThreadpoolController

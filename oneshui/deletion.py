@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from oneshui import blas
 from oneshui.errors import DataAccessError
 
 _PATHS: Mapping[str, tuple[int, ...]] = {
@@ -110,8 +111,7 @@ def _guard(
 ) -> Hook:
     own, allowed = spellings(folders), spellings(opened)
     protected = own.union(_PROCESSES, *map(_led_to, own)) if ways_out else own
-    itself = ("self", str(os.getpid()))
-    allowed |= {f"/proc/{it}/{name}" for it in itself for name in ("status", "clear_refs", "maps")}
+    allowed |= {f"/proc/{os.getpid()}/{name}" for name in ("status", "clear_refs", "maps")}
     above = {parent for path in protected for parent in _parents(path)}
 
     def is_refused(name: object, *, as_start: bool) -> bool:
@@ -174,6 +174,7 @@ def deleted(folders: Sequence[Path], method: str, opened: Sequence[Path] = ()) -
             changed, or code leaves Python or this process.
     """
     global _installed
+    blas.found()
     hook = _guard(folders, method, opened)
     with _lock:
         if not _installed:
@@ -202,4 +203,6 @@ def delete_for_good(
         ways_out: Whether to refuse what leaves Python or the process; False where the kernel
             keeps the files, and this guard only says it in better words.
     """
+    if ways_out:
+        blas.found()
     sys.addaudithook(_guard(folders, method, opened, ways_out=ways_out))

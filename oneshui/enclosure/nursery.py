@@ -26,7 +26,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from oneshui import blas
 from oneshui.deletion import deleted
 from oneshui.enclosure import kernel
 from oneshui.enclosure.report import read_result, write_error, write_result
@@ -106,7 +105,6 @@ def enclosed(
     try:
         if how == "audit":
             opened = (*walls.handed, *walls.writable, private, *walls.libraries())
-            blas.found()
             with deleted(walls.protected, walls.method, opened):
                 tensors, value = action(private)
             on_processor = {name: tensor.cpu() for name, tensor in tensors.items()}

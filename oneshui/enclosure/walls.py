@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from oneshui import blas
 from oneshui.deletion import delete_for_good, spellings
 from oneshui.enclosure import kernel
 from oneshui.sources import files_behind
@@ -90,8 +89,6 @@ class Walls:
         """
         self._forget(private)
         abi = kernel.landlock_abi()
-        if not abi:
-            blas.found()
         opened = (*self.handed, *self.writable, private, *self.libraries())
         if sys.platform == "linux":
             kernel.cut_off()

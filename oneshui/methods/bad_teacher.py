@@ -23,8 +23,9 @@ for all epochs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.methods._teachers import TeacherSteps
@@ -33,7 +34,6 @@ from oneshui.methods.fields import number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from oneshui.data.crops import Augmentation
@@ -64,31 +64,24 @@ class BadTeacherSteps(TeacherSteps):
         from oneshui.methods._sgd import mixed_batches
 
         self.check(request.model, request.task)
-        device = request.device
+        device, size = request.device, self.batch_size
         model = copy.deepcopy(request.model).to(device).eval()
         dumb = distillation.random_teacher(model, request.generator("bad teacher weights"))
         dumb = dumb.to(device)
-        draws = request.generator("bad teacher batches")
-        is_asked_once = augmentation == "none"
-        if is_asked_once:
-            forget = distillation.taught_by(dumb, forget, self.batch_size, device)
+        batches = partial(
+            mixed_batches,
+            batch_size=size,
+            device=device,
+            generator=request.generator("bad teacher batches"),
+            augmentation=augmentation,
+        )
+        if augmentation == "none":
+            forget = distillation.taught_by(dumb, forget, size, device)
             if retain is not None:
-                retain = distillation.taught_by(model, retain, self.batch_size, device)
-
-        def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-            return mixed_batches(
-                forget,
-                retain,
-                self.batch_size,
-                device=device,
-                generator=draws,
-                augmentation=augmentation,
-            )
-
-        if is_asked_once:
-            distillation.follow(model, self, lambda: (batch[:2] for batch in batches()))
+                retain = distillation.taught_by(model, retain, size, device)
+            distillation.follow(model, self, lambda: (it[:2] for it in batches(forget, retain)))
         else:
-            distillation.follow_teachers(model, self, dumb, batches)
+            distillation.follow_teachers(model, self, dumb, lambda: batches(forget, retain))
         return model
 
 
