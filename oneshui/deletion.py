@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import sys
 import threading
@@ -72,6 +73,17 @@ our methods has cause to."""
 
 _PROCESSES = frozenset({"/proc", "/dev/shm"})
 """Where a system shows processes and their memory."""
+
+
+def _load_libraries() -> None:
+    """Load what methods need by calls that the guard refuses.
+
+    SciPy's linear algebra, and timm with torchvision's operators: torchvision takes a refusal for
+    their absence, says nothing, and cannot be imported in this process again.
+    """
+    blas.found()
+    importlib.import_module("timm")
+
 
 Hook = Callable[[str, tuple[Any, ...]], None]
 _lock = threading.Lock()
@@ -174,7 +186,7 @@ def deleted(folders: Sequence[Path], method: str, opened: Sequence[Path] = ()) -
             changed, or code leaves Python or this process.
     """
     global _installed
-    blas.found()
+    _load_libraries()
     hook = _guard(folders, method, opened)
     with _lock:
         if not _installed:
@@ -204,5 +216,5 @@ def delete_for_good(
             keeps the files, and this guard only says it in better words.
     """
     if ways_out:
-        blas.found()
+        _load_libraries()
     sys.addaudithook(_guard(folders, method, opened, ways_out=ways_out))

@@ -71,9 +71,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesWhole:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _shared_results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _shared_results(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[None]:
     own = tmp_path_factory.getbasetemp()
-    with results_kept_in((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pool"):
+    # The variable of the environment reaches processes that tests start, too, which would find
+    # what another day and another checkout left in the machine's own folder.
+    is_of_xdist = hasattr(pytestconfig, "workerinput")
+    with results_kept_in((own.parent if is_of_xdist else own) / "pool"):
         yield
 
 

@@ -36,5 +36,6 @@ def test_a_file_passes_on_a_device_that_is_played(file: str) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    first = done.stdout.partition("= FAILURES =")[2][:6000]
+    assert done.returncode == 0, f"{first}\n[...]\n{done.stdout[-3000:]}{done.stderr[-2000:]}"
     assert " passed" in done.stdout.splitlines()[-1]

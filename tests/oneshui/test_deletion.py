@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.processes import python
 
 from oneshui import deletion
 from oneshui.deletion import deleted
@@ -177,3 +178,24 @@ def test_the_message_names_the_method_of_this_request(data: Path) -> None:
     for method in ("first", "second"):
         with deleted([data], method), pytest.raises(DataAccessError, match=f"method {method} "):
             list(data.iterdir())
+
+
+_FIRST = """
+import contextlib, sys
+from oneshui.deletion import delete_for_good, deleted
+
+with contextlib.ExitStack() as stack:
+    if sys.argv[1] == "for good":
+        delete_for_good([], "a", ways_out=True)
+    else:
+        stack.enter_context(deleted([], "a"))
+    import timm
+import torchvision
+assert torchvision.extension._has_ops()
+"""
+
+
+@pytest.mark.parametrize("until", ["for one call", "for good"])
+def test_timm_may_be_imported_first_while_data_are_deleted(until: str) -> None:
+    with python(_FIRST, until) as process:
+        assert process.wait() == 0
