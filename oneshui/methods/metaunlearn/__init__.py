@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from oneshui.errors import InputError
 from oneshui.methods.base import Range, register
-from oneshui.methods.fields import number
+from oneshui.methods.fields import clipping, number
 from oneshui.spec import Access
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class MetaUnlearn:
         num_blocks: Its residual blocks.
         embed_size: Width of the identity embedding.
         dropout: Its dropout probability while it is trained.
+        clip_norm: Largest norm of the outer loss's gradient, of each network in preparation; 0
+            leaves it alone.
     """
 
     name: ClassVar[str] = "metaunlearn"
@@ -107,6 +109,7 @@ class MetaUnlearn:
         "num_blocks",
         "embed_size",
         "dropout",
+        "clip_norm",
     )
     search_space: ClassVar[Mapping[str, Range]] = {
         "step_scale": Range(low=0.1, high=10.0, log=True)
@@ -137,6 +140,7 @@ class MetaUnlearn:
     num_blocks: int = number(0, at_least=0)
     embed_size: int = number(64, at_least=1)
     dropout: float = number(0.5, at_least=0, below=1)
+    clip_norm: float = clipping()
 
     def prepare(self, request: PrepareRequest) -> dict[str, torch.Tensor]:
         """The trained networks' weights and the training identities, on the CPU.
@@ -170,6 +174,7 @@ class MetaUnlearn:
             learning_rate=self.learning_rate,
             step_size=self.step_size,
             chunk_size=self.batch_size,
+            clip_norm=self.clip_norm,
         )
         self._train(trainer, request, model)
         prepared = {

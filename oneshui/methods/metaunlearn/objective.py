@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from oneshui.errors import NumericalError
+from oneshui.methods._sgd import clipped
 from oneshui.methods.metaunlearn.loss_net import (
     MetaLossNet,
     ModelView,
@@ -244,6 +245,7 @@ class MetaTrainer:
         learning_rate: Of AdamW (amsgrad, no weight decay) on the networks.
         step_size: Eta.
         chunk_size: Support images per pass through the model.
+        clip_norm: Largest norm of the outer loss's gradient, of each network; 0 leaves it alone.
     """
 
     def __init__(
@@ -257,10 +259,12 @@ class MetaTrainer:
         learning_rate: float,
         step_size: float,
         chunk_size: int = 64,
+        clip_norm: float = 0.0,
     ) -> None:
         self._view = view
         self._start = start
         self._outer = outer
+        self._clip_norm = clip_norm
         self._step = partial(meta_step, step_size=step_size, chunk_size=chunk_size)
         self._nets = [forget_net] if retain_net is None else [forget_net, retain_net]
         self._optimizers = [
@@ -323,8 +327,10 @@ class MetaTrainer:
         parameters, values = self._start, []
         for net, optimizer, part in zip(self._nets, self._optimizers, terms, strict=True):
             step = self._step(net, self._view, parameters, support, part)
-            for name, parameter in net.named_parameters():
-                parameter.grad = step.gradients[name]
+            named = dict(net.named_parameters())
+            gradients = clipped([step.gradients[name] for name in named], self._clip_norm)
+            for parameter, gradient in zip(named.values(), gradients, strict=True):
+                parameter.grad = gradient
             optimizer.step()
             parameters = step.unlearned
             values.append(step.value)

@@ -31,7 +31,7 @@ STEPPING = (
     "scrub_support",
     "spotter",
 )
-"""``neggrad_plus`` has always clipped, and ``metaunlearn`` learns how long its step is."""
+"""``neggrad_plus`` has always clipped; ``metaunlearn`` clips where it is prepared."""
 
 QUICK: dict[str, dict[str, Any]] = {
     "l2ul": {"num_adversarial": 2, "attack_steps": 2},
@@ -68,7 +68,7 @@ def test_these_and_no_others_have_the_younger_field() -> None:
         for field in dataclasses.fields(methods.get(name))  # type: ignore[arg-type]
         if field.metadata.get(YOUNGER)
     }
-    assert found == set(STEPPING)
+    assert found == {*STEPPING, "metaunlearn"}
 
 
 @each_method
@@ -86,8 +86,24 @@ def test_a_single_step_is_as_long_as_the_bound_says(name: str) -> None:
     assert moved == pytest.approx(0.02, rel=1e-3)
 
 
+def test_metaunlearn_is_prepared_with_the_bound_and_moves_as_it_learned() -> None:
+    problem = TinyProblem("convnext")
+    usual = {"epochs": 2, "hidden_size": 8, "embed_size": 4}
+
+    def prepared(**changes: Any) -> dict[str, torch.Tensor]:
+        method: Any = methods.build("metaunlearn", {**usual, **changes})
+        found: dict[str, torch.Tensor] = method.prepare(problem.prepare_request())
+        return found
+
+    plain = prepared()
+    assert largest_difference(prepared(clip_norm=1e9), plain) == 0
+    bound = prepared(clip_norm=1e-6)
+    assert largest_difference(bound, plain) > 0
+    assert way(unlearned("metaunlearn", **usual, clip_norm=1e-6)) > 0.01
+
+
 def test_a_bound_that_is_not_set_is_in_no_identity() -> None:
-    for name in STEPPING:
+    for name in (*STEPPING, "metaunlearn"):
         assert "clip_norm" not in methods.hyperparameters(methods.build(name, {}))
         set_ = methods.hyperparameters(methods.build(name, {"clip_norm": 0.5}))
         assert set_["clip_norm"] == 0.5

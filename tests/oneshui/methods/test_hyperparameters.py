@@ -157,7 +157,7 @@ DECLARED: dict[str, Declared] = {
             *("num_simulated", "num_requests", "loss_type", "distance", "use_accs"),
             *("retain_weight", "val_weight", "parameters", "use_retain"),
             *("use_features", "use_targets", "use_identity"),
-            *("hidden_size", "num_blocks", "embed_size", "dropout"),
+            *("hidden_size", "num_blocks", "embed_size", "dropout", "clip_norm"),
         ),
         {
             "epochs": 3,

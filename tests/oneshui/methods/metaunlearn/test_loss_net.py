@@ -230,42 +230,54 @@ def test_training_lowers_the_outer_loss(parameters: Any) -> None:
     assert values[-1] < values[0]
 
 
+class Rehearsal:
+    """A trainer's arguments, and a request: its support set, forget and val batch."""
+
+    def __init__(self) -> None:
+        problem, model = TinyProblem(), tiny_model("vit").requires_grad_(False)
+        self.view, self.start = NetworkView(model), moved_parameters(model, "layers")
+        self.method = dataclasses.replace(SMALL, dropout=0.0, loss_type="original")
+        self.outer = OuterLoss(method=self.method, task="multilabel")
+        sets = {name: problem.images(name) for name in ("support", "forget", "val")}
+        batches = {
+            name: Batch(inputs=data.inputs(), labels=data.labels, original=model(data.inputs()))
+            for name, data in sets.items()
+        }
+        self.forget, self.val = batches["forget"], batches["val"]
+        self.support = Support(
+            inputs=batches["support"].inputs,
+            labels=batches["support"].labels,
+            index=sets["support"].identities,
+        )
+
+    def trainer(self, net: MetaLossNet, clip_norm: float = 0.0) -> MetaTrainer:
+        return MetaTrainer(
+            view=self.view,
+            start=self.start,
+            forget_net=net,
+            retain_net=None,
+            outer=self.outer,
+            learning_rate=1e-2,
+            step_size=0.1,
+            clip_norm=clip_norm,
+        )
+
+
 def test_an_update_is_adam_s_with_amsgrad_and_without_decay() -> None:
-    problem, model = TinyProblem(), tiny_model("vit").requires_grad_(False)
-    view, start = NetworkView(model), moved_parameters(model, "layers")
-    method = dataclasses.replace(SMALL, dropout=0.0, loss_type="original")
-    outer = OuterLoss(method=method, task="multilabel")
-    sets = {name: problem.images(name) for name in ("support", "forget", "val")}
-    batches = {
-        name: Batch(inputs=data.inputs(), labels=data.labels, original=model(data.inputs()))
-        for name, data in sets.items()
-    }
-    support = Support(
-        inputs=batches["support"].inputs,
-        labels=batches["support"].labels,
-        index=sets["support"].identities,
-    )
+    one = Rehearsal()
     # What amsgrad keeps is the large gradient of the first request; those of the others are small.
-    near = BatchGroup(forget=batches["val"], val=batches["val"])
-    requests = [[BatchGroup(forget=batches["forget"], val=batches["val"])], *[[near]] * 7]
-    ours = small_net(method)
-    trainer = MetaTrainer(
-        view=view,
-        start=start,
-        forget_net=ours,
-        retain_net=None,
-        outer=outer,
-        learning_rate=1e-2,
-        step_size=0.1,
-    )
-    found = [trainer.update(support, groups) for groups in requests]
+    near = BatchGroup(forget=one.val, val=one.val)
+    requests = [[BatchGroup(forget=one.forget, val=one.val)], *[[near]] * 7]
+    ours = small_net(one.method)
+    trainer = one.trainer(ours)
+    found = [trainer.update(one.support, groups) for groups in requests]
     apart = {}
     for amsgrad in (True, False):
-        plain, values = small_net(method), []
+        plain, values = small_net(one.method), []
         optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2, amsgrad=amsgrad)
         for groups in requests:
-            terms = forget_terms(view, outer, groups)
-            step = meta_step(plain, view, start, support, terms, step_size=0.1)
+            terms = forget_terms(one.view, one.outer, groups)
+            step = meta_step(plain, one.view, one.start, one.support, terms, step_size=0.1)
             for name, parameter in plain.named_parameters():
                 parameter.grad = step.gradients[name]
             optimizer.step()
@@ -275,6 +287,22 @@ def test_an_update_is_adam_s_with_amsgrad_and_without_decay() -> None:
             assert found == pytest.approx(values)
     assert apart[True] < 1e-6
     assert apart[False] > 1e-5
+
+
+@pytest.mark.parametrize(("share", "left"), [(0.0, 1.0), (0.1, 0.1), (2.0, 1.0)])
+def test_an_update_follows_the_clipped_gradient(share: float, left: float) -> None:
+    one = Rehearsal()
+    groups = [BatchGroup(forget=one.forget, val=one.val)]
+
+    def followed(clip_norm: float) -> dict[str, torch.Tensor]:
+        net = small_net(one.method)
+        one.trainer(net, clip_norm).update(one.support, groups)
+        return {name: it.grad for name, it in net.named_parameters() if it.grad is not None}
+
+    whole = followed(0.0)
+    norm = float(torch.stack([it.norm() for it in whole.values()]).norm())
+    expected = {name: left * it for name, it in whole.items()}
+    assert largest_difference(followed(share * norm), expected) < 1e-4 * norm
 
 
 class Golden:
