@@ -254,13 +254,16 @@ def _check_pool(table: ImageTable, sweep: SweepSpec, dataset: str, cells: Sequen
     """Refuse a pool of more people than can be spared, or with too few for the cells that choose.
 
     Raises:
-        InputError: Naming dataset and seed.
+        InputError: Naming dataset and key.
     """
     people = 0 if sweep.audit is None else sweep.audit.pool
     if not people:
         return
     walk = sweep.datasets[dataset].split_walk
-    where = f"dataset {dataset}, sweep.audit.pool={people}, seed {POOL_SEED}"
+    where = (
+        f"dataset {dataset}, a pool of {people} people, drawn as those are who ask (lower "
+        "sweep.audit.pool for fewer)"
+    )
     try:
         pool = make_split(
             table.identity, table.identity_order, num_forget=people, seed=POOL_SEED, walk=walk

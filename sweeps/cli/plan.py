@@ -98,7 +98,7 @@ def _print_audits(plan: Plan, found: Forecast, console: Console) -> None:
             "shared by all rows, forget sizes, seeds and tunings"
         )
     if left:
-        text += f"; about {hours} {'GPU' if on_gpu else 'CPU'}-hours of the work below"
+        text += f"; about {hours} {'GPU' if on_gpu else 'CPU'}-hours of the work above"
     say(console, text, "  audits: ")
 
 

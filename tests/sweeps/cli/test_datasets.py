@@ -93,7 +93,8 @@ def test_a_pool_needs_people_who_can_be_spared_and_enough_for_who_is_chosen_from
     assert check(40, 8) == ""
     with pytest.raises(
         InputError,
-        match=r"^dataset synthetic_tiny, sweep\.audit\.pool=32, seed 2000: forget size 32 is too ",
+        match=r"^dataset synthetic_tiny, a pool of 32 people, .* \(lower sweep\.audit\.pool for "
+        r"fewer\): forget size 32 is too ",
     ):
         check(40, 32)
     assert check(40, 16, "++sweep.choose=memorised") == ""
