@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _LONGEST_NUMBER = 18
 #: Size that stands for a picture that is not there, in tables that may lack some.
 ABSENT = -1
+TABLES = (".csv", ".parquet")
+"""How a table ends that may be named in place of its folder."""
 
 
 class AbsentDatasetError(DataError):
@@ -61,6 +63,15 @@ class ImageTable:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+
+def root_of(place: Path) -> Path:
+    """The folder below which the pictures are, where a dataset is said to be in this place.
+
+    Args:
+        place: The dataset's folder, or a table, which lists pictures beside and below itself.
+    """
+    return place.parent if place.suffix in TABLES and not place.is_dir() else place
 
 
 def require_folders(folders: Sequence[Path], remedy: str) -> None:

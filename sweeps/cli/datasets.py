@@ -12,7 +12,7 @@ from rich.console import Console
 from oneshui.data import registry
 from oneshui.data.contents import fingerprint
 from oneshui.data.splits import make_split, most_requests, require_shared_labels
-from oneshui.data.table import ImageTable
+from oneshui.data.table import TABLES, ImageTable
 from oneshui.errors import InputError
 from oneshui.faces.generate import generate, spoiled
 from oneshui.spec import FACES_LAYOUTS, ProgressCallback, images_needed
@@ -36,7 +36,9 @@ from sweeps.store.datasets import RemoteFolder
 
 
 def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
-    """The folder that contains the dataset's own: generated faces live in the output folder.
+    """The folder that contains the dataset's own, or its table.
+
+    Generated faces live in the output folder.
 
     Raises:
         InputError: A package would bring it, and is not installed.
@@ -46,8 +48,12 @@ def folder_of(dataset: DatasetSpec, places: Places) -> Path | RemoteFolder:
     if dataset.installed is not None:
         return dataset.installed().absolute()
     if "://" in places.data_dir:
-        uri = f"{places.data_dir.rstrip('/')}/{dataset.path}"
-        return RemoteFolder(uri=uri.rstrip("/"), name=registry.get(dataset.layout).folder)
+        uri = f"{places.data_dir.rstrip('/')}/{dataset.path}".rstrip("/")
+        name = registry.get(dataset.layout).folder
+        if not name and uri.endswith(TABLES):
+            above, _, table = uri.rpartition("/")
+            return RemoteFolder(uri=above, name=name, table=table)
+        return RemoteFolder(uri=uri, name=name)
     return (Path(places.data_dir) / dataset.path).absolute()
 
 
@@ -60,7 +66,7 @@ def is_here(dataset: DatasetSpec, places: Places) -> bool:
     except InputError:
         return False
     own = registry.get(dataset.layout).folder
-    return isinstance(folder, RemoteFolder) or (folder / own).is_dir()
+    return isinstance(folder, RemoteFolder) or (folder / own).exists()
 
 
 def _generated_folder(dataset: DatasetSpec, places: Places) -> Path:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from oneshui.data.table import root_of
 from oneshui.errors import InputError
 from oneshui.origin import origin_of
 from oneshui.plugins import Plugin, source_behind
@@ -48,7 +49,8 @@ class WorkerEnvironment:
 
     Attributes:
         store: Where inputs come from and results go.
-        data_folders: Folder of each dataset, by the key of its index job; may be in a bucket.
+        data_folders: Folder or table of each dataset, by the key of its index job; may be in a
+            bucket.
         logs: Folder of the log files, in the output folder.
         weights_file: That the starting weights are read from; None if they are from no file.
         pretrained_files: Models that stand in for pretrained ones, by the sha256 of their files.
@@ -81,12 +83,13 @@ class WorkerEnvironment:
     @property
     def protected(self) -> tuple[Path, ...]:
         """Folders of pictures and results: no method may reach them when the data are deleted."""
-        folders = (it if isinstance(it, Path) else it.folder for it in self.data_folders.values())
+        places = self.data_folders.values()
+        folders = (root_of(it) if isinstance(it, Path) else it.folder for it in places)
         results = (self.store.root, self.logs.parent, *self.other_results)
         return (*folders, *results, cache_folder())
 
     def data_folder(self, key: str) -> Path:
-        """Folder of a dataset on this machine, fetched if it is in a bucket.
+        """Folder or table of a dataset on this machine, fetched if it is in a bucket.
 
         Args:
             key: Of the dataset's index job.

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+from oneshui.data.table import root_of
 from oneshui.errors import InputError
 from oneshui.spec import Task
 from sweeps.graph.job import Job, canonical_json
@@ -94,8 +95,9 @@ def _check_folders(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
     for job in jobs:
         if job.stage == "cache" and env.store.find(job.stage, job.key) is None:
             folder = env.data_folders.get(job.inputs["index"])
-            if isinstance(folder, Path) and not folder.is_dir():
+            if isinstance(folder, Path) and not folder.exists():
+                what = "dataset folder" if root_of(folder) == folder else "table"
                 raise InputError(
-                    f"the machine {socket.gethostname()} has no dataset folder {folder}; put the "
+                    f"the machine {socket.gethostname()} has no {what} {folder}; put the "
                     "data there, share the folder, or set data_dir to one that every machine has"
                 )

@@ -34,10 +34,12 @@ class RemoteFolder:
     Attributes:
         uri: What contains it, ``s3://...`` or ``gs://...``.
         name: Of the folder; empty for all that is there.
+        table: Of a table in it, where the dataset is named by its table.
     """
 
     uri: str
     name: str
+    table: str = ""
 
     @property
     def folder(self) -> Path:
@@ -46,7 +48,7 @@ class RemoteFolder:
         return cache_folder() / "data" / which
 
     def fetch(self, progress: ProgressCallback | None = None) -> Path:
-        """This machine's copy, compared once per process with what is in the bucket.
+        """This machine's copy of it or of its table, compared once per process with the bucket's.
 
         Only what is absent or has changed is downloaded; what a kill interrupted goes on.
 
@@ -61,7 +63,7 @@ class RemoteFolder:
         """
         bucket, folder = Bucket(self.uri, key=KEY), self.folder
         if folder in _compared:
-            return folder
+            return folder / self.table
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -85,7 +87,7 @@ class RemoteFolder:
                     path.unlink()
             _write(record, {one.name: one.tag for one in listed})
         _compared.add(folder)
-        return folder
+        return folder / self.table
 
     def _listed(self, bucket: Bucket) -> list[Object]:
         listed = bucket.list(self.name)

@@ -21,6 +21,7 @@ from sweeps.graph.plan import Plan, expand
 from sweeps.schedule.failure import Failure
 from sweeps.schedule.scheduler import Scheduler
 from sweeps.stages.context import WorkerEnvironment, environment
+from sweeps.stages.preflight import preflight
 from sweeps.stages.run import limit_threads
 from sweeps.store import LocalStore, Store, open_store
 from sweeps.store.status import scan
@@ -78,6 +79,7 @@ def inline_sweep(
     for dataset in datasets:
         ensure_generated(dataset, spec.places, lambda _done, _total: None, workers=1)
     env = dataclasses.replace(environment(spec, store, folders), device=device)
+    preflight(plan.jobs.values(), env)
     limit_threads(1)
     found = scan(plan, store, discard=True)
     scheduler = Scheduler(plan.jobs, found.entries)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oneshui.data.registry import register
 from oneshui.data.table import (
+    TABLES,
     AbsentDatasetError,
     ImageTable,
     appearance_order,
@@ -305,8 +306,9 @@ def _locate(data_dir: Path) -> Path:
         raise AbsentDatasetError(
             f"{data_dir} is absent: set data_dir to a table of pictures (docs/own_table.md)"
         )
-    if data_dir.suffix not in (".csv", ".parquet"):
-        raise AbsentDatasetError(f"{data_dir} is no table: its name must end in .csv or .parquet")
+    if data_dir.suffix not in TABLES:
+        ends = " or ".join(TABLES)
+        raise AbsentDatasetError(f"{data_dir} is no table: its name must end in {ends}")
     return data_dir
 
 

@@ -21,11 +21,13 @@ def test_protected_are_data_results_and_what_is_kept_of_buckets(
     monkeypatch.setenv("ONESHUI_CACHE", str(tmp_path / "copies"))
     store = LocalStore(tmp_path / "elsewhere" / "store")
     remote = RemoteFolder(uri="s3://bucket/data", name="faces")
-    folders: dict[str, Path | RemoteFolder] = {"a": tmp_path / "faces", "b": remote}
+    table = tmp_path / "mine" / "pets.csv"
+    folders: dict[str, Path | RemoteFolder] = {"a": tmp_path / "faces", "b": remote, "c": table}
     env = WorkerEnvironment(store=store, data_folders=folders, logs=tmp_path / "out" / "logs")
     expected = {
         tmp_path / "faces",
         remote.folder,
+        table.parent,
         store.root,
         tmp_path / "out",
         tmp_path / "copies",

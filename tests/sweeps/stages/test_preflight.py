@@ -66,6 +66,12 @@ def test_a_machine_without_the_dataset_is_named_before_anything_is_read(tmp_path
     swept.store.discard(cache.stage, cache.key)
     with pytest.raises(InputError, match=r"has no dataset folder .*nowhere"):
         preflight(swept.plan.jobs.values(), env)
+    table = tmp_path / "pets.csv"
+    env = dataclasses.replace(env, data_folders=dict.fromkeys(elsewhere, table))
+    with pytest.raises(InputError, match=r"has no table .*pets\.csv; put the data there"):
+        preflight(swept.plan.jobs.values(), env)
+    table.touch()
+    preflight(swept.plan.jobs.values(), env)
 
 
 def test_a_gpu_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from oneshui.data.contents import fingerprint
 from oneshui.data.registry import load_dataset
 from oneshui.errors import DataError, InputError
 from oneshui.faces.generate import FacesSpec, generate_celebahq
-from sweeps.cli.datasets import prepare_datasets
+from sweeps.cli.datasets import folder_of, is_here, prepare_datasets
 from sweeps.config import load
 from sweeps.executor.worker import execute
 from sweeps.graph.job import Job
@@ -122,6 +122,32 @@ def test_an_empty_place_is_bad_input(bucket: Bucket) -> None:
         RemoteFolder(uri=bucket.uri, name="celeba").fetch()
     with pytest.raises(InputError, match=r"data_dir 'ftp://x/y' is not supported"):
         RemoteFolder(uri="ftp://x/y", name="celeba").fetch()
+
+
+@pytest.mark.parametrize("place", ["mine/pets.csv", "mine", ""])
+def test_a_table_in_a_bucket_is_named_as_one_on_disk(
+    bucket: Bucket, tmp_path: Path, place: str
+) -> None:
+    name = place.partition("/")[2] or "images.csv"
+    folder = tmp_path / "mine" if place else tmp_path
+    (folder / "pictures").mkdir(parents=True)
+    (folder / "pictures" / "a.png").write_bytes(b"not looked at")
+    (folder / name).write_text("path,identity,label\npictures/a.png,ann,cat\n")
+    for path in folder.rglob("*.*"):
+        bucket.put(str(path.relative_to(tmp_path)), path)
+    own = f"datasets.pets={{layout: table, path: '{place}', forget_sizes: [1]}}"
+    asked = ["sweep.datasets=[pets]", "sweep.methods=[pretrain]", own]
+    for data_dir in (bucket.uri, str(tmp_path)):
+        spec = load([*asked, f"data_dir={data_dir}"])
+        found = folder_of(spec.sweep.datasets["pets"], spec.places)
+        assert is_here(spec.sweep.datasets["pets"], spec.places)
+        read = found if isinstance(found, Path) else found.fetch()
+        table = load_dataset("table", read)
+        assert table.paths == ("pictures/a.png",)
+        env = WorkerEnvironment(
+            store=LocalStore(tmp_path / "store"), data_folders={"pets": found}, logs=tmp_path
+        )
+        assert table.root in env.protected
 
 
 def test_an_object_that_shrinks_while_it_is_fetched_is_noticed(
