@@ -89,6 +89,23 @@ def recovery_error(
     return float(np.std(differences, ddof=1)) / (most - least)
 
 
+def known_again(retrained: Curve, pretrained: Curve) -> float | None:
+    """The score from which on a model knows what was to be forgotten, as the pretrained one did.
+
+    Args:
+        retrained: As for ``recovery``.
+        pretrained: As there.
+
+    Returns:
+        None where there is nothing to relearn: a score is missing at step 0, or the pretrained
+        model's is not ``LEAST_KNOWN`` above the retrained one's.
+    """
+    before, goal = pretrained[0], retrained[0]
+    if before is None or goal is None or before - goal < LEAST_KNOWN:
+        return None
+    return goal + KNOWN_AGAIN * (before - goal)
+
+
 def relearn_steps(curve: Curve, retrained: Curve, pretrained: Curve) -> int | None:
     """The first of ``TIMES`` at which the model is as good as the pretrained one was at step 0.
 
@@ -98,15 +115,11 @@ def relearn_steps(curve: Curve, retrained: Curve, pretrained: Curve) -> int | No
         pretrained: Of the pretrained model.
 
     Returns:
-        None where that never was so, or was not measured, or where there is nothing to recover: the
-        pretrained model is not ``LEAST_KNOWN`` above the retrained one at step 0.
+        None where that never was so, or was not measured, or where ``known_again`` is None.
     """
-    before, goal = pretrained[0], retrained[0]
-    if before is None or goal is None or before - goal < LEAST_KNOWN:
-        return None
-    wanted = goal + KNOWN_AGAIN * (before - goal)
+    wanted = known_again(retrained, pretrained)
     for steps, value in zip(TIMES, curve, strict=True):
-        if value is not None and value >= wanted:
+        if wanted is not None and value is not None and value >= wanted:
             return steps
     return None
 
@@ -172,9 +185,10 @@ def comes_back(row: Probed, again: Probed | None) -> bool | None:
         again: The model that was retrained again; None without one.
 
     Returns:
-        None where neither was measured.
+        None where neither can be told: there is nothing to recover, and who is recognised was not
+        measured or is a single person.
     """
-    if row.recovery is None and row.recognised is None:
+    if row.recovery is None and (row.recognised is None or row.recognised.error is None):
         return None
     return recovers(row, again) or is_recognised(row, again)
 

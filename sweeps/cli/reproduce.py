@@ -55,7 +55,7 @@ def reproduce(
         InputError: There is no such row, it was computed by another version of oneshui, or what
             it is made of is not here.
     """
-    part = part_of(plan, spec.row, entries)
+    part = part_of(plan, spec.row)
     _require_methods(part)
     place = Path(spec.places.output_dir) / PLACE / digest(sorted(part.jobs))[:16]
     places = dataclasses.replace(
@@ -82,19 +82,18 @@ def reproduce(
     return is_same
 
 
-def part_of(plan: Plan, asked: str, entries: Mapping[str, Entry]) -> Plan:
+def part_of(plan: Plan, asked: str) -> Plan:
     """The jobs behind one number of the tables, all its seeds, and nothing else.
 
     Args:
         plan: The sweep's graph.
         asked: As ``mode=why`` takes it.
-        entries: Finished jobs by key.
 
     Raises:
         InputError: There is no such row, or a stage means something else by now.
     """
     rows, measure = find(asked, plan)
-    last = {key for row in rows for key in (row.score_key, *said_by(row, measure, entries))}
+    last = {key for row in rows for key in (row.score_key, *said_by(row, measure))}
     needed = plan.behind(last)
     jobs = {key: job for key, job in plan.jobs.items() if key in needed}
     for job in jobs.values():

@@ -151,7 +151,7 @@ def _of_seed(row: ResultRow, metric: str, entries: Mapping[str, Entry]) -> Numbe
         title=f"seed {row.cell.seed}",
         row=row,
         value=None if value is None else float(value),
-        last=said_by(row, metric, entries),
+        last=said_by(row, metric),
     )
 
 

@@ -17,6 +17,7 @@ from sweeps.graph.job import STAGES, Job
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.graph.studies import NOTHING
 from sweeps.report.audits.hiding import OF_PROBES
+from sweeps.report.measures import CATALOGUE
 from sweeps.report.results import Entries, made_of, resolved_hyperparameters, row_values
 from sweeps.store import Entry
 
@@ -24,22 +25,22 @@ DIGITS = 16
 """Of a content's hash: what people compare."""
 
 
-def said_by(row: ResultRow, measure: str, entries: Entries) -> tuple[str, ...]:
+def said_by(row: ResultRow, measure: str) -> tuple[str, ...]:
     """Keys of the jobs that say a measure of a row: its score, unless audits do.
 
     Args:
         row: One row of the results table.
         measure: A column of it, or a schedule, a colon and a column of ``sequence.csv``.
-        entries: Finished jobs by key.
     """
     schedule, colon, _ = measure.partition(":")
     if colon:
         return tuple(chain.score_key for chain in row.chains if chain.schedule == schedule)
     if measure.startswith("chosen_") and row.chosen is not None:
         return (row.score_key, row.chosen.score_key)
-    for key in (row.lira_key, row.completeness_key):
-        if key is not None and key in entries and measure in entries[key].value:
-            return (key,)
+    if measure in CATALOGUE and CATALOGUE[measure].mlflow.startswith("audit/"):
+        audit = row.lira_key if measure.startswith("lira_") else row.completeness_key
+        if audit is not None:
+            return (audit,)
     if row.probes is not None and measure in OF_PROBES:
         return (row.score_key, *row.probes.keys)
     return (row.score_key,)

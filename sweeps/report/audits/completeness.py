@@ -14,7 +14,7 @@ import pandas as pd
 from sweeps.graph.artifacts import COMPLETENESS
 from sweeps.graph.plan import Plan
 from sweeps.report.analyses import stored_table
-from sweeps.report.audits.part import Part, tables_of
+from sweeps.report.audits.part import Part, not_audited, tables_of
 from sweeps.report.results import with_rows
 from sweeps.report.sheets import write_csv
 from sweeps.store import Entry
@@ -57,10 +57,13 @@ def part(
         folder: The report's, where ``completeness_people.csv`` is written.
 
     Returns:
-        None where nobody asked, or none is done.
+        None where nobody asked.
     """
     measured = frame[frame["same_forget"].notna()]
-    if measured.empty:
+    shown = set(frame["method"])
+    asked = [row for row in plan.results if row.completeness_key and row.row.name in shown]
+    sentences = tuple(not_audited((row, row.completeness_key in entries) for row in asked))
+    if not asked:
         return None
     people = people_frame(plan, entries)
     if not people.empty:
@@ -70,8 +73,9 @@ def part(
         title="Completeness, and what other benchmarks print",
         asks=ASKS,
         tables=tables_of(measured, TITLES, _line),
-        note=NOTE,
+        note="" if measured.empty else NOTE,
         files=() if people.empty else (PEOPLE_FILE,),
+        sentences=sentences,
     )
 
 

@@ -20,6 +20,7 @@ from oneshui.audits.hiding import (
     comes_back,
     gap,
     hides,
+    known_again,
     looks_forgotten,
     recovery,
     recovery_error,
@@ -165,6 +166,20 @@ class Found:
         models = (self.row, self.retrained, self.pretrained)
         return relearn_steps(*(one.curve("5") for one in models))
 
+    @property
+    def can_relearn(self) -> bool:
+        """Whether there is something to relearn, see ``oneshui.audits.hiding.known_again``."""
+        return known_again(self.retrained.curve("5"), self.pretrained.curve("5")) is not None
+
+    def pictures(self, lesson: str) -> int:
+        """How many were taught in a lesson, of all requests."""
+        return sum(int(value["taught"][lesson]) for value in self.row.values)
+
+    @property
+    def asked(self) -> int:
+        """About how many pictures models were asked, of all requests."""
+        return sum(int(value["asked"]) for value in self.row.values)
+
     def gap(self, who: str, what: str) -> Gap | None:
         """The row's rate minus the retrained model's, by "forgotten" or "retained"."""
         return self._gap(self.row, who, what)
@@ -257,7 +272,9 @@ def probes_frame(plan: Plan, entries: Mapping[str, Entry]) -> pd.DataFrame:
 
     Returns:
         Columns dataset, num_forget, seed, method, role, tow, ``OF_PROBES`` (fractions), ``ERRORS``
-        (over people; the last two of the gaps), "people" (forgotten people who were shown), "flag"
+        (over people; the last two of the gaps), "people" (forgotten people who were shown),
+        "taught_1" and "taught_5" (pictures in these lessons), "asked" (pictures that models were
+        asked about), "can_relearn" (whether there was something to relearn), "flag"
         (``HIDES``, ``COMES_BACK`` or ``NOTHING``; null where that cannot be told) and "job_key" (of
         the probe, or that of the first request).
     """
@@ -282,16 +299,23 @@ def probes_frame(plan: Plan, entries: Mapping[str, Entry]) -> pd.DataFrame:
                 "reid_rank1_error": None if first is None else first.error,
                 "reid_tpr_error": None if accepted is None else accepted.error,
                 "people": None if shown is None else len(shown),
+                "taught_1": found.pictures("1"),
+                "taught_5": found.pictures("5"),
+                "asked": found.asked,
+                "can_relearn": found.can_relearn,
                 "flag": _flag(found),
                 "job_key": row.probes.own[0],
             }
         )
     columns = [
         *("dataset", "num_forget", "seed", "method", "role", "tow", *OF_PROBES),
-        *(*ERRORS, "people", "flag", "job_key"),
+        *(*ERRORS, "people", "taught_1", "taught_5", "asked", "can_relearn", "flag", "job_key"),
     ]
     numbers = dict.fromkeys(("tow", *OF_PROBES, *ERRORS, "people"), "float64")
-    return pd.DataFrame(rows, columns=columns).astype({**numbers, "flag": "str"})
+    counts = dict.fromkeys(("taught_1", "taught_5", "asked"), "int64")
+    return pd.DataFrame(rows, columns=columns).astype(
+        {**numbers, **counts, "can_relearn": "bool", "flag": "str"}
+    )
 
 
 def _flag(found: Found) -> str | None:

@@ -15,7 +15,7 @@ import pandas as pd
 from sweeps.graph.artifacts import LIKELIHOOD, LIKELIHOOD_ROC, MEMORISATION
 from sweeps.graph.plan import Plan, ResultRow
 from sweeps.report.analyses import stored_table
-from sweeps.report.audits.part import AuditTable, Part, tables_of
+from sweeps.report.audits.part import NOT_DONE, AuditTable, Part, some_of, tables_of
 from sweeps.report.numbers import signed
 from sweeps.report.results import Entries, with_rows
 from sweeps.report.sheets import write_csv
@@ -28,6 +28,7 @@ ENDS = ("lira_auc_low", "lira_auc_high")
 SHIFT_ENDS = ("lira_shift_low", "lira_shift_high")
 GUESSING = 0.5
 Audits: TypeAlias = Mapping[str, tuple[ResultRow, Entry]]
+ANCHOR, TITLE = "likelihood", "Likelihood audit, person by person"
 TITLES = (
     *("row", "AUC (by chance)", "TPR at 1 %", "TPR at 10 %", "epsilon at least", "worst person"),
     *("95th percentile", "efficacy AUC", "shift", "people", "models", "decisions", "audits"),
@@ -69,11 +70,14 @@ def part(plan: Plan, entries: Entries, frame: pd.DataFrame, folder: Path) -> Par
         folder: Where to write.
 
     Returns:
-        None where the sweep has no such audit, or none is finished.
+        None where the sweep has no such audit. Without files and tables where none is finished.
     """
     found, keys = audits(plan, entries), _keys(plan)
-    if not found:
+    sentences = tuple(_sentences(keys, frame))
+    if not found and not sentences:
         return None
+    if not found:
+        return Part(anchor=ANCHOR, title=TITLE, asks=ASKS, tables=(), note="", sentences=sentences)
     write_csv(people_frame(found), folder / PEOPLE_FILE)
     write_csv(curves_frame(found), folder / CURVES_FILE)
     files = [PEOPLE_FILE, CURVES_FILE]
@@ -82,14 +86,14 @@ def part(plan: Plan, entries: Entries, frame: pd.DataFrame, folder: Path) -> Par
         write_csv(memorised, folder / MEMORISATION_FILE)
         files.append(MEMORISATION_FILE)
     return Part(
-        anchor="likelihood",
-        title="Likelihood audit, person by person",
+        anchor=ANCHOR,
+        title=TITLE,
         asks=ASKS,
         tables=_tables(keys, frame),
         note=NOTE,
         files=tuple(files),
         figures=("likelihood_roc", "memorisation", "hardness_memorised"),
-        sentences=tuple(_sentences(keys, frame)),
+        sentences=sentences,
     )
 
 
@@ -231,7 +235,9 @@ def _sentences(keys: Mapping[str, str], frame: pd.DataFrame) -> Iterator[str]:
     names = ["lira_auc", *ENDS, "lira_auc_by_chance", *SHIFT_ENDS]
     for dataset, every in frame[frame["job_key"].isin(list(keys))].groupby("dataset", sort=False):
         rows = every[every["lira_auc"].notna()]
-        absent = [one for one in every["method"].unique() if one not in set(rows["method"])]
+        is_absent = every["lira_auc"].isna().groupby(every["method"], sort=False)
+        counts = zip(is_absent.sum().items(), is_absent.size(), strict=True)
+        absent = [some_of(str(name), int(none), int(all_)) for (name, none), all_ in counts]
         sentences = []
         if not rows.empty:
             means = {
@@ -251,12 +257,9 @@ def _sentences(keys: Mapping[str, str], frame: pd.DataFrame) -> Iterator[str]:
                 sentences.append(f"Below guessing, where the attack fails: {', '.join(below)}.")
             if rest:
                 sentences.append(f"Not shown either way: {', '.join(rest)}.")
-        if absent:
-            where = "" if sentences else f"{dataset}: "
-            sentences.append(
-                f"{where}{'Not' if sentences else 'not'} audited, because a job of the audit is "
-                f"not done or has failed: {', '.join(absent)}."
-            )
+        if any(absent):
+            where = "Not" if sentences else f"{dataset}: not"
+            sentences.append(f"{where} {NOT_DONE}: {', '.join(filter(None, absent))}.")
         yield " ".join(sentences)
 
 

@@ -38,6 +38,8 @@ def parts_of(
 ) -> tuple[Part, ...]:
     """What every kind of audit has to say, in the order of the page; their tables are written.
 
+    Nothing before the first of them has a table.
+
     Args:
         plan: The sweep's graph.
         entries: Finished jobs by key.
@@ -52,7 +54,8 @@ def parts_of(
         completeness.part(plan, entries, frame, folder),
         attacks.part(frame, people, folder),
     ]
-    return tuple(part for part in found if part is not None)
+    parts = tuple(part for part in found if part is not None)
+    return parts if any(part.tables for part in parts) else ()
 
 
 def write(

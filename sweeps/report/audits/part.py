@@ -5,11 +5,12 @@ Must not import torch, Ray or MLflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
+from sweeps.graph.plan import ResultRow
 from sweeps.inference.comparisons import blocks
 from sweeps.report.tables import request_title
 
@@ -76,3 +77,29 @@ def tables_of(
         )
         for block, rows in blocks(frame)
     )
+
+
+def not_audited(rows: Iterable[tuple[ResultRow, bool]]) -> Iterator[str]:
+    """Which rows stand in no table, or not with all their seeds, for every dataset and forget size.
+
+    Args:
+        rows: Those that the audit is to be of, each with whether it is done.
+    """
+    found: dict[tuple[str, int], dict[str, list[bool]]] = {}
+    for row, is_done in rows:
+        methods = found.setdefault((row.cell.dataset, row.cell.num_forget), {})
+        methods.setdefault(row.row.name, []).append(is_done)
+    for block, methods in found.items():
+        named = [some_of(name, seeds.count(False), len(seeds)) for name, seeds in methods.items()]
+        if any(named):
+            yield f"{request_title(*block)}: not {NOT_DONE}: {', '.join(filter(None, named))}."
+
+
+NOT_DONE = "audited, because a job of the audit is not done or has failed"
+
+
+def some_of(name: str, missing: int, of: int) -> str:
+    """A row that is missing as a whole or in part; empty where nothing is."""
+    if not missing:
+        return ""
+    return name if missing == of else f"{name} (in {missing} of {of} cells)"

@@ -134,8 +134,7 @@ def test_what_a_chain_of_requests_says_names_its_steps(
 def test_what_a_chain_of_requests_says_is_computed_again_with_its_steps(
     in_turn: InlineSweep,
 ) -> None:
-    entries = scan(in_turn.plan, in_turn.store, discard=False).entries
-    part = part_of(in_turn.plan, "synthetic_tiny 4 ssd 2x2:survived", entries)
+    part = part_of(in_turn.plan, "synthetic_tiny 4 ssd 2x2:survived")
     (row,) = part.results
     assert {(chain.schedule, chain.order) for chain in row.chains} == {
         ("2x2", 0),

@@ -342,3 +342,17 @@ def test_an_audit_that_rows_share_counts_once(
     # Where nothing of a dataset is audited, that is what is said.
     (sentence,) = said(audited, planned, tmp_path, lira(first, None)).sentences
     assert sentence.startswith("synthetic: not audited, because a job")
+    half = said(audited, rows, tmp_path, lira(first, 0.75), lira(other, None))
+    assert half.sentences[0].endswith("not done or has failed: ssd (in 1 of 2 cells).")
+
+
+def test_where_no_audit_is_done_the_page_says_so(
+    audited: Audited, planned: dict[str, tuple[ResultRow, ...]], tmp_path: Path
+) -> None:
+    plan = dataclasses.replace(audited.plan, results=planned["ssd"])
+    found = likelihood.part(plan, {}, frame_of([lira(planned["ssd"][0], None)]), tmp_path)
+    assert found is not None
+    assert not found.tables
+    assert not found.files
+    (sentence,) = found.sentences
+    assert sentence.endswith("is not done or has failed: ssd.")

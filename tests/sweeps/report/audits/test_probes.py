@@ -20,6 +20,7 @@ from sweeps.config import load
 from sweeps.graph.plan import Plan, ResultRow, expand
 from sweeps.report.audits import probes
 from sweeps.report.audits.hiding import OF_PROBES, curves_frame, probe_values, probes_frame
+from sweeps.report.audits.part import Part
 from sweeps.report.figures import catalogue
 from sweeps.report.figures.recovery import PRETRAINED, RETRAINED, recovery
 from sweeps.report.figures.style import Material
@@ -210,6 +211,7 @@ def test_the_table_has_a_line_for_every_row_with_errors_over_people(tmp_path: Pa
     assert lines["ssd"] == {
         "row": "ssd",
         "ToW": "97.0",
+        "taught, asked": "8, 12",
         "back from 5": "98.3 ± 0.0",
         "from 1": "98.3",
         "from S": "98.3",
@@ -229,6 +231,71 @@ def test_the_table_has_a_line_for_every_row_with_errors_over_people(tmp_path: Pa
     for name in part.files:
         assert (tmp_path / name).is_file()
     assert set(part.figures) <= catalogue.KINDS.keys()
+
+
+def flat(height: float) -> dict[str, Any]:
+    """A probe's curves that stay at one height."""
+    curve = [height] * len(TIMES)
+    return {"curves": dict.fromkeys(("1", "5", "support"), curve), "heights": [height] * 3}
+
+
+def line_of(part: Part | None, name: str) -> dict[str, str]:
+    assert part is not None
+    (table,) = part.tables
+    lines = {line[0]: dict(zip(table.titles, line, strict=True)) for line in table.lines}
+    return lines[name]
+
+
+def test_steps_say_who_never_relearned_and_where_there_was_nothing_to_relearn(
+    tmp_path: Path,
+) -> None:
+    known = entries_of(PLAN)
+    frame = frame_of(PLAN, known)
+    (_, second) = (row for row in PLAN.results if row.row.name == "ssd")
+    assert second.probes is not None
+    (key,) = second.probes.own
+    slow = {**known, key: entry("probe", key, {**value_of("ssd"), **flat(0.5)})}
+    assert line_of(probes.part(PLAN, slow, frame, tmp_path), "ssd")["steps"] == "1.0, > 30 (1/2)"
+    level = entries_of(PLAN, pretrain=flat(0.5))
+    shown = probes.part(PLAN, level, frame, tmp_path)
+    for name in MODELS:
+        assert line_of(shown, name)["steps"] == "-", name
+    assert shown is not None
+    (sentence,) = shown.sentences
+    assert sentence.endswith(
+        "what it knows; nothing could come back, so this rests upon who is recognised."
+    )
+
+
+def test_of_a_single_person_without_anything_to_recover_nothing_is_told(tmp_path: Path) -> None:
+    one = {"people": [3], "pictures": [4], "pairs": 9, "first": [1.0], "accepted": None}
+    alone = {"forgotten": one, **flat(0.5)}
+    known = entries_of(PLAN, **dict.fromkeys(MODELS, alone))
+    shown = probes.part(PLAN, known, frame_of(PLAN, known), tmp_path)
+    assert line_of(shown, "ssd")["flag"] == "-"
+    assert shown is not None
+    (sentence,) = shown.sentences
+    assert "too few people" in sentence
+
+
+def test_what_is_not_done_is_named(tmp_path: Path) -> None:
+    known = entries_of(PLAN)
+    frame = frame_of(PLAN, known)
+
+    def without(name: str, count: int) -> tuple[str, ...]:
+        gone = [row.probes.own[0] for row in PLAN.results if row.row.name == name and row.probes]
+        left = {key: it for key, it in known.items() if key not in gone[:count]}
+        part = probes.part(PLAN, left, frame, tmp_path)
+        assert part is not None
+        return part.sentences
+
+    _, some = without("ssd", 1)
+    assert some.endswith("not done or has failed: ssd (in 1 of 2 cells).")
+    floor, _ = without("retrain_again", 2)
+    assert "a job of the row retrain_again, the noise floor, is not done" in floor
+    # Without the retrained model's probes nothing can be said of any row.
+    (everything,) = without("retrain", 2)
+    assert everything.endswith("has failed: pretrain, retrain, retrain_again, ssd.")
 
 
 def test_nothing_is_shown_where_nobody_asked(tmp_path: Path) -> None:

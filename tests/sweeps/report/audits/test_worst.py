@@ -95,13 +95,12 @@ def test_rows_whose_audits_are_not_there_yet_are_shown_without(pooled: InlineSwe
 def test_a_number_of_an_audit_is_traced_to_the_audit_and_not_to_the_score(
     pooled: InlineSweep,
 ) -> None:
-    entries = scan(pooled.plan, pooled.store, discard=False).entries
     found = row_of(pooled, "ssd")
     assert found.lira_key is not None
     assert found.chosen is not None
 
     def behind(measure: str) -> list[str]:
-        return jobs_behind(found, pooled.plan, said_by(found, measure, entries))
+        return jobs_behind(found, pooled.plan, said_by(found, measure))
 
     audit = behind("lira_auc")
     assert audit[0] == found.lira_key
@@ -114,13 +113,12 @@ def test_a_number_of_an_audit_is_traced_to_the_audit_and_not_to_the_score(
 
 
 def test_a_number_of_an_audit_is_computed_again_with_the_audit(pooled: InlineSweep) -> None:
-    entries = scan(pooled.plan, pooled.store, discard=False).entries
     found = row_of(pooled, "ssd")
-    part = part_of(pooled.plan, "synthetic_tiny 2 ssd lira_auc", entries)
+    part = part_of(pooled.plan, "synthetic_tiny 2 ssd lira_auc")
     (row,) = part.results
     assert row.audit_keys == (found.lira_key,)
     assert part.jobs.keys() == pooled.plan.behind([found.score_key, *row.audit_keys]).keys()
-    (plain,) = part_of(pooled.plan, "synthetic_tiny 2 ssd tow", entries).results
+    (plain,) = part_of(pooled.plan, "synthetic_tiny 2 ssd tow").results
     assert plain.audit_keys == ()
 
 
