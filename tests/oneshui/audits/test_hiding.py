@@ -193,4 +193,8 @@ def test_what_cannot_be_told_is_not_told() -> None:
     unknown = dataclasses.replace(probed(), recovery=None, recognised=None)
     assert comes_back(unknown, AGAIN) is None
     assert flagged(unknown) is None
+    # The rate of a single person has no error, so that nothing can be said of it either.
+    single = dataclasses.replace(unknown, recognised=Gap(value=1.0, error=None))
+    assert comes_back(single, AGAIN) is None
+    assert flagged(single) is None
     assert comes_back(DOING_NOTHING, None) is True

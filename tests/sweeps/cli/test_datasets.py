@@ -20,6 +20,7 @@ from sweeps.graph.cells import index_job
 from sweeps.graph.launch import Places
 from sweeps.graph.spec import SweepSpec
 from sweeps.store import LocalStore
+from sweeps.store.datasets import RemoteFolder
 
 SWEEP = ("sweep=smoke", "sweep.datasets=[synthetic_tiny]", "sweep.seeds=[0,3]")
 
@@ -180,6 +181,20 @@ def test_a_skewed_dataset_is_split_as_its_walk_says_and_named() -> None:
     lines = told.splitlines()
     assert lines
     assert all(": the sets hold val " in line and "split seed" in line for line in lines)
+
+
+def test_a_table_in_a_bucket_is_in_the_folder_that_holds_it() -> None:
+    def found(path: str) -> RemoteFolder:
+        own = f"datasets.pets={{layout: table, path: '{path}', forget_sizes: [1]}}"
+        spec = load([own, "sweep.datasets=[pets]", "data_dir=s3://bucket/all"])
+        place = folder_of(spec.sweep.datasets["pets"], spec.places)
+        assert isinstance(place, RemoteFolder)
+        return place
+
+    table = RemoteFolder(uri="s3://bucket/all/mine", name="", table="pets.csv")
+    assert found("mine/pets.csv") == table
+    assert found("mine") == RemoteFolder(uri="s3://bucket/all/mine", name="")
+    assert found("mine").folder == table.folder, "one copy for both ways to name it"
 
 
 def test_faces_of_another_recipe_are_drawn_into_another_folder(tmp_path: Path) -> None:
