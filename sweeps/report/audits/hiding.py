@@ -177,7 +177,7 @@ class Found:
 
     @property
     def asked(self) -> int:
-        """About how many pictures models were asked, of all requests."""
+        """How many pictures models were asked about, of all requests."""
         return sum(int(value["asked"]) for value in self.row.values)
 
     def gap(self, who: str, what: str) -> Gap | None:
