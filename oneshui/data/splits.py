@@ -347,10 +347,11 @@ def make_split(
             f"kept out, because reported cells forget them; {TUNE_ON_FEWER} or use profile=paper"
         )
     if len(forget) < num_forget or not any(count[identity] for identity in retain):
+        smaller = "choose a smaller forget size" if able else "bring more pictures of each person"
         raise InputError(
             f"forget size {num_forget} is too large: of {len(train)} training identities "
             f"{len(able)} have the {needed} images that forgetting "
-            "needs, and some must be left to retain; choose a smaller forget size"
+            f"needs, and some must be left to retain; {smaller}"
         )
     return Split(
         train=tuple(train),

@@ -382,6 +382,9 @@ def test_somebody_with_images_is_left_to_retain() -> None:
     assert len(largest.retain) == 1
     with pytest.raises(InputError, match=f"forget size {num_train} is too large.*left to retain"):
         make_split(identity, range(30), num_forget=num_train, seed=0)
+    # Where nobody has a second picture no other size would do.
+    with pytest.raises(InputError, match=r"0 have the 2 images .*; bring more pictures of each"):
+        make_split(np.arange(30), range(30), num_forget=2, seed=0)
 
 
 def test_labels_must_occur_on_both_sides() -> None:
