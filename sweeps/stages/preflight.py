@@ -96,8 +96,9 @@ def _check_folders(jobs: Iterable[Job], env: WorkerEnvironment) -> None:
         if job.stage == "cache" and env.store.find(job.stage, job.key) is None:
             folder = env.data_folders.get(job.inputs["index"])
             if isinstance(folder, Path) and not folder.exists():
-                what = "dataset folder" if root_of(folder) == folder else "table"
+                is_table = root_of(folder) != folder
+                lacks = "has no table" if is_table else "has no dataset folder"
                 raise InputError(
-                    f"the machine {socket.gethostname()} has no {what} {folder}; put the "
+                    f"the machine {socket.gethostname()} {lacks} {folder}; put the "
                     "data there, share the folder, or set data_dir to one that every machine has"
                 )

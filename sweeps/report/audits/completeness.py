@@ -57,13 +57,13 @@ def part(
         folder: The report's, where ``completeness_people.csv`` is written.
 
     Returns:
-        None where nobody asked.
+        None where nobody asked, or where nothing is said of the rows.
     """
     measured = frame[frame["same_forget"].notna()]
     shown = set(frame["method"])
     asked = [row for row in plan.results if row.completeness_key and row.row.name in shown]
     sentences = tuple(not_audited((row, row.completeness_key in entries) for row in asked))
-    if not asked:
+    if measured.empty and not sentences:
         return None
     people = people_frame(plan, entries)
     if not people.empty:
