@@ -14,6 +14,9 @@ from sweeps.graph.plan import ResultRow
 from sweeps.inference.comparisons import blocks
 from sweeps.report.tables import request_title
 
+NOT_DONE = "audited, because a job of the audit is not done or has failed"
+"""What follows "not" where rows are named that no table has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AuditTable:
@@ -93,9 +96,6 @@ def not_audited(rows: Iterable[tuple[ResultRow, bool]]) -> Iterator[str]:
         named = [some_of(name, seeds.count(False), len(seeds)) for name, seeds in methods.items()]
         if any(named):
             yield f"{request_title(*block)}: not {NOT_DONE}: {', '.join(filter(None, named))}."
-
-
-NOT_DONE = "audited, because a job of the audit is not done or has failed"
 
 
 def some_of(name: str, missing: int, of: int) -> str:
